@@ -1,0 +1,1 @@
+"""Raw logs -> events -> splits -> timelines -> shards -> batches."""

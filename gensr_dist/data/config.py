@@ -1,0 +1,41 @@
+"""Settings of data preparation and batching."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Source = Literal["kuaisar", "amazon", "tables", "simulate"]
+SplitMethod = Literal["days", "leave_one_out", "time"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateConfig:
+    """Size of the simulated KuaiSAR-format log."""
+
+    users: Annotated[int, Field(ge=2)] = 600
+    items: Annotated[int, Field(ge=20)] = 1_200
+    days: Annotated[int, Field(ge=3)] = 12
+    events_per_user: Annotated[float, Field(gt=0)] = 60.0  # mean of shown items, both behaviours together
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """From raw logs to shards."""
+
+    source: Source = "simulate"
+    raw: str = ""  # folder of the raw log; the simulator writes its own below the run folder
+    split: SplitMethod = "days"
+    valid_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # split "time": share of events, before the test share
+    test_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    min_interactions: Annotated[int, Field(ge=1)] = 5  # users and items with fewer positives are dropped
+    both_behaviours: bool = True  # keep only users who both searched and were recommended to
+    tokenizer: str = "corpus"  # "corpus" trains one on item texts and queries; else a Hub name or a folder
+    vocabulary: Annotated[int, Field(ge=300)] = 4_000  # size of a corpus tokenizer
+    title_tokens: Annotated[int, Field(ge=1, le=512)] = 16  # kept tokens an item
+    query_tokens: Annotated[int, Field(ge=1, le=512)] = 12  # kept tokens a query
+    eval_negatives: Annotated[int, Field(ge=1)] = 99
+    users_per_sample: Annotated[int, Field(ge=1)] = 256  # users in one tar sample
+    samples_per_shard: Annotated[int, Field(ge=1)] = 32
+    history: Annotated[int, Field(ge=1)] = 20  # newest interactions a batch shows the model
+    train_negatives: Annotated[int, Field(ge=1)] = 4

@@ -1,0 +1,21 @@
+"""The one error that user input can raise."""
+
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used: data, config, run folder or command line.
+
+    The command line prints it as one line and exits with code 2. Everything else that is raised is a bug.
+
+    Args:
+        where: file, `file:line`, config key or option that is at fault.
+        problem: what was found and what was expected, one sentence without the final stop.
+        remedy: what to do about it, one imperative sentence without the final stop.
+    """
+
+    def __init__(self, where: str | Path, problem: str, remedy: str) -> None:
+        super().__init__(f"{where}: {problem}; {remedy}".replace("\n", " "))
+        self.where = str(where)
+        self.problem = problem
+        self.remedy = remedy

@@ -1,0 +1,20 @@
+"""Settings of LightGCN."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+
+@dataclass(frozen=True, kw_only=True)
+class LightGCNConfig:
+    """BPR training on recommendation training events (footnote 1 of the paper)."""
+
+    width: Annotated[int, Field(ge=1)] = 64
+    layers: Annotated[int, Field(ge=0)] = 3
+    epochs: Annotated[int, Field(ge=1)] = 100
+    batch: Annotated[int, Field(ge=1)] = 8_192  # edges a step
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-3
+    l2: Annotated[float, Field(ge=0)] = 1e-4
+    validate_every: Annotated[int, Field(ge=1)] = 5  # epochs
+    patience: Annotated[int, Field(ge=1)] = 4  # validations without a better recall before it stops

@@ -1,0 +1,36 @@
+"""Settings of the model."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """One template a task (eq. 7): text around four embedding slots; the search template also holds the query."""
+
+    recommendation: str = (
+        "recommend. liked: {history_cf} {history_text} candidate: {item_cf} {item_text} will the user click?"
+    )
+    search: str = (
+        "search for: {query} liked: {history_cf} {history_text} candidate: {item_cf} {item_text} will the user click?"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """GenSR (section 4 of the paper); the switches are its ablations."""
+
+    backbone: str = "nano"  # nano, mini, small: built from a config; else a Hub name or a folder (google/flan-t5-base)
+    scoring: Literal["joint", "shared"] = "shared"  # joint: the paper's prompt a candidate; shared: one context a group
+    semantic_history: Literal["tokens", "pooled"] = (
+        "tokens"  # L x T title tokens (the paper) or one mean vector a title
+    )
+    cf_heads: Annotated[int, Field(ge=1)] = 4  # history encoder and soft filter of the CF view
+    semantic_heads: Annotated[int, Field(ge=1)] = 4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    cf_view: bool = True
+    semantic_view: bool = True
+    soft_filter: bool = True  # off: mean pooling of the history
+    prompts: PromptConfig = field(default_factory=PromptConfig)

@@ -1,0 +1,30 @@
+"""Settings of GenSR training."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One optimizer step sees `batch` groups of one positive and its negatives, over all ranks and accumulations."""
+
+    steps: Annotated[int, Field(ge=1)] = 1_000
+    batch: Annotated[int, Field(ge=1)] = 128  # groups a step, all ranks and accumulated batches together
+    accumulation: Annotated[int, Field(ge=1)] = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
+    temperature: Annotated[float, Field(gt=0)] = 0.1  # tau of eq. 10
+    contrastive_weight: Annotated[float, Field(ge=0)] = 0.01  # lambda of eq. 8; 0 is the ablation
+    validate_every: Annotated[int, Field(ge=1)] = 200
+    validate_rows: Annotated[int, Field(ge=1)] = 1_000  # rows a task
+    patience: Annotated[int, Field(ge=1)] = 5  # validations without a better mean NDCG@10 before it stops
+    checkpoint_every: Annotated[int, Field(ge=1)] = 200
+    keep_last: Annotated[int, Field(ge=1)] = 2
+    log_every: Annotated[int, Field(ge=1)] = 10
+    workers: Annotated[int, Field(ge=0)] = 1  # loader processes a rank

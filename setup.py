@@ -1,0 +1,44 @@
+"""Installation. Each requirement says why it is here; `constraints.txt` pins the set that was tested together."""
+
+from setuptools import find_packages, setup
+
+REQUIREMENTS = [
+    "torch>=2.6",  # tensors, autograd, distributed
+    "deepspeed>=0.16",  # ZeRO, offload, multi-node launcher
+    "transformers>=5.0",  # T5 backbones and their folder format
+    "tokenizers>=0.21",  # trains a tokenizer on the corpus where none is given
+    "safetensors>=0.4",  # weights on disk without pickle
+    "webdataset>=1.0",  # tar shards
+    "torch-geometric>=2.6",  # LightGCN
+    "faiss-cpu>=1.9",  # catalogue index; the `gpu` extra replaces it
+    "tensorboard>=2.17",  # watching a run
+    "polars>=1.20",  # tables of raw logs
+    "pyarrow>=17",  # Parquet
+    "numpy>=1.26",
+    "pydantic>=2.9",  # validation of configs
+    "pyyaml>=6.0",  # config files
+    "tqdm>=4.66",  # progress bars
+    "bm25s>=0.2",  # text-match baseline of search
+]
+TEST_REQUIREMENTS = [
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+    "ruff>=0.8",
+    "mypy>=1.13",
+    "types-PyYAML",
+    "types-tqdm",
+]
+
+setup(
+    name="gensr_dist",
+    version="0.1.0",
+    description="GenSR as a distributed trainer: one generative model for search and recommendation",
+    python_requires=">=3.10",
+    packages=find_packages(include=["gensr_dist", "gensr_dist.*"]),
+    package_data={"gensr_dist": ["py.typed"]},
+    install_requires=REQUIREMENTS,
+    extras_require={"test": TEST_REQUIREMENTS, "gpu": ["faiss-gpu-cu12>=1.9"]},
+    entry_points={"console_scripts": ["gensr=gensr_dist.cli:main"]},
+)
