@@ -4,11 +4,12 @@ Dimensions: G groups (one positive and its negatives share user, history and que
 Q query tokens, U distinct items of the batch (slot 0 is padding), T title tokens an item, E width of a CF vector.
 """
 
-from dataclasses import dataclass, fields, replace
-from typing_extensions import Self
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 IGNORED = -100  # label of a padded candidate
 
@@ -31,17 +32,15 @@ class Batch:
     step_groups: int  # unpadded groups of the whole optimizer step, over all ranks and accumulated batches
 
     def to(self, device: torch.device | str) -> Self:
-        """Copy every tensor to `device` without waiting for it."""
-        moved = {
-            f.name: value.to(device, non_blocking=True)
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor)
-        }
-        return replace(self, **moved)
+        """Copy every tensor to `device`, without waiting where it lies in pinned memory."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Self:
         """Page-locked copy, for asynchronous transfer to a GPU."""
-        pinned = {
-            f.name: value.pin_memory() for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
-        }
-        return replace(self, **pinned)
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(
+            **{name: change(value) if isinstance(value, Tensor) else value for name, value in values.items()}
+        )
