@@ -1,0 +1,125 @@
+"""Recall@K, NDCG@K and MRR from the rank of each row's one positive, with bootstrap intervals.
+
+Dimensions: R rows, D distinct ranks, B bootstrap resamples, M metrics (recall and NDCG at each cutoff, then MRR).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from gensr_dist.data.events import Behaviour
+
+CUTOFFS = (1, 5, 10, 20)
+MISSED = np.iinfo(np.int64).max  # rank of a positive that never became a candidate: no hit at any cutoff
+CONFIDENCE = 0.95
+TASK_NAMES: Mapping[Behaviour, str] = {Behaviour.RECOMMENDATION: "rec", Behaviour.SEARCH: "search"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over test rows and its bootstrap interval at CONFIDENCE."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskMetrics:
+    """How well one scorer ranks the positives of one task."""
+
+    recall: Mapping[int, Estimate]  # by cutoff
+    ndcg: Mapping[int, Estimate]  # by cutoff
+    mrr: Estimate
+    count: int  # rows
+
+    @classmethod
+    def from_ranks(cls, rank_R: NDArray[np.int64], *, resamples: int, seed: int) -> Self:
+        """Means over rows and percentile-bootstrap intervals.
+
+        A resample of rows matters only through how often each distinct rank occurs, so it is one multinomial draw.
+
+        Args:
+            rank_R: rank of each positive, 1 is best; MISSED gives no gain.
+            resamples: bootstrap resamples B; with 0 the intervals are the values themselves.
+            seed: of the resampling.
+        """
+        assert len(rank_R) > 0, "a task without rows has no metrics"
+        rank_D, count_D = np.unique(rank_R, return_counts=True)
+        gain_DM = _gains(rank_D)
+        value_M = count_D @ gain_DM / len(rank_R)
+        low_M = high_M = value_M
+        if resamples > 0:
+            draw_BD = np.random.default_rng(seed).multinomial(len(rank_R), count_D / len(rank_R), size=resamples)
+            tail = (1 - CONFIDENCE) / 2
+            low_M, high_M = np.quantile(draw_BD @ gain_DM / len(rank_R), [tail, 1 - tail], axis=0)
+        estimate_M = [
+            Estimate(value=float(value), low=float(low), high=float(high))
+            for value, low, high in zip(value_M, low_M, high_M, strict=True)
+        ]
+        cutoffs = len(CUTOFFS)
+        return cls(
+            recall=dict(zip(CUTOFFS, estimate_M[:cutoffs], strict=True)),
+            ndcg=dict(zip(CUTOFFS, estimate_M[cutoffs : 2 * cutoffs], strict=True)),
+            mrr=estimate_M[-1],
+            count=len(rank_R),
+        )
+
+    def named(self) -> dict[str, Estimate]:
+        """Every estimate under its published name: `recall@1` ... `ndcg@20`, `mrr`."""
+        return {
+            **{f"recall@{cutoff}": estimate for cutoff, estimate in self.recall.items()},
+            **{f"ndcg@{cutoff}": estimate for cutoff, estimate in self.ndcg.items()},
+            "mrr": self.mrr,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueMetrics:
+    """Ranking of the positives among the whole catalogue, after a prefilter or without one."""
+
+    task: Behaviour
+    prefilter_recall: float  # share of rows whose positive is among the candidates
+    recall: Mapping[int, float]  # by cutoff
+    ndcg: Mapping[int, float]  # by cutoff
+    count: int  # rows
+    candidates: int  # scored items a row
+    full: bool  # True where every item was scored and no prefilter took part
+
+    @classmethod
+    def from_ranks(cls, task: Behaviour, rank_R: NDArray[np.int64], *, candidates: int, full: bool) -> Self:
+        """From the rank of each positive among its candidates; MISSED where it is not one of them."""
+        assert len(rank_R) > 0, "a task without rows has no metrics"
+        return cls(
+            task=task,
+            prefilter_recall=float(np.mean(rank_R != MISSED)),
+            recall={cutoff: float(recall_gain(rank_R, cutoff).mean()) for cutoff in CUTOFFS},
+            ndcg={cutoff: float(ndcg_gain(rank_R, cutoff).mean()) for cutoff in CUTOFFS},
+            count=len(rank_R),
+            candidates=candidates,
+            full=full,
+        )
+
+
+def recall_gain(rank_R: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
+    """1 where the positive is among the first `cutoff`, else 0; [R]."""
+    return (rank_R <= cutoff).astype(np.float64)
+
+
+def ndcg_gain(rank_R: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
+    """1 / log2(1 + rank) among the first `cutoff`, else 0: with one positive the ideal DCG is 1; [R]."""
+    return np.where(rank_R <= cutoff, 1 / np.log2(1.0 + rank_R), 0.0)
+
+
+def reciprocal_gain(rank_R: NDArray[np.int64]) -> NDArray[np.float64]:
+    """1 / rank, and 0 for MISSED; [R]."""
+    return np.where(rank_R == MISSED, 0.0, 1.0 / rank_R)
+
+
+def _gains(rank_D: NDArray[np.int64]) -> NDArray[np.float64]:
+    columns = [recall_gain(rank_D, cutoff) for cutoff in CUTOFFS]
+    columns += [ndcg_gain(rank_D, cutoff) for cutoff in CUTOFFS]
+    return np.stack([*columns, reciprocal_gain(rank_D)], axis=1)
