@@ -1,8 +1,22 @@
 """The configuration of a run: YAML file, then `--set a.b=c` overrides, validated into dataclasses."""
 
+import dataclasses
+import hashlib
+import json
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
 
+import annotated_types
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from gensr_dist.config_file import Setting, keys_of, read_file, read_override
 from gensr_dist.data.config import DataConfig, SimulateConfig
+from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.model.config import ModelConfig
@@ -14,8 +28,8 @@ from gensr_dist.train.config import TrainConfig
 class Config:
     """Everything a run depends on. Each section lives beside the code that it configures."""
 
-    run: str = "runs/default"  # folder that receives every stage's results
-    seed: int = 0
+    run: str = "runs/default"  # folder that receives every stage's results; runs/<name of the config file> if not set
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     simulate: SimulateConfig = field(default_factory=SimulateConfig)
     data: DataConfig = field(default_factory=DataConfig)
     lightgcn: LightGCNConfig = field(default_factory=LightGCNConfig)
@@ -23,3 +37,105 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML config (none: all defaults), apply `a.b=c` overrides in order, validate.
+
+    Raises:
+        InputError: the file cannot be read; a key is unknown, duplicate, of the wrong type or out of range; two keys
+            contradict each other. It names the file and line, or the override.
+    """
+    keys = keys_of(Config)
+    settings = read_file(path, keys) if path is not None else {}
+    for text in overrides:
+        key, setting = read_override(text, keys)
+        settings[key] = setting
+    if path is not None:
+        settings.setdefault("run", Setting(str(path), f"runs/{path.stem}"))
+    tree: dict[str, Any] = {}
+    for key, setting in settings.items():
+        *sections, name = key.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = setting.value
+    try:
+        config = TypeAdapter(Config).validate_json(json.dumps(tree), strict=True)
+    except ValidationError as error:
+        key = ".".join(str(word) for word in error.errors()[0]["loc"])
+        raise _value_error(key, settings[key], keys[key]) from None
+    _check_together(config, settings, "--set" if path is None else str(path))
+    return config
+
+
+def resolved_yaml(config: Config) -> str:
+    """Every key with its value, as YAML that `load_config` reads back to an equal Config."""
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True, width=1_000)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a section or plain value in canonical JSON; equal settings give equal digests on any machine."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _check_together(config: Config, settings: dict[str, Setting], file: str) -> None:
+    """Contradictions between keys that are known before any data is read."""
+
+    def refuse(key: str, problem: str, remedy: str) -> None:
+        raise InputError(settings[key].where if key in settings else file, problem, remedy)
+
+    train, model = config.train, config.model
+    for key, text in (("run", config.run), ("data.raw", config.data.raw)):
+        if any(ord(letter) < 32 for letter in text) or (key == "run" and not text.strip()):
+            refuse(key, f"{key} is {text!r}, expected the path of a folder", f"set {key} to a path")
+    if train.batch % train.accumulation:
+        refuse(
+            "train.accumulation" if "train.accumulation" in settings else "train.batch",
+            f"train.batch {train.batch} is not a multiple of train.accumulation {train.accumulation}",
+            "change one of them",
+        )
+    if config.lightgcn.width % model.cf_heads:
+        refuse(
+            "model.cf_heads" if "model.cf_heads" in settings else "lightgcn.width",
+            f"lightgcn.width {config.lightgcn.width} is not a multiple of model.cf_heads {model.cf_heads}",
+            "change one of them",
+        )
+    if not (model.cf_view or model.semantic_view):
+        refuse("model.cf_view", "model.cf_view and model.semantic_view are both false", "leave one view on")
+
+
+def _value_error(key: str, setting: Setting, hint: Any) -> InputError:
+    base, bounds = hint, []
+    if get_origin(hint) is Annotated:
+        base, *annotations = get_args(hint)
+        for annotation in annotations:
+            found = annotation.metadata if isinstance(annotation, FieldInfo) else [annotation]
+            bounds += [_bound(constraint) for constraint in found]
+    if get_origin(base) is Literal:
+        expected = f"one of {', '.join(get_args(base))}"
+    else:
+        expected = {bool: "true or false", int: "an integer", float: "a number", str: "text"}[base]
+    expected = " ".join([expected, " and ".join(bounds)]).strip()
+    default = operator.attrgetter(key)(Config())
+    remedy = "quote the value" if base is str and setting.value is not None else f"the default is {_shown(default)}"
+    return InputError(setting.where, f"{key} is {_shown(setting.value)}, expected {expected}", remedy)
+
+
+def _bound(constraint: Any) -> str:
+    match constraint:
+        case annotated_types.Ge(ge=limit):
+            return f">= {limit}"
+        case annotated_types.Gt(gt=limit):
+            return f"> {limit}"
+        case annotated_types.Le(le=limit):
+            return f"<= {limit}"
+        case annotated_types.Lt(lt=limit):
+            return f"< {limit}"
+    raise AssertionError(f"no words for the constraint {constraint!r}")
+
+
+def _shown(value: Any) -> str:
+    return "empty" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)

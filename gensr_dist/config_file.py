@@ -1,0 +1,189 @@
+"""Settings as they are written: a YAML file and `--set` overrides, read into scalars that remember where they stand."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any, TypeAlias, get_type_hints
+
+import yaml
+
+from gensr_dist.errors import InputError
+
+Scalar: TypeAlias = str | int | float | bool | None
+Keys: TypeAlias = Mapping[str, Any]  # dotted key -> its type hint, for every key that takes a value
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value and the `file:line` or option that gave it."""
+
+    where: str
+    value: Scalar
+
+
+def keys_of(section: type, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of a dataclass of dataclasses, with their type hints, in order of declaration."""
+    keys: dict[str, Any] = {}
+    for name, hint in get_type_hints(section, include_extras=True).items():
+        if dataclasses.is_dataclass(hint):
+            keys |= keys_of(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
+        else:
+            keys[prefix + name] = hint
+    return keys
+
+
+def read_file(path: Path, keys: Keys) -> dict[str, Setting]:
+    """Read a YAML file of nested sections.
+
+    Raises:
+        InputError: unreadable, not UTF-8, not YAML, a duplicate or unknown key, a value that is no scalar.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"expected UTF-8 text, byte {error.start} is not", "save the file as UTF-8") from None
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(path, f"cannot read the config ({problem})", "give the path of a YAML config") from None
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError(f"{path}:{line}", f"expected YAML ({error.problem})", "mend the syntax of this line") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(path, f"expected YAML ({_one_line(error)})", "mend the syntax of the file") from None
+    return {} if root is None or _is_null(root) else dict(_walk(loader, root, "", path, keys))
+
+
+def read_override(text: str, keys: Keys) -> tuple[str, Setting]:
+    """Read `train.steps=100`; the value is YAML, and where a text is expected it is taken as it stands.
+
+    Raises:
+        InputError: there is no `=`, the key is unknown or is a section, the value is no scalar.
+    """
+    where = f"--set {text}"
+    key, equals, written = text.partition("=")
+    key = key.strip()
+    if not equals:
+        raise InputError(where, "expected KEY=VALUE", "write for instance --set train.steps=100")
+    _check_known(key, where, keys)
+    if key not in keys:
+        inside = [name for name in keys if name.startswith(f"{key}.")]
+        raise InputError(where, f"'{key}' is a section", f"set one of its keys, for instance --set {inside[0]}=...")
+    try:
+        loader = _Loader(written)
+        node = loader.get_single_node()
+        value = _scalar(loader, node, where, key) if node is not None else ""
+    except (yaml.YAMLError, RecursionError) as error:
+        if keys[key] is not str:
+            raise InputError(where, f"expected a YAML value ({_one_line(error)})", "quote or mend the value") from None
+        value = written
+    except InputError:
+        if keys[key] is not str:
+            raise
+        value = written
+    return key, Setting(where, written if keys[key] is str and not isinstance(value, str) else value)
+
+
+def nearest_key(key: str, keys: Keys) -> str:
+    """The known key or section most like `key`: by its last word, its initials (`lr`), then the whole dotted path."""
+    known = dict.fromkeys([*keys, *_sections(keys)])
+    name = key.rpartition(".")[2].lower()
+
+    def likeness(candidate: str) -> float:
+        last = candidate.rpartition(".")[2]
+        initials = "".join(word[0] for word in last.split("_"))
+        by_name = 1.0 if name == initials and len(name) > 1 else SequenceMatcher(None, name, last).ratio()
+        return by_name + 0.6 * SequenceMatcher(None, key.lower(), candidate).ratio()
+
+    return max(known, key=likeness)
+
+
+def _walk(loader: "_Loader", node: yaml.Node, prefix: str, path: Path, keys: Keys) -> Iterator[tuple[str, Setting]]:
+    """Every scalar below a mapping; only known sections are entered, so aliases cannot blow it up."""
+    where = f"{path}:{node.start_mark.line + 1}"
+    if not isinstance(node, yaml.MappingNode):
+        name = f"section '{prefix.rstrip('.')}'" if prefix else "the config"
+        raise InputError(where, f"expected {name} to be a mapping of keys to values", "write `key: value` lines")
+    first_line: dict[str, int] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        where = f"{path}:{line}"
+        key = prefix + str(_scalar(loader, key_node, where, "a key"))
+        if key in first_line:
+            raise InputError(where, f"duplicate key '{key}', first on line {first_line[key]}", "keep one of the two")
+        first_line[key] = line
+        section, _, name = key.rpartition(".")
+        if f"{section}." != prefix and section:
+            raise InputError(where, f"key '{key[len(prefix) :]}' has a dot in it", f"put `{name}` below `{section}:`")
+        _check_known(key, where, keys)
+        if key in keys:
+            yield key, Setting(where, _scalar(loader, value_node, where, key))
+        elif not _is_null(value_node):  # a section without keys is empty
+            yield from _walk(loader, value_node, f"{key}.", path, keys)
+
+
+def _check_known(key: str, where: str, keys: Keys) -> None:
+    """Refuse a key that is neither a known one nor a section, naming the nearest known one."""
+    sections = _sections(keys)
+    if key in keys or key in sections:
+        return
+    inside = max((f"{name}." for name in sections if key.startswith(f"{name}.")), key=len, default="")
+    siblings = dict.fromkeys(name[len(inside) :].split(".")[0] for name in keys if name.startswith(inside))
+    raise InputError(
+        where,
+        f"unknown key '{key}', expected one of {', '.join(siblings)}",
+        f"did you mean '{nearest_key(key, keys)}'",
+    )
+
+
+def _sections(keys: Keys) -> dict[str, None]:
+    names: dict[str, None] = {}
+    for key in keys:
+        words = key.split(".")
+        names |= dict.fromkeys(".".join(words[:end]) for end in range(1, len(words)))
+    return names
+
+
+def _scalar(loader: "_Loader", node: yaml.Node, where: str, key: str) -> Scalar:
+    if isinstance(node, yaml.ScalarNode):
+        try:
+            value = loader.construct_object(node)
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
+            raise InputError(where, f"{key} cannot be read ({_one_line(error)})", "write a plain value") from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(where, f"{key} is {node.value}, expected a finite number", "write a finite number")
+        if value is None or isinstance(value, str | int | float | bool):
+            return value
+    raise InputError(where, f"expected {key} to be one plain value", "write a number, text, true or false")
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 with two traps removed: `1e-3` is a number, and a date is text."""
+
+
+_FLOAT = "tag:yaml.org,2002:float"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_FLOAT, "tag:yaml.org,2002:timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"^(?:[-+]?(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][-+]?\d+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)

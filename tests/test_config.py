@@ -1,0 +1,203 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gensr_dist.config import Config, digest, load_config, resolved_yaml
+from gensr_dist.config_file import keys_of, nearest_key
+from gensr_dist.errors import InputError
+
+KEYS = keys_of(Config)
+
+
+def written(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def refusal(tmp_path: Path, text: str | bytes) -> str:
+    with pytest.raises(InputError) as caught:
+        load_config(written(tmp_path, text))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(str(tmp_path), "")
+
+
+def assert_answers_or_one_line(path: Path | None, overrides: list[str]) -> None:
+    message = ""
+    try:
+        load_config(path, overrides)
+    except InputError as error:
+        message = str(error)
+    assert "\n" not in message
+
+
+def test_an_empty_file_gives_the_defaults_and_a_run_folder_of_its_name(tmp_path: Path) -> None:
+    for text in ("", "# nothing\n", "---\n", "train:\n", "null\n"):
+        assert load_config(written(tmp_path, text)) == dataclasses.replace(Config(), run="runs/mine")
+    assert load_config(None) == Config()
+
+
+def test_sections_overrides_and_their_order(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, "run: here\ntrain:\n  steps: 5\n  learning_rate: 1e-3\nmodel:\n  prompts: {search: 'a {query}'}\n"
+    )
+    config = load_config(path, ["train.steps=7", "train.clip=2", "train.steps=9", "data.raw=", "model.cf_view=false"])
+    assert (config.run, config.train.steps, config.train.learning_rate, config.train.clip) == ("here", 9, 1e-3, 2.0)
+    assert config.model.prompts.search == "a {query}"
+    assert config.model.cf_view is False
+    assert config.data.raw == ""
+
+
+@pytest.mark.parametrize("number", ["1e-3", "1E-3", "1.e-3", "+.1e-2", "0.001", "1.0e-3"])
+def test_every_way_to_write_a_number(tmp_path: Path, number: str) -> None:
+    assert load_config(written(tmp_path, f"train: {{learning_rate: {number}}}")).train.learning_rate == 1e-3
+    assert load_config(None, [f"train.learning_rate={number}"]).train.learning_rate == 1e-3
+
+
+def test_text_overrides_are_taken_as_they_stand() -> None:
+    config = load_config(None, ["run=2026-11-21", "data.raw=a: [b", "model.backbone=7"])
+    assert (config.run, config.data.raw, config.model.backbone) == ("2026-11-21", "a: [b", "7")
+
+
+def test_a_date_and_a_byte_order_mark_are_no_trap(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, "\ufeffrun: 2026-11-21\r\nseed: 4\r\n")).run == "2026-11-21"
+
+
+def test_an_unknown_key_names_its_line_and_the_nearest_key(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "seed: 1\ntrain:\n  steps: 3\n  learning_rat: 1e-3\n")
+    assert message.startswith("/mine.yaml:4: unknown key 'train.learning_rat', expected one of steps, batch, ")
+    assert message.endswith("; did you mean 'train.learning_rate'")
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("train.lr", "train.learning_rate"),
+        ("learning_rate", "train.learning_rate"),
+        ("lightgcn.learning_rat", "lightgcn.learning_rate"),
+        ("trian", "train"),
+        ("trian.steps", "train.steps"),
+        ("model.prompts.serch", "model.prompts.search"),
+        ("zero_stage", "train.zero_stage"),
+        ("data.negatives", "data.eval_negatives"),
+        ("train.history", "data.history"),
+        ("sed", "seed"),
+    ],
+)
+def test_nearest_key(typo: str, meant: str) -> None:
+    assert nearest_key(typo, KEYS) == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train:\n  steps: 0\n", "/mine.yaml:2: train.steps is 0, expected an integer >= 1; the default is 1000"),
+        ("train:\n  steps: many\n", "/mine.yaml:2: train.steps is 'many', expected an integer >= 1"),
+        ("train:\n  steps: 1.5\n", "/mine.yaml:2: train.steps is 1.5, expected an integer >= 1; the default is 1000"),
+        ("train:\n  steps: true\n", "/mine.yaml:2: train.steps is true, expected an integer >= 1; the default is 1000"),
+        ("train:\n  steps: '5'\n", "/mine.yaml:2: train.steps is '5', expected an integer >= 1; the default is 1000"),
+        ("train:\n  steps:\n", "/mine.yaml:2: train.steps is empty, expected an integer >= 1; the default is 1000"),
+        ("train: {clip: .inf}", "/mine.yaml:1: train.clip is .inf, expected a finite number; write a finite number"),
+        ("train: {clip: .nan}", "/mine.yaml:1: train.clip is .nan, expected a finite number; write a finite number"),
+        ("train: {steps: [1]}", "/mine.yaml:1: expected train.steps to be one plain value"),
+        ("data: {valid_share: 0.5}", "/mine.yaml:1: data.valid_share is 0.5, expected a number > 0 and < 0.5"),
+        ("data: {split: day}", "/mine.yaml:1: data.split is 'day', expected one of days, leave_one_out, time"),
+        ("model: {cf_view: 1}", "/mine.yaml:1: model.cf_view is 1, expected true or false; the default is true"),
+        ("run: 5", "/mine.yaml:1: run is 5, expected text; quote the value"),
+        ("train: 5", "/mine.yaml:1: expected section 'train' to be a mapping of keys to values"),
+        ("- a\n- b", "/mine.yaml:1: expected the config to be a mapping of keys to values"),
+        ("seed: 1\nseed: 2\n", "/mine.yaml:2: duplicate key 'seed', first on line 1"),
+        ("train:\n  steps: 1\n  steps: 1\n", "/mine.yaml:3: duplicate key 'train.steps', first on line 2"),
+        ("seed: 1\ntrain: {}\ntrain: {}\n", "/mine.yaml:3: duplicate key 'train', first on line 2"),
+        ("train.steps: 3\n", "/mine.yaml:1: key 'train.steps' has a dot in it; put `steps` below `train:`"),
+        ("seed: !!python/object:os.system x\n", "/mine.yaml:1: seed cannot be read"),
+        ("a: [\n", "/mine.yaml:2: expected YAML"),
+        ("seed: 1\n\tx: 2\n", "/mine.yaml:2: expected YAML"),
+        ("seed: 1\n---\nseed: 2\n", "/mine.yaml:2: expected YAML"),
+        ("seed: \x01\n", "/mine.yaml: expected YAML"),
+        (b"seed: \xff\n", "/mine.yaml: expected UTF-8 text, byte 6 is not; save the file as UTF-8"),
+        ("run: ''", "/mine.yaml:1: run is '', expected the path of a folder; set run to a path"),
+        ("train:\n  batch: 10\n  accumulation: 3\n", "/mine.yaml:3: train.batch 10 is not a multiple of train.acc"),
+        ("lightgcn: {width: 30}", "/mine.yaml:1: lightgcn.width 30 is not a multiple of model.cf_heads 4"),
+        ("model: {cf_view: false, semantic_view: false}", "/mine.yaml:1: model.cf_view and model.semantic_view are"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str | bytes, expected: str) -> None:
+    assert refusal(tmp_path, text).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.steps", "--set train.steps: expected KEY=VALUE; write for instance --set train.steps=100"),
+        ("train=5", "--set train=5: 'train' is a section; set one of its keys, for instance --set train.steps=..."),
+        ("train.steps=", "--set train.steps=: train.steps is '', expected an integer >= 1; the default is 1000"),
+        ("train.steps=[1", "--set train.steps=[1: expected a YAML value"),
+        ("train.steps={a: 1}", "--set train.steps={a: 1}: expected train.steps to be one plain value"),
+        ("=5", "--set =5: unknown key '', expected one of run, seed, "),
+        ("train.lr=1", "--set train.lr=1: unknown key 'train.lr', expected one of steps, "),
+    ],
+)
+def test_bad_overrides(override: str, expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(None, [override])
+    assert str(caught.value).startswith(expected)
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    for path, problem in (
+        (tmp_path / "none.yaml", "No such file"),
+        (tmp_path, "Is a directory"),
+        (Path("a\0b"), "null"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            load_config(path)
+
+
+def test_deep_nesting_and_wide_aliases_end_at_once(tmp_path: Path) -> None:
+    assert "expected YAML" in refusal(tmp_path, "[" * 20_000)
+    bomb = "a: &a [x]\n" + "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [{','.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(12)
+    )
+    assert "unknown key 'a'" in refusal(tmp_path, bomb)
+
+
+def test_the_resolved_config_reads_back(tmp_path: Path) -> None:
+    config = load_config(None, ["train.learning_rate=1e-5", "run=日本", "model.prompts.search=x: {query} #", "seed=12"])
+    text = resolved_yaml(config)
+    assert load_config(written(tmp_path, text)) == config
+    assert set(yaml.safe_load(text)) == {key.split(".")[0] for key in KEYS}
+
+
+def test_the_digest_sees_every_setting_and_nothing_else() -> None:
+    config = Config()
+    assert digest(config.train) == digest(load_config(None, ["seed=4"]).train)
+    assert digest(config.train) != digest(load_config(None, ["train.steps=4"]).train)
+
+
+def test_every_bound_has_words() -> None:
+    """A constraint that the message cannot phrase would be a traceback."""
+    for key in KEYS:
+        with pytest.raises(InputError, match=r"expected|unknown"):
+            load_config(None, [f"{key}={{}}" if KEYS[key] is not str else f"{key}.x=1"])
+        if KEYS[key] is not str:
+            with pytest.raises(InputError, match="expected"):
+                load_config(None, [f"{key}=nonsense"])
+
+
+@given(st.one_of(st.text(max_size=60), st.binary(max_size=60)))
+def test_no_file_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, content: str | bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+    assert_answers_or_one_line(path, [])
+
+
+@given(st.sampled_from(sorted(KEYS)), st.text(max_size=12))
+def test_no_override_ends_in_a_traceback(key: str, value: str) -> None:
+    for text in (f"{key}={value}", f"{value}={key}", f"{key}{value}"):
+        assert_answers_or_one_line(None, [text])
