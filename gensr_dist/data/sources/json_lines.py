@@ -1,0 +1,175 @@
+"""Reading large files of one JSON object a line, gzipped or plain, a block of lines at a time."""
+
+import ast
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import polars as pl
+from tqdm import tqdm
+
+from gensr_dist.errors import InputError
+
+BLOCK_BYTES = 8 << 20  # text parsed at once; also the longest line that is accepted
+_INT64 = 1 << 63
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Some consecutive lines of a file, parsed."""
+
+    rows: pl.DataFrame
+    python_literals: int  # lines that were Python dicts in place of JSON objects
+
+
+def read_blocks(path: Path, schema: Mapping[str, pl.DataType], *, required: Sequence[str]) -> Iterator[Block]:
+    """Parse the fields of `schema` from every line of a file; other fields are passed over and absent ones are null.
+
+    polars parses a block; where it objects, the block is parsed again line by line. That also takes the Python-literal
+    dicts of McAuley's original meta files (`ast.literal_eval`: nothing is executed) and finds the line at fault.
+
+    Args:
+        path: the file; a name that ends in `.gz` is gunzipped.
+        schema: fields of type String, Int64 or List(List(String)).
+        required: fields that every line must have.
+
+    Raises:
+        InputError: the file cannot be read or is cut short, or a line is not an object with such fields.
+    """
+    line = 1
+    for block in _line_blocks(path):
+        try:
+            rows = pl.read_ndjson(io.BytesIO(block), schema=dict(schema))
+            trusted = not any(rows[name].null_count() or _holds_containers(rows[name]) for name in required)
+        except pl.exceptions.PolarsError:
+            trusted = False
+        literals = 0
+        if not trusted:
+            rows, literals = _parse_lines(block, path, line, schema, required)
+        yield Block(rows=rows, python_literals=literals)
+        line += block.count(b"\n")
+
+
+def _holds_containers(texts: pl.Series) -> bool:
+    """Tell whether polars may have turned a list or an object into text, which it does without a word."""
+    return texts.dtype == pl.String and bool(texts.str.contains(r"^[\[{]").any())
+
+
+def _line_blocks(path: Path) -> Iterator[bytes]:
+    """Give the file in blocks of whole lines, without a byte order mark."""
+    try:
+        with (
+            path.open("rb") as raw,
+            tqdm(
+                total=path.stat().st_size, desc=f"read {path.name}", unit="B", unit_scale=True, disable=None
+            ) as progress,
+        ):
+            unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
+            with closing(unpacked):
+                rest = unpacked.read(len(_BOM)).removeprefix(_BOM)
+                while chunk := unpacked.read(BLOCK_BYTES):
+                    progress.update(raw.tell() - progress.n)
+                    whole, newline, tail = chunk.rpartition(b"\n")
+                    if newline:
+                        yield rest + whole + newline
+                        rest = tail
+                    else:
+                        rest += tail
+                    if len(rest) > BLOCK_BYTES:
+                        raise InputError(
+                            path,
+                            f"expected one JSON object a line, found a line over {BLOCK_BYTES >> 20} MiB",
+                            "write one object a line",
+                        )
+            if rest:
+                yield rest
+    except (EOFError, zlib.error) as error:
+        raise InputError(
+            path, f"the gzip file is damaged or cut short ({error})", "copy or download it again"
+        ) from None
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error})", "check that it is a readable file of that kind") from None
+
+
+def _parse_lines(
+    block: bytes, path: Path, first_line: int, schema: Mapping[str, pl.DataType], required: Sequence[str]
+) -> tuple[pl.DataFrame, int]:
+    columns: dict[str, list[object]] = {name: [] for name in schema}
+    converters = {name: _CONVERTERS[dtype] for name, dtype in schema.items()}
+    literals = 0
+    for number, line in enumerate(block.split(b"\n"), start=first_line):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        record, is_literal = _parse_line(line, where)
+        literals += is_literal
+        for name, convert in converters.items():
+            value = record.get(name)
+            try:
+                columns[name].append(None if value is None else convert(value))
+            except (TypeError, ValueError):
+                shown = repr(value)[:60]
+                raise InputError(where, f"{name} is {shown}, not {_EXPECTED[schema[name]]}", "mend the line") from None
+            if value is None and name in required:
+                raise InputError(where, f"the field {name} is missing", "mend the line or leave it out")
+    return pl.DataFrame(columns, schema=dict(schema)), literals
+
+
+def _parse_line(line: bytes, where: str) -> tuple[dict[str, object], bool]:
+    """Parse one line as JSON, else as a Python literal; the flag says which."""
+    is_literal = False
+    try:
+        text = line.decode("utf-8").strip()
+        try:
+            record = json.loads(text)
+        except ValueError:
+            record, is_literal = ast.literal_eval(text), True
+    except UnicodeDecodeError as error:
+        raise InputError(where, f"is not UTF-8 text ({error.reason})", "convert the file to UTF-8") from None
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise InputError(where, "expected a JSON object", "mend the line or leave it out") from None
+    if not isinstance(record, dict):
+        raise InputError(
+            where, f"expected a JSON object, found {type(record).__name__}", "mend the line or leave it out"
+        )
+    return record, is_literal
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError
+    return str(value).encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair becomes "?"
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError
+    number = int(value)
+    if (isinstance(value, float) and number != value) or not -_INT64 <= number < _INT64:
+        raise ValueError
+    return number
+
+
+def _lists_of_texts(value: object) -> list[list[str]]:
+    if not isinstance(value, list) or not all(isinstance(inner, list) for inner in value):
+        raise TypeError
+    return [[_text(text) for text in inner if text is not None] for inner in value]
+
+
+_CONVERTERS: dict[pl.DataType, Callable[[object], object]] = {
+    pl.String(): _text,
+    pl.Int64(): _integer,
+    pl.List(pl.List(pl.String())): _lists_of_texts,
+}
+_EXPECTED: dict[pl.DataType, str] = {
+    pl.String(): "a text",
+    pl.Int64(): "a whole number",
+    pl.List(pl.List(pl.String())): "a list of lists of texts",
+}

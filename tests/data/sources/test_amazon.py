@@ -1,0 +1,230 @@
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER_SCHEMA, Behaviour
+from gensr_dist.data.sources import amazon, json_lines
+from gensr_dist.errors import InputError
+
+BEAUTY = Path(__file__).resolve().parents[4] / "shared" / "data" / "amazon_beauty"
+REVIEWS = [
+    {"reviewerID": "B", "asin": "Y", "unixReviewTime": 1_300_000_000, "overall": 5.0},
+    {"reviewerID": "A", "asin": "X", "unixReviewTime": 1_300_086_400},
+    {"reviewerID": "A", "asin": "Z", "unixReviewTime": 1_300_172_800},
+    {"reviewerID": "B", "asin": "X", "unixReviewTime": 1_300_259_200},
+]
+META = [
+    {"asin": "unseen", "title": "Not reviewed", "categories": [["Beauty", "Never"]]},
+    {
+        "asin": "X",
+        "title": "Big  Soap &amp; Oil",
+        "brand": "ACME",
+        "categories": [["Beauty", "Bath & Body", "Women's Bath"], ["Gifts", "For the Home"], ["Gifts"]],
+    },
+    {"asin": "Y", "title": "Comb", "brand": None, "categories": [["Beauty"]]},
+    {"asin": "Z", "categories": [["Beauty", "Hair-Care"]]},
+]
+
+
+def write(folder: Path, reviews: list[Any] = REVIEWS, meta: list[Any] = META, *, packed: bool = True) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in (("reviews_Toy_5.json", reviews), ("meta_Toy.json", meta)):
+        text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows).encode()
+        (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(text) if packed else text)
+    return folder
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_events_queries_and_texts(tmp_path: Path, packed: bool) -> None:
+    log = amazon.read(write(tmp_path, packed=packed))
+    assert (log.users.schema, log.items.schema) == (USER_SCHEMA, ITEM_SCHEMA)
+    assert (log.queries.schema, log.events.schema) == (QUERY_SCHEMA, EVENT_SCHEMA)
+    assert log.users["user_id"].to_list() == ["A", "B"]
+    assert dict(log.items.rows()) == {
+        "X": "beauty bath body womens gifts home big soap & oil acme",
+        "Y": "beauty comb",
+        "Z": "beauty hair care",
+    }
+    assert log.queries["text"].to_list() == ["beauty bath body womens", "beauty hair care", "gifts home"]
+    recommended = log.events.filter(pl.col("behaviour") == Behaviour.RECOMMENDATION)
+    assert recommended.select("user", "item", "time", "query").rows() == [
+        (1, 1, 1_300_000_000_000, -1),
+        (0, 0, 1_300_086_400_000, -1),
+        (0, 2, 1_300_172_800_000, -1),
+        (1, 0, 1_300_259_200_000, -1),
+    ]
+    searched = log.events.filter(pl.col("behaviour") == Behaviour.SEARCH)
+    assert searched.select("user", "item").rows() == [(0, 0), (0, 2), (1, 0)]  # item Y has no path of two levels
+    assert set(searched.filter(pl.col("item") == 0)["query"]) <= {0, 2}
+    assert log.events["positive"].all()
+    assert {repair.what: repair.count for repair in log.repairs} == {
+        "items without a title": 1,
+        "items without a query (no category path of two levels)": 1,
+    }
+
+
+def test_result_does_not_depend_on_the_order_of_lines(tmp_path: Path) -> None:
+    forward, backward = (
+        amazon.read(write(tmp_path / "a")),
+        amazon.read(write(tmp_path / "b", REVIEWS[::-1], META[::-1])),
+    )
+    assert forward.items.equals(backward.items)
+    assert forward.queries.equals(backward.queries)
+    assert forward.events.sort("time", "behaviour").equals(backward.events.sort("time", "behaviour"))
+
+
+def test_each_of_several_queries_is_used(tmp_path: Path) -> None:
+    reviews = [{"reviewerID": f"U{n}", "asin": "X", "unixReviewTime": 1_300_000_000} for n in range(400)]
+    log = amazon.read(write(tmp_path, reviews))
+    used = log.events.filter(pl.col("query") >= 0).group_by("query").len()
+    assert used.height == 2
+    assert used["len"].min() > 150
+
+
+def test_repeats_bad_times_and_absent_meta_are_counted(tmp_path: Path) -> None:
+    bad = [REVIEWS[0], {**REVIEWS[0], "unixReviewTime": -5}, {**REVIEWS[0], "unixReviewTime": 1_300_000_000_000}]
+    log = amazon.read(write(tmp_path, [*REVIEWS, *bad], [*META[:2], META[1]]))
+    assert log.events.filter(pl.col("behaviour") == 0).height == len(REVIEWS)
+    assert {repair.what: repair.count for repair in log.repairs} == {
+        "reviews dropped: negative or future time, or an empty id": 2,
+        "reviews dropped: repeats of user, item and time": 1,
+        "meta lines dropped: repeats of an item": 1,
+        "reviewed items without a meta line": 2,
+        "items without a title": 2,
+        "items without a query (no category path of two levels)": 2,
+    }
+
+
+def test_python_literal_meta_gives_the_same_log(tmp_path: Path) -> None:
+    plain = amazon.read(write(tmp_path / "json"))
+    literal = amazon.read(write(tmp_path / "literal", meta=[repr(row) for row in META]))
+    assert literal.items.equals(plain.items)
+    assert literal.events.equals(plain.events)
+    assert ("meta lines that were Python literals, not JSON", 4) in [(r.what, r.count) for r in literal.repairs]
+
+
+def test_literals_are_never_executed(tmp_path: Path) -> None:
+    target = tmp_path / "executed"
+    line = f"{{'asin': open({str(target)!r}, 'w').name}}"
+    with pytest.raises(InputError, match=r"meta_Toy.json.gz:1: expected a JSON object"):
+        amazon.read(write(tmp_path, meta=[line]))
+    assert not target.exists()
+
+
+def test_byte_order_mark_and_line_ends_are_read(tmp_path: Path) -> None:
+    plain = amazon.read(write(tmp_path / "plain", packed=False))
+    path = write(tmp_path / "windows", packed=False) / "reviews_Toy_5.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n\r\n").rstrip())
+    assert amazon.read(path.parent).events.equals(plain.events)
+
+
+def test_blocks_of_any_size_give_the_same_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = amazon.read(write(tmp_path))
+    monkeypatch.setattr(json_lines, "BLOCK_BYTES", 200)
+    assert amazon.read(tmp_path).events.equals(whole.events)
+    assert amazon.read(tmp_path).items.equals(whole.items)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"reviewerID": "A", "asin": "X"', r"reviews_Toy_5.json.gz:5: expected a JSON object"),
+        ("[1, 2]", r"reviews_Toy_5.json.gz:5: expected a JSON object, found list"),
+        ("[" * 100_000, r":5: expected a JSON object"),
+        ({"asin": "X", "unixReviewTime": 3}, r":5: the field reviewerID is missing"),
+        ({"reviewerID": "A", "asin": ["X"], "unixReviewTime": 3}, r":5: asin is \['X'\], not a text"),
+        (
+            {"reviewerID": "A", "asin": "X", "unixReviewTime": "soon"},
+            r":5: unixReviewTime is 'soon', not a whole number",
+        ),
+        ({"reviewerID": "A", "asin": "X", "unixReviewTime": 10**30}, r":5: unixReviewTime is 1000"),
+    ],
+)
+def test_malformed_line_is_named(tmp_path: Path, line: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        amazon.read(write(tmp_path, [*REVIEWS, line]))
+    assert "\n" not in str(caught.value)
+
+
+def test_line_numbers_count_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lines, "BLOCK_BYTES", 100)
+    with pytest.raises(InputError, match=r"reviews_Toy_5.json.gz:21: "):
+        amazon.read(write(tmp_path, [*REVIEWS * 5, "{"]))
+
+
+def test_damaged_absent_and_empty_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a folder"):
+        amazon.read(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"expected exactly one reviews_\*_5.json.gz or .*found none"):
+        amazon.read(tmp_path)
+    path = write(tmp_path) / "reviews_Toy_5.json.gz"
+    packed = path.read_bytes()
+    path.write_bytes(packed[:-12])
+    with pytest.raises(InputError, match=r"reviews_Toy_5.json.gz: the gzip file is damaged or cut short"):
+        amazon.read(tmp_path)
+    path.write_bytes(b"not gzip at all")
+    with pytest.raises(InputError, match="cannot be read"):
+        amazon.read(tmp_path)
+    path.write_bytes(gzip.compress(b""))
+    with pytest.raises(InputError, match="holds no reviews"):
+        amazon.read(tmp_path)
+    path.write_bytes(gzip.compress(b"\xff\xfe\n"))
+    with pytest.raises(InputError, match=r":1: is not UTF-8"):
+        amazon.read(tmp_path)
+    path.write_bytes(gzip.compress(json.dumps({**REVIEWS[0], "unixReviewTime": -1}).encode()))
+    with pytest.raises(InputError, match="give unixReviewTime in seconds"):
+        amazon.read(tmp_path)
+    (tmp_path / "reviews_Other_5.json").write_text("")
+    with pytest.raises(InputError, match="exactly one"):
+        amazon.read(tmp_path)
+
+
+def test_endless_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lines, "BLOCK_BYTES", 1 << 20)
+    with pytest.raises(InputError, match="a line over 1 MiB"):
+        amazon.read(write(tmp_path, ["x" * (3 << 20)]))
+
+
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=6,
+)
+ROW = st.one_of(
+    st.text(max_size=20),
+    st.binary(max_size=20).map(lambda raw: raw.decode("latin-1")),
+    st.dictionaries(
+        st.sampled_from(["reviewerID", "asin", "unixReviewTime", "title", "brand", "categories"]), VALUE
+    ).flatmap(lambda row: st.sampled_from([json.dumps(row), repr(row)])),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(reviews=st.lists(ROW, max_size=3), meta=st.lists(ROW, max_size=3), keep=st.booleans())
+def test_any_input_gives_a_log_or_an_input_error(
+    tmp_path_factory: pytest.TempPathFactory, reviews: list[str], meta: list[str], keep: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    write(folder, [*REVIEWS, *reviews] if keep else reviews, meta, packed=False)
+    try:
+        log = amazon.read(folder)
+    except InputError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    else:
+        assert log.events["item"].max() < log.items.height  # type: ignore[operator]
+        assert (log.events["query"] < log.queries.height).all()
+
+
+@pytest.mark.skipif(not BEAUTY.is_dir(), reason="Amazon Beauty is not beside the project")
+def test_beauty_has_the_known_counts() -> None:
+    log = amazon.read(BEAUTY)
+    assert (log.users.height, log.items.height, log.queries.height) == (22_363, 12_101, 244)
+    assert log.events.group_by("behaviour").len().sort("behaviour").rows() == [(0, 198_502), (1, 198_502)]
+    assert [(repair.what, repair.count) for repair in log.repairs] == [("items without a title", 7)]
+    assert log.events["time"].min() == 1_300_000_000_000
