@@ -6,6 +6,7 @@ Q query tokens, U distinct items of the batch (slot 0 is padding), T title token
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,7 +41,5 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(
-            **{name: change(value) if isinstance(value, Tensor) else value for name, value in values.items()}
-        )
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**{k: change(v) if isinstance(v, Tensor) else v for k, v in values.items()})

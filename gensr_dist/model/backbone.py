@@ -1,0 +1,226 @@
+"""T5 that answers with one token, over transformers' weights.
+
+Two ways to encode a group's prompts. `joint` is the paper's: each candidate's prompt is a sequence of its own in which
+every token sees every other. `shared` lets the context (instruction, query) see only itself, and each candidate's block
+see the context and itself, at the positions that it would have alone: the context is encoded once a group, and a group
+gives exactly what its candidates give one at a time under the same mask.
+
+Only one answer position is decoded, so the decoder needs neither a causal mask nor a cache: its self attention over a
+single position is the output projection of that position's value.
+
+Dimensions: G groups, C candidates, S context tokens, P block tokens, N = S + P, D width, H heads, K width of a head,
+V vocabulary, B any batch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers import T5Config, T5ForConditionalGeneration
+
+from gensr_dist.errors import InputError
+
+SIZES = {
+    # name: d_model, d_kv, heads, d_ff, encoder layers, decoder layers
+    "nano": (128, 32, 4, 256, 2, 2),
+    "mini": (256, 32, 8, 512, 4, 4),
+    "small": (512, 64, 6, 1024, 8, 8),  # flan-t5-small
+}
+
+
+def load_t5(name: str, vocabulary: int, dropout: float) -> T5ForConditionalGeneration:
+    """A T5 of one of our sizes with random weights, or pretrained from a folder or the Hub.
+
+    Args:
+        name: key of `SIZES`, folder, or Hub name.
+        vocabulary: tokens of the tokenizer; a smaller embedding table is enlarged.
+        dropout: rate of all its dropouts.
+
+    Raises:
+        InputError: `name` is none of these, or the Hub cannot be reached.
+    """
+    if name in SIZES:
+        d_model, d_kv, heads, d_ff, encoder_layers, decoder_layers = SIZES[name]
+        return T5ForConditionalGeneration(
+            T5Config(
+                vocab_size=vocabulary,
+                d_model=d_model,
+                d_kv=d_kv,
+                num_heads=heads,
+                d_ff=d_ff,
+                num_layers=encoder_layers,
+                num_decoder_layers=decoder_layers,
+                feed_forward_proj="gated-gelu",
+                dropout_rate=dropout,
+                decoder_start_token_id=0,
+            )
+        )
+    try:
+        t5 = T5ForConditionalGeneration.from_pretrained(name, dropout_rate=dropout)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "model.backbone",
+            f"cannot load {name!r} ({str(error).splitlines()[0]})",
+            f"give one of {', '.join(SIZES)}, a folder with a T5, or a Hub name that this machine can reach",
+        ) from None
+    if t5.get_input_embeddings().num_embeddings < vocabulary:
+        t5.resize_token_embeddings(vocabulary)
+    return t5
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the decoder attends to. `joint` keeps the context inside each candidate's own sequence."""
+
+    context_GSD: Tensor | None
+    context_mask_GS: Tensor | None
+    own_GCND: Tensor  # N = P in shared, S + P in joint scoring
+    own_mask_GN: Tensor
+
+
+class Backbone(nn.Module):
+    """The T5 forward pass for groups of candidates."""
+
+    def __init__(self, t5: T5ForConditionalGeneration, scoring: Literal["joint", "shared"]) -> None:
+        super().__init__()
+        self.t5 = t5
+        self.scoring = scoring
+        self.dropout = t5.config.dropout_rate
+        self.heads = t5.config.num_heads
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.t5.config.d_model
+
+    def embed(self, token_BN: Tensor) -> Tensor:
+        """Token embeddings [B, N, D]."""
+        return self.t5.shared(token_BN)
+
+    def forward(
+        self, context_GSD: Tensor, context_mask_GS: Tensor, block_GCPD: Tensor, block_mask_GP: Tensor
+    ) -> Tensor:
+        """Logits [G, C, V] of the answer's first token for each candidate."""
+        encode = self._encode_joint if self.scoring == "joint" else self._encode_shared
+        return self._decode(encode(context_GSD, context_mask_GS, block_GCPD, block_mask_GP))
+
+    def _encode_joint(
+        self, context_GSD: Tensor, context_mask_GS: Tensor, block_GCPD: Tensor, block_mask_GP: Tensor
+    ) -> Memory:
+        G, C, _, D = block_GCPD.shape
+        encoder = self.t5.encoder
+        mask_GN = torch.cat([context_mask_GS, block_mask_GP], dim=1)
+        N = mask_GN.shape[1]
+        x_BND = torch.cat([context_GSD[:, None].expand(-1, C, -1, -1), block_GCPD], dim=2).view(G * C, N, D)
+        bias_HNN = self._position_bias(N, x_BND)
+        bias_BHNN = (bias_HNN + _mask_bias(mask_GN, x_BND)[:, None, None, :]).repeat_interleave(C, dim=0)
+        x_BND = encoder.dropout(x_BND)
+        for block in encoder.block:
+            attention, normed_BND = block.layer[0].SelfAttention, block.layer[0].layer_norm(x_BND)
+            out_BND = self._attend(
+                attention,
+                self._split(attention.q(normed_BND)),
+                self._split(attention.k(normed_BND)),
+                self._split(attention.v(normed_BND)),
+                bias_BHNN,
+            )
+            x_BND = block.layer[-1](x_BND + block.layer[0].dropout(out_BND))
+        x_BND = encoder.dropout(encoder.final_layer_norm(x_BND))
+        return Memory(None, None, x_BND.view(G, C, N, D), mask_GN)
+
+    def _encode_shared(
+        self, context_GSD: Tensor, context_mask_GS: Tensor, block_GCPD: Tensor, block_mask_GP: Tensor
+    ) -> Memory:
+        G, C, P, D = block_GCPD.shape
+        S = context_GSD.shape[1]
+        encoder = self.t5.encoder
+        bias_HNN = self._position_bias(S + P, block_GCPD)
+        context_bias_GHSS = bias_HNN[:, :S, :S] + _mask_bias(context_mask_GS, context_GSD)[:, None, None, :]
+        # [G, H, 1, P, S] and [G, H, 1, P, P]: what a block sees of the context and of itself, for all its candidates
+        to_context_GHCPS = (bias_HNN[:, S:, :S] + _mask_bias(context_mask_GS, context_GSD)[:, None, None, :])[
+            :, :, None
+        ]
+        to_own_GHCPP = (bias_HNN[:, S:, S:] + _mask_bias(block_mask_GP, block_GCPD)[:, None, None, :])[:, :, None]
+        x_GSD, y_GMD = encoder.dropout(context_GSD), encoder.dropout(block_GCPD).view(G, C * P, D)
+        for block in encoder.block:
+            attention, norm = block.layer[0].SelfAttention, block.layer[0].layer_norm
+            normed_GSD, normed_GMD = norm(x_GSD), norm(y_GMD)
+            key_GHSK, value_GHSK = self._split(attention.k(normed_GSD)), self._split(attention.v(normed_GSD))
+            context_GSD = self._attend(
+                attention, self._split(attention.q(normed_GSD)), key_GHSK, value_GHSK, context_bias_GHSS
+            )
+            query_GHMK = self._split(attention.q(normed_GMD))
+            own_key_GHCPK = self._split(attention.k(normed_GMD)).unflatten(2, (C, P))
+            own_value_GHCPK = self._split(attention.v(normed_GMD)).unflatten(2, (C, P))
+            seen_GHCPS = (query_GHMK @ key_GHSK.transpose(-1, -2)).unflatten(2, (C, P)) + to_context_GHCPS
+            own_GHCPP = query_GHMK.unflatten(2, (C, P)) @ own_key_GHCPK.transpose(-1, -2) + to_own_GHCPP
+            weight_GHCPN = F.dropout(
+                torch.cat([seen_GHCPS, own_GHCPP], dim=-1).softmax(-1), self.dropout, self.training
+            )
+            out_GHCPK = weight_GHCPN[..., S:] @ own_value_GHCPK
+            out_GHMK = out_GHCPK.flatten(2, 3) + weight_GHCPN[..., :S].flatten(2, 3) @ value_GHSK
+            block_GMD = attention.o(out_GHMK.transpose(1, 2).flatten(2))
+            x_GSD = block.layer[-1](x_GSD + block.layer[0].dropout(context_GSD))
+            y_GMD = block.layer[-1](y_GMD + block.layer[0].dropout(block_GMD))
+        x_GSD = encoder.dropout(encoder.final_layer_norm(x_GSD))
+        y_GMD = encoder.dropout(encoder.final_layer_norm(y_GMD))
+        return Memory(x_GSD, context_mask_GS, y_GMD.view(G, C, P, D), block_mask_GP)
+
+    def _decode(self, memory: Memory) -> Tensor:
+        decoder = self.t5.decoder
+        G, C = memory.own_GCND.shape[:2]
+        start = torch.full((1, 1), self.t5.config.decoder_start_token_id, device=memory.own_GCND.device)
+        x_GCD = decoder.dropout(self.embed(start)).expand(G, C, -1)
+        own_bias_GN = _mask_bias(memory.own_mask_GN, memory.own_GCND)
+        for block in decoder.block:
+            attention = block.layer[0].SelfAttention
+            value_GCD = attention.o(attention.v(block.layer[0].layer_norm(x_GCD)))
+            x_GCD = x_GCD + block.layer[0].dropout(value_GCD)
+            cross = block.layer[1].EncDecAttention
+            query_GCHK = cross.q(block.layer[1].layer_norm(x_GCD)).unflatten(-1, (self.heads, -1))
+            own_key_GCNHK = cross.k(memory.own_GCND).unflatten(-1, (self.heads, -1))
+            own_value_GCNHK = cross.v(memory.own_GCND).unflatten(-1, (self.heads, -1))
+            score_GCHN = torch.einsum("gchk,gcnhk->gchn", query_GCHK, own_key_GCNHK) + own_bias_GN[:, None, None]
+            if memory.context_GSD is None or memory.context_mask_GS is None:
+                weight_GCHN = F.dropout(score_GCHN.softmax(-1), self.dropout, self.training)
+                out_GCHK = torch.einsum("gchn,gcnhk->gchk", weight_GCHN, own_value_GCNHK)
+            else:
+                S = memory.context_GSD.shape[1]
+                key_GSHK = cross.k(memory.context_GSD).unflatten(-1, (self.heads, -1))
+                value_GSHK = cross.v(memory.context_GSD).unflatten(-1, (self.heads, -1))
+                context_bias_GS = _mask_bias(memory.context_mask_GS, memory.context_GSD)
+                seen_GCHS = torch.einsum("gchk,gshk->gchs", query_GCHK, key_GSHK) + context_bias_GS[:, None, None]
+                weight_GCHX = F.dropout(
+                    torch.cat([seen_GCHS, score_GCHN], dim=-1).softmax(-1), self.dropout, self.training
+                )
+                out_GCHK = torch.einsum("gchs,gshk->gchk", weight_GCHX[..., :S], value_GSHK)
+                out_GCHK = out_GCHK + torch.einsum("gchn,gcnhk->gchk", weight_GCHX[..., S:], own_value_GCNHK)
+            x_GCD = x_GCD + block.layer[1].dropout(cross.o(out_GCHK.flatten(2)))
+            x_GCD = block.layer[-1](x_GCD)
+        x_GCD = decoder.dropout(decoder.final_layer_norm(x_GCD))
+        if self.t5.config.scale_decoder_outputs:
+            x_GCD = x_GCD * self.width**-0.5
+        return self.t5.lm_head(x_GCD)
+
+    def _position_bias(self, length: int, like: Tensor) -> Tensor:
+        """Relative-position bias [H, N, N] of the encoder, which all its layers share."""
+        attention = self.t5.encoder.block[0].layer[0].SelfAttention
+        return attention.compute_bias(length, length, device=like.device)[0].to(like.dtype)
+
+    def _split(self, x_BND: Tensor) -> Tensor:
+        return x_BND.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _attend(self, attention: nn.Module, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+        out_BHNK = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias, dropout_p=self.dropout if self.training else 0.0, scale=1.0
+        )
+        return attention.o(out_BHNK.transpose(1, 2).flatten(2))
+
+
+def _mask_bias(mask_GN: Tensor, like: Tensor) -> Tensor:
+    """0 where the mask is True, else the lowest finite number: a row without any visible key stays finite."""
+    return torch.zeros(mask_GN.shape, dtype=like.dtype, device=like.device).masked_fill(
+        ~mask_GN, torch.finfo(like.dtype).min
+    )

@@ -1,0 +1,209 @@
+"""GenSR: dual history views, soft filter, instruction prompt, generative answer (section 4 of the paper).
+
+Dimensions: G groups, C candidates, L history, T title tokens, U distinct items of the batch, P block tokens, V vocabulary,
+E width of a CF vector, D width of the backbone.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5ForConditionalGeneration
+
+from gensr_dist.data.batch import IGNORED, Batch
+from gensr_dist.errors import InputError
+from gensr_dist.files import atomic_folder
+from gensr_dist.model.backbone import Backbone, load_t5
+from gensr_dist.model.config import ModelConfig
+from gensr_dist.model.history import HistoryEncoder
+from gensr_dist.model.prompt import PromptAssembler
+from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
+
+
+@dataclass(frozen=True)
+class GenSROutput:
+    """One forward pass."""
+
+    nll_GC: Tensor  # -log P(label's token | prompt) over the whole vocabulary; 0 for padded candidates
+    yes_log_odds_GC: Tensor  # log P(Yes) - log P(No)
+    user_cf_GD: Tensor  # the user's history in each view, for eq. 10
+    user_semantic_GD: Tensor
+    has_history_G: Tensor  # bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenSRShape:
+    """What a saved model is made of, beside its weights."""
+
+    model: ModelConfig
+    cf_width: int
+    cf_scale: float  # factor that brings the CF table to a mean square of one
+    yes: int  # token ids of the answers
+    no: int
+
+
+class GenSR(nn.Module):
+    """The model of section 4. Build one with `GenSR.build` or `GenSR.from_pretrained`."""
+
+    def __init__(self, shape: GenSRShape, t5: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__()
+        config = shape.model
+        self.shape = shape
+        self.backbone = Backbone(t5, config.scoring)
+        self.prompts = PromptAssembler(config.prompts, tokenizer)
+        cf, semantic = shape.cf_width, self.backbone.width
+        self.cf_history = HistoryEncoder(cf, config.cf_heads, config.dropout)
+        self.semantic_history = HistoryEncoder(semantic, config.semantic_heads, config.dropout)
+        self.cf_filter = SoftFilter(cf, config.cf_heads) if config.soft_filter else MeanFilter(cf)
+        self.semantic_filter = (
+            SoftFilter(semantic, config.semantic_heads) if config.soft_filter else MeanFilter(semantic)
+        )
+        self.cf_projection = nn.Linear(cf, semantic)
+        visible = torch.tensor([config.cf_view, config.semantic_view] * 2)  # in the order of prompt.SLOTS
+        self.slot_visible: Tensor
+        self.register_buffer("slot_visible", visible, persistent=False)
+        self.answers: Tensor
+        self.register_buffer("answers", torch.tensor([shape.no, shape.yes]), persistent=False)
+
+    @classmethod
+    def build(
+        cls, config: ModelConfig, tokenizer: PreTrainedTokenizerBase, cf_width: int, cf_scale: float = 1.0
+    ) -> "GenSR":
+        """A model to train, its backbone pretrained where `config.backbone` names a pretrained one.
+
+        Raises:
+            InputError: the backbone cannot be loaded, a template is wrong, heads do not divide a width, or the tokenizer
+                begins both answers with the same token.
+        """
+        yes, no = (tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in ("Yes", "No"))
+        if yes == no:
+            raise InputError(
+                "data.tokenizer",
+                "its first tokens of 'Yes' and 'No' are the same",
+                "use a tokenizer that knows both words",
+            )
+        t5 = load_t5(config.backbone, len(tokenizer), config.dropout)
+        for key, heads, width in (
+            ("cf_heads", config.cf_heads, cf_width),
+            ("semantic_heads", config.semantic_heads, t5.config.d_model),
+        ):
+            if width % heads:
+                raise InputError(f"model.{key}", f"{heads} heads do not divide a width of {width}", "choose a divisor")
+        shape = GenSRShape(model=config, cf_width=cf_width, cf_scale=cf_scale, yes=yes, no=no)
+        return cls(shape, t5, tokenizer)
+
+    def save_pretrained(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Write `gensr.json`, `gensr.safetensors`, `backbone/` and `tokenizer/`, replacing the folder as a whole."""
+        with atomic_folder(folder) as temporary:
+            (temporary / "gensr.json").write_text(json.dumps(dataclasses.asdict(self.shape), indent=2) + "\n")
+            own = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("backbone.")}
+            save_file(own, temporary / "gensr.safetensors")
+            self.backbone.t5.save_pretrained(temporary / "backbone")
+            tokenizer.save_pretrained(temporary / "tokenizer")
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> "GenSR":
+        """Load what `save_pretrained` wrote.
+
+        Raises:
+            InputError: the folder is not a saved model or does not fit together.
+        """
+        remedy = "train a model into this run folder, or copy the saved one again"
+        try:
+            shape = TypeAdapter(GenSRShape).validate_json((folder / "gensr.json").read_text(encoding="utf-8"))
+            own = load_file(folder / "gensr.safetensors")
+            t5 = T5ForConditionalGeneration.from_pretrained(folder / "backbone", local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        except (OSError, ValidationError, SafetensorError) as error:
+            raise InputError(folder, f"not a saved GenSR model ({str(error).splitlines()[0]})", remedy) from None
+        model = cls(shape, t5, tokenizer)
+        expected = {name for name in model.state_dict() if not name.startswith("backbone.")}
+        if expected != own.keys():
+            raise InputError(folder, f"weights {sorted(expected ^ own.keys())[:3]} are missing or unknown", remedy)
+        model.load_state_dict(own, strict=False)
+        return model.eval()
+
+    def forward(self, batch: Batch) -> GenSROutput:
+        """Answer every candidate of every group of `batch` (eq. 3 to 7 and the likelihood of eq. 9)."""
+        mask_GL = batch.history_GL != 0
+        recency_GL = (mask_GL.sum(1, keepdim=True) - 1 - torch.arange(mask_GL.shape[1], device=mask_GL.device)).clamp(0)
+        cf_UE = batch.cf_UE.to(self.cf_projection.weight.dtype) * self.shape.cf_scale
+        text_UD = self.item_semantic(batch.title_UT)
+
+        cf_GLE = self.cf_history(cf_UE[batch.history_GL], recency_GL, batch.behaviour_GL, mask_GL)
+        item_cf_GCE = cf_UE[batch.candidate_GC]
+        history_cf_GCE = self.cf_filter(item_cf_GCE, cf_GLE, mask_GL)
+
+        text_GND, text_mask_GN = self._semantic_history(batch, text_UD, recency_GL, mask_GL)
+        item_text_GCD = text_UD[batch.candidate_GC]
+        history_text_GCD = self.semantic_filter(item_text_GCD, text_GND, text_mask_GN)
+
+        slot_GCXD = torch.stack(
+            [self.cf_projection(history_cf_GCE), history_text_GCD, self.cf_projection(item_cf_GCE), item_text_GCD],
+            dim=2,
+        )
+        logit_GCV = self._answer(batch, slot_GCXD)
+        return GenSROutput(
+            nll_GC=self._nll(logit_GCV, batch.label_GC),
+            yes_log_odds_GC=logit_GCV[..., self.shape.yes] - logit_GCV[..., self.shape.no],
+            user_cf_GD=self.cf_projection(masked_mean(cf_GLE, mask_GL)),
+            user_semantic_GD=masked_mean(text_GND, text_mask_GN),
+            has_history_G=mask_GL.any(1) & text_mask_GN.any(1),
+        )
+
+    def score(self, batch: Batch) -> Tensor:
+        """P(Yes) / (P(Yes) + P(No)) of every candidate [G, C]: constrained generation of one token."""
+        return self(batch).yes_log_odds_GC.float().sigmoid()
+
+    def item_semantic(self, title_UT: Tensor) -> Tensor:
+        """Mean token embedding of each title [U, D]; zeros for an empty one."""
+        table_VD = self.backbone.t5.shared.weight
+        return F.embedding_bag(title_UT, table_VD, mode="mean", padding_idx=0)
+
+    def token_embeddings(self) -> Tensor:
+        """The token table [V, D]."""
+        return self.backbone.t5.shared.weight
+
+    def _semantic_history(
+        self, batch: Batch, text_UD: Tensor, recency_GL: Tensor, mask_GL: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """E' of the semantic view [G, N, D] and its mask: N = L x T title tokens (eq. 4), or L pooled titles."""
+        if self.shape.model.semantic_history == "pooled":
+            text_GLD = self.semantic_history(text_UD[batch.history_GL], recency_GL, batch.behaviour_GL, mask_GL)
+            return text_GLD, mask_GL
+        title_GLT = batch.title_UT[batch.history_GL]
+        width = title_GLT.shape[-1]
+        token_GN = title_GLT.flatten(1)
+        mask_GN = token_GN != 0
+        text_GND = self.semantic_history(
+            self.backbone.embed(token_GN),
+            recency_GL.repeat_interleave(width, dim=1),
+            batch.behaviour_GL.repeat_interleave(width, dim=1),
+            mask_GN,
+        )
+        return text_GND, mask_GN
+
+    def _answer(self, batch: Batch, slot_GCXD: Tensor) -> Tensor:
+        """Logits [G, C, V] of the first answer token, slots in their places of the prompt (eq. 7)."""
+        G, C, X, D = slot_GCXD.shape
+        prompt = self.prompts(batch.task_G, batch.query_GQ)
+        slot_GP = prompt.block_slot_GP
+        is_slot_GP = slot_GP >= 0
+        place_GCPD = slot_GP.clamp_min(0)[:, None, :, None].expand(-1, C, -1, D)
+        text_GCPD = self.backbone.embed(prompt.block_GP)[:, None].to(slot_GCXD.dtype)
+        block_GCPD = torch.where(is_slot_GP[:, None, :, None], slot_GCXD.gather(2, place_GCPD), text_GCPD)
+        visible_GP = prompt.block_mask_GP & (~is_slot_GP | self.slot_visible[slot_GP.clamp_min(0)])
+        return self.backbone(self.backbone.embed(prompt.context_GS), prompt.context_mask_GS, block_GCPD, visible_GP)
+
+    def _nll(self, logit_GCV: Tensor, label_GC: Tensor) -> Tensor:
+        answer_GC = torch.where(label_GC == IGNORED, IGNORED, self.answers[label_GC.clamp_min(0)])
+        return F.cross_entropy(
+            logit_GCV.float().flatten(0, 1), answer_GC.flatten(), ignore_index=IGNORED, reduction="none"
+        ).view_as(label_GC)

@@ -1,0 +1,81 @@
+"""History encoders, one a view (eq. 3 and 4): E' = FFN(MSA(E, E, E)).
+
+Dimensions: B groups, N history positions (items in the CF view, title tokens in the semantic view), D width of the
+view, H heads.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+EXACT_RECENCIES = 16
+RECENCY_BUCKETS = 32
+FARTHEST_RECENCY = 512
+BEHAVIOURS = 4  # padding, recommendation, search, both
+
+
+def recency_bucket(recency: Tensor) -> Tensor:
+    """Bucket of "how many interactions ago", any shape, >= 0: exact up to 15, then logarithmic up to 512."""
+    logarithmic = torch.log(recency.clamp_min(1) / EXACT_RECENCIES) / math.log(FARTHEST_RECENCY / EXACT_RECENCIES)
+    coarse = EXACT_RECENCIES + (logarithmic * (RECENCY_BUCKETS - EXACT_RECENCIES)).long()
+    return torch.where(recency < EXACT_RECENCIES, recency, coarse.clamp_max(RECENCY_BUCKETS - 1))
+
+
+class HistoryEncoder(nn.Module):
+    """One Transformer encoder layer over a history, told when and in which behaviour each interaction happened.
+
+    Residuals and layer norms are the Transformer's (pre-norm); the paper's formula leaves them out.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of {heads} heads")
+        self.heads = heads
+        self.dropout = dropout
+        self.recency = nn.Embedding(RECENCY_BUCKETS, width)
+        self.behaviour = nn.Embedding(BEHAVIOURS, width, padding_idx=0)
+        for table in (self.recency, self.behaviour):
+            nn.init.normal_(table.weight, std=0.1)
+        self.attention_norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.attention_out = nn.Linear(width, width)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
+        )
+        self.residual_dropout = nn.Dropout(dropout)
+
+    def forward(self, history_BND: Tensor, recency_BN: Tensor, behaviour_BN: Tensor, mask_BN: Tensor) -> Tensor:
+        """Encode the history.
+
+        Args:
+            history_BND: item or token embeddings.
+            recency_BN: int64, interactions between this one and the newest (0 for the newest).
+            behaviour_BN: int64 behaviour codes of `Batch.behaviour_GL`.
+            mask_BN: True where there is an interaction. Padded positions give unspecified finite values.
+
+        Returns:
+            E' [B, N, D].
+        """
+        x_BND = history_BND + self.recency(recency_bucket(recency_BN)) + self.behaviour(behaviour_BN)
+        x_BND = x_BND + self.residual_dropout(self._attend(self.attention_norm(x_BND), mask_BN))
+        return x_BND + self.residual_dropout(self.feed_forward(self.feed_forward_norm(x_BND)))
+
+    def _attend(self, x_BND: Tensor, mask_BN: Tensor) -> Tensor:
+        B, N, D = x_BND.shape
+        query_BHNd, key_BHNd, value_BHNd = (
+            self.query_key_value(x_BND).view(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        )
+        # A row without any key would be 0/0: an empty history sees its first padded position, and nobody reads it.
+        visible_BN = mask_BN | (torch.arange(N, device=x_BND.device) == 0)
+        out_BHNd = F.scaled_dot_product_attention(
+            query_BHNd,
+            key_BHNd,
+            value_BHNd,
+            attn_mask=visible_BN[:, None, None, :],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.attention_out(out_BHNd.transpose(1, 2).reshape(B, N, D))

@@ -1,0 +1,72 @@
+"""Training losses (eq. 8, 9, 10): any number of ranks and accumulated batches gives the same value and gradient.
+
+Each function returns this rank's share for this batch. DeepSpeed averages gradients over ranks and accumulated batches,
+and shares are scaled so that the average of values and of gradients is that of the whole optimizer step.
+
+Dimensions: G groups of this rank, A groups of all ranks, C candidates, D width.
+"""
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+
+def task_loss(nll_GC: Tensor, *, candidates: int, step_groups: int, world: int = 1, accumulation: int = 1) -> Tensor:
+    """Mean of -log P(answer | prompt) over the candidates of the optimizer step (eq. 9).
+
+    Args:
+        nll_GC: 0 for padded candidates.
+        candidates: candidates of an unpadded group.
+        step_groups: unpadded groups of the step, all ranks and accumulated batches together.
+        world: ranks that average their gradients.
+        accumulation: batches a step.
+    """
+    return nll_GC.sum() * (world * accumulation / (step_groups * candidates))
+
+
+def contrastive_loss(
+    user_cf_GD: Tensor,
+    user_semantic_GD: Tensor,
+    user_G: Tensor,
+    has_history_G: Tensor,
+    *,
+    temperature: float,
+    step_groups: int,
+    world: int = 1,
+    accumulation: int = 1,
+) -> Tensor:
+    """Symmetric InfoNCE between the two views of each user, over the rows of all ranks (eq. 10), their mean.
+
+    A row's negatives are the rows of other users; rows of the same user are left out of its denominator. Rows without
+    history have no views and take no part. Each rank computes the loss of the whole batch with gradients to its own
+    rows only, so that no gradient needs to be sent back.
+    """
+    cf_AD = _gather(F.normalize(user_cf_GD.float(), dim=-1), world)
+    semantic_AD = _gather(F.normalize(user_semantic_GD.float(), dim=-1), world)
+    user_A = _gather(user_G, world)
+    valid_A = _gather(has_history_G, world)
+    A = user_A.numel()
+    logit_AA = cf_AD @ semantic_AD.T / temperature
+    same_user_AA = user_A[:, None] == user_A[None, :]
+    itself_AA = torch.eye(A, dtype=torch.bool, device=user_A.device)
+    left_out_AA = (same_user_AA & ~itself_AA) | ~valid_A[None, :] | ~valid_A[:, None]
+    # The diagonal stays, so that a left-out row is finite; `valid_A` drops it from the mean.
+    logit_AA = logit_AA.masked_fill(left_out_AA & ~itself_AA, -torch.inf)
+    target_A = torch.arange(A, device=user_A.device)
+    cf_to_semantic_A = F.cross_entropy(logit_AA, target_A, reduction="none")
+    semantic_to_cf_A = F.cross_entropy(logit_AA.T, target_A, reduction="none")
+    loss_A = 0.5 * (cf_to_semantic_A + semantic_to_cf_A)
+    whole = (loss_A * valid_A).sum() * (accumulation / step_groups)
+    # Every rank has the whole value but only its rows' gradient, which averaging would divide by `world`.
+    return whole * world - whole.detach() * (world - 1)
+
+
+def _gather(rows: Tensor, world: int) -> Tensor:
+    """Rows of all ranks in rank order; gradients flow to this rank's own."""
+    if world == 1:
+        return rows
+    everyone = [torch.empty_like(rows) for _ in range(world)]
+    dist.all_gather(everyone, rows.detach().contiguous())
+    everyone[dist.get_rank()] = rows
+    return torch.cat(everyone)

@@ -1,0 +1,138 @@
+"""The instruction prompt (eq. 7): text around four embedding slots, one template a task.
+
+A prompt has two parts. The context (instruction and query, up to the first slot) is the same for every candidate of a
+group; the block (the four slots and the text between and after them) differs by candidate. The context is padded on the
+left, so that every token keeps the distances to the others that it would have alone: T5 knows relative positions only.
+
+Dimensions: G groups, Q query tokens, S context tokens, P block tokens.
+"""
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from gensr_dist.data.events import Behaviour
+from gensr_dist.errors import InputError
+from gensr_dist.model.config import PromptConfig
+
+SLOTS = ("history_cf", "history_text", "item_cf", "item_text")
+SENTINELS = {name: f"<extra_id_{number}>" for number, name in enumerate((*SLOTS, "query"))}
+TEXT_SLOT = -1  # block entry that is a token of text
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids and masks of a batch of prompts; the backbone embeds them and puts the slot vectors in."""
+
+    context_GS: Tensor  # int64, 0 is padding, on the left
+    context_mask_GS: Tensor  # bool
+    block_GP: Tensor  # int64 token ids, 0 at slots and padding
+    block_slot_GP: Tensor  # int64 index in SLOTS, TEXT_SLOT elsewhere
+    block_mask_GP: Tensor  # bool
+
+
+class PromptAssembler(nn.Module):
+    """Puts the tokens of templates and queries together, vectorised over a batch of both tasks.
+
+    Args:
+        config: templates.
+        tokenizer: must know the sentinel tokens `<extra_id_0>` to `<extra_id_4>`, as T5 tokenizers do.
+
+    Raises:
+        InputError: a template lacks a slot, holds one twice, has no text before the first, or has the query after it.
+    """
+
+    before_query_A: Tensor
+    after_query_B: Tensor
+    recommendation_R: Tensor
+    block_2P: Tensor
+    block_slot_2P: Tensor
+    block_mask_2P: Tensor
+
+    def __init__(self, config: PromptConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__()
+        recommendation, recommendation_block, recommendation_slots = _tokenize(
+            config.recommendation, tokenizer, "recommendation"
+        )
+        search, search_block, search_slots = _tokenize(config.search, tokenizer, "search")
+        query_id = tokenizer.convert_tokens_to_ids(SENTINELS["query"])
+        if query_id in recommendation:
+            raise InputError("model.prompts.recommendation", "{query} stands in the recommendation prompt", "remove it")
+        if search.count(query_id) != 1:
+            raise InputError(
+                "model.prompts.search", "expected {query} once, before the first slot", "move {query} to the front"
+            )
+        at = search.index(query_id)
+        width = max(len(recommendation_block), len(search_block))
+        blocks = ((recommendation_block, recommendation_slots), (search_block, search_slots))
+        block_2P = torch.zeros(2, width, dtype=torch.long)
+        slot_2P = torch.full((2, width), TEXT_SLOT)
+        mask_2P = torch.zeros(2, width, dtype=torch.bool)
+        for task, (tokens, slots) in enumerate(blocks):
+            block_2P[task, : len(tokens)] = torch.tensor(tokens)
+            slot_2P[task, : len(slots)] = torch.tensor(slots)
+            mask_2P[task, : len(tokens)] = True
+        for name, value in {
+            "before_query_A": torch.tensor(search[:at], dtype=torch.long),
+            "after_query_B": torch.tensor(search[at + 1 :], dtype=torch.long),
+            "recommendation_R": torch.tensor(recommendation, dtype=torch.long),
+            "block_2P": block_2P,
+            "block_slot_2P": slot_2P,
+            "block_mask_2P": mask_2P,
+        }.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, task_G: Tensor, query_GQ: Tensor) -> Prompt:
+        """Assemble the prompts of a batch.
+
+        Args:
+            task_G: int64 `Behaviour`.
+            query_GQ: int64 token ids padded with 0; ignored for recommendation.
+        """
+        groups = task_G.shape[0]
+        search_GX = torch.cat(
+            [self.before_query_A.expand(groups, -1), query_GQ, self.after_query_B.expand(groups, -1)], dim=1
+        )
+        recommendation_GR = self.recommendation_R.expand(groups, -1)
+        width = max(search_GX.shape[1], recommendation_GR.shape[1])
+        is_search_G1 = (task_G == Behaviour.SEARCH)[:, None]
+        context_GS = torch.where(is_search_G1, _pad_left(search_GX, width), _pad_left(recommendation_GR, width))
+        # A query shorter than Q leaves holes in the middle: a stable sort moves them to the front.
+        order_GS = (context_GS != 0).int().argsort(dim=1, stable=True)
+        context_GS = context_GS.gather(1, order_GS)
+        return Prompt(
+            context_GS=context_GS,
+            context_mask_GS=context_GS != 0,
+            block_GP=self.block_2P[task_G],
+            block_slot_GP=self.block_slot_2P[task_G],
+            block_mask_GP=self.block_mask_2P[task_G],
+        )
+
+
+def _pad_left(tokens_GX: Tensor, width: int) -> Tensor:
+    return nn.functional.pad(tokens_GX, (width - tokens_GX.shape[1], 0))
+
+
+def _tokenize(template: str, tokenizer: PreTrainedTokenizerBase, task: str) -> tuple[list[int], list[int], list[int]]:
+    """Tokens of the context, and tokens and slots of the block."""
+    key = f"model.prompts.{task}"
+    names = re.findall(r"\{(\w*)\}", template)
+    if unknown := sorted(set(names) - {*SLOTS, "query"}):
+        raise InputError(key, f"unknown slot {{{unknown[0]}}}", f"use {', '.join('{' + s + '}' for s in SLOTS)}")
+    for name in SLOTS:
+        if names.count(name) != 1:
+            raise InputError(key, f"expected {{{name}}} once, found {names.count(name)}", "mend the template")
+    ids = tokenizer(template.format(**SENTINELS), add_special_tokens=False)["input_ids"]
+    slot_of = {tokenizer.convert_tokens_to_ids(SENTINELS[name]): number for number, name in enumerate(SLOTS)}
+    first = min(position for position, token in enumerate(ids) if token in slot_of)
+    if first == 0:
+        raise InputError(key, "expected text before the first slot", "begin the template with an instruction")
+    block = ids[first:]
+    return (
+        ids[:first],
+        [0 if token in slot_of else token for token in block],
+        [slot_of.get(token, TEXT_SLOT) for token in block],
+    )
