@@ -38,10 +38,30 @@ class Repair:
 
 @dataclass(frozen=True)
 class EventLog:
-    """A validated log. Ids are rows of the three tables; the order of events carries no meaning but breaks ties."""
+    """A validated log. Ids are rows of the three tables; the order of events carries no meaning but breaks ties.
+
+    Construction asserts the schemas, that rows exist in their tables and that nothing is null: a source that gives
+    anything else is a bug, whatever its input was.
+    """
 
     users: pl.DataFrame  # USER_SCHEMA
     items: pl.DataFrame  # ITEM_SCHEMA; text may be empty
     queries: pl.DataFrame  # QUERY_SCHEMA
     events: pl.DataFrame  # EVENT_SCHEMA
     repairs: tuple[Repair, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Assert the invariants; one pass over the columns, no copy."""
+        tables = ((self.users, USER_SCHEMA), (self.items, ITEM_SCHEMA), (self.queries, QUERY_SCHEMA))
+        for table, schema in (*tables, (self.events, EVENT_SCHEMA)):
+            assert table.schema == schema, f"expected {schema}, got {table.schema}"
+            assert sum(table.null_count().row(0)) == 0, f"nulls in a table of {schema}"
+        if self.events.height:
+            user, item, query, first_query, time = self.events.select(
+                pl.max("user"), pl.max("item"), pl.max("query"), pl.min("query").alias("first"), pl.min("time")
+            ).row(0)
+            assert user < self.users.height, "a user row beyond the table"
+            assert item < self.items.height, "an item row beyond the table"
+            assert query < self.queries.height, "a query row beyond the table"
+            assert first_query >= -1, "a query row below -1"
+            assert time >= 0, "a negative time"

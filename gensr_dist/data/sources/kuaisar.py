@@ -1,0 +1,148 @@
+"""KuaiSAR's raw CSVs (Sun et al., CIKM 2023), the plain and the small release: https://kuaisar.github.io
+
+Item text is the English category names, general to specific, then the anonymised words of the caption: `Food Cake w12
+w7`. A query is its anonymised words: `w12 w7`. Only columns that are used are required, so releases with fewer pass.
+"""
+
+from pathlib import Path
+
+import polars as pl
+from tqdm import tqdm
+
+from gensr_dist.data.events import Behaviour, EventLog, Repair
+from gensr_dist.data.sources.assembling import assemble
+from gensr_dist.data.sources.reading import (
+    Column,
+    Rows,
+    parse_integer,
+    parse_milliseconds,
+    parse_text,
+    read_rows,
+    require_files,
+)
+from gensr_dist.errors import InputError
+
+FILES = ("rec_inter.csv", "src_inter.csv", "item_features.csv", "user_features.csv")
+CATEGORIES = tuple(f"{level}_level_category_name_en" for level in ("first", "second", "third", "fourth"))
+NO_CATEGORY = ("", "empty", "空", "unknown", "none")  # lower case
+WORD_LIST = r"^\[ *(?:[0-9]+ *(?:, *[0-9]+ *)*)?\]$"
+ID = "an integer of 0 or more"
+TIME = "milliseconds since 1970, not negative and not in the future"
+
+
+def parse_flag(text: pl.Expr) -> pl.Expr:
+    """0 or 1, to Boolean."""
+    value = parse_integer(text)
+    return pl.when(value <= 1).then(value == 1)
+
+
+def parse_count_above_zero(text: pl.Expr) -> pl.Expr:
+    """A count, to whether it is above 0."""
+    return parse_integer(text) > 0
+
+
+def parse_signed_integer(text: pl.Expr) -> pl.Expr:
+    """Integer of either sign."""
+    return text.str.strip_suffix(".0").cast(pl.Int64, strict=False)
+
+
+def parse_words(text: pl.Expr) -> pl.Expr:
+    """`[1, 22]` to `w1 w22`, `[]` to the empty text."""
+    inner = text.str.strip_chars("[] ").str.replace_all(" ", "", literal=True)
+    words = pl.when(inner == "").then(pl.lit("")).otherwise("w" + inner.str.replace_all(",", " w", literal=True))
+    return pl.when(text.str.contains(WORD_LIST)).then(words)
+
+
+def item_text() -> pl.Expr:
+    """Category names without none and repeats, then the caption's words, joined by spaces."""
+    levels = [
+        pl.when(~pl.col(name).str.to_lowercase().is_in(NO_CATEGORY)).then(pl.col(name)) for name in CATEGORIES
+    ]
+    parts = []
+    for depth, level in enumerate(levels):
+        repeated = pl.any_horizontal(pl.lit(False), *(level == above for above in levels[:depth]))
+        parts.append(pl.when(~repeated.fill_null(False)).then(level))
+    caption = pl.when(pl.col("caption") != "").then(pl.col("caption"))
+    return pl.concat_str(*parts, caption, separator=" ", ignore_nulls=True).fill_null("").alias("text")
+
+
+REC_COLUMNS = (
+    Column(name="user_id", expected=ID, parse=parse_integer),
+    Column(name="item_id", expected=ID, parse=parse_integer),
+    Column(name="timestamp", expected=TIME, parse=parse_milliseconds),
+    Column(name="click", expected="0 or 1", parse=parse_flag),
+)
+SRC_COLUMNS = (
+    Column(name="user_id", expected=ID, parse=parse_integer),
+    Column(name="item_id", expected="an integer", parse=parse_signed_integer, empty=True),
+    Column(name="search_session_timestamp", expected=TIME, parse=parse_milliseconds),
+    Column(name="keyword", expected="a list of word ids such as [1, 22]", parse=parse_words, empty=True),
+    Column(name="click_cnt", expected="an integer of 0 or more", parse=parse_count_above_zero, empty=True),
+)
+ITEM_COLUMNS = (
+    Column(name="item_id", expected=ID, parse=parse_integer),
+    Column(name="caption", expected="a list of word ids such as [1, 22]", parse=parse_words, empty=True),
+    *(Column(name=name, expected="text", parse=parse_text, empty=True) for name in CATEGORIES),
+)
+USER_COLUMNS = (Column(name="user_id", expected=ID, parse=parse_integer),)
+
+
+def read(raw: Path) -> EventLog:
+    """Read a folder with rec_inter.csv, src_inter.csv, item_features.csv and user_features.csv.
+
+    Every shown item is an event, positive if clicked. Searches that showed no item are dropped and counted.
+
+    Raises:
+        InputError: a file or column is missing, a file is empty or damaged, or a field does not parse.
+    """
+    paths = require_files(raw, FILES, "give the folder of a KuaiSAR release as data.raw")
+    size = sum(path.stat().st_size for path in paths)
+    with tqdm(total=size, unit="B", unit_scale=True, desc="reading KuaiSAR", disable=None) as bar:
+        recommendations = _recommendations(paths[0])
+        bar.update(paths[0].stat().st_size)
+        searches = _searches(paths[1])
+        bar.update(paths[1].stat().st_size)
+        items = read_rows(paths[2], ITEM_COLUMNS, keep=(pl.col("item_id"), item_text()))
+        bar.update(paths[2].stat().st_size)
+        users = read_rows(paths[3], USER_COLUMNS)
+        bar.update(paths[3].stat().st_size)
+    repairs = (*recommendations.repairs, *searches.repairs, *items.repairs, *users.repairs)
+    interactions = pl.concat([recommendations.frame, searches.frame])
+    return assemble(interactions, items.frame, users.frame["user_id"], repairs)
+
+
+def _recommendations(path: Path) -> Rows:
+    return read_rows(
+        path,
+        REC_COLUMNS,
+        keep=(
+            pl.col("user_id"),
+            pl.col("item_id"),
+            pl.lit(int(Behaviour.RECOMMENDATION), dtype=pl.UInt8).alias("behaviour"),
+            pl.col("timestamp").alias("time"),
+            pl.lit(None, dtype=pl.String).alias("query"),
+            pl.col("click").alias("positive"),
+        ),
+    )
+
+
+def _searches(path: Path) -> Rows:
+    shown = pl.col("item_id").fill_null(0) > 0
+    rows = read_rows(
+        path,
+        SRC_COLUMNS,
+        keep=(
+            pl.col("user_id"),
+            pl.when(shown).then(pl.col("item_id")).alias("item_id"),
+            pl.lit(int(Behaviour.SEARCH), dtype=pl.UInt8).alias("behaviour"),
+            pl.col("search_session_timestamp").alias("time"),
+            pl.col("keyword").fill_null("").alias("query"),
+            pl.col("click_cnt").fill_null(False).alias("positive"),
+        ),
+    )
+    searches = rows.frame.filter(pl.col("item_id").is_not_null())
+    if not searches.height:
+        raise InputError(path, "no search showed an item, expected item_id above 0 in some rows", "check the file")
+    dropped = Repair("searches that showed no item dropped", rows.frame.height - searches.height)
+    empty = Repair("searches with an empty query kept", searches.filter(pl.col("query") == "").height)
+    return Rows(searches, (*rows.repairs, dropped, empty))
