@@ -13,7 +13,7 @@ V vocabulary, B any batch.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -206,13 +206,13 @@ class Backbone(nn.Module):
 
     def _position_bias(self, length: int, like: Tensor) -> Tensor:
         """Relative-position bias [H, N, N] of the encoder, which all its layers share."""
-        attention = self.t5.encoder.block[0].layer[0].SelfAttention
+        attention: Any = self.t5.encoder.block[0].layer[0].SelfAttention
         return attention.compute_bias(length, length, device=like.device)[0].to(like.dtype)
 
     def _split(self, x_BND: Tensor) -> Tensor:
         return x_BND.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def _attend(self, attention: nn.Module, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    def _attend(self, attention: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         out_BHNK = F.scaled_dot_product_attention(
             query, key, value, attn_mask=bias, dropout_p=self.dropout if self.training else 0.0, scale=1.0
         )

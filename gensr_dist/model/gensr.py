@@ -1,7 +1,7 @@
 """GenSR: dual history views, soft filter, instruction prompt, generative answer (section 4 of the paper).
 
-Dimensions: G groups, C candidates, L history, T title tokens, U distinct items of the batch, P block tokens, V vocabulary,
-E width of a CF vector, D width of the backbone.
+Dimensions: G groups, C candidates, L history, T title tokens, U distinct items of the batch, P block tokens, X slots,
+V vocabulary, E width of a CF vector, D width of the backbone.
 """
 
 import dataclasses
@@ -79,8 +79,8 @@ class GenSR(nn.Module):
         """A model to train, its backbone pretrained where `config.backbone` names a pretrained one.
 
         Raises:
-            InputError: the backbone cannot be loaded, a template is wrong, heads do not divide a width, or the tokenizer
-                begins both answers with the same token.
+            InputError: the backbone cannot be loaded, a template is wrong, heads do not divide a width, or the
+                tokenizer begins both answers with the same token.
         """
         yes, no = (tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in ("Yes", "No"))
         if yes == no:
@@ -192,7 +192,7 @@ class GenSR(nn.Module):
 
     def _answer(self, batch: Batch, slot_GCXD: Tensor) -> Tensor:
         """Logits [G, C, V] of the first answer token, slots in their places of the prompt (eq. 7)."""
-        G, C, X, D = slot_GCXD.shape
+        _, C, _, D = slot_GCXD.shape
         prompt = self.prompts(batch.task_G, batch.query_GQ)
         slot_GP = prompt.block_slot_GP
         is_slot_GP = slot_GP >= 0
