@@ -1,0 +1,60 @@
+"""Every user's events in order, as flat arrays.
+
+Dimensions: N events, V users.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from gensr_dist.data.events import EventLog
+
+
+@dataclass(frozen=True)
+class Timelines:
+    """All events, sorted by user, then time, then first appearance; twin events lie side by side."""
+
+    user_start_V: np.ndarray  # int64 [V + 1]: events of user v are user_start_V[v]:user_start_V[v + 1]
+    item_N: np.ndarray  # uint32
+    time_N: np.ndarray  # int64, milliseconds
+    query_N: np.ndarray  # int32, row of the queries, -1 for none
+    behaviour_N: np.ndarray  # uint8, Behaviour
+    positive_N: np.ndarray  # bool
+    split_N: np.ndarray  # uint8, Split
+
+    @property
+    def users(self) -> int:
+        """Number of users, those without events included."""
+        return len(self.user_start_V) - 1
+
+    @cached_property
+    def user_N(self) -> np.ndarray:
+        """User of each event, int64 [N]."""
+        return np.repeat(np.arange(self.users), np.diff(self.user_start_V))
+
+
+def build_timelines(log: EventLog, events: pl.DataFrame) -> Timelines:
+    """Sort the events of a log.
+
+    Args:
+        log: gives the number of users.
+        events: EVENT_SCHEMA with the column `split` that `assign_splits` adds.
+    """
+    twin = ["user", "time", "item"]
+    events = (
+        events.with_row_index("row")
+        .with_columns(first=pl.col("row").min().over(twin))
+        .sort("user", "time", "first", "row")
+    )
+    count_V = np.bincount(events["user"].to_numpy(), minlength=log.users.height)
+    return Timelines(
+        user_start_V=np.concatenate([[0], np.cumsum(count_V)]).astype(np.int64),
+        item_N=events["item"].to_numpy().astype(np.uint32),
+        time_N=events["time"].to_numpy().astype(np.int64),
+        query_N=events["query"].to_numpy().astype(np.int32),
+        behaviour_N=events["behaviour"].to_numpy().astype(np.uint8),
+        positive_N=events["positive"].to_numpy().astype(bool),
+        split_N=events["split"].to_numpy().astype(np.uint8),
+    )

@@ -1,0 +1,156 @@
+"""Text to token ids: a tokenizer of a pretrained backbone, or one trained on the corpus.
+
+Both kinds split at white space first and mark the start of every word, as T5 does. So the tokens of `a + " " + b` are
+the tokens of `a` followed by those of `b`, and prompts can be put together from pieces that were tokenised once.
+
+Dimensions: I texts, T tokens a text.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tqdm import tqdm
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from gensr_dist.data.manifest import sha256_of_file
+from gensr_dist.errors import InputError
+
+_SPECIAL = ("<pad>", "</s>", "<unk>", *(f"<extra_id_{slot}>" for slot in range(10)))
+_ANSWERS = ("Yes", "No")
+_PRINTABLE = [chr(code) for code in range(33, 127)]
+_BATCH = 16_384  # texts handed to the tokenizer at once
+
+
+def load_tokenizer(name_or_folder: str) -> PreTrainedTokenizerFast:
+    """Open a tokenizer folder, or fetch one by its Hub name.
+
+    Raises:
+        InputError: there is none, or it is not a fast tokenizer with padding, end and whole-word pieces.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name_or_folder)
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            name_or_folder,
+            f"expected a tokenizer folder (tokenizer.json) or a Hub name ({reason})",
+            "set data.tokenizer to 'corpus', to a folder, or to a Hub name such as google/flan-t5-base",
+        ) from None
+    if not tokenizer.is_fast or tokenizer.pad_token_id != 0 or tokenizer.eos_token_id is None:
+        raise InputError(
+            name_or_folder,
+            "expected a fast tokenizer whose padding id is 0 and which has an end token, as T5's",
+            "set data.tokenizer to 'corpus' or to a T5 tokenizer",
+        )
+    return tokenizer
+
+
+def train_tokenizer(texts: Iterator[str], vocabulary: int, phrases: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """Train byte-pair pieces on a corpus; the same texts give the same tokenizer.
+
+    Ids 0, 1, 2 are `<pad>`, `</s>`, `<unk>`; `<extra_id_0>`.. follow. "Yes" and "No" are one token each, as is every
+    word of `phrases`. Letters beyond the most frequent become `<unk>` when the vocabulary has no room for them.
+
+    Args:
+        texts: counted as words; their order does not matter.
+        vocabulary: number of tokens, at most.
+        phrases: prompts whose words are to be whole tokens.
+    """
+    normalizer = normalizers.NFKC()
+    split = pre_tokenizers.WhitespaceSplit()
+    words: Counter[str] = Counter()
+    for text in texts:
+        words.update(normalizer.normalize_str(text).split())
+    letters: Counter[str] = Counter()
+    for word, count in words.items():
+        letters.update(dict.fromkeys(word, count))
+    frequent = sorted(letters, key=lambda letter: (-letters[letter], letter))
+    alphabet = ["▁", *dict.fromkeys([*_PRINTABLE, *frequent])][: max(vocabulary // 2, 1 + len(_PRINTABLE))]
+
+    whole = [word for phrase in (*_ANSWERS, *phrases) for word in normalizer.normalize_str(phrase).split()]
+    chain = _prefix_merges(whole, set(alphabet))
+    trained = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))  # noqa: S106 (a token of text)
+    trained.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.Metaspace()])
+    trainer = trainers.BpeTrainer(
+        vocab_size=max(vocabulary - len(chain), len(_SPECIAL) + len(alphabet)),
+        special_tokens=list(_SPECIAL),
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    trained.train_from_iterator((" ".join([word] * min(words[word], 1_000)) for word in sorted(words)), trainer)
+    return _wrap(_with_merges(trained, chain), normalizer)
+
+
+def token_table(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], width: int) -> np.ndarray:
+    """Tokenise texts without end tokens: int32 [I, T], cut at `width` and padded with 0.
+
+    Text that spells a special token, such as "</s>", is read as ordinary characters. A text without words is all
+    padding.
+    """
+    table_IT = np.zeros((len(texts), width), dtype=np.int32)
+    fill_token_table(tokenizer, texts, table_IT)
+    return table_IT
+
+
+def fill_token_table(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], table_IT: np.ndarray) -> None:
+    """Write what `token_table` returns into an array, possibly one on disk."""
+    fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # a copy: the settings below stay private
+    fast.encode_special_tokens = True
+    fast.enable_truncation(table_IT.shape[1])
+    fast.enable_padding(length=table_IT.shape[1], pad_id=0)
+    starts = range(0, len(texts), _BATCH)
+    for start in tqdm(starts, desc="tokenise", unit="batch", disable=None if len(starts) > 1 else True):
+        batch = fast.encode_batch_fast(list(texts[start : start + _BATCH]), add_special_tokens=False)
+        table_IT[start : start + _BATCH] = np.array([encoding.ids for encoding in batch], dtype=np.int32)
+
+
+def vocabulary_fingerprint(folder: Path) -> str:
+    """SHA-256 of a saved tokenizer.
+
+    Raises:
+        InputError: the folder holds none.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        raise InputError(folder / "tokenizer.json", "the file does not exist", "run `gensr prepare` again")
+    return sha256_of_file(folder / "tokenizer.json")
+
+
+def _prefix_merges(words: Sequence[str], alphabet: set[str]) -> list[tuple[str, str]]:
+    """Merges that build each word letter by letter from its start. Ranked first, they make it one token."""
+    merges: dict[tuple[str, str], None] = {}
+    for word in words:
+        if set(word) <= alphabet:
+            for end in range(len(word)):
+                merges["▁" + word[:end], word[end]] = None
+    return list(merges)
+
+
+def _with_merges(trained: Tokenizer, chain: list[tuple[str, str]]) -> models.BPE:
+    """Put merges before the trained ones, which keep their order."""
+    state = json.loads(trained.to_str())["model"]
+    vocabulary: dict[str, int] = state["vocab"]
+    for left, right in chain:
+        vocabulary.setdefault(left + right, len(vocabulary))
+    learned = [(left, right) for left, right in state["merges"] if (left, right) not in set(chain)]
+    return models.BPE(vocab=vocabulary, merges=[*chain, *learned], unk_token="<unk>", fuse_unk=True)  # noqa: S106
+
+
+def _wrap(model: models.BPE, normalizer: normalizers.Normalizer) -> PreTrainedTokenizerFast:
+    """Give the model T5's surroundings: normaliser, word marks, end token, special tokens."""
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",  # noqa: S106
+        eos_token="</s>",  # noqa: S106
+        unk_token="<unk>",  # noqa: S106
+        additional_special_tokens=list(_SPECIAL[3:]),
+    )
