@@ -15,6 +15,6 @@ class LightGCNConfig:
     epochs: Annotated[int, Field(ge=1)] = 100
     batch: Annotated[int, Field(ge=1)] = 8_192  # edges a step
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
-    l2: Annotated[float, Field(ge=0)] = 1e-4
+    l2: Annotated[float, Field(ge=0)] = 1e-3  # of the squared first-layer vectors of a step's nodes, by its edges
     validate_every: Annotated[int, Field(ge=1)] = 5  # epochs
-    patience: Annotated[int, Field(ge=1)] = 4  # validations without a better recall before it stops
+    patience: Annotated[int, Field(ge=1)] = 3  # validations without a better recall before it stops

@@ -1,0 +1,70 @@
+"""Edges of the user-item graph and negatives for them.
+
+Dimensions: N events, Z edges, B users of a step, V users, I items.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from typing_extensions import Self
+
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.splits import Split
+from gensr_dist.data.timelines import Timelines
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edges:
+    """Distinct user-item pairs, sorted by user, then item."""
+
+    key_Z: np.ndarray  # int64: user * items + item
+    users: int
+    items: int
+
+    @classmethod
+    def of_recommendations(cls, timelines: Timelines, split: Split, *, users: int, items: int) -> Self:
+        """Positive recommendation events of one split, each pair once."""
+        kept_N = timelines.positive_N & (timelines.split_N == split)
+        kept_N &= timelines.behaviour_N == Behaviour.RECOMMENDATION
+        key_N = timelines.user_N[kept_N] * items + timelines.item_N[kept_N].astype(np.int64)
+        return cls(key_Z=np.unique(key_N), users=users, items=items)
+
+    def __len__(self) -> int:
+        return len(self.key_Z)
+
+    @property
+    def user_Z(self) -> np.ndarray:
+        """int64."""
+        return self.key_Z // self.items
+
+    @property
+    def item_Z(self) -> np.ndarray:
+        """int64."""
+        return self.key_Z % self.items
+
+    def contain(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Whether each pair is an edge; int64 arrays that broadcast; bool."""
+        key = user * self.items + item
+        if not len(self):
+            return np.zeros(key.shape, dtype=bool)
+        return self.key_Z[np.minimum(np.searchsorted(self.key_Z, key), len(self) - 1)] == key
+
+    def of_users(self, user_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Items of several users: (place in `user_B`, item), both int64, one entry an edge."""
+        start_B = np.searchsorted(self.key_Z, user_B * self.items)
+        count_B = np.searchsorted(self.key_Z, (user_B + 1) * self.items) - start_B
+        before_B = np.cumsum(count_B) - count_B
+        edge_M = np.arange(count_B.sum()) + np.repeat(start_B - before_B, count_B)
+        return np.repeat(np.arange(len(user_B)), count_B), self.key_Z[edge_M] % self.items
+
+    def sample_negatives(self, user_B: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One uniform item [B] int64 a user that is no edge of it.
+
+        Every user must have such an item; redrawing then ends with probability 1.
+        """
+        negative_B = rng.integers(0, self.items, len(user_B))
+        (met_K,) = np.nonzero(self.contain(user_B, negative_B))
+        while len(met_K):
+            negative_B[met_K] = rng.integers(0, self.items, len(met_K))
+            met_K = met_K[self.contain(user_B[met_K], negative_B[met_K])]
+        return negative_B
