@@ -1,0 +1,239 @@
+"""The command `gensr`: one command a stage, one for all of them, and the answers of a finished run."""
+
+import argparse
+import contextlib
+import dataclasses
+import errno
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+from gensr_dist.config import load_config, resolved_yaml
+from gensr_dist.errors import InputError
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.stages import STAGES
+
+DESCRIPTION = """GenSR: one generative model for "what next for this user" and "this user typed this query".
+
+A run is described by one YAML config and keeps everything it makes in one run folder. `gensr run CONFIG` takes
+raw logs to evaluated answers and skips what is unchanged; the stages can also be run one by one, in this order:
+simulate (only for simulated data), prepare, lightgcn, train, index, evaluate."""
+
+STAGE_HELP = {
+    "simulate": (
+        "write a simulated KuaiSAR-format log into the run folder",
+        "Users have planted tastes, items have texts, searches have queries; section `simulate` sets the sizes.",
+    ),
+    "prepare": (
+        "read a raw log and write timeline shards",
+        "SOURCE says how the raw log is written and stands in for data.source of the config:\n"
+        "  simulate  what `gensr simulate` wrote\n"
+        "  kuaisar   rec_inter.csv, src_inter.csv, user_features.csv, item_features.csv\n"
+        "  amazon    reviews_*_5.json.gz and meta_*.json.gz\n"
+        "  tables    your own CSV or Parquet tables; README.md lists their columns\n"
+        "The raw log lies in data.raw. What was dropped or mended is counted and printed.",
+    ),
+    "lightgcn": (
+        "train LightGCN and write the CF vectors of items and users",
+        "Reads the recommendation training events of the shards. Section `lightgcn` sets width, layers and epochs.",
+    ),
+    "train": (
+        "train GenSR in this process",
+        "An interrupted training goes on from its last checkpoint. Losses and metrics go to RUN/tensorboard.\n"
+        "For several GPUs or machines start `python -m gensr_dist.train CONFIG` through deepspeed or torchrun; see\n"
+        "README.md.",
+    ),
+    "index": (
+        "build the FAISS indices over all items",
+        "Section `retrieval` chooses flat, ivf or hnsw.",
+    ),
+    "evaluate": (
+        "evaluate GenSR and the baselines; write RUN/metrics.json and RUN/report.md",
+        "One positive among frozen negatives, both tasks apart, then the whole catalogue through the prefilter.",
+    ),
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for input that cannot be used, 130 for an interrupt."""
+    options = _parser().parse_args(arguments)
+    _log_to_stderr()
+    try:
+        with _results_stream() as results:
+            say = _sayer(sys.stderr if options.json else results)
+            result = options.command(options, say)
+            if options.json:
+                print(json.dumps(result, default=_plain), file=results, flush=True)
+    except InputError as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on from the last finished stage or checkpoint", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that Python's own flush at exit stays quiet
+        return 128 + 13
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        return _fail(f"{error.filename or 'output'}: {error.strerror}; free space or set `run` to another folder", 2)
+    return 0
+
+
+def _run_stage(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
+    from gensr_dist.pipeline import run_stage
+
+    source = [f"data.source={options.source}"] if options.name == "prepare" else []
+    return run_stage(options.name, load_config(options.config, [*options.set, *source]), say)
+
+
+def _run_all(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
+    from gensr_dist.pipeline import run_all
+
+    return run_all(load_config(options.config, options.set), say)
+
+
+def _config(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
+    config = load_config(options.config, options.set)
+    say(resolved_yaml(config).rstrip("\n"))
+    return config
+
+
+def _verify(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
+    from gensr_dist.pipeline import verify_shards
+
+    return verify_shards(options.shards, say)
+
+
+def _answer(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
+    from gensr_dist.pipeline import answer
+
+    return answer(RunFolder(options.run), options.user, getattr(options, "query", None), options.k, say)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="gensr", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def add(name: str, command: Callable[..., Any], summary: str, more: str, example: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.\n\n{more}",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(command=command, name=name)
+        added.add_argument("--json", action="store_true", help="one JSON object on stdout, everything else on stderr")
+        return added
+
+    def add_config(added: argparse.ArgumentParser) -> None:
+        added.add_argument("config", metavar="CONFIG", type=Path, help="YAML file, e.g. configs/quickstart.yaml")
+        added.add_argument(
+            "--set",
+            metavar="KEY=VALUE",
+            action="append",
+            default=[],
+            help="replace a setting, e.g. --set train.steps=100; repeatable; `gensr config` lists all keys",
+        )
+
+    def add_answer(added: argparse.ArgumentParser) -> None:
+        added.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
+        added.add_argument("--user", metavar="U", required=True, help="user id as in the raw log")
+        added.add_argument("-k", metavar="K", type=_positive, default=10, help="number of answers (default 10)")
+
+    for name in STAGES:
+        summary, more = STAGE_HELP[name]
+        source = "simulate " if name == "prepare" else ""
+        skipped = "It does nothing if its settings and inputs are those of its last finished run."
+        example = f"gensr {name} {source}configs/quickstart.yaml"
+        added = add(name, _run_stage, summary, f"{more}\n{skipped}", example)
+        if name == "prepare":
+            added.add_argument("source", metavar="SOURCE", choices=("simulate", "kuaisar", "amazon", "tables"))
+        add_config(added)
+    add_config(
+        add(
+            "run",
+            _run_all,
+            "run every stage of a config, then show results and examples",
+            "Stages whose settings and inputs are unchanged are skipped; an interrupted training goes on.",
+            "gensr run configs/amazon_beauty.yaml --set data.raw=/data/amazon_beauty --set train.steps=5000",
+        )
+    )
+    recommend = "answer what a user of a finished run may like next"
+    example = "gensr recommend runs/quickstart --user 17 -k 10"
+    add_answer(add("recommend", _answer, recommend, "Items come with their texts, best first.", example))
+    search = "answer a query that a user of a finished run types"
+    example = 'gensr search runs/quickstart --user 17 --query "red lipstick" -k 10'
+    added = add("search", _answer, search, "Items come with their texts, best first.", example)
+    added.add_argument("--query", metavar="TEXT", required=True, help="what the user types")
+    add_answer(added)
+    add(
+        "verify",
+        _verify,
+        "check shards against their manifest",
+        "Finds missing, extra, changed and reordered files. Exit code 2 names the first fault.",
+        "gensr verify runs/quickstart/shards",
+    ).add_argument("shards", metavar="SHARDS", type=Path, help="folder that holds manifest.json")
+    add_config(
+        add(
+            "config",
+            _config,
+            "print the resolved config: every key with its value",
+            "A key that does not exist is an error that names the nearest one.",
+            "gensr config configs/quickstart.yaml --set train.learning_rate=1e-3",
+        )
+    )
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Command-line errors on one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"gensr: error: {message}; see {self.prog} --help\n")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"expected an integer from 1 to 100000, found {text!r}")
+    return int(text)
+
+
+@contextlib.contextmanager
+def _results_stream() -> Iterator[TextIO]:
+    """The real standard output; what libraries print meanwhile goes to standard error."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    with open(kept, "w", encoding=sys.stdout.encoding or "utf-8", errors="backslashreplace") as results:  # noqa: PTH123
+        try:
+            yield results
+        finally:
+            with contextlib.suppress(ValueError, OSError):
+                sys.stdout.flush()
+            os.dup2(kept, 1)
+            results.flush()
+
+
+def _sayer(stream: TextIO) -> Callable[[str], None]:
+    return lambda line: print(line, file=stream, flush=True)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"gensr: error: {message}", file=sys.stderr)
+    return code
+
+
+def _log_to_stderr() -> None:
+    form = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=form, datefmt="%H:%M:%S")
+    logging.getLogger("gensr_dist").setLevel(logging.INFO)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return str(value)
