@@ -8,13 +8,14 @@ from pydantic import Field
 
 @dataclass(frozen=True, kw_only=True)
 class PromptConfig:
-    """One template a task (eq. 7): text around four embedding slots; the search template also holds the query."""
+    """One template a task (eq. 7): five texts around four embedding slots; the search template also holds the query.
 
-    recommendation: str = (
-        "recommend. liked: {history_cf} {history_text} candidate: {item_cf} {item_text} will the user click?"
-    )
+    What stands before the first slot costs little, what stands after it is paid for every candidate.
+    """
+
+    recommendation: str = "Would a user of taste {history_cf} and {history_text} like {item_cf} and {item_text} ?"
     search: str = (
-        "search for: {query} liked: {history_cf} {history_text} candidate: {item_cf} {item_text} will the user click?"
+        "Would a user who searches {query} with taste {history_cf} and {history_text} like {item_cf} and {item_text} ?"
     )
 
 
