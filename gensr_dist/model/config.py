@@ -13,10 +13,10 @@ class PromptConfig:
     What stands before the first slot costs little, what stands after it is paid for every candidate.
     """
 
-    recommendation: str = "Would a user of taste {history_cf} and {history_text} like {item_cf} and {item_text} ?"
-    search: str = (
-        "Would a user who searches {query} with taste {history_cf} and {history_text} like {item_cf} and {item_text} ?"
+    recommendation: str = (
+        "Recommend to users who like {history_cf} and {history_text} item {item_cf} and {item_text} now"
     )
+    search: str = "Search {query} for users who like {history_cf} and {history_text} item {item_cf} and {item_text} now"
 
 
 @dataclass(frozen=True, kw_only=True)
