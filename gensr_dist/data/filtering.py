@@ -60,7 +60,7 @@ def _renumber(log: EventLog, keep_V: np.ndarray, keep_I: np.ndarray, keep_N: np.
         user=pl.Series((np.cumsum(keep_V) - 1)[events["user"].to_numpy()]),
         item=pl.Series((np.cumsum(keep_I) - 1)[events["item"].to_numpy()]),
         query=pl.Series(new_query_N),
-    ).cast(dict(EVENT_SCHEMA))
+    ).cast(EVENT_SCHEMA)
     dropped = (
         Repair("users dropped: too few interactions or only one behaviour", int((~keep_V).sum())),
         Repair("items dropped: too few interactions", int((~keep_I).sum())),

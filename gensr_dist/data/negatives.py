@@ -13,7 +13,7 @@ from gensr_dist.data.timelines import Timelines
 from gensr_dist.errors import InputError
 
 _REJECTION_ROUNDS = 16  # then the few rows that are left, of users who met most items, choose from a list
-_DENSE_CELLS = 1 << 22  # row x item pairs looked at together in that case
+_CELLS = 1 << 22  # row x draw, or row x item, pairs in memory at a time
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Met:
     @classmethod
     def from_timelines(cls, timelines: Timelines, users: int, items: int) -> Self:
         """Collect the distinct pairs."""
-        key_K = np.unique(timelines.user_N * items + timelines.item_N)
+        key_N = np.sort(timelines.user_N * items + timelines.item_N)  # np.unique hashes first, which is slower here
+        key_K = key_N[np.diff(key_N, prepend=-1) != 0]
         return cls(key_K=key_K, user_start_V=np.searchsorted(key_K, np.arange(users + 1) * items), items=items)
 
     def contains(self, user_K: np.ndarray, item_K: np.ndarray) -> np.ndarray:
@@ -72,16 +73,26 @@ def sample_unmet(
             "lower data.eval_negatives and data.train_negatives or bring a larger catalogue",
         )
     state_R = _hash_key(key, len(user_R))
+    unmet_RC = np.empty((len(user_R), count), dtype=np.uint32)
+    step = max(1, _CELLS // count)
+    for start in range(0, len(user_R), step):
+        rows = slice(start, start + step)
+        unmet_RC[rows] = _sample(met, user_R[rows], state_R[rows], count)
+    return unmet_RC
+
+
+def _sample(met: Met, user_R: np.ndarray, state_R: np.ndarray, count: int) -> np.ndarray:
+    """Rejection until nothing is pending, with a bound; int64 [R, C]."""
     item_RC = np.zeros((len(user_R), count), dtype=np.int64)
     pending_RC = np.ones((len(user_R), count), dtype=bool)
     open_R = np.arange(len(user_R))
     for attempt in range(_REJECTION_ROUNDS):
-        if not len(open_R):
-            return item_RC.astype(np.uint32)
         _draw(met, user_R, state_R, item_RC, pending_RC, open_R, attempt)
         open_R = open_R[pending_RC[open_R].any(axis=1)]
+        if not len(open_R):
+            return item_RC
     _choose_from_list(met, user_R, state_R, item_RC, pending_RC, open_R)
-    return item_RC.astype(np.uint32)
+    return item_RC
 
 
 def _draw(
@@ -119,7 +130,7 @@ def _choose_from_list(
 ) -> None:
     """Settle rows whose users met most items: rank all remaining items by a hash and take the first."""
     item_I, count = np.arange(met.items), item_RC.shape[1]
-    for rows in np.array_split(open_R, max(1, len(open_R) * met.items // _DENSE_CELLS)):
+    for rows in np.array_split(open_R, max(1, len(open_R) * met.items // _CELLS)):
         rank_RI = _mix(_mix(state_R[rows])[:, None] ^ item_I.astype(np.uint64))
         taken_RI = met.contains(user_R[rows][:, None], item_I)
         row, place = np.nonzero(~pending_RC[rows])

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -97,7 +98,9 @@ def token_table(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], width:
     return table_IT
 
 
-def fill_token_table(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], table_IT: np.ndarray) -> None:
+def fill_token_table(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str] | pl.Series, table_IT: np.ndarray
+) -> None:
     """Write what `token_table` returns into an array, possibly one on disk."""
     fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # a copy: the settings below stay private
     fast.encode_special_tokens = True

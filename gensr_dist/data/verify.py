@@ -51,7 +51,7 @@ def verify(folder: Path) -> VerifyReport:
         events=events,
         evaluation_rows=rows,
         files=len(manifest.files),
-        bytes=sum(record.bytes for record in (*manifest.shards, *manifest.files)),
+        bytes=sum(shard.bytes for shard in manifest.shards) + sum(file.bytes for file in manifest.files),
         seconds=time.monotonic() - began,
     )
 
