@@ -1,0 +1,122 @@
+"""DeepSpeed around GenSR: precision, ZeRO, accumulation, clipping, optimizer and learning rate from `TrainConfig`."""
+
+from functools import partial
+from typing import Any
+
+import deepspeed
+import torch
+from deepspeed.utils import safe_get_full_fp32_param
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from gensr_dist.data.batch import Batch
+from gensr_dist.model.gensr import GenSR, GenSROutput
+from gensr_dist.train.config import TrainConfig
+from gensr_dist.train.processes import Ranks
+from gensr_dist.train.schedule import learning_rate_factor
+
+_NEVER = 10**12  # steps between DeepSpeed's own reports
+
+
+class Engine:
+    """GenSR under DeepSpeed.
+
+    Under bf16 the optimizer holds fp32 master weights. DeepSpeed keeps those in its ZeRO optimizer, so that stage 0
+    with bf16 runs as stage 1.
+
+    Args:
+        model: to train; it moves to the rank's device.
+        config: of training.
+        ranks: this process among the others.
+    """
+
+    def __init__(self, model: GenSR, config: TrainConfig, ranks: Ranks) -> None:
+        self.config = config
+        self.ranks = ranks
+        self.zero_stage = max(config.zero_stage, 1) if config.precision == "bf16" else config.zero_stage
+        factor = partial(learning_rate_factor, warmup_steps=config.warmup_steps, steps=config.steps)
+        self.deepspeed, _, _, _ = deepspeed.initialize(
+            model=model,
+            optimizer=torch.optim.AdamW(
+                parameter_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
+            ),
+            lr_scheduler=lambda optimizer: LambdaLR(optimizer, factor),
+            config=deepspeed_config(config, self.zero_stage, ranks.world),
+            dist_init_required=False,
+        )
+        self._gradient_norm: Tensor | None = None
+
+    @property
+    def model(self) -> GenSR:
+        """The model under training; with ZeRO-3 its weights are there only during a forward pass."""
+        return self.deepspeed.module
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the next optimizer step."""
+        return float(self.deepspeed.get_lr()[0])
+
+    @property
+    def gradient_norm(self) -> float:
+        """Norm of the whole gradient of the last optimizer step, before clipping. Waits for the device."""
+        norm = self._gradient_norm if self.zero_stage == 0 else self.deepspeed.get_global_grad_norm()
+        return float("nan") if norm is None else float(norm)
+
+    def forward(self, batch: Batch) -> GenSROutput:
+        """Forward pass of one micro-batch, in training mode."""
+        self.deepspeed.train()
+        return self.deepspeed(batch)
+
+    def backward_and_step(self, loss: Tensor) -> None:
+        """Backward pass of a micro-batch; the last one of a step updates the weights and the learning rate."""
+        self.deepspeed.backward(loss)
+        if self.zero_stage == 0 and self.deepspeed.is_gradient_accumulation_boundary():
+            # DeepSpeed clips here too, but throws the norm away.
+            self._gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.deepspeed.step()
+
+    def weights(self) -> dict[str, Tensor]:
+        """All weights in fp32 on the CPU, by name, on rank 0 and empty elsewhere. Every rank must call it."""
+        weights: dict[str, Tensor] = {}
+        for parameter, names in _names(self.model).items():
+            full = safe_get_full_fp32_param(parameter)  # a collective under ZeRO; None without
+            if self.ranks.first:
+                value = (parameter if full is None else full).detach().float().cpu()
+                weights |= dict.fromkeys(names, value)
+        return weights
+
+
+def _names(model: nn.Module) -> dict[nn.Parameter, list[str]]:
+    """Every name of each parameter: T5's token table has several."""
+    names: dict[nn.Parameter, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(parameter, []).append(name)
+    return names
+
+
+def deepspeed_config(config: TrainConfig, zero_stage: int, world: int) -> dict[str, Any]:
+    """What DeepSpeed is told; everything else comes from `TrainConfig` directly."""
+    settings: dict[str, Any] = {
+        "train_batch_size": config.batch,
+        "train_micro_batch_size_per_gpu": config.batch // (world * config.accumulation),
+        "gradient_accumulation_steps": config.accumulation,
+        "gradient_clipping": config.clip if zero_stage else 0.0,
+        "zero_optimization": {"stage": zero_stage},
+        "steps_per_print": _NEVER,
+    }
+    if config.precision == "bf16":
+        # Without `immediate_grad_update`, DeepSpeed 0.19 adds accumulated bf16 gradients of stage 1 twice.
+        settings["bf16"] = {"enabled": True, "immediate_grad_update": True}
+        settings["data_types"] = {"grad_accum_dtype": "fp32"}
+    return settings
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay matrices of linear layers only: norms, biases, learned vectors and embedding tables are left alone."""
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)}
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for parameter in model.parameters():
+        (free if parameter.ndim < 2 or id(parameter) in embeddings else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

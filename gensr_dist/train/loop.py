@@ -1,0 +1,278 @@
+"""Training of GenSR: steps, validations, checkpoints, early stopping."""
+
+import dataclasses
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from gensr_dist.config import Config
+from gensr_dist.data.batch import Batch
+from gensr_dist.data.collate import Collator
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.loader import TrainingLoader
+from gensr_dist.data.order import SampleOrder
+from gensr_dist.data.store import TimelineStore
+from gensr_dist.errors import InputError
+from gensr_dist.graph.vectors import load_cf
+from gensr_dist.model.gensr import GenSR
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.train.checkpoints import Checkpoints, Progress, discard, flattened
+from gensr_dist.train.engine import Engine
+from gensr_dist.train.export import export_model
+from gensr_dist.train.meter import Meter, peak_cuda_memory_gb, peak_memory_gb
+from gensr_dist.train.objective import FiniteWatch, StepLosses, step_losses
+from gensr_dist.train.processes import Ranks, join_processes
+from gensr_dist.train.report import StepReport
+from gensr_dist.train.tensorboard import TrainingBoard
+from gensr_dist.train.validation import Validation
+
+LOG = logging.getLogger("gensr_dist.train")
+OPERATIONAL = ("checkpoint_every", "keep_last", "log_every", "workers")  # a resumed run may change these
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """Outcome of a training run."""
+
+    steps: int  # finished optimizer steps
+    best_step: int  # steps behind the weights in the model folder
+    best_ndcg: float  # their mean NDCG@10 on the validation samples of both tasks
+    stopped_early: bool
+    seconds: float  # all resumptions together
+    rows_per_second: float  # groups through training steps, without validations and checkpoints
+    ranks: int
+
+
+def train(config: Config, run: RunFolder, resume: bool = True) -> TrainResult:
+    """Train GenSR on the run's shards and CF vectors; leave the best model in `run.model`.
+
+    Every rank that a launcher started must call it; a process without a launcher trains alone.
+
+    Args:
+        config: the whole configuration.
+        run: holds the shards and CF vectors; receives checkpoints, event files and the model.
+        resume: go on from the newest checkpoint, if there is one. False deletes all checkpoints and starts anew.
+
+    Raises:
+        InputError: an earlier stage's result is missing or broken, the batch cannot be cut evenly, the checkpoints
+            belong to other settings, or the loss is not finite.
+    """
+    ranks = join_processes()
+    if not resume:
+        if ranks.first:
+            discard(run.checkpoints)
+        dist.barrier()
+    training = _Training(config, run, ranks)
+    try:
+        return training.run()
+    finally:
+        training.close()
+
+
+class _Training:
+    """The parts of one training run and how far it is."""
+
+    def __init__(self, config: Config, run: RunFolder, ranks: Ranks) -> None:
+        settings = config.train
+        self.config, self.settings, self.run_folder, self.ranks = config, settings, run, ranks
+        store = TimelineStore.open(run.shards)
+        self.items = ItemStore.open(run.shards)
+        self.cf_IE, _ = load_cf(run.cf)
+        self.tokenizer = self.items.tokenizer()
+        collator = Collator(store, self.items, self.cf_IE, config.data.history)
+        self.loader = TrainingLoader(
+            collator,
+            SampleOrder(len(collator.training_event_R), settings.batch, config.seed),
+            seed=config.seed,
+            negatives=config.data.train_negatives,
+            rank=ranks.rank,
+            world=ranks.world,
+            accumulation=settings.accumulation,
+            workers=settings.workers,
+        )
+        torch.manual_seed(config.seed)
+        cf_scale = float(1 / max(1e-12, float((self.cf_IE**2).mean()) ** 0.5))
+        model = GenSR.build(config.model, self.tokenizer, self.cf_IE.shape[1], cf_scale)
+        self.engine = Engine(model, settings, ranks)
+        self.validation = Validation(store, collator, self.engine, rows=settings.validate_rows, seed=config.seed)
+        self.checkpoints = Checkpoints(run.checkpoints, self.engine, settings.keep_last)
+        self.progress = self.checkpoints.load(self._beginning())
+        self.meter = Meter(self.progress.train_seconds)
+        self.watch = FiniteWatch(ranks.device)
+        self.board: TrainingBoard | None = None
+        if ranks.first:
+            self.board = TrainingBoard(run, self.progress.steps)
+        self.started = time.perf_counter() - self.progress.seconds
+
+    def run(self) -> TrainResult:
+        """Train to the last step or to the early stop."""
+        self._announce()
+        if not self._finished:
+            batches = self.loader.batches(self.progress.steps, self.settings.steps)
+            while not self._finished:
+                with self.meter.wait():
+                    step, micro_batches = next(batches)
+                with self.meter.step():
+                    learning_rate = self.engine.learning_rate
+                    losses = self._optimize(step, micro_batches)
+                    self.progress = dataclasses.replace(self.progress, steps=step + 1)
+                    if self._due(self.settings.log_every):
+                        self._stop_if_not_finite()
+                if self._due(self.settings.log_every):
+                    self._report(losses, learning_rate)
+                if self._due(self.settings.validate_every):
+                    self._validate()
+                if self._due(self.settings.checkpoint_every):
+                    self._save()
+            self._conclude()
+        return self._result()
+
+    def close(self) -> None:
+        """Release the event files."""
+        if self.board is not None:
+            self.board.close()
+
+    def _optimize(self, step: int, micro_batches: list[Batch]) -> StepLosses:
+        """One optimizer step."""
+        # Dropout is a function of (seed, step, rank), so that a resumed run draws what an uninterrupted one would have.
+        dropout_key = np.random.SeedSequence([self.config.seed, step, self.ranks.rank])
+        torch.manual_seed(int(dropout_key.generate_state(1, np.uint64)[0]))
+        total = StepLosses.zero(self.ranks.device)
+        for batch in micro_batches:
+            self.meter.count(batch)
+            moved = batch.to(self.ranks.device)
+            losses = step_losses(self.engine.forward(moved), moved, self.config, self.ranks.world)
+            self.engine.backward_and_step(losses.to_minimise(self.settings.contrastive_weight))
+            total = total + losses
+        self.watch.see(total, step)
+        return total
+
+    def _report(self, losses: StepLosses, learning_rate: float) -> None:
+        """Log the step."""
+        task, contrastive = losses.of_all_ranks(self.ranks.world, self.settings.accumulation)
+        gradient_norm = self.engine.gradient_norm
+        speed = self.meter.read()
+        totals = torch.tensor([speed.rows, speed.tokens], dtype=torch.float64, device=self.ranks.device)
+        dist.all_reduce(totals)
+        if self.board is None:
+            return
+        rows, tokens = totals.tolist()
+        report = StepReport(
+            steps=self.progress.steps,
+            task=task,
+            contrastive=contrastive,
+            total=task + self.settings.contrastive_weight * contrastive,
+            learning_rate=learning_rate,
+            gradient_norm=gradient_norm,
+            rows_per_second=rows / speed.seconds if speed.seconds else 0.0,
+            tokens_per_second=tokens / speed.seconds if speed.seconds else 0.0,
+            wait_share=speed.waited / speed.seconds if speed.seconds else 0.0,
+            memory_gb=peak_memory_gb(),
+            cuda_memory_gb=peak_cuda_memory_gb(),
+        )
+        self.board.step(report)
+        LOG.info(report.line(self.settings.steps, self.settings.batch))
+
+    def _validate(self) -> None:
+        """Validate; export the weights if they are the best so far; stop early after too many without gain."""
+        self._stop_if_not_finite()
+        result = self.validation.run()
+        progress = self.progress
+        if result.ndcg > progress.best_ndcg:
+            export_model(self.engine, self.tokenizer, self.run_folder.model)
+            self.progress = dataclasses.replace(
+                progress, best_step=progress.steps, best_ndcg=result.ndcg, validations_without_gain=0
+            )
+        else:
+            without_gain = progress.validations_without_gain + 1
+            self.progress = dataclasses.replace(
+                progress,
+                validations_without_gain=without_gain,
+                stopped_early=without_gain >= self.settings.patience,
+            )
+        if self.board is not None:
+            self.board.validation(result, progress.steps)
+            LOG.info(
+                f"step {progress.steps}/{self.settings.steps}  validation {result}, best step {self.progress.best_step}"
+            )
+
+    def _save(self) -> None:
+        """Write a checkpoint of this moment."""
+        self._stop_if_not_finite()
+        seconds = time.perf_counter() - self.started
+        self.progress = dataclasses.replace(self.progress, seconds=seconds, train_seconds=self.meter.train_seconds)
+        self.checkpoints.save(self.progress)
+
+    def _conclude(self) -> None:
+        """What TensorBoard shows of the whole run."""
+        if self.board is None:
+            return
+        progress = self.progress
+        self.board.outcome(progress.settings, best_ndcg=progress.best_ndcg, best_step=progress.best_step)
+        model = GenSR.from_pretrained(self.run_folder.model)
+        self.board.item_projector(model, self.items, self.cf_IE, self.config.seed)
+        if progress.stopped_early:
+            LOG.info(f"stopped early: no better validation since step {progress.best_step}")
+
+    def _announce(self) -> None:
+        if self.board is None:
+            return
+        if self.progress.steps:
+            LOG.info(f"resuming after step {self.progress.steps} of {self.settings.steps}")
+        else:
+            self.board.config(self.config)
+        parameters = sum(getattr(p, "ds_numel", p.numel()) for p in self.engine.model.parameters())
+        LOG.info(
+            f"{parameters:,} parameters, {self.loader.order.rows:,} training rows, "
+            f"{self.loader.order.steps_per_epoch:,} steps an epoch, {self.ranks.world} ranks on "
+            f"{self.ranks.device.type}, ZeRO-{self.engine.zero_stage}, {self.settings.precision}"
+        )
+
+    def _due(self, every: int) -> bool:
+        """Whether something that happens every so many steps, and at the end, happens now."""
+        return self.progress.steps % every == 0 or self._finished
+
+    @property
+    def _finished(self) -> bool:
+        return self.progress.stopped_early or self.progress.steps >= self.settings.steps
+
+    def _stop_if_not_finite(self) -> None:
+        """The only place of a plain step that waits for the device and the other ranks."""
+        step = self.watch.first_bad_step()
+        if step is not None:
+            raise InputError(
+                "train",
+                f"the loss is not finite at step {step + 1}",
+                f"lower train.learning_rate ({self.settings.learning_rate:g}) or raise train.warmup_steps "
+                f"({self.settings.warmup_steps})",
+            )
+
+    def _beginning(self) -> Progress:
+        """Progress of a run that has not begun, with all that it depends on."""
+        left_out = {f"train.{name}" for name in OPERATIONAL}
+        settings = flattened(self.config.model, "model") | flattened(self.config.train, "train")
+        settings = {name: value for name, value in settings.items() if name not in left_out}
+        settings |= {"seed": self.config.seed, "data.history": self.config.data.history}
+        settings["data.train_negatives"] = self.config.data.train_negatives
+        manifest = (self.run_folder.shards / "manifest.json").read_bytes()
+        settings["shards"] = hashlib.sha256(manifest).hexdigest()[:16]
+        settings["cf"] = hashlib.sha256(self.cf_IE.data).hexdigest()[:16]
+        return Progress(settings=settings, world=self.ranks.world, zero_stage=self.engine.zero_stage)
+
+    def _result(self) -> TrainResult:
+        progress = self.progress
+        rows = progress.steps * self.settings.batch  # the short last batch of an epoch aside
+        return TrainResult(
+            steps=progress.steps,
+            best_step=progress.best_step,
+            best_ndcg=progress.best_ndcg,
+            stopped_early=progress.stopped_early,
+            seconds=round(progress.seconds, 3),
+            rows_per_second=round(rows / self.meter.train_seconds, 1) if self.meter.train_seconds else 0.0,
+            ranks=self.ranks.world,
+        )

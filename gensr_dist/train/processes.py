@@ -1,0 +1,71 @@
+"""The process group: started by `deepspeed`, `torchrun`, or made here for a plain process."""
+
+import atexit
+import logging
+import os
+import socket
+import warnings
+from dataclasses import dataclass
+
+import deepspeed
+import torch
+import torch.distributed as dist
+import transformers
+
+# Every rank of every launcher has these; a process without any of them trains alone.
+_LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train together."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that writes what is written once."""
+        return self.rank == 0
+
+
+def join_processes() -> Ranks:
+    """Join the process group that the launcher describes, or one of this process alone: nccl on GPUs, else gloo."""
+    if "RANK" not in os.environ:
+        alone = ("0", "1", "0", "127.0.0.1", str(_free_port()))
+        os.environ.update(zip(_LAUNCHER_VARIABLES, alone, strict=True))
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    else:
+        device = torch.device("cpu")
+    if not dist.is_initialized():
+        _quieten()
+        # DeepSpeed would compile a shared-memory kernel for tensor-parallel inference here: 35 s, unused in training,
+        # and a process killed meanwhile leaves a lock file on which every later run waits for ever.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        deepspeed.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
+        atexit.register(_leave)
+    return Ranks(dist.get_rank(), dist.get_world_size(), device)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _quieten() -> None:
+    """DeepSpeed reports every setting and buffer at INFO and warns of collectives that torch renamed.
+
+    transformers shows a progress bar for each file that it reads or writes.
+    """
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.distributed.*is deprecated")

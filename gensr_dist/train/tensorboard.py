@@ -1,0 +1,77 @@
+"""What a run shows in TensorBoard. Only rank 0 writes."""
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from gensr_dist.config import Config, resolved_yaml
+from gensr_dist.data.items import ItemStore
+from gensr_dist.evaluation.metrics import TASK_NAMES
+from gensr_dist.model.gensr import GenSR
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.train.checkpoints import Settings
+from gensr_dist.train.report import StepReport
+from gensr_dist.train.validation import ValidationResult
+
+_PROJECTED_ITEMS = 2_000
+_LABEL_LETTERS = 80
+
+
+class TrainingBoard:
+    """The event files of one training run.
+
+    Args:
+        run: folder; the events go to its `tensorboard`.
+        steps: finished already. What an interrupted run wrote after them is hidden, so that no step shows twice.
+    """
+
+    def __init__(self, run: RunFolder, steps: int) -> None:
+        self.writer = SummaryWriter(str(run.tensorboard), purge_step=steps + 1 if steps else None)
+
+    def config(self, config: Config) -> None:
+        """The resolved configuration as text."""
+        self.writer.add_text("config", "".join(f"    {line}\n" for line in resolved_yaml(config).splitlines()))
+
+    def step(self, report: StepReport) -> None:
+        """Scalars of a training step."""
+        scalars = {
+            "loss/total": report.total,
+            "loss/task": report.task,
+            "loss/contrastive": report.contrastive,
+            "optimizer/learning_rate": report.learning_rate,
+            "optimizer/gradient_norm": report.gradient_norm,
+            "speed/rows_per_second": report.rows_per_second,
+            "speed/tokens_per_second": report.tokens_per_second,
+            "speed/loader_wait_share": report.wait_share,
+            "memory/peak_resident_gb": report.memory_gb,
+        }
+        if report.cuda_memory_gb:
+            scalars["memory/peak_cuda_gb"] = report.cuda_memory_gb
+        for tag, value in scalars.items():
+            self.writer.add_scalar(tag, value, report.steps)
+
+    def validation(self, result: ValidationResult, steps: int) -> None:
+        """Scalars of a validation: every metric of both tasks."""
+        for task, metrics in result.tasks.items():
+            for name, estimate in metrics.named().items():
+                self.writer.add_scalar(f"validation_{TASK_NAMES[task]}/{name}", estimate.value, steps)
+        self.writer.add_scalar("validation/mean_ndcg@10", result.ndcg, steps)
+        self.writer.flush()
+
+    def outcome(self, settings: Settings, *, best_ndcg: float, best_step: int) -> None:
+        """The settings beside the best validation, for comparing runs."""
+        self.writer.add_hparams(dict(settings), {"best/mean_ndcg@10": best_ndcg, "best/step": best_step}, run_name=".")
+
+    def item_projector(self, model: GenSR, items: ItemStore, cf_IE: np.ndarray, seed: int) -> None:
+        """CF and semantic vectors of a sample of items, labelled with their texts."""
+        count = min(_PROJECTED_ITEMS, len(cf_IE))
+        item_K = np.sort(np.random.default_rng(seed).choice(len(cf_IE), size=count, replace=False))
+        label_K = [" ".join(text.split())[:_LABEL_LETTERS] or "(no text)" for text in items.texts.gather(item_K)]
+        with torch.no_grad():
+            semantic_KD = model.item_semantic(torch.from_numpy(items.title_IT[item_K].astype(np.int64)))
+        for tag, vector_KD in (("items_cf", torch.from_numpy(cf_IE[item_K])), ("items_semantic", semantic_KD)):
+            self.writer.add_embedding(vector_KD, metadata=label_K, tag=tag)
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        self.writer.close()
