@@ -69,8 +69,8 @@ class HistoryEncoder(nn.Module):
         query_BHNd, key_BHNd, value_BHNd = (
             self.query_key_value(x_BND).view(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         )
-        # A row without any key would be 0/0: an empty history sees its first padded position, and nobody reads it.
-        visible_BN = mask_BN | (torch.arange(N, device=x_BND.device) == 0)
+        # A row without any key would be 0/0: an empty history sees its padding, and nobody reads it.
+        visible_BN = mask_BN | ~mask_BN.any(1, keepdim=True)
         out_BHNd = F.scaled_dot_product_attention(
             query_BHNd,
             key_BHNd,
