@@ -1,0 +1,86 @@
+"""The sampled-negatives protocol: where each positive ranks among its frozen negatives.
+
+Dimensions: R rows, C candidates (column 0 is the positive).
+"""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from gensr_dist.data.rows import EvalRows
+from gensr_dist.errors import InputError
+
+_NAN = -1  # stands for a rank that could not be had
+
+
+class Scorer(Protocol):
+    """Anything that scores candidates; higher is better."""
+
+    def score(self, rows: EvalRows) -> NDArray[np.floating]:
+        """Scores [R, C] of the candidates of each row. A row's scores do not depend on the other rows."""
+        ...
+
+
+def rank_positives(scorer: Scorer, rows: EvalRows, batch: int, *, progress: str | None = None) -> NDArray[np.int64]:
+    """Rank of each row's positive: 1 + its negatives with an equal or higher score (ties count against it).
+
+    Under `torch.distributed` each rank scores an equal share of the rows (the last ones repeat some, so that collective
+    operations inside a scorer stay in step) and all ranks return all R results.
+
+    Args:
+        scorer: gives the scores.
+        rows: what to rank.
+        batch: rows a call of the scorer.
+        progress: label of a progress bar; None shows none.
+
+    Raises:
+        InputError: a score is not a number; names the row.
+    """
+    total = len(rows)
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    share = -(-total // world)
+    index = np.arange(rank * share, (rank + 1) * share) % max(total, 1)
+    own = max(0, min(share, total - rank * share))
+    parts = []
+    with tqdm(total=share, desc=progress, unit="row", disable=None if progress and rank == 0 else True) as bar:
+        for start in range(0, share, batch):
+            chunk = rows.take(index[start : start + batch])
+            parts.append(_ranks(scorer.score(chunk)))
+            bar.update(len(chunk))
+    rank_R = np.zeros(total, dtype=np.int64)
+    if own:
+        rank_R[index[:own]] = np.concatenate(parts)[:own]
+    if world > 1:
+        rank_R = _sum_over_ranks(rank_R)
+    if (broken := np.flatnonzero(rank_R == _NAN)).size:
+        row = broken[0]
+        raise InputError(
+            f"evaluation row {row}",
+            f"a score of user {rows.user_R[row]} is not a number ({broken.size} of {total} rows have one)",
+            "train again with a lower train.learning_rate or train.precision fp32",
+        )
+    return rank_R
+
+
+def draw_rows(rows: EvalRows, count: int, seed: int) -> EvalRows:
+    """`count` rows drawn without replacement, in their own order; all of them where count is 0 or too large."""
+    total = len(rows)
+    if count == 0 or count >= total:
+        return rows
+    return rows.take(np.sort(np.random.default_rng(seed).choice(total, size=count, replace=False)))
+
+
+def _ranks(score_RC: NDArray[np.floating]) -> NDArray[np.int64]:
+    rank_R = 1 + (score_RC[:, 1:] >= score_RC[:, :1]).sum(axis=1)
+    return np.where(np.isnan(score_RC).any(axis=1), _NAN, rank_R)
+
+
+def _sum_over_ranks(value_R: NDArray[np.int64]) -> NDArray[np.int64]:
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    value = torch.from_numpy(value_R).to(device)
+    dist.all_reduce(value)
+    return value.cpu().numpy()

@@ -1,0 +1,167 @@
+"""The results of an evaluation, as metrics.json for programs and report.md for people."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gensr_dist.data.events import Behaviour
+from gensr_dist.evaluation.metrics import CUTOFFS, TASK_NAMES, CatalogueMetrics, TaskMetrics
+from gensr_dist.evaluation.significance import CUTOFF, PairedTest
+from gensr_dist.files import atomic_file, write_json
+from gensr_dist.run_folder import RunFolder
+
+GENSR = "gensr"
+TITLES = {GENSR: "GenSR", "popularity": "Popularity", "lightgcn": "LightGCN", "bm25": "BM25"}
+TASK_TITLES = {Behaviour.RECOMMENDATION: "Recommendation", Behaviour.SEARCH: "Search"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How the numbers were made: two evaluations compare only where this is equal."""
+
+    split: str
+    negatives: int  # sampled ones a row that the user never met, frozen in the shards
+    ties: str
+    seed: int
+    rows: Mapping[str, int]  # by task
+    rows_available: Mapping[str, int]  # by task; more than `rows` where evaluation.rows drew some
+    bootstrap: int  # resamples
+    confidence: float
+    rows_digest: str  # SHA-256 of the ranked rows and their candidates
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorerResult:
+    """One scorer's metrics on the tasks that it takes part in."""
+
+    scorer: str  # key of TITLES
+    tasks: Mapping[Behaviour, TaskMetrics]
+    behind: Mapping[Behaviour, PairedTest]  # GenSR less this scorer, same rows; empty for GenSR
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """Everything one `gensr evaluate` found out."""
+
+    scorers: Sequence[ScorerResult]  # GenSR first
+    protocol: Protocol
+    catalogue: Sequence[CatalogueMetrics] = ()
+
+    @property
+    def gensr(self) -> Mapping[Behaviour, TaskMetrics]:
+        """GenSR's own metrics, by task."""
+        return self.scorers[0].tasks
+
+
+def write_report(run: RunFolder, result: EvaluationResult) -> None:
+    """Write `metrics.json` and `report.md` of a run, each atomically."""
+    write_json(run.metrics, metrics_json(result))
+    with atomic_file(run.report) as temporary:
+        temporary.write_text(report_markdown(result), encoding="utf-8")
+
+
+def metrics_json(result: EvaluationResult) -> dict[str, Any]:
+    """The content of `metrics.json`: `rec` and `search` are GenSR's, `baselines` holds the others'."""
+    gensr, *baselines = result.scorers
+    return {
+        **_tasks_json(gensr),
+        "baselines": {baseline.scorer: _tasks_json(baseline) for baseline in baselines},
+        "significance": {
+            f"{GENSR}_vs_{baseline.scorer}": {
+                TASK_NAMES[task]: dataclasses.asdict(test) for task, test in baseline.behind.items()
+            }
+            for baseline in baselines
+        },
+        "catalogue": [_catalogue_json(metrics) for metrics in result.catalogue],
+        "protocol": dataclasses.asdict(result.protocol),
+    }
+
+
+def report_markdown(result: EvaluationResult) -> str:
+    """The content of `report.md`."""
+    protocol = result.protocol
+    lines = ["# Evaluation", ""]
+    for task, title in TASK_TITLES.items():
+        if task in result.gensr:
+            lines += [f"## {title}: {result.gensr[task].count:,} {protocol.split} rows", ""]
+            lines += [*results_table(result, task), ""]
+    if result.catalogue:
+        lines += ["## Whole catalogue", "", *_catalogue_table(result.catalogue), ""]
+    drawn = ", ".join(
+        f"{protocol.rows[name]:,} of {available:,} {name}" for name, available in protocol.rows_available.items()
+    )
+    lines += [
+        "## Protocol",
+        "",
+        f"- Rows: {drawn} ({protocol.split} split), drawn with seed {protocol.seed}.",
+        f"- Each row ranks its positive among {protocol.negatives} sampled items that its user never met; "
+        "the whole-catalogue table ranks it among all items.",
+        f"- Ties are {protocol.ties}.",
+        f"- Brackets: {protocol.confidence:.0%} intervals from {protocol.bootstrap:,} bootstrap resamples of the rows.",
+        f"- p: two-sided paired sign-flip test on NDCG@{CUTOFF}, GenSR against the baseline on the same rows.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def results_table(result: EvaluationResult, task: Behaviour) -> list[str]:
+    """Markdown lines: one row a scorer that takes part in `task`."""
+    heads = [f"R@{cutoff}" for cutoff in CUTOFFS] + [f"N@{cutoff}" for cutoff in CUTOFFS[1:]] + ["MRR"]
+    lines = _head(["", *heads, f"GenSR's lead in N@{CUTOFF}"])
+    for scorer in result.scorers:
+        if task not in scorer.tasks:
+            continue
+        metrics = scorer.tasks[task]
+        cells = [f"{metrics.recall[cutoff].value:.4f}" for cutoff in CUTOFFS]
+        for cutoff in CUTOFFS[1:]:  # NDCG@1 is Recall@1
+            estimate = metrics.ndcg[cutoff]
+            interval = f" [{estimate.low:.4f}, {estimate.high:.4f}]" if cutoff == CUTOFF else ""
+            cells.append(f"{estimate.value:.4f}{interval}")
+        cells.append(f"{metrics.mrr.value:.4f}")
+        test = scorer.behind.get(task)
+        lead = f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.3g}" if test else ""
+        lines.append(_row([TITLES[scorer.scorer], *cells, lead]))
+    return lines
+
+
+def _catalogue_table(catalogue: Sequence[CatalogueMetrics]) -> list[str]:
+    heads = ["Task", "Candidates", "Prefilter recall", *(f"R@{k}" for k in CUTOFFS), *(f"N@{k}" for k in CUTOFFS[1:])]
+    lines = _head([*heads, "Rows"])
+    for metrics in catalogue:
+        scored = f"all {metrics.candidates:,} items" if metrics.full else f"{metrics.candidates:,} by prefilter"
+        cells = [f"{metrics.recall[k]:.4f}" for k in CUTOFFS] + [f"{metrics.ndcg[k]:.4f}" for k in CUTOFFS[1:]]
+        prefilter = "" if metrics.full else f"{metrics.prefilter_recall:.4f}"
+        lines.append(_row([TASK_TITLES[metrics.task], scored, prefilter, *cells, f"{metrics.count:,}"]))
+    return lines
+
+
+def _tasks_json(scorer: ScorerResult) -> dict[str, Any]:
+    return {
+        TASK_NAMES[task]: {
+            **{name: estimate.value for name, estimate in metrics.named().items()},
+            "count": metrics.count,
+            "intervals": {name: [estimate.low, estimate.high] for name, estimate in metrics.named().items()},
+        }
+        for task, metrics in scorer.tasks.items()
+    }
+
+
+def _catalogue_json(metrics: CatalogueMetrics) -> dict[str, Any]:
+    return {
+        "task": TASK_NAMES[metrics.task],
+        "full": metrics.full,
+        "candidates": metrics.candidates,
+        "prefilter_recall": metrics.prefilter_recall,
+        **{f"recall@{cutoff}": value for cutoff, value in metrics.recall.items()},
+        **{f"ndcg@{cutoff}": value for cutoff, value in metrics.ndcg.items()},
+        "count": metrics.count,
+    }
+
+
+def _head(cells: Sequence[str]) -> list[str]:
+    return [_row(cells), _row(["---", *["---:"] * (len(cells) - 1)])]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

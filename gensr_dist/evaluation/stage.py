@@ -1,0 +1,140 @@
+"""The stage `gensr evaluate`: GenSR and the baselines on the test rows of both tasks."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gensr_dist.baselines.bm25 import BM25
+from gensr_dist.baselines.lightgcn import LightGCNDotProduct
+from gensr_dist.baselines.popularity import Popularity
+from gensr_dist.data.collate import Collator
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.rows import EvalRows
+from gensr_dist.data.splits import Split
+from gensr_dist.data.store import TimelineStore
+from gensr_dist.errors import InputError
+from gensr_dist.evaluation.config import EvaluationConfig
+from gensr_dist.evaluation.gensr_scorer import GenSRScorer
+from gensr_dist.evaluation.metrics import CONFIDENCE, TASK_NAMES, CatalogueMetrics, TaskMetrics
+from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
+from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult, write_report
+from gensr_dist.evaluation.significance import paired_test, save_ranks
+from gensr_dist.graph.vectors import load_cf
+from gensr_dist.model.gensr import GenSR
+from gensr_dist.run_folder import RunFolder
+
+BASELINE_BATCH = 4_096  # rows; baselines need little memory a row
+BASELINE_TASKS: Mapping[str, Sequence[Behaviour]] = {
+    "popularity": (Behaviour.RECOMMENDATION, Behaviour.SEARCH),
+    "lightgcn": (Behaviour.RECOMMENDATION,),
+    "bm25": (Behaviour.SEARCH,),
+}
+
+
+def evaluate(
+    run: RunFolder,
+    config: EvaluationConfig,
+    seed: int,
+    *,
+    history: int,
+    catalogue: Sequence[CatalogueMetrics] = (),
+) -> EvaluationResult:
+    """Rank the test rows of both tasks, write metrics.json, report.md and ranks/ of the run.
+
+    Args:
+        run: holds shards, CF vectors and the trained model.
+        config: protocol settings.
+        seed: of the run; draws rows and resamples.
+        history: interactions that the model sees, as in training.
+        catalogue: whole-catalogue results of the retrieval stage, for the report.
+
+    Raises:
+        InputError: an earlier stage's result is missing or broken, there is no test row, or the model gives NaN.
+    """
+    store = TimelineStore.open(run.shards)
+    items = ItemStore.open(run.shards)
+    item_IE, user_VE = load_cf(run.cf)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = GenSR.from_pretrained(run.model).to(device)
+
+    available = {task: store.eval_rows(Split.TEST, task) for task in TASK_NAMES}
+    rows = {task: draw_rows(all_rows, config.rows, seed) for task, all_rows in available.items() if len(all_rows)}
+    if not rows:
+        raise InputError(run.shards, "no test row of either task", "prepare a longer log or another data.split")
+
+    gensr = GenSRScorer(model, Collator(store, items, item_IE, history), device, config.batch)
+    scorers: dict[str, Scorer] = {GENSR: gensr, "popularity": Popularity(store.timelines, store.items)}
+    scorers["lightgcn"] = LightGCNDotProduct(item_IE, user_VE)
+    scorers["bm25"] = BM25(items.texts.to_list(), items.queries.to_list())
+
+    ranks = {
+        name: {
+            task: rank_positives(
+                scorer,
+                rows[task],
+                config.batch if name == GENSR else BASELINE_BATCH,
+                progress=f"{TITLES[name]}, {TASK_NAMES[task]}",
+            )
+            for task in BASELINE_TASKS.get(name, tuple(TASK_NAMES))
+            if task in rows
+        }
+        for name, scorer in scorers.items()
+    }
+    result = EvaluationResult(
+        scorers=[_scorer_result(name, ranks, config, seed) for name in scorers],
+        protocol=_protocol(rows, available, config, seed),
+        catalogue=catalogue,
+    )
+    _save(run, ranks, result)
+    return result
+
+
+def _scorer_result(
+    name: str, ranks: Mapping[str, Mapping[Behaviour, NDArray[np.int64]]], config: EvaluationConfig, seed: int
+) -> ScorerResult:
+    return ScorerResult(
+        scorer=name,
+        tasks={
+            task: TaskMetrics.from_ranks(rank_R, resamples=config.bootstrap, seed=seed)
+            for task, rank_R in ranks[name].items()
+        },
+        behind={
+            task: paired_test(ranks[GENSR][task], rank_R, resamples=config.bootstrap, seed=seed)
+            for task, rank_R in ranks[name].items()
+            if name != GENSR and config.bootstrap > 0
+        },
+    )
+
+
+def _protocol(
+    rows: Mapping[Behaviour, EvalRows], available: Mapping[Behaviour, EvalRows], config: EvaluationConfig, seed: int
+) -> Protocol:
+    digest = hashlib.sha256()
+    for task_rows in rows.values():
+        digest.update(np.ascontiguousarray(task_rows.event_R).tobytes())
+        digest.update(np.ascontiguousarray(task_rows.candidate_RC).tobytes())
+    return Protocol(
+        split="test",
+        negatives=next(iter(rows.values())).candidate_RC.shape[1] - 1,
+        ties="ranked pessimistically: a negative with the positive's score comes before it",
+        seed=seed,
+        rows={TASK_NAMES[task]: len(task_rows) for task, task_rows in rows.items()},
+        rows_available={TASK_NAMES[task]: len(available[task]) for task in rows},
+        bootstrap=config.bootstrap,
+        confidence=CONFIDENCE,
+        rows_digest=digest.hexdigest(),
+    )
+
+
+def _save(run: RunFolder, ranks: Mapping[str, Mapping[Behaviour, NDArray[np.int64]]], result: EvaluationResult) -> None:
+    """Only the first rank writes."""
+    if torch.distributed.is_initialized() and torch.distributed.get_rank():
+        return
+    for name, by_task in ranks.items():
+        for task, rank_R in by_task.items():
+            save_ranks(run.root, name, task, rank_R)
+    write_report(run, result)

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gensr_dist.data.config import DataConfig
+from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER_SCHEMA, EventLog
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.prepare import prepare
+from gensr_dist.data.store import TimelineStore
+
+WORDS = ["red", "blue", "soap", "lamp", "tea", "salt", "glass", "wool", "oak", "tin"]
+
+
+def random_log(seed: int, *, users: int = 40, items: int = 60, events: int = 1_500) -> EventLog:
+    """Events of random users, items, behaviours and times, twins and unclicked exposures among them."""
+    rng = np.random.default_rng(seed)
+    behaviour = rng.integers(0, 2, size=events)
+    table = {
+        "user": rng.integers(0, users, size=events),
+        "item": rng.integers(0, items, size=events),
+        "behaviour": behaviour,
+        "time": rng.integers(0, 400, size=events) * 3_600_000,
+        "query": np.where(behaviour == 1, rng.integers(0, 12, size=events), -1),
+        "positive": rng.random(events) < 0.8,
+    }
+    frame = pl.DataFrame(table).cast(dict(EVENT_SCHEMA))
+    twins = frame[:200].with_columns(behaviour=(1 - pl.col("behaviour").cast(pl.Int8)))
+    twins = twins.with_columns(query=pl.when(pl.col("behaviour") == 1).then(3).otherwise(-1))
+    return EventLog(
+        users=pl.DataFrame({"user_id": [f"u{n}" for n in range(users)]}, schema=USER_SCHEMA),
+        items=pl.DataFrame(
+            {
+                "item_id": [f"i{n}" for n in range(items)],
+                "text": [" ".join(rng.choice(WORDS, size=rng.integers(0, 6))) for _ in range(items)],
+            },
+            schema=ITEM_SCHEMA,
+        ),
+        queries=pl.DataFrame({"text": [" ".join(rng.choice(WORDS, size=2)) for _ in range(12)]}, schema=QUERY_SCHEMA),
+        events=pl.concat([frame, twins.cast(dict(EVENT_SCHEMA))]),
+    )
+
+
+@pytest.fixture(scope="session")
+def small_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared shard folder of a small random log: read it, never write into it."""
+    folder = tmp_path_factory.mktemp("small") / "shards"
+    config = DataConfig(
+        split="time",
+        valid_share=0.1,
+        test_share=0.1,
+        vocabulary=300,
+        title_tokens=6,
+        query_tokens=4,
+        eval_negatives=9,
+        users_per_sample=8,
+    )
+    prepare(random_log(0), config, 0, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_store(small_shards: Path) -> TimelineStore:
+    return TimelineStore.open(small_shards)
+
+
+@pytest.fixture(scope="session")
+def small_items(small_shards: Path) -> ItemStore:
+    return ItemStore.open(small_shards)
+
+
+@pytest.fixture(scope="session")
+def small_cf(small_store: TimelineStore) -> np.ndarray:
+    """CF vectors of the items, [I, 8]."""
+    return np.random.default_rng(1).normal(size=(small_store.items, 8)).astype(np.float32)

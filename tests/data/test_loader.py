@@ -1,0 +1,125 @@
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from gensr_dist.data.batch import IGNORED, Batch
+from gensr_dist.data.collate import Collator
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.loader import TrainingLoader
+from gensr_dist.data.order import SampleOrder
+from gensr_dist.data.store import TimelineStore
+from gensr_dist.errors import InputError
+
+BATCH = 24
+
+
+@pytest.fixture(scope="module")
+def collator(small_store: TimelineStore, small_items: ItemStore, small_cf: np.ndarray) -> Collator:
+    return Collator(small_store, small_items, small_cf, history=5)
+
+
+def loader(
+    collator: Collator, *, rank: int = 0, world: int = 1, accumulation: int = 1, workers: int = 0, negatives: int = 3
+) -> TrainingLoader:
+    return TrainingLoader(
+        collator,
+        SampleOrder(len(collator.training_event_R), BATCH, seed=9),
+        seed=9,
+        negatives=negatives,
+        rank=rank,
+        world=world,
+        accumulation=accumulation,
+        workers=workers,
+    )
+
+
+def content(batch: Batch) -> Iterator[np.ndarray]:
+    """A batch without its item table: groups with catalogue rows in place of slots."""
+    yield batch.row_G.numpy()
+    yield batch.user_G.numpy()
+    yield batch.task_G.numpy()
+    yield batch.query_GQ.numpy()
+    yield batch.item_U[batch.history_GL].numpy()
+    yield batch.item_U[batch.candidate_GC].numpy()
+    yield batch.label_GC.numpy()
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+def test_global_batches_do_not_depend_on_ranks_workers_and_start(collator: Collator, world: int, workers: int) -> None:
+    last = loader(collator).order.steps_per_epoch - 1  # a short step, then a new epoch
+    for start in (0, last - 1):
+        expected = dict(loader(collator).batches(start, start + 3))
+        ranks = [
+            dict(loader(collator, rank=rank, world=world, workers=workers).batches(start, start + 3))
+            for rank in range(world)
+        ]
+        for step, (whole,) in expected.items():
+            parts = [rank[step][0] for rank in ranks]
+            assert {part.step_groups for part in parts} == {whole.step_groups}
+            for value, *pieces in zip(content(whole), *map(content, parts), strict=True):
+                assert np.array_equal(np.concatenate(pieces), value)
+
+
+def test_workers_give_identical_batches(collator: Collator) -> None:
+    alone, helped = (list(loader(collator, accumulation=2, workers=workers).batches(2, 8)) for workers in (0, 2))
+    assert [step for step, _ in alone] == [step for step, _ in helped] == list(range(2, 8))
+    for (_, first), (_, second) in zip(alone, helped, strict=True):
+        assert len(first) == len(second) == 2
+        for one, other in zip(first, second, strict=True):
+            for field in dataclasses.fields(Batch):
+                a, b = getattr(one, field.name), getattr(other, field.name)
+                assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_accumulated_batches_hold_the_same_groups_for_any_number_of_ranks(collator: Collator) -> None:
+    one = [batch.row_G for batch in loader(collator, accumulation=3).batches_of_step(4)]
+    two = [loader(collator, rank=rank, world=2, accumulation=3).batches_of_step(4) for rank in range(2)]
+    for accumulated, rows_G in enumerate(one):
+        assert torch.equal(torch.cat([rank[accumulated].row_G for rank in two]), rows_G)
+
+
+def test_an_epoch_holds_every_training_row_once(collator: Collator) -> None:
+    whole = loader(collator)
+    steps = dict(whole.batches(0, whole.order.steps_per_epoch))
+    row = torch.cat([batch.row_G for batches in steps.values() for batch in batches])
+    assert torch.equal(row[row >= 0].sort().values, torch.arange(whole.order.rows))
+    (short,) = steps[whole.order.steps_per_epoch - 1]
+    assert short.row_G.shape == (BATCH,)
+    assert short.step_groups == int((short.row_G >= 0).sum()) < BATCH
+    assert (short.label_GC[short.row_G < 0] == IGNORED).all()
+
+
+def test_loading_leaves_the_global_random_state_alone(collator: Collator) -> None:
+    before = torch.get_rng_state()
+    assert len(list(loader(collator, workers=1).batches(0, 2))) == 2
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_stopping_early_ends_the_workers(collator: Collator) -> None:
+    import multiprocessing
+
+    before = set(multiprocessing.active_children())
+    batches = loader(collator, workers=2).batches(0, 1_000)
+    next(batches)
+    assert set(multiprocessing.active_children()) - before
+    batches.close()  # type: ignore[attr-defined]
+    assert not set(multiprocessing.active_children()) - before
+
+
+def test_a_batch_that_does_not_divide_is_refused(collator: Collator) -> None:
+    with pytest.raises(InputError) as caught:
+        loader(collator, world=5, accumulation=2)
+    assert str(caught.value) == (
+        "train.batch: 24 groups cannot be cut into 5 ranks x 2 accumulated batches; "
+        "make it a multiple of 10, such as 20"
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bad_input_found_by_a_worker_is_one_line(collator: Collator, workers: int) -> None:
+    with pytest.raises(InputError, match="has met"):
+        next(loader(collator, negatives=10_000, workers=workers).batches(0, 1))

@@ -1,0 +1,64 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gensr_dist.data.events import Behaviour
+from gensr_dist.evaluation.metrics import CUTOFFS, MISSED, CatalogueMetrics, TaskMetrics
+
+
+def brute_force(rank: list[int]) -> dict[str, float]:
+    """The definitions, one row at a time: a ranked list holding one relevant item."""
+    totals = {f"{name}@{cutoff}": 0.0 for name in ("recall", "ndcg") for cutoff in CUTOFFS} | {"mrr": 0.0}
+    for place in rank:
+        for cutoff in CUTOFFS:
+            for position in range(1, cutoff + 1):
+                if position == place:
+                    totals[f"recall@{cutoff}"] += 1
+                    totals[f"ndcg@{cutoff}"] += 1 / math.log2(position + 1)
+        totals["mrr"] += 1 / place
+    return {name: total / len(rank) for name, total in totals.items()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(rank=st.lists(st.integers(1, 100), min_size=1, max_size=60))
+def test_metrics_equal_their_definitions(rank: list[int]) -> None:
+    metrics = TaskMetrics.from_ranks(np.array(rank), resamples=0, seed=0)
+    found = {name: estimate.value for name, estimate in metrics.named().items()}
+    assert found == pytest.approx(brute_force(rank), abs=1e-12)
+    assert metrics.count == len(rank)
+    assert metrics.mrr.low == metrics.mrr.value == metrics.mrr.high
+
+
+def test_the_intervals_are_those_of_resampled_rows() -> None:
+    """Against a bootstrap that draws rows one resample at a time."""
+    rng = np.random.default_rng(3)
+    rank_R = np.minimum(rng.geometric(0.08, size=400), 100)
+    estimate = TaskMetrics.from_ranks(rank_R, resamples=4_000, seed=1).ndcg[10]
+    gain_R = np.where(rank_R <= 10, 1 / np.log2(1 + rank_R), 0)
+    means = [rng.choice(gain_R, size=len(gain_R)).mean() for _ in range(4_000)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert estimate.low == pytest.approx(low, abs=0.005)
+    assert estimate.high == pytest.approx(high, abs=0.005)
+    assert estimate.low < estimate.value < estimate.high
+
+
+def test_intervals_repeat_with_their_seed() -> None:
+    rank_R = np.arange(1, 101)
+    first, again, other = (TaskMetrics.from_ranks(rank_R, resamples=50, seed=seed) for seed in (7, 7, 8))
+    assert first == again
+    assert first != other
+
+
+def test_a_missed_positive_gives_no_gain() -> None:
+    rank_R = np.array([1, MISSED, 3, MISSED])
+    metrics = TaskMetrics.from_ranks(rank_R, resamples=0, seed=0)
+    assert metrics.recall[20].value == 0.5
+    assert metrics.mrr.value == pytest.approx((1 + 1 / 3) / 4)
+    catalogue = CatalogueMetrics.from_ranks(Behaviour.SEARCH, rank_R, candidates=50, full=False)
+    assert catalogue.prefilter_recall == 0.5
+    assert catalogue.recall == {1: 0.25, 5: 0.5, 10: 0.5, 20: 0.5}
+    assert catalogue.ndcg[5] == pytest.approx((1 + 1 / 2) / 4)
+    assert catalogue.count == 4

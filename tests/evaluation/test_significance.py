@@ -1,0 +1,67 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gensr_dist.data.events import Behaviour
+from gensr_dist.errors import InputError
+from gensr_dist.evaluation.metrics import ndcg_gain
+from gensr_dist.evaluation.significance import compare_runs, load_ranks, paired_test, save_ranks
+from gensr_dist.files import write_json
+
+
+def test_equal_scorers_do_not_differ() -> None:
+    rank_R = np.random.default_rng(0).integers(1, 101, size=300)
+    test = paired_test(rank_R, rank_R, resamples=200, seed=0)
+    assert (test.difference, test.low, test.high, test.p_value, test.count) == (0, 0, 0, 1, 300)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2])
+def test_p_value_and_interval_agree_with_the_paired_t_test(shift: int) -> None:
+    """With many rows the t-test (t is then normal) and the permutation test ask the same question."""
+    rng = np.random.default_rng(shift)
+    first_R = rng.integers(1, 21, size=500)
+    second_R = np.clip(first_R + rng.integers(-8, 9, size=500) + shift, 1, None)
+    test = paired_test(first_R, second_R, resamples=4_000, seed=5)
+    difference_R = ndcg_gain(first_R, 10) - ndcg_gain(second_R, 10)
+    mean, error = difference_R.mean(), difference_R.std(ddof=1) / math.sqrt(len(difference_R))
+    assert test.difference == pytest.approx(mean)
+    assert test.p_value == pytest.approx(math.erfc(abs(mean / error) / math.sqrt(2)), abs=0.03)
+    assert (test.low, test.high) == pytest.approx((mean - 1.96 * error, mean + 1.96 * error), abs=0.003)
+
+
+def test_exchanging_the_scorers_turns_the_sign() -> None:
+    rng = np.random.default_rng(1)
+    first_R, second_R = rng.integers(1, 30, size=(2, 200))
+    forward = paired_test(first_R, second_R, resamples=500, seed=0)
+    backward = paired_test(second_R, first_R, resamples=500, seed=0)
+    assert forward.difference == pytest.approx(-backward.difference)
+    assert forward.p_value == pytest.approx(backward.p_value, abs=0.08)
+
+
+def saved_run(root: Path, rows_digest: str, rank_R: np.ndarray) -> Path:
+    save_ranks(root, "gensr", Behaviour.SEARCH, rank_R)
+    write_json(root / "metrics.json", {"protocol": {"rows_digest": rows_digest}})
+    return root
+
+
+def test_runs_are_compared_by_their_saved_ranks(tmp_path: Path) -> None:
+    first = saved_run(tmp_path / "a", "same", np.ones(50, dtype=np.int64))
+    second = saved_run(tmp_path / "b", "same", np.full(50, 30))
+    test = compare_runs(first, second, scorer="gensr", task=Behaviour.SEARCH, resamples=99, seed=0)
+    assert test.difference == 1
+    assert test.p_value == 0.01
+    assert np.array_equal(load_ranks(second, "gensr", Behaviour.SEARCH), np.full(50, 30))
+
+
+def test_runs_with_other_rows_are_refused(tmp_path: Path) -> None:
+    first = saved_run(tmp_path / "a", "one", np.ones(5, dtype=np.int64))
+    second = saved_run(tmp_path / "b", "another", np.ones(5, dtype=np.int64))
+    with pytest.raises(InputError, match="test rows are not those of"):
+        compare_runs(first, second, scorer="gensr", task=Behaviour.SEARCH, resamples=9, seed=0)
+    with pytest.raises(InputError, match=r"bm25_search\.npy: no saved ranks"):
+        load_ranks(first, "bm25", Behaviour.SEARCH)
+    (first / "ranks" / "search.npy").write_bytes(b"not an array")
+    with pytest.raises(InputError, match=r"search\.npy: no saved ranks"):
+        load_ranks(first, "gensr", Behaviour.SEARCH)
