@@ -21,7 +21,12 @@ StageName: TypeAlias = Literal["simulate", "prepare", "lightgcn", "train", "inde
 STAGES: tuple[StageName, ...] = get_args(StageName)  # in the order of the data
 
 BATCHING = ("data.history", "data.train_negatives")  # data settings that shards do not depend on
-WITHOUT_EFFECT = ("train.workers", "train.log_every", "train.keep_last")  # on what training learns
+WITHOUT_EFFECT = (
+    "train.workers",
+    "train.log_every",
+    "train.keep_last",
+    "train.checkpoint_every",
+)  # on what training learns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +167,8 @@ class Recorder:
         self.run = run
         self.record = expected_record(stage, config, run)
         earlier = read_record(stage, run)
-        interrupted = earlier is not None and not earlier.finished
-        self.resume = interrupted and earlier.fingerprint == self.record.fingerprint  # type: ignore[union-attr]
+        # Without a record there may still be checkpoints, which training itself checks before it goes on from them.
+        self.resume = earlier is None or earlier.fingerprint == self.record.fingerprint
         with atomic_file(run.config) as temporary:
             temporary.write_text(resolved_yaml(config), encoding="utf-8")
         write_json(record_path(stage, run), self.record)
@@ -180,15 +185,17 @@ class Recorder:
 def _settings(stage: StageName, config: Config) -> dict[str, Any]:
     """Dotted keys whose values `stage` depends on."""
     flat = dict(_flat(dataclasses.asdict(config), ""))
-    sections = {
+    sections: tuple[str, ...] = {
         "simulate": ("simulate.",),
         "prepare": ("data.",),
         "lightgcn": ("lightgcn.",),
         "train": ("model.", "train.", *BATCHING),
-        "index": ("retrieval.index",),
+        "index": ("retrieval.index", "retrieval.candidates"),
         "evaluate": ("evaluation.", "retrieval.", BATCHING[0]),
     }[stage]
-    left_out = {"simulate": (), "prepare": (*BATCHING, "data.raw")}.get(stage, WITHOUT_EFFECT)
+    if stage == "prepare" and config.data.tokenizer == "corpus":
+        sections = (*sections, "model.prompts.")  # their words become tokens
+    left_out = {"prepare": (*BATCHING, "data.raw")}.get(stage, WITHOUT_EFFECT)
     return {k: v for k, v in flat.items() if k == "seed" or (k.startswith(sections) and k not in left_out)}
 
 

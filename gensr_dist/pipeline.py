@@ -1,0 +1,296 @@
+"""The stages of a run, from raw log to evaluated answers. Each stage's own code is imported only when it runs."""
+
+import dataclasses
+import re
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gensr_dist.config import Config, load_config
+from gensr_dist.errors import InputError
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.stages import (
+    Recorder,
+    StageName,
+    StageRecord,
+    check_consistent,
+    check_inputs,
+    finished_record,
+    locked,
+    plan,
+    record_path,
+)
+
+Say = Callable[[str], None]  # shows a line to the user
+
+EXAMPLE_USERS = 3
+EXAMPLE_ANSWERS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a stage tells: lines for people, plain values for programs."""
+
+    summary: tuple[str, ...]
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerList:
+    """Ranked items for one user, and the query where there was one."""
+
+    run: str
+    user: str
+    query: str | None
+    answers: tuple[Any, ...]  # retrieval.answer.Answer
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What a command of one stage did."""
+
+    stage: StageName
+    run: str
+    skipped: bool
+    seconds: float  # when it ran
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What `gensr run` did."""
+
+    run: str
+    done: tuple[StageName, ...]
+    skipped: tuple[StageName, ...]
+    seconds: float
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # result of each stage
+
+
+def run_stage(stage: StageName, config: Config, say: Say) -> StageResult:
+    """Run one stage, unless its last finished run had the same settings and inputs.
+
+    Raises:
+        InputError: an earlier stage has not run, or ran with other settings; or what the stage itself finds wrong.
+    """
+    run = RunFolder(Path(config.run))
+    with locked(run):
+        check_inputs(stage, config, run)
+        earlier = finished_record(stage, config, run)
+        if earlier is not None:
+            say(f"{stage}: unchanged, skipped; delete {record_path(stage, run)} to do it again")
+        record = earlier or _do(stage, config, run, say)
+        _tell(record, say)
+        return StageResult(
+            stage=stage,
+            run=str(run.root),
+            skipped=earlier is not None,
+            seconds=record.seconds,
+            result=record.result,
+        )
+
+
+def run_all(config: Config, say: Say) -> RunResult:
+    """Run every stage whose settings or inputs changed, then show results, examples and where to look.
+
+    Raises:
+        InputError: what a stage finds wrong.
+    """
+    run = RunFolder(Path(config.run))
+    started = time.monotonic()
+    records: dict[StageName, StageRecord] = {}
+    done: list[StageName] = []
+    with locked(run):
+        for stage in plan(config):
+            record = finished_record(stage, config, run)
+            if record is not None:
+                say(f"{stage}: unchanged, skipped ({record.seconds:.1f} s when it ran)")
+            else:
+                record = _do(stage, config, run, say)
+                done.append(stage)
+                if stage != "evaluate":  # its tables stand at the end
+                    _tell(record, say)
+            records[stage] = record
+    say("")
+    _tell(records["evaluate"], say)
+    _show_examples(run, config, say)
+    say(f"watch the training:  tensorboard --logdir {shlex.quote(str(run.tensorboard))}")
+    say(f"the whole report:    {run.report}")
+    return RunResult(
+        run=str(run.root),
+        done=tuple(done),
+        skipped=tuple(stage for stage in records if stage not in done),
+        seconds=round(time.monotonic() - started, 3),
+        stages={stage: record.result for stage, record in records.items()},
+    )
+
+
+def answer(run: RunFolder, user: str, query: str | None, k: int, say: Say) -> AnswerList:
+    """The k best items for a user or, with a query, for what the user typed.
+
+    Raises:
+        InputError: the run is not finished, or does not know the user.
+    """
+    check_consistent("index", run)
+    from gensr_dist.retrieval.answer import Answerer
+
+    config = load_config(run.config, [f"run={run.root}"])
+    answerer = Answerer(run, config)
+    started = time.monotonic()
+    answers = tuple(answerer.recommend(user, k) if query is None else answerer.search(user, query, k))
+    seconds = time.monotonic() - started
+    say(f"user {user}" + (f" searches {query!r}" if query is not None else ""))
+    for found in answers:
+        say(f"{found.rank:>4}  {found.score:.4f}  {found.item_id:<12}  {found.text}")
+    return AnswerList(run=str(run.root), user=user, query=query, answers=answers, seconds=round(seconds, 4))
+
+
+def verify_shards(folder: Path, say: Say) -> Any:
+    """Check a shard folder against its manifest; returns `data.verify.VerifyReport`.
+
+    Raises:
+        InputError: the first fault.
+    """
+    from gensr_dist.data.verify import verify
+
+    report = verify(folder)
+    say(f"{folder}: whole; {_sentence(dataclasses.asdict(report))}")
+    return report
+
+
+def _do(stage: StageName, config: Config, run: RunFolder, say: Say) -> StageRecord:
+    say(f"{stage}: running")
+    recorder = Recorder(stage, config, run)
+    work = {
+        "simulate": _simulate,
+        "prepare": _prepare,
+        "lightgcn": _lightgcn,
+        "train": _train if recorder.resume else _train_anew,
+        "index": _index,
+        "evaluate": _evaluate,
+    }[stage]
+    outcome = work(config, run)
+    return recorder.finish(outcome.summary, outcome.result)
+
+
+def _tell(record: StageRecord, say: Say) -> None:
+    say(f"{record.stage}: done in {record.seconds:.1f} s")
+    for line in record.summary:
+        say(f"  {line}" if line else "")
+
+
+def _simulate(config: Config, run: RunFolder) -> Outcome:
+    from gensr_dist.data.sources.simulate import simulate
+
+    return _outcome(simulate(config.simulate, config.seed, run.raw))
+
+
+def _prepare(config: Config, run: RunFolder) -> Outcome:
+    from gensr_dist.data.prepare import prepare
+    from gensr_dist.data.sources import read_source
+
+    simulated = config.data.source == "simulate"
+    if not simulated and not config.data.raw:
+        raise InputError("data.raw", "not set, expected the folder of the raw log", "add --set data.raw=FOLDER")
+    log = read_source(config.data, run.raw if simulated else Path(config.data.raw))
+    prompts = (config.model.prompts.recommendation, config.model.prompts.search)
+    phrases = [re.sub(r"\{\w*\}", " ", prompt) for prompt in prompts]
+    return _outcome(prepare(log, config.data, config.seed, run.shards, phrases))
+
+
+def _lightgcn(config: Config, run: RunFolder) -> Outcome:
+    from torch.utils.tensorboard import SummaryWriter
+
+    from gensr_dist.data.store import TimelineStore
+    from gensr_dist.graph.training import train_lightgcn
+
+    store = TimelineStore.open(run.shards)
+    _forget_events(run.tensorboard / "lightgcn")
+    with SummaryWriter(str(run.tensorboard / "lightgcn")) as writer:
+        result = train_lightgcn(store.timelines, store.users, store.items, config.lightgcn, config.seed, run.cf, writer)
+    return _outcome(result)
+
+
+def _train(config: Config, run: RunFolder) -> Outcome:
+    from gensr_dist.train.loop import train
+
+    return _outcome(train(config, run, resume=True))
+
+
+def _train_anew(config: Config, run: RunFolder) -> Outcome:
+    from gensr_dist.train.loop import train
+
+    _forget_events(run.tensorboard)
+    return _outcome(train(config, run, resume=False))
+
+
+def _index(config: Config, run: RunFolder) -> Outcome:
+    from gensr_dist.retrieval.index import build_index
+
+    return _outcome(build_index(run.cf, run.model, run.shards, run.index, config.retrieval, config.seed))
+
+
+def _evaluate(config: Config, run: RunFolder) -> Outcome:
+    from gensr_dist.evaluation.report import TASK_TITLES, metrics_json, results_table
+    from gensr_dist.evaluation.stage import evaluate
+    from gensr_dist.retrieval.catalogue import evaluate_catalogue
+
+    catalogue = evaluate_catalogue(run, config)
+    result = evaluate(run, config.evaluation, config.seed, history=config.data.history, catalogue=catalogue)
+    lines: list[str] = []
+    for task, title in TASK_TITLES.items():
+        if task in result.gensr:
+            lines += [
+                f"{title}, {result.gensr[task].count:,} rows, 1 positive and {result.protocol.negatives} negatives"
+            ]
+            lines += [*results_table(result, task), ""]
+    return Outcome(summary=tuple(lines), result=metrics_json(result))
+
+
+def _show_examples(run: RunFolder, config: Config, say: Say) -> None:
+    """What three users get, so that the numbers have a face."""
+    from gensr_dist.retrieval.answer import Answerer
+
+    answerer = Answerer(run, config)
+    for user, query in answerer.examples(EXAMPLE_USERS):
+        say(f"user {user}")
+        for title, answers in (
+            ("recommended", answerer.recommend(user, EXAMPLE_ANSWERS)),
+            (f"searches {query!r}", answerer.search(user, query, EXAMPLE_ANSWERS)),
+        ):
+            say(f"  {title}")
+            for found in answers:
+                say(f"    {found.rank}. {found.text or '(no text)'}  [{found.item_id}, {found.score:.3f}]")
+        say("")
+
+
+def _forget_events(folder: Path) -> None:
+    """Delete the event files of an earlier training, which would be drawn into the curves of the new one."""
+    for path in folder.glob("events.out.tfevents.*"):
+        path.unlink()
+
+
+def _outcome(result: Any) -> Outcome:
+    values = dataclasses.asdict(result)
+    repairs = [f"{repair['count']:,} {repair['what']}" for repair in values.get("repairs", ())]
+    return Outcome(summary=(_sentence(values), *repairs), result=values)
+
+
+def _sentence(values: Mapping[str, Any]) -> str:
+    """`users 600, items 1,200, recall_at_20 0.31`: the plain values among `values`."""
+    parts = []
+    for key, value in values.items():
+        name = key.replace("_", " ")
+        if isinstance(value, Mapping):
+            parts.append(f"{name} ({_sentence(value)})")
+        elif isinstance(value, bool) or value is None:
+            parts.append(f"{name} {'none' if value is None else 'yes' if value else 'no'}")
+        elif isinstance(value, int):
+            parts.append(f"{name} {value:,}")
+        elif isinstance(value, float) and key != "seconds":
+            parts.append(f"{name} {value:.4g}")
+    return ", ".join(parts)
