@@ -1,0 +1,145 @@
+"""Prompt assembly against the tokenised whole text.
+
+Dimensions: G groups, Q query, S context, P block.
+"""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerBase
+
+from gensr_dist.data.events import Behaviour
+from gensr_dist.errors import InputError
+from gensr_dist.model.config import PromptConfig
+from gensr_dist.model.prompt import SENTINELS, SLOTS, TEXT_SLOT, Prompt, PromptAssembler
+from tests.model.builders import WORDS, corpus_tokenizer, tokenizer_named
+
+TOKENIZERS = pytest.mark.parametrize("tokenizer_name", ["corpus", "flan-t5"])
+BLOCK = "{history_cf} {history_text} candidate: {item_cf} {item_text} click?"
+TEMPLATES = [
+    PromptConfig(),
+    PromptConfig(
+        recommendation=f"go: {{item_text}} for {{item_cf}} after {{history_text}} {{history_cf}}",
+        search="the user typed {query} {history_cf}{history_text} now, {item_cf} is {item_text}. yes or no",
+    ),
+    PromptConfig(recommendation=f"r {BLOCK}", search=f"{{query}} is typed {BLOCK}"),
+]
+
+
+def assemble(
+    tokenizer: PreTrainedTokenizerBase, config: PromptConfig, queries: list[str | None], room: int = 2
+) -> Prompt:
+    """The prompts of one group a query (None: recommendation), with `room` more query tokens than needed."""
+    tokens = [[] if query is None else ids_of(tokenizer, query) for query in queries]
+    query_GQ = torch.zeros(len(queries), max(map(len, tokens)) + room, dtype=torch.long)
+    for row_Q, ids in zip(query_GQ, tokens, strict=True):
+        row_Q[: len(ids)] = torch.tensor(ids, dtype=torch.long)
+    task_G = torch.tensor([Behaviour.RECOMMENDATION if query is None else Behaviour.SEARCH for query in queries])
+    return PromptAssembler(config, tokenizer)(task_G, query_GQ)
+
+
+def ids_of(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def assembled_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, group: int) -> list[int]:
+    """Token ids without padding, each slot as its sentinel."""
+    sentinels = tokenizer.convert_tokens_to_ids([SENTINELS[slot] for slot in SLOTS])
+    block = [
+        token if slot == TEXT_SLOT else sentinels[slot]
+        for token, slot, kept in zip(
+            prompt.block_GP[group].tolist(),
+            prompt.block_slot_GP[group].tolist(),
+            prompt.block_mask_GP[group].tolist(),
+            strict=True,
+        )
+        if kept
+    ]
+    return prompt.context_GS[group][prompt.context_mask_GS[group]].tolist() + block
+
+
+def whole_text(config: PromptConfig, query: str | None) -> str:
+    template = config.recommendation if query is None else config.search
+    return template.format(**{**SENTINELS, "query": query})
+
+
+@TOKENIZERS
+@pytest.mark.parametrize("config", TEMPLATES)
+def test_ids_are_those_of_the_whole_text(tokenizer_name: str, config: PromptConfig) -> None:
+    tokenizer = tokenizer_named(tokenizer_name)
+    queries = [None, "red lipstick", "", "matte", None, "hair oil unheardof §"]
+    prompt = assemble(tokenizer, config, queries)
+    for group, query in enumerate(queries):
+        expected = ids_of(tokenizer, whole_text(config, query))
+        assert assembled_ids(tokenizer, prompt, group) == expected
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    queries=st.lists(
+        st.one_of(st.none(), st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)), min_size=1, max_size=5
+    ),
+    room=st.integers(0, 3),
+)
+def test_mixed_batches_of_any_queries(queries: list[str | None], room: int) -> None:
+    tokenizer, config = corpus_tokenizer(), PromptConfig()
+    prompt = assemble(tokenizer, config, queries, room)
+    for group, query in enumerate(queries):
+        assert assembled_ids(tokenizer, prompt, group) == ids_of(tokenizer, whole_text(config, query))
+    padded = (~prompt.context_mask_GS).int()
+    assert (padded.diff(dim=1) <= 0).all(), "the context is padded on the left only"
+    assert (prompt.context_GS[~prompt.context_mask_GS] == 0).all()
+    assert (prompt.context_GS[prompt.context_mask_GS] != 0).all()
+
+
+@TOKENIZERS
+def test_context_ends_where_the_first_slot_begins(tokenizer_name: str) -> None:
+    tokenizer = tokenizer_named(tokenizer_name)
+    prompt = assemble(tokenizer, PromptConfig(), [None, "red"])
+    assert (prompt.block_slot_GP[:, 0] == SLOTS.index("history_cf")).all()
+    for group in range(2):
+        slots = prompt.block_slot_GP[group]
+        assert slots[slots != TEXT_SLOT].tolist() == [0, 1, 2, 3]
+        assert (prompt.block_GP[group][slots != TEXT_SLOT] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("task", "template", "message"),
+    [
+        ("recommendation", f"go {BLOCK} {{colour}}", "unknown slot {colour}"),
+        ("recommendation", f"go {BLOCK} {{}}", "unknown slot {}"),
+        ("recommendation", f"go {BLOCK} {{0}}", "unknown slot {0}"),
+        ("recommendation", f"go {BLOCK} {{item_cf!r}}", "unknown slot {item_cf!r}"),
+        ("search", f"go {{query}} {BLOCK} {{item_cf.real}}", "unknown slot {item_cf.real}"),
+        ("search", f"go {{query:>9}} {BLOCK}", "unknown slot {query:>9}"),
+        ("recommendation", f"go {BLOCK} {{", "is not a template"),
+        ("recommendation", f"go {BLOCK} }}", "is not a template"),
+        ("recommendation", "go {history_cf} {history_text} {item_cf}", "expected {item_text} once, found 0"),
+        ("recommendation", f"go {BLOCK} {{item_cf}}", "expected {item_cf} once, found 2"),
+        ("recommendation", BLOCK, "expected text before the first slot"),
+        ("search", f"go {BLOCK}", "expected {query} once, before the first slot"),
+        ("search", f"go {BLOCK} {{query}}", "expected {query} once, before the first slot"),
+        ("search", f"go {{query}} {{query}} {BLOCK}", "expected {query} once, before the first slot"),
+        ("search", f"go {{query}} {BLOCK} {{query}}", "expected {query} once, before the first slot"),
+        ("search", f"go {{query}}: {BLOCK}", "expected white space around {query}"),
+        ("search", f"go ({{query}} ) {BLOCK}", "expected white space around {query}"),
+        ("recommendation", f"go {{query}} {BLOCK}", "{query} stands in the recommendation prompt"),
+        ("recommendation", f"go {BLOCK} {{query}}", "{query} stands in the recommendation prompt"),
+        ("recommendation", f"go <extra_id_2> {BLOCK}", "special token <extra_id_2>"),
+        ("search", f"go </s> {{query}} {BLOCK}", "special token </s>"),
+    ],
+)
+def test_wrong_templates_are_one_line_errors(task: str, template: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        PromptAssembler(PromptConfig(**{task: template}), corpus_tokenizer())
+    assert str(error.value).startswith(f"model.prompts.{task}: ")
+    assert message in error.value.problem
+    assert "\n" not in str(error.value)
+
+
+def test_doubled_braces_are_text() -> None:
+    tokenizer = corpus_tokenizer()
+    config = PromptConfig(recommendation=f"go {{{{x}}}} {BLOCK}")
+    prompt = assemble(tokenizer, config, [None])
+    assert assembled_ids(tokenizer, prompt, 0) == ids_of(tokenizer, whole_text(config, None))
