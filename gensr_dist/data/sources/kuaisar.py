@@ -25,7 +25,7 @@ from gensr_dist.errors import InputError
 FILES = ("rec_inter.csv", "src_inter.csv", "item_features.csv", "user_features.csv")
 CATEGORIES = tuple(f"{level}_level_category_name_en" for level in ("first", "second", "third", "fourth"))
 NO_CATEGORY = ("", "empty", "空", "unknown", "none")  # lower case
-WORD_LIST = r"^\[ *(?:[0-9]+ *(?:, *[0-9]+ *)*)?\]$"
+WORD_LIST = r"^\[(?:[0-9]+(?:, ?[0-9]+)*)?\]$"
 ID = "an integer of 0 or more"
 TIME = "milliseconds since 1970, not negative and not in the future"
 
@@ -48,16 +48,14 @@ def parse_signed_integer(text: pl.Expr) -> pl.Expr:
 
 def parse_words(text: pl.Expr) -> pl.Expr:
     """`[1, 22]` to `w1 w22`, `[]` to the empty text."""
-    inner = text.str.strip_chars("[] ").str.replace_all(" ", "", literal=True)
+    inner = text.str.strip_chars("[]").str.replace_all(" ", "", literal=True)
     words = pl.when(inner == "").then(pl.lit("")).otherwise("w" + inner.str.replace_all(",", " w", literal=True))
     return pl.when(text.str.contains(WORD_LIST)).then(words)
 
 
 def item_text() -> pl.Expr:
     """Category names without none and repeats, then the caption's words, joined by spaces."""
-    levels = [
-        pl.when(~pl.col(name).str.to_lowercase().is_in(NO_CATEGORY)).then(pl.col(name)) for name in CATEGORIES
-    ]
+    levels = [pl.when(~pl.col(name).str.to_lowercase().is_in(NO_CATEGORY)).then(pl.col(name)) for name in CATEGORIES]
     parts = []
     for depth, level in enumerate(levels):
         repeated = pl.any_horizontal(pl.lit(False), *(level == above for above in levels[:depth]))

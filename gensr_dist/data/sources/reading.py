@@ -209,6 +209,14 @@ def _lines(stream: IO[bytes]) -> Iterator[str]:
     return (line.decode("utf-8", errors="replace") for line in stream)
 
 
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turn what polars and the system raise about a file's bytes into an InputError."""
@@ -235,20 +243,22 @@ def _check_gzip(path: Path) -> None:
             while stream.read(1 << 22):
                 pass
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(path, f"the gzip file is cut short or damaged ({error})", "copy or download it again") from None
+        raise InputError(
+            path, f"the gzip file is cut short or damaged ({error})", "copy or download it again"
+        ) from None
 
 
 def _explain(path: Path, error: BaseException) -> NoReturn:
     """Find the line that made polars give up: text that is not UTF-8, or a row with too many fields."""
     reason = _shown(" ".join(str(error).split()))
     if path.suffix == ".parquet" or isinstance(error, OSError):
-        raise InputError(path, f"the file cannot be read ({reason})", "check that it is complete and readable") from None
+        raise InputError(
+            path, f"the file cannot be read ({reason})", "check that it is complete and readable"
+        ) from None
     with _decompressed(path) as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                raise InputError(f"{path}:{number}", "the line is not UTF-8 text", "save the file as UTF-8") from None
+        bad = next((number for number, line in enumerate(stream, start=1) if not _is_utf8(line)), None)
+    if bad is not None:
+        raise InputError(f"{path}:{bad}", "the line is not UTF-8 text", "save the file as UTF-8") from None
     with _decompressed(path) as stream:
         reader = csv.reader(_lines(stream))
         try:

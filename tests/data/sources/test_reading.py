@@ -1,0 +1,165 @@
+import gzip
+import re
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from gensr_dist.data.events import Repair
+from gensr_dist.data.sources.reading import (
+    Column,
+    parse_integer,
+    parse_milliseconds,
+    parse_text,
+    read_rows,
+    require_files,
+)
+from gensr_dist.errors import InputError
+
+COLUMNS = (
+    Column(name="id", expected="an integer of 0 or more", parse=parse_integer),
+    Column(name="text", expected="text", parse=parse_text, required=False, empty=True),
+)
+
+
+def write(folder: Path, content: bytes, name: str = "log.csv") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"id,text\n1,a\n2,b\n",
+        b"\xef\xbb\xbfid,text\n1,a\n2,b\n",
+        b"id,text\r\n1,a\r\n2,b\r\n",
+        b"id,text\r\n1,a\n2,b\r\n",
+        b"id,text\n1,a\r\n2,b",
+        b'other,text,id\n"x,y",a,1\n,"b",2.0\n',
+        gzip.compress(b"id,text\n1,a\n2,b\n"),
+    ],
+    ids=["plain", "bom", "crlf", "mixed", "mixed2", "order and quotes", "gzip"],
+)
+def test_same_rows_from_every_way_of_writing_them(tmp_path: Path, content: bytes) -> None:
+    rows = read_rows(write(tmp_path, content), COLUMNS)
+    assert rows.frame.rows() == [(1, "a"), (2, "b")]
+    assert rows.repairs == ()
+
+
+def test_blank_rows_are_dropped_and_counted(tmp_path: Path) -> None:
+    rows = read_rows(write(tmp_path, b"id,text\n\n1,a\n\n2,\n\n"), COLUMNS)
+    assert rows.frame.rows() == [(1, "a"), (2, None)]
+    assert rows.repairs == (Repair("blank rows of log.csv dropped", 3),)
+
+
+def test_absent_optional_column_reads_as_null(tmp_path: Path) -> None:
+    assert read_rows(write(tmp_path, b"id\n1\n"), COLUMNS).frame.rows() == [(1, None)]
+
+
+def test_text_is_put_on_one_line(tmp_path: Path) -> None:
+    assert read_rows(write(tmp_path, b'id,text\n1," a\n  b "\n'), COLUMNS).frame["text"].to_list() == ["a b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "{path}: the file is empty, expected a header and rows; give a log with rows"),
+        (
+            b"id,text\n",
+            "{path}: the file has no rows, expected at least one below the header; give a log with rows",
+        ),
+        (
+            b"ID;text\n1;a\n",
+            "{path}: missing column id, found ID;text; name the columns in the first line, separated by commas",
+        ),
+        (
+            b"id,text\n1,a\nx7,b\n",
+            "{path}:3: id is 'x7', expected an integer of 0 or more; correct or remove this row",
+        ),
+        (b"id,text\n-1,a\n", "{path}:2: id is '-1', expected an integer of 0 or more; correct or remove this row"),
+        (b"id,text\n,a\n", "{path}:2: id is empty, expected an integer of 0 or more; correct or remove this row"),
+        (
+            b'id,text\n1,"two\nlines"\n\n1.5,b\n',
+            "{path}:5: id is '1.5', expected an integer of 0 or more; correct or remove this row",
+        ),
+        (b"id,text\n1,a\n2,b,c\n", "{path}:3: 3 fields, expected 2 as in the header; quote fields that hold commas"),
+        (b"id,text\n1,a\n2,\xff\xfe\n", "{path}:3: the line is not UTF-8 text; save the file as UTF-8"),
+    ],
+)
+def test_one_line_error(tmp_path: Path, content: bytes, message: str) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(InputError) as caught:
+        read_rows(path, COLUMNS)
+    assert str(caught.value) == message.format(path=path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"log\.csv: the file does not exist; check the folder given as data\.raw"):
+        read_rows(tmp_path / "log.csv", COLUMNS)
+
+
+def test_missing_files_are_listed_together(tmp_path: Path) -> None:
+    write(tmp_path, b"", "b.csv")
+    with pytest.raises(InputError, match=re.escape("the folder lacks a.csv, c.csv, expected a.csv, b.csv, c.csv; go")):
+        require_files(tmp_path, ("a.csv", "b.csv", "c.csv"), "go")
+
+
+def test_unclosed_quote(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"log\.csv: expected a CSV file .*; check its quotes and line ends"):
+        read_rows(write(tmp_path, b'id,text\n1,"a\n2,b\n'), COLUMNS)
+
+
+@pytest.mark.parametrize("left", [1, 4, 8, 100, 1000])
+def test_gzip_cut_short(tmp_path: Path, left: int) -> None:
+    content = gzip.compress(b"id,text\n" + b"".join(b"%d,%d\n" % (i, i * 7919 % 10007) for i in range(3000)))
+    path = write(tmp_path, content[:-left], "log.csv.gz")
+    with pytest.raises(InputError, match=r"log\.csv\.gz: the gzip file is cut short or damaged .*; copy or download"):
+        read_rows(path, COLUMNS)
+
+
+def test_bad_value_in_gzip_names_its_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"log\.csv\.gz:3: id is 'x'"):
+        read_rows(write(tmp_path, gzip.compress(b"id\n1\nx\n"), "log.csv.gz"), COLUMNS)
+
+
+def test_first_bad_line_of_a_long_file(tmp_path: Path) -> None:
+    rows = [f"{i},t" for i in range(200_000)]
+    rows[123_456] = "oops,t"
+    rows[199_999] = "later,t"
+    with pytest.raises(InputError, match=r"log\.csv:123458: id is 'oops'"):
+        read_rows(write(tmp_path, ("id,text\n" + "\n".join(rows)).encode()), COLUMNS)
+
+
+def test_order_of_rows_is_kept(tmp_path: Path) -> None:
+    ids = list(range(200_000, 0, -1))
+    path = write(tmp_path, ("id\n" + "\n".join(map(str, ids))).encode())
+    assert read_rows(path, COLUMNS).frame["id"].to_list() == ids
+
+
+def test_parquet_of_any_scalar_types(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    pl.DataFrame({"id": [1.0, 2.0], "text": [3, None]}).write_parquet(path)
+    assert read_rows(path, COLUMNS).frame.rows() == [(1, "3"), (2, None)]
+
+
+def test_parquet_errors(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    pl.DataFrame({"id": [[1]]}).write_parquet(path)
+    with pytest.raises(InputError, match=r"log\.parquet: column id is List\(Int64\), expected an integer"):
+        read_rows(path, COLUMNS)
+    pl.DataFrame({"id": ["1", "x"]}).write_parquet(path)
+    with pytest.raises(InputError, match=r"log\.parquet row 2: id is 'x', expected an integer"):
+        read_rows(path, COLUMNS)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"log\.parquet: the file cannot be read"):
+        read_rows(path, COLUMNS)
+
+
+def test_milliseconds() -> None:
+    soon = str(int(time.time() * 1000) + 1000)
+    late = str(int(time.time() * 1000) + 2 * 86_400_000)
+    texts = ["0", "1684713600123", "1684713600123.0", "1.6847136e12", soon, "-1", "-0.5", late, "nan", "inf", "x", None]
+    values = pl.select(parse_milliseconds(pl.lit(pl.Series(texts)))).to_series().to_list()
+    assert values == [0, 1684713600123, 1684713600123, 1684713600000, int(soon), *[None] * 7]

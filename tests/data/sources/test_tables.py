@@ -1,0 +1,146 @@
+import gzip
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from gensr_dist.data.events import Repair
+from gensr_dist.data.sources import tables
+from gensr_dist.errors import InputError
+
+from .kuaisar_files import write_tables
+
+TIME = 1_700_000_000_000
+HEADER = "user_id,item_id,behaviour,time"
+
+
+def test_reads_a_folder(tmp_path: Path) -> None:
+    log = tables.read(write_tables(tmp_path))
+    assert log.users["user_id"].to_list() == ["a", "b"]
+    assert log.items.rows() == [("x", "Hat"), ("y", "Shoes, red"), ("z", "")]
+    assert log.queries["text"].to_list() == ["red shoes"]
+    assert log.events.rows() == [
+        (1, 0, 0, TIME, -1, True),
+        (0, 1, 1, TIME, 0, True),
+        (0, 0, 0, TIME, -1, False),
+    ]
+    assert log.repairs == (Repair("items with no text kept", 1),)
+
+
+def test_defaults_and_optional_users(tmp_path: Path) -> None:
+    log = tables.read(
+        write_tables(
+            tmp_path,
+            events=f"{HEADER},query\nb,x,rec,5,stray words\na,new,src,6,\n",
+            users="user_id\nquiet\na\na\n",
+        )
+    )
+    assert log.users["user_id"].to_list() == ["a", "b", "quiet"]
+    assert log.events["positive"].to_list() == [True, True]
+    assert log.events["query"].to_list() == [-1, 0]
+    assert log.queries["text"].to_list() == [""]
+    assert set(log.repairs) == {
+        Repair("queries of recommendation events dropped", 1),
+        Repair("searches with an empty query kept", 1),
+        Repair("items of events without features kept with empty text", 1),
+        Repair("items with no text kept", 1),
+        Repair("duplicate user rows dropped", 1),
+        Repair("users of events without features kept", 1),
+    }
+
+
+def test_ids_sort_as_numbers_only_if_all_are(tmp_path: Path) -> None:
+    numeric = write_tables(
+        tmp_path / "n", events=f"{HEADER}\n1,10,rec,5\n1,9,rec,5\n", items="item_id,text\n007,a\n7,b\n"
+    )
+    assert tables.read(numeric).items["item_id"].to_list() == ["007", "7", "9", "10"]
+    mixed = write_tables(tmp_path / "m", events=f"{HEADER}\n1,10,rec,5\n1,9,rec,5\n", items="item_id,text\na,a\n")
+    assert tables.read(mixed).items["item_id"].to_list() == ["10", "9", "a"]
+
+
+def test_parquet_and_gzip_give_the_same_log(tmp_path: Path) -> None:
+    expected = tables.read(write_tables(tmp_path / "csv"))
+    folder = write_tables(tmp_path / "other")
+    items = (folder / "items.csv").read_bytes()
+    (folder / "items.csv").unlink()
+    (folder / "items.csv.gz").write_bytes(gzip.compress(items))
+    (folder / "events.csv").unlink()
+    pl.DataFrame(
+        {
+            "user_id": ["b", "a", "a"],
+            "item_id": ["x", "y", "x"],
+            "behaviour": ["rec", "src", "rec"],
+            "time": [datetime(2023, 11, 14, 22, 13, 20)] * 3,
+            "query": [None, "red shoes", None],
+            "positive": [True, True, False],
+        }
+    ).write_parquet(folder / "events.parquet")
+    log = tables.read(folder)
+    assert_frame_equal(log.events, expected.events)
+    assert_frame_equal(log.items, expected.items)
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [
+        ("1700000000000", TIME),
+        ("0", 0),
+        ("2023-11-14T22:13:20", TIME),
+        ("2023-11-14 22:13:20.250", TIME + 250),
+        ("2023-11-14T22:13:20Z", TIME),
+        ("2023-11-15T00:13:20.5+02:00", TIME + 500),
+        ("2023-11-14", 1_699_920_000_000),
+        ("2023-11-14T22:13", TIME - 20_000),
+    ],
+)
+def test_times(tmp_path: Path, text: str, milliseconds: int) -> None:
+    log = tables.read(write_tables(tmp_path, events=f"{HEADER}\na,x,rec,{text}\n"))
+    assert log.events["time"].to_list() == [milliseconds]
+
+
+@pytest.mark.parametrize(
+    ("table", "content", "message"),
+    [
+        ("events", f"{HEADER}\na,x,buy,5\n", "events.csv:2: behaviour is 'buy', expected rec or src; correct or"),
+        ("events", f"{HEADER}\n ,x,rec,5\n", "events.csv:2: user_id is ' ', expected an id;"),
+        ("events", f"{HEADER}\na,,rec,5\n", "events.csv:2: item_id is empty, expected an id;"),
+        ("events", f"{HEADER}\na,x,rec,-5\n", "events.csv:2: time is '-5', expected milliseconds since 1970 or ISO"),
+        ("events", f"{HEADER}\na,x,rec,2999-01-01\n", "events.csv:2: time is '2999-01-01', expected milliseconds"),
+        ("events", f"{HEADER}\na,x,rec,14/11/2023\n", "events.csv:2: time is '14/11/2023', expected milliseconds"),
+        ("events", f"{HEADER},positive\na,x,rec,5,yes\n", "events.csv:2: positive is 'yes', expected true, false, 1"),
+        ("events", "user_id,item_id,time\na,x,5\n", "events.csv: missing column behaviour, found user_id, item_id,"),
+        ("events", f"{HEADER}\n", "events.csv: the file has no rows"),
+        ("items", "item_id,text\n", "items.csv: the file has no rows"),
+        ("items", "item_id,title\nx,a\n", "items.csv: missing column text, found item_id, title;"),
+        ("items", "item_id,text\n,a\n", "items.csv:2: item_id is empty, expected an id;"),
+    ],
+)
+def test_one_line_error(tmp_path: Path, table: str, content: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        tables.read(write_tables(tmp_path, **{table: content}))
+    assert str(caught.value).startswith(f"{tmp_path}/{message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_repeated_tables(tmp_path: Path) -> None:
+    folder = write_tables(tmp_path)
+    (folder / "items.csv.gz").write_bytes(b"")
+    with pytest.raises(
+        InputError, match=r"found items\.csv, items\.csv\.gz, expected one file for table items; remove"
+    ):
+        tables.read(folder)
+    (folder / "items.csv").unlink()
+    (folder / "items.csv.gz").unlink()
+    with pytest.raises(InputError, match=r"table items is missing, expected one of items\.csv, .*; see shards/recipes"):
+        tables.read(folder)
+
+
+def test_gzip_cut_short(tmp_path: Path) -> None:
+    folder = write_tables(tmp_path)
+    content = gzip.compress((folder / "events.csv").read_bytes())
+    (folder / "events.csv").unlink()
+    (folder / "events.csv.gz").write_bytes(content[:-5])
+    with pytest.raises(InputError, match=r"events\.csv\.gz: the gzip file is cut short or damaged"):
+        tables.read(folder)
