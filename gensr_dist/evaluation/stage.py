@@ -68,8 +68,10 @@ def evaluate(
 
     gensr = GenSRScorer(model, Collator(store, items, item_IE, history), device, config.batch)
     scorers: dict[str, Scorer] = {GENSR: gensr, "popularity": Popularity(store.timelines, store.items)}
-    scorers["lightgcn"] = LightGCNDotProduct(item_IE, user_VE)
-    scorers["bm25"] = BM25(items.texts.to_list(), items.queries.to_list())
+    if Behaviour.RECOMMENDATION in rows:
+        scorers["lightgcn"] = LightGCNDotProduct(item_IE, user_VE)
+    if Behaviour.SEARCH in rows:
+        scorers["bm25"] = BM25(items.texts.to_list(), items.queries.to_list())
 
     ranks = {
         name: {

@@ -1,0 +1,148 @@
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.rows import EvalRows
+from gensr_dist.data.splits import Split
+from gensr_dist.data.store import TimelineStore
+from gensr_dist.errors import InputError
+from gensr_dist.evaluation.config import EvaluationConfig
+from gensr_dist.evaluation.metrics import MISSED, CatalogueMetrics
+from gensr_dist.evaluation.report import EvaluationResult, write_report
+from gensr_dist.evaluation.significance import compare_runs, load_ranks
+from gensr_dist.evaluation.stage import evaluate
+from gensr_dist.graph.vectors import save_cf
+from gensr_dist.model.config import ModelConfig
+from gensr_dist.model.gensr import GenSR
+from gensr_dist.run_folder import RunFolder
+
+KEYS = {f"{name}@{cutoff}" for name in ("recall", "ndcg") for cutoff in (1, 5, 10, 20)} | {"mrr", "count", "intervals"}
+CONFIG = EvaluationConfig(rows=40, batch=16, bootstrap=200)
+CATALOGUE = (
+    CatalogueMetrics.from_ranks(Behaviour.SEARCH, np.array([1, MISSED]), candidates=30, full=False),
+    CatalogueMetrics.from_ranks(Behaviour.SEARCH, np.array([2, 44]), candidates=60, full=True),
+)
+
+
+@pytest.fixture(scope="module")
+def run(
+    tmp_path_factory: pytest.TempPathFactory, small_shards: Path, small_items: ItemStore, small_store: TimelineStore
+) -> RunFolder:
+    """A run folder with an untrained model."""
+    run = RunFolder(tmp_path_factory.mktemp("run"))
+    shutil.copytree(small_shards, run.shards)
+    rng = np.random.default_rng(0)
+    save_cf(
+        run.cf,
+        rng.normal(size=(small_store.items, 8)),
+        rng.normal(size=(small_store.users, 8)),
+        {"result": {"items": small_store.items, "users": small_store.users}, "settings": {"width": 8}},
+    )
+    tokenizer = small_items.tokenizer()
+    GenSR.build(ModelConfig(), tokenizer, cf_width=8).save_pretrained(run.model, tokenizer)
+    return run
+
+
+@pytest.fixture(scope="module")
+def result(run: RunFolder) -> EvaluationResult:
+    return evaluate(run, CONFIG, 0, history=5, catalogue=CATALOGUE)
+
+
+def test_metrics_json_has_the_published_shape(run: RunFolder, result: EvaluationResult) -> None:
+    found = json.loads(run.metrics.read_text())
+    assert found.keys() == {"rec", "search", "baselines", "significance", "catalogue", "protocol"}
+    assert found["rec"].keys() == found["search"].keys() == KEYS
+    shape = {name: sorted(tasks) for name, tasks in found["baselines"].items()}
+    assert shape == {"popularity": ["rec", "search"], "lightgcn": ["rec"], "bm25": ["search"]}
+    assert all(metrics.keys() == KEYS for tasks in found["baselines"].values() for metrics in tasks.values())
+    assert found["rec"]["count"] == 40
+    low, high = found["search"]["intervals"]["ndcg@10"]
+    assert low < found["search"]["ndcg@10"] < high
+    protocol = found["protocol"]
+    assert (protocol["negatives"], protocol["seed"], protocol["rows"]) == (9, 0, {"rec": 40, "search": 40})
+    assert protocol["rows_available"]["rec"] > 40
+    assert found["significance"]["gensr_vs_lightgcn"]["rec"]["count"] == 40
+    assert [entry["full"] for entry in found["catalogue"]] == [False, True]
+    assert found["catalogue"][0]["prefilter_recall"] == 0.5
+
+
+def test_the_report_says_what_the_json_says(run: RunFolder, result: EvaluationResult) -> None:
+    report = run.report.read_text()
+    for task in (Behaviour.RECOMMENDATION, Behaviour.SEARCH):
+        metrics = result.gensr[task]
+        assert f"| GenSR | {metrics.recall[1].value:.4f} | {metrics.recall[5].value:.4f} |" in report
+    assert "| Search | 30 by prefilter | 0.5000 | 0.5000 |" in report
+    assert "| Search | all 60 items |  | 0.0000 | 0.5000 |" in report
+    assert f"40 of {result.protocol.rows_available['rec']:,} rec" in report
+    assert "95% intervals from 200 bootstrap resamples" in report
+    tables = [line for line in report.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in tables} == {11, 12}
+
+
+def test_saved_ranks_are_those_of_the_table(run: RunFolder, result: EvaluationResult) -> None:
+    rank_R = load_ranks(run.root, "gensr", Behaviour.SEARCH)
+    assert np.mean(rank_R <= 5) == result.gensr[Behaviour.SEARCH].recall[5].value
+    assert sorted(path.name for path in (run.root / "ranks").iterdir()) == [
+        "bm25_search.npy",
+        "lightgcn_rec.npy",
+        "popularity_rec.npy",
+        "popularity_search.npy",
+        "rec.npy",
+        "search.npy",
+    ]
+    test = compare_runs(run.root, run.root, scorer="gensr", task=Behaviour.SEARCH, resamples=9, seed=0)
+    assert test.difference == 0
+
+
+def test_results_do_not_depend_on_the_batch(run: RunFolder, result: EvaluationResult) -> None:
+    again = evaluate(run, dataclasses.replace(CONFIG, batch=7), 0, history=5, catalogue=CATALOGUE)
+    assert again == result
+
+
+def test_without_bootstrap_there_is_no_significance(run: RunFolder) -> None:
+    quick = evaluate(run, EvaluationConfig(rows=10, bootstrap=0), 0, history=5)
+    assert all(not scorer.behind for scorer in quick.scorers)
+    assert quick.gensr[Behaviour.SEARCH].mrr.low == quick.gensr[Behaviour.SEARCH].mrr.value
+    write_report(run, quick)
+    assert "Whole catalogue" not in run.report.read_text()
+
+
+def test_a_log_without_searches_has_no_search_results(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = TimelineStore.eval_rows
+
+    def recommendation_only(store: TimelineStore, split: Split, task: Behaviour) -> EvalRows:
+        found = rows(store, split, task)
+        return found.take(np.arange(0)) if task == Behaviour.SEARCH else found
+
+    monkeypatch.setattr(TimelineStore, "eval_rows", recommendation_only)
+    evaluate(run, CONFIG, 0, history=5)
+    found = json.loads(run.metrics.read_text())
+    assert "search" not in found
+    assert found["baselines"].keys() == {"popularity", "lightgcn"}
+    assert "Search" not in run.report.read_text()
+
+
+def test_a_run_without_a_model_is_refused(run: RunFolder, tmp_path: Path) -> None:
+    other = RunFolder(tmp_path)
+    shutil.copytree(run.shards, other.shards)
+    shutil.copytree(run.cf, other.cf)
+    with pytest.raises(InputError, match="not a saved GenSR model"):
+        evaluate(other, CONFIG, 0, history=5)
+    assert not other.metrics.exists()
+
+
+def test_a_log_without_test_rows_is_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = TimelineStore.eval_rows
+
+    def none_in_test(store: TimelineStore, split: Split, task: Behaviour) -> EvalRows:
+        return rows(store, split, task).take(np.arange(0))
+
+    monkeypatch.setattr(TimelineStore, "eval_rows", none_in_test)
+    with pytest.raises(InputError, match="no test row of either task"):
+        evaluate(run, CONFIG, 0, history=5)
