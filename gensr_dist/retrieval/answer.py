@@ -1,0 +1,188 @@
+"""Answers of a trained run: what next for this user, and what for this user's query.
+
+Dimensions: G groups, K candidates, Q query tokens.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from gensr_dist.config import load_config
+from gensr_dist.data.collate import Collator
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.tokenizer import token_table
+from gensr_dist.errors import InputError
+from gensr_dist.graph.vectors import load_cf
+from gensr_dist.model.gensr import GenSR
+from gensr_dist.retrieval.index import CatalogueIndex
+from gensr_dist.retrieval.prefilter import Prefilter
+from gensr_dist.run_folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One item of an answer."""
+
+    rank: int  # from 1
+    item_id: str
+    text: str
+    score: float  # P(Yes) / (P(Yes) + P(No))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """Items, best first, and what the reader should know about them."""
+
+    items: tuple[Answer, ...]
+    notes: tuple[str, ...]
+
+
+def recommend(run: RunFolder, user_id: str, k: int) -> Answers:
+    """Open a run and answer one user; see `Answerer.recommend`."""
+    return Answerer.open(run).recommend(user_id, k)
+
+
+def search(run: RunFolder, user_id: str, query: str, k: int) -> Answers:
+    """Open a run and answer one query; see `Answerer.search`."""
+    return Answerer.open(run).search(user_id, query, k)
+
+
+class Answerer:
+    """Everything that answering needs, opened once for many users.
+
+    Args:
+        items: texts, ids and tokens.
+        collator: builds batches over the run's timelines.
+        prefilter: proposes candidates.
+        model: GenSR, in evaluation mode, on `device`.
+        device: where the model lies.
+        candidates: items that the prefilter proposes.
+        query_tokens: kept tokens of a query.
+    """
+
+    def __init__(
+        self,
+        items: ItemStore,
+        collator: Collator,
+        prefilter: Prefilter,
+        model: GenSR,
+        device: torch.device,
+        *,
+        candidates: int,
+        query_tokens: int,
+    ) -> None:
+        self.items, self.collator, self.prefilter, self.model, self.device = items, collator, prefilter, model, device
+        self.candidates, self.query_tokens = candidates, query_tokens
+
+    @classmethod
+    def open(cls, run: RunFolder) -> Self:
+        """Open a finished run.
+
+        Raises:
+            InputError: a stage's result is missing or broken.
+        """
+        config = load_config(run.config)
+        store = TimelineStore.open(run.shards)
+        items = ItemStore.open(run.shards)
+        item_IE, user_VE = load_cf(run.cf)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        index = CatalogueIndex.open(run.index)
+        return cls(
+            items,
+            Collator(store, items, item_IE, config.data.history),
+            Prefilter(index, store, item_IE, user_VE, exclude_seen=config.retrieval.exclude_seen),
+            GenSR.from_pretrained(run.model).to(device).eval(),
+            device,
+            candidates=config.retrieval.candidates,
+            query_tokens=store.manifest.config.query_tokens,
+        )
+
+    def recommend(self, user_id: str, k: int) -> Answers:
+        """The k best items for a user who opens the application now.
+
+        Raises:
+            InputError: no such user was prepared.
+        """
+        user_G, end_G = self._user(user_id)
+        candidate_GK = self.prefilter.recommendations(user_G, end_G, max(k, self.candidates))
+        query_GQ = np.zeros((1, self.query_tokens), dtype=np.int64)
+        notes = self._history_notes(user_id, user_G, end_G)
+        return self._ranked(user_G, end_G, Behaviour.RECOMMENDATION, query_GQ, candidate_GK, k, notes)
+
+    def search(self, user_id: str, query: str, k: int) -> Answers:
+        """The k best items for a user who types `query` now.
+
+        A query whose words occur neither in an item text nor in a query of the log is answered from the user's taste,
+        and a note says so.
+
+        Raises:
+            InputError: no such user was prepared, or the query is empty.
+        """
+        words = query.split()
+        if not words:
+            raise InputError("query", "it is empty", "give at least one word")
+        user_G, end_G = self._user(user_id)
+        unknown = [word for word in dict.fromkeys(words) if word not in self._words]
+        query_GQ = token_table(self.items.tokenizer(), [query], self.query_tokens).astype(np.int64)
+        notes = self._history_notes(user_id, user_G, end_G)
+        if len(unknown) == len(set(words)):
+            notes += ("no word of the query occurs in the catalogue or the log: candidates come from the user's taste",)
+            candidate_GK = self.prefilter.recommendations(user_G, end_G, max(k, self.candidates))
+        else:
+            if unknown:
+                notes += (f"unknown words: {', '.join(unknown)}",)
+            candidate_GK = self.prefilter.search(user_G, end_G, query_GQ, max(k, self.candidates))
+        return self._ranked(user_G, end_G, Behaviour.SEARCH, query_GQ, candidate_GK, k, notes)
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        """Words of item texts and queries."""
+        texts = pl.concat([self.items.texts.rename("text"), self.items.queries.rename("text")])
+        return frozenset(texts.str.extract_all(r"\S+").explode().drop_nulls().unique())
+
+    def _user(self, user_id: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        user_G = np.array([self.items.user_row(user_id)], dtype=np.int64)
+        return user_G, self.collator.store.histories.end_of_user_V[user_G]
+
+    def _history_notes(self, user_id: str, user_G: NDArray[np.int64], end_G: NDArray[np.int64]) -> tuple[str, ...]:
+        if end_G[0] > self.collator.store.histories.user_start_V[user_G[0]]:
+            return ()
+        return (f"user {user_id!r} has no history: candidates start from popularity",)
+
+    def _ranked(
+        self,
+        user_G: NDArray[np.int64],
+        end_G: NDArray[np.int64],
+        task: Behaviour,
+        query_GQ: NDArray[np.int64],
+        candidate_GK: NDArray[np.int64],
+        k: int,
+        notes: tuple[str, ...],
+    ) -> Answers:
+        row_K = candidate_GK[0][candidate_GK[0] >= 0]
+        if not len(row_K):
+            return Answers(items=(), notes=(*notes, "the user already met every item"))
+        task_G = np.array([task], dtype=np.int64)
+        batch = self.collator.query(user_G, end_G, task_G, query_GQ, row_K[None]).to(self.device)
+        with torch.inference_mode():
+            odds_K = self.model(batch).yes_log_odds_GC[0].double().cpu()  # unlike the probability, it does not saturate
+        best = torch.argsort(odds_K, descending=True, stable=True)[:k]
+        answers = (
+            Answer(
+                rank=rank,
+                item_id=self.items.item_ids[row],
+                text=self.items.texts[row],
+                score=odds,
+            )
+            for rank, (row, odds) in enumerate(
+                zip(row_K[best.numpy()].tolist(), odds_K[best].sigmoid().tolist(), strict=True), 1
+            )
+        )
+        return Answers(items=tuple(answers), notes=notes)

@@ -1,0 +1,128 @@
+"""The prefilter: a few hundred items of the catalogue that GenSR then scores.
+
+Dimensions: G groups (a user at a moment), K candidates, L history, M ranked proposals of a group, E width of a CF
+vector, I items, S items already met.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gensr_dist.data.rows import training_rows
+from gensr_dist.data.store import TimelineStore
+from gensr_dist.errors import InputError
+from gensr_dist.retrieval.index import REMEDY, CatalogueIndex
+
+Int = NDArray[np.int64]
+
+SEMANTIC_SHARE = 3  # of four candidates of a search; the fourth comes from the user's taste
+_NEWEST = 50  # interactions whose mean stands for a user without a CF vector
+
+
+class Prefilter:
+    """Proposes candidates from the index, the user's CF vector, the query and popularity.
+
+    Args:
+        index: of the catalogue.
+        store: histories and training events.
+        item_IE: CF vectors of items, float32.
+        user_VE: CF vectors of users; zero for a user without training event.
+        exclude_seen: leave out items that the user interacted with (positively) before the moment of the request.
+
+    Raises:
+        InputError: index, CF vectors and store are not of one catalogue.
+    """
+
+    def __init__(
+        self,
+        index: CatalogueIndex,
+        store: TimelineStore,
+        item_IE: NDArray[np.float32],
+        user_VE: NDArray[np.float32],
+        *,
+        exclude_seen: bool,
+    ) -> None:
+        if not index.items == store.items == len(item_IE):
+            raise InputError(
+                "index", f"made for {index.items} items, the shards hold {store.items}, CF {len(item_IE)}", REMEDY
+            )
+        self.index, self.store, self.item_IE, self.user_VE = index, store, item_IE, user_VE
+        self.exclude_seen = exclude_seen
+        row_R = training_rows(store.timelines)
+        popularity_I = np.bincount(store.timelines.item_N[row_R], minlength=store.items)
+        self.popular_I = np.argsort(-popularity_I, kind="stable")
+
+    def recommendations(self, user_G: Int, history_end_G: Int, k: int) -> Int:
+        """Nearest items of each user's CF vector, topped up by popularity: distinct items [G, K], -1 pads at the end.
+
+        A user without training event is represented by the mean CF vector of the newest interactions; without those,
+        only popularity is left.
+
+        Args:
+            user_G: users.
+            history_end_G: end of the history that may be looked at, in `Histories.item_M`.
+            k: candidates wanted; fewer come back where the catalogue has no more unseen items.
+        """
+        seen_S, most = self._seen(user_G, history_end_G)
+        cf_GM = self.index.nearest_cf(self._user_vectors(user_G, history_end_G), k + most)
+        return self._first_unseen([cf_GM, self._popular(len(user_G), k + most)], seen_S, k)
+
+    def search(self, user_G: Int, history_end_G: Int, query_GQ: Int, k: int) -> Int:
+        """Three quarters nearest texts of the query, one quarter the user's taste; [G, K] as `recommendations`.
+
+        Args:
+            user_G: users.
+            history_end_G: end of the history that may be looked at.
+            query_GQ: token ids, padded with 0.
+            k: candidates wanted.
+        """
+        seen_S, most = self._seen(user_G, history_end_G)
+        groups, blocks = len(user_G), -(-(k + most) // SEMANTIC_SHARE)
+        text_GM = self.index.nearest_text(query_GQ, blocks * SEMANTIC_SHARE)
+        cf_GM = self.index.nearest_cf(self._user_vectors(user_G, history_end_G), k + most)
+        text_GBS = text_GM.reshape(groups, blocks, SEMANTIC_SHARE)
+        both_GM = np.concatenate([text_GBS, cf_GM[:, :blocks, None]], axis=2).reshape(groups, -1)
+        return self._first_unseen([both_GM, cf_GM, self._popular(groups, k + most)], seen_S, k)
+
+    def without_seen(self, user_G: Int, history_end_G: Int) -> Int:
+        """The whole catalogue [G, I] with -1 in place of what `exclude_seen` leaves out, padding last."""
+        seen_S, _ = self._seen(user_G, history_end_G)
+        every_GI = np.broadcast_to(np.arange(self.store.items), (len(user_G), self.store.items))
+        return self._first_unseen([every_GI], seen_S, self.store.items)
+
+    def _user_vectors(self, user_G: Int, history_end_G: Int) -> NDArray[np.float32]:
+        user_GE = np.array(self.user_VE[user_G])
+        (new_H,) = np.nonzero(~np.any(user_GE != 0, axis=1))
+        if len(new_H):
+            item_HL, _ = self.store.histories.gather(user_G[new_H], history_end_G[new_H], _NEWEST)
+            vector_HLE = np.where((item_HL >= 0)[..., None], self.item_IE[item_HL], 0)
+            user_GE[new_H] = vector_HLE.sum(axis=1) / np.maximum((item_HL >= 0).sum(axis=1), 1)[:, None]
+        return user_GE
+
+    def _popular(self, groups: int, count: int) -> Int:
+        first = self.popular_I[:count]
+        return np.broadcast_to(first, (groups, len(first)))
+
+    def _seen(self, user_G: Int, history_end_G: Int) -> tuple[Int, int]:
+        """Keys group * I + item of what is left out, and the most of a group."""
+        if not self.exclude_seen:
+            return np.empty(0, dtype=np.int64), 0
+        histories = self.store.histories
+        start_G = histories.user_start_V[user_G]
+        count_G = history_end_G - start_G
+        before_G = np.cumsum(count_G) - count_G
+        place_S = np.arange(count_G.sum()) + np.repeat(start_G - before_G, count_G)
+        group_S = np.repeat(np.arange(len(user_G)), count_G)
+        return group_S * self.store.items + histories.item_M[place_S], int(count_G.max(initial=0))
+
+    def _first_unseen(self, proposals: list[Int], seen_S: Int, k: int) -> Int:
+        """First k distinct unseen items of each group, in the order of the proposals."""
+        item_GM = np.concatenate(proposals, axis=1)
+        group_G1 = np.arange(len(item_GM))[:, None]
+        keep_GM = (item_GM >= 0) & ~np.isin(group_G1 * self.store.items + item_GM, seen_S)
+        order_GM = np.argsort(item_GM, axis=1, kind="stable")
+        sorted_GM = np.take_along_axis(item_GM, order_GM, axis=1)
+        repeated_GM = np.zeros_like(keep_GM)
+        repeated_GM[:, 1:] = sorted_GM[:, 1:] == sorted_GM[:, :-1]
+        keep_GM[group_G1, order_GM] &= ~repeated_GM
+        first_GK = np.argsort(~keep_GM, axis=1, kind="stable")[:, :k]
+        return np.where(keep_GM[group_G1, first_GK], item_GM[group_G1, first_GK], -1)

@@ -1,0 +1,40 @@
+"""Semantic vectors of texts: IDF-weighted mean of the trained model's token embeddings, of unit length.
+
+Dimensions: I items, T title tokens, R texts, Q their tokens, V vocabulary, D width of the backbone.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+PAD, UNKNOWN = 0, 2  # token ids of T5 and of a corpus tokenizer
+
+_TOKENS_AT_ONCE = 1 << 16
+
+
+def weighted_tokens(token_VD: NDArray[np.float32], title_IT: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Unit token embeddings times their inverse document frequency in the titles, [V, D].
+
+    The embeddings' own lengths grow with a token's frequency in training, against what a search needs, so they are
+    dropped. Padding and unknown tokens weigh nothing.
+    """
+    vocabulary, items = len(token_VD), len(title_IT)
+    key = np.unique(np.arange(items)[:, None] * vocabulary + title_IT)  # a token counts once a title
+    titles_V = np.bincount(key % vocabulary, minlength=vocabulary)
+    idf_V = np.log((1 + items) / (1 + titles_V)).astype(np.float32)
+    idf_V[[PAD, UNKNOWN]] = 0
+    return unit(token_VD) * idf_V[:, None]
+
+
+def pool(text_RQ: NDArray[np.integer], weighted_VD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Unit vectors of tokenised texts, [R, D]; zero for a text without a token that weighs anything."""
+    pooled_RD = np.empty((len(text_RQ), weighted_VD.shape[1]), dtype=np.float32)
+    step = max(1, _TOKENS_AT_ONCE // max(1, text_RQ.shape[1]))
+    for start in range(0, len(text_RQ), step):
+        pooled_RD[start : start + step] = weighted_VD[text_RQ[start : start + step]].sum(axis=1)
+    return unit(pooled_RD)
+
+
+def unit(vector_RD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows scaled to length one; zero rows stay zero."""
+    length_R1 = np.linalg.norm(vector_RD, axis=1, keepdims=True)
+    return np.divide(vector_RD, length_R1, out=np.zeros_like(vector_RD), where=length_R1 > 0)
