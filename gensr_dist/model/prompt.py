@@ -8,6 +8,7 @@ Dimensions: G groups, Q query tokens, S context tokens, P block tokens.
 """
 
 import re
+import string
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +43,8 @@ class PromptAssembler(nn.Module):
         tokenizer: must know the sentinel tokens `<extra_id_0>` to `<extra_id_4>`, as T5 tokenizers do.
 
     Raises:
-        InputError: a template lacks a slot, holds one twice, has no text before the first, or has the query after it.
+        InputError: a template lacks a slot, holds one twice, has no text before the first, or has the query after it;
+            the tokenizer lacks a sentinel.
     """
 
     before_query_A: Tensor
@@ -54,18 +56,15 @@ class PromptAssembler(nn.Module):
 
     def __init__(self, config: PromptConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__()
+        if missing := sorted(set(SENTINELS.values()) - tokenizer.get_vocab().keys()):
+            raise InputError(
+                "data.tokenizer", f"it lacks the token {missing[0]}", "use a T5 tokenizer or one trained on the corpus"
+            )
         recommendation, recommendation_block, recommendation_slots = _tokenize(
             config.recommendation, tokenizer, "recommendation"
         )
         search, search_block, search_slots = _tokenize(config.search, tokenizer, "search")
-        query_id = tokenizer.convert_tokens_to_ids(SENTINELS["query"])
-        if query_id in recommendation:
-            raise InputError("model.prompts.recommendation", "{query} stands in the recommendation prompt", "remove it")
-        if search.count(query_id) != 1:
-            raise InputError(
-                "model.prompts.search", "expected {query} once, before the first slot", "move {query} to the front"
-            )
-        at = search.index(query_id)
+        at = search.index(tokenizer.convert_tokens_to_ids(SENTINELS["query"]))
         width = max(len(recommendation_block), len(search_block))
         blocks = ((recommendation_block, recommendation_slots), (search_block, search_slots))
         block_2P = torch.zeros(2, width, dtype=torch.long)
@@ -116,20 +115,48 @@ def _pad_left(tokens_GX: Tensor, width: int) -> Tensor:
     return nn.functional.pad(tokens_GX, (width - tokens_GX.shape[1], 0))
 
 
-def _tokenize(template: str, tokenizer: PreTrainedTokenizerBase, task: str) -> tuple[list[int], list[int], list[int]]:
-    """Tokens of the context, and tokens and slots of the block."""
+def _check(template: str, tokenizer: PreTrainedTokenizerBase, task: str) -> None:
+    """Raise what is wrong with a template before it meets the tokenizer."""
     key = f"model.prompts.{task}"
-    names = re.findall(r"\{(\w*)\}", template)
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise InputError(key, f"{template!r} is not a template ({error})", "write {{ and }} for braces") from None
+    names = [
+        name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+        for _, name, form, conversion in parts
+        if name is not None
+    ]
     if unknown := sorted(set(names) - {*SLOTS, "query"}):
         raise InputError(key, f"unknown slot {{{unknown[0]}}}", f"use {', '.join('{' + s + '}' for s in SLOTS)}")
     for name in SLOTS:
         if names.count(name) != 1:
             raise InputError(key, f"expected {{{name}}} once, found {names.count(name)}", "mend the template")
+    if task == "recommendation" and "query" in names:
+        raise InputError(key, "{query} stands in the recommendation prompt", "remove it")
+    if task == "search":
+        if names.count("query") != 1 or names[0] != "query":
+            raise InputError(key, "expected {query} once, before the first slot", "move {query} to the front")
+        # Tokens of a query are those that it has in the prompt only where no other letters touch it.
+        if not re.search(r"(^|\s)\{query\}\s", template):
+            raise InputError(key, "expected white space around {query}", "put a space on either side")
+    for special in tokenizer.all_special_tokens:
+        if special in template:
+            raise InputError(key, f"the text holds the special token {special}", "remove it")
+
+
+def _tokenize(template: str, tokenizer: PreTrainedTokenizerBase, task: str) -> tuple[list[int], list[int], list[int]]:
+    """Tokens of the context, and tokens and slots of the block."""
+    _check(template, tokenizer, task)
     ids = tokenizer(template.format(**SENTINELS), add_special_tokens=False)["input_ids"]
     slot_of = {tokenizer.convert_tokens_to_ids(SENTINELS[name]): number for number, name in enumerate(SLOTS)}
     first = min(position for position, token in enumerate(ids) if token in slot_of)
     if first == 0:
-        raise InputError(key, "expected text before the first slot", "begin the template with an instruction")
+        raise InputError(
+            f"model.prompts.{task}",
+            "expected text before the first slot",
+            "begin the template with an instruction",
+        )
     block = ids[first:]
     return (
         ids[:first],

@@ -7,7 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerBase
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
@@ -20,7 +21,7 @@ BLOCK = "{history_cf} {history_text} candidate: {item_cf} {item_text} click?"
 TEMPLATES = [
     PromptConfig(),
     PromptConfig(
-        recommendation=f"go: {{item_text}} for {{item_cf}} after {{history_text}} {{history_cf}}",
+        recommendation="go: {item_text} for {item_cf} after {history_text} {history_cf}",
         search="the user typed {query} {history_cf}{history_text} now, {item_cf} is {item_text}. yes or no",
     ),
     PromptConfig(recommendation=f"r {BLOCK}", search=f"{{query}} is typed {BLOCK}"),
@@ -143,3 +144,9 @@ def test_doubled_braces_are_text() -> None:
     config = PromptConfig(recommendation=f"go {{{{x}}}} {BLOCK}")
     prompt = assemble(tokenizer, config, [None])
     assert assembled_ids(tokenizer, prompt, 0) == ids_of(tokenizer, whole_text(config, None))
+
+
+def test_tokenizer_without_sentinels_is_an_error() -> None:
+    words = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2, "<extra_id_0>": 3}, unk_token="<unk>"))
+    with pytest.raises(InputError, match=r"^data\.tokenizer: it lacks the token <extra_id_1>; "):
+        PromptAssembler(PromptConfig(), PreTrainedTokenizerFast(tokenizer_object=words))
