@@ -5,7 +5,8 @@ of them, which tends to stay from one session to the next, so recent items say m
 takes a match of styles. Words of a query mean several topics, so who asks matters.
 
 Dimensions: U users of the chunk, S sessions, N shown items, M moments (one time each), K liked topics of a user,
-T topics, C communities, W words of a query, F style dimensions, D days. Flat arrays are ordered by (user, session, place).
+T topics, C communities, W words of a query, F style dimensions, D days. Flat arrays are ordered by (user, session,
+place).
 """
 
 from dataclasses import dataclass

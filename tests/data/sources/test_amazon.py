@@ -84,7 +84,7 @@ def test_each_of_several_queries_is_used(tmp_path: Path) -> None:
     log = amazon.read(write(tmp_path, reviews))
     used = log.events.filter(pl.col("query") >= 0).group_by("query").len()
     assert used.height == 2
-    assert used["len"].min() > 150
+    assert (used["len"] > 150).all()
 
 
 def test_repeats_bad_times_and_absent_meta_are_counted(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_any_input_gives_a_log_or_an_input_error(
     except InputError as error:
         assert "\n" not in str(error)  # noqa: PT017
     else:
-        assert log.events["item"].max() < log.items.height  # type: ignore[operator]
+        assert (log.events["item"] < log.items.height).all()
         assert (log.events["query"] < log.queries.height).all()
 
 
