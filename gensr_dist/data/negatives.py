@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 from typing_extensions import Self
 
 from gensr_dist.data.timelines import Timelines
@@ -75,7 +76,8 @@ def sample_unmet(
     state_R = _hash_key(key, len(user_R))
     unmet_RC = np.empty((len(user_R), count), dtype=np.uint32)
     step = max(1, _CELLS // count)
-    for start in range(0, len(user_R), step):
+    starts = range(0, len(user_R), step)
+    for start in tqdm(starts, desc="draw negatives", unit="block", disable=None if len(starts) > 1 else True):
         rows = slice(start, start + step)
         unmet_RC[rows] = _sample(met, user_R[rows], state_R[rows], count)
     return unmet_RC

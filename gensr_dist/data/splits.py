@@ -33,7 +33,7 @@ def assign_splits(events: pl.DataFrame, method: SplitMethod, valid_share: float,
         test_share: share of the positive events that test; `time` only.
 
     Raises:
-        InputError: the log has fewer than three days; `days` only.
+        InputError: the log has fewer than three days (`days`) or no positive event (`time`).
     """
     match method:
         case "days":
@@ -68,6 +68,8 @@ def _by_day(events: pl.DataFrame) -> pl.DataFrame:
 
 def _by_time(events: pl.DataFrame, valid_share: float, test_share: float) -> pl.DataFrame:
     times = events.filter("positive")["time"].sort()
+    if not times.len():
+        raise InputError("data.split", "split 'time' needs positive events, the log has none", "bring a larger log")
     # Cutting at a time, not at a rank, keeps events of one moment on one side.
     valid_time, test_time = (
         times[min(int(times.len() * (1 - s)), times.len() - 1)] for s in (valid_share + test_share, test_share)

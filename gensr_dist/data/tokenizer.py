@@ -70,21 +70,22 @@ def train_tokenizer(texts: Iterator[str], vocabulary: int, phrases: Sequence[str
     for word, count in words.items():
         letters.update(dict.fromkeys(word, count))
     frequent = sorted(letters, key=lambda letter: (-letters[letter], letter))
-    alphabet = ["▁", *dict.fromkeys([*_PRINTABLE, *frequent])][: max(vocabulary // 2, 1 + len(_PRINTABLE))]
+    alphabet = ["▁", *dict.fromkeys([*_PRINTABLE, *frequent])][: max(vocabulary // 3, 1 + len(_PRINTABLE))]
 
     whole = [word for phrase in (*_ANSWERS, *phrases) for word in normalizer.normalize_str(phrase).split()]
-    chain = _prefix_merges(whole, set(alphabet))
+    whole = [word for word in dict.fromkeys(whole) if set(word) <= set(alphabet)]
     trained = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))  # noqa: S106 (a token of text)
     trained.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.Metaspace()])
     trainer = trainers.BpeTrainer(
-        vocab_size=max(vocabulary - len(chain), len(_SPECIAL) + len(alphabet)),
+        vocab_size=max(vocabulary - sum(map(len, whole)), len(_SPECIAL) + len(alphabet)),
         special_tokens=list(_SPECIAL),
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
         show_progress=False,
     )
+    # Sorted and capped: no dependence on the order of texts, and time that grows with the words, not the corpus.
     trained.train_from_iterator((" ".join([word] * min(words[word], 1_000)) for word in sorted(words)), trainer)
-    return _wrap(_with_merges(trained, chain), normalizer)
+    return _wrap(_with_whole_words(trained, whole), normalizer)
 
 
 def token_table(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], width: int) -> np.ndarray:
@@ -102,14 +103,19 @@ def fill_token_table(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str] | pl.Series, table_IT: np.ndarray
 ) -> None:
     """Write what `token_table` returns into an array, possibly one on disk."""
-    fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # a copy: the settings below stay private
+    fast = tokenizer.backend_tokenizer
     fast.encode_special_tokens = True
     fast.enable_truncation(table_IT.shape[1])
     fast.enable_padding(length=table_IT.shape[1], pad_id=0)
     starts = range(0, len(texts), _BATCH)
-    for start in tqdm(starts, desc="tokenise", unit="batch", disable=None if len(starts) > 1 else True):
-        batch = fast.encode_batch_fast(list(texts[start : start + _BATCH]), add_special_tokens=False)
-        table_IT[start : start + _BATCH] = np.array([encoding.ids for encoding in batch], dtype=np.int32)
+    try:
+        for start in tqdm(starts, desc="tokenise", unit="batch", disable=None if len(starts) > 1 else True):
+            batch = fast.encode_batch_fast(list(texts[start : start + _BATCH]), add_special_tokens=False)
+            table_IT[start : start + _BATCH] = np.array([encoding.ids for encoding in batch], dtype=np.int32)
+    finally:
+        fast.encode_special_tokens = False
+        fast.no_truncation()
+        fast.no_padding()
 
 
 def vocabulary_fingerprint(folder: Path) -> str:
@@ -123,24 +129,24 @@ def vocabulary_fingerprint(folder: Path) -> str:
     return sha256_of_file(folder / "tokenizer.json")
 
 
-def _prefix_merges(words: Sequence[str], alphabet: set[str]) -> list[tuple[str, str]]:
-    """Merges that build each word letter by letter from its start. Ranked first, they make it one token."""
-    merges: dict[tuple[str, str], None] = {}
+def _with_whole_words(trained: Tokenizer, words: Sequence[str]) -> models.BPE:
+    """Add merges that join the pieces of each word, after the learned ones, so that no other word changes its pieces.
+
+    All of them start at a word's first piece, so none can stand in another's way.
+    """
+    model = json.loads(trained.to_str())["model"]
+    vocabulary: dict[str, int] = model["vocab"]
+    merges = [(left, right) for left, right in model["merges"]]
+    known = set(merges)
     for word in words:
-        if set(word) <= alphabet:
-            for end in range(len(word)):
-                merges["▁" + word[:end], word[end]] = None
-    return list(merges)
-
-
-def _with_merges(trained: Tokenizer, chain: list[tuple[str, str]]) -> models.BPE:
-    """Put merges before the trained ones, which keep their order."""
-    state = json.loads(trained.to_str())["model"]
-    vocabulary: dict[str, int] = state["vocab"]
-    for left, right in chain:
-        vocabulary.setdefault(left + right, len(vocabulary))
-    learned = [(left, right) for left, right in state["merges"] if (left, right) not in set(chain)]
-    return models.BPE(vocab=vocabulary, merges=[*chain, *learned], unk_token="<unk>", fuse_unk=True)  # noqa: S106
+        first, *others = trained.encode(word).tokens
+        for piece in others:
+            if (first, piece) not in known:
+                known.add((first, piece))
+                merges.append((first, piece))
+            first += piece
+            vocabulary.setdefault(first, len(vocabulary))
+    return models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", fuse_unk=True)  # noqa: S106
 
 
 def _wrap(model: models.BPE, normalizer: normalizers.Normalizer) -> PreTrainedTokenizerFast:

@@ -1,0 +1,130 @@
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gensr_dist.data.config import DataConfig
+from gensr_dist.data.events import Behaviour, EventLog, Repair
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.prepare import prepare
+from gensr_dist.data.rows import training_rows
+from gensr_dist.data.splits import Split
+from gensr_dist.data.store import TimelineStore
+from gensr_dist.errors import InputError
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_same_input_same_bytes(
+    prepared: Path, tmp_path: Path, make_log: Callable[..., EventLog], small_config: DataConfig
+) -> None:
+    prepare(make_log(), replace(small_config, raw="elsewhere/.."), 7, tmp_path / "again")
+    again = digests(tmp_path / "again")
+    first = digests(prepared)
+    assert {name for name in first if first[name] != again.get(name)} <= {"manifest.json"}
+    prepare(make_log(), small_config, 7, tmp_path / "again")
+    assert digests(tmp_path / "again") == first
+    prepare(make_log(), small_config, 8, tmp_path / "again")
+    changed = {name for name, digest in digests(tmp_path / "again").items() if digest != first[name]}
+    assert changed == {"manifest.json", *(f"shard-{n:05d}.tar" for n in range(4))}
+
+
+def test_result_counts(tmp_path: Path, make_log: Callable[..., EventLog], small_config: DataConfig) -> None:
+    log = make_log()
+    texts = log.items["text"].to_list()
+    texts[3] = "  "
+    log = replace(log, items=log.items.with_columns(text=pl.Series(texts)), repairs=(Repair("mended", 2),))
+    result = prepare(log, small_config, 0, tmp_path / "shards")
+    store, items = TimelineStore.open(tmp_path / "shards"), ItemStore.open(tmp_path / "shards")
+    assert result.repairs == (Repair("mended", 2), Repair("items without text: their title is all padding", 1))
+    assert not items.title_IT[3].any()
+    assert (items.title_IT[np.arange(result.items) != 3, 0] > 0).all()
+    for task, counts in ((Behaviour.RECOMMENDATION, result.recommendation), (Behaviour.SEARCH, result.search)):
+        of_task = log.events.filter((pl.col("behaviour") == task) & pl.col("positive"))
+        assert counts.train + counts.valid + counts.test == of_task.height
+        assert len(store.eval_rows(Split.VALID, task)) == counts.valid
+        assert len(store.eval_rows(Split.TEST, task)) == counts.test
+    assert len(training_rows(store.timelines)) == result.recommendation.train + result.search.train
+    tars = sum(path.stat().st_size for path in (tmp_path / "shards").glob("*.tar"))
+    assert result.bytes_per_event == tars / result.events
+    assert (store.users, store.items, result.queries) == (result.users, result.items, len(items.queries))
+    assert result.vocabulary == len(items.tokenizer())
+
+
+def test_evaluation_rows(prepared: Path) -> None:
+    store = TimelineStore.open(prepared)
+    timelines = store.timelines
+    for split in (Split.VALID, Split.TEST):
+        for task in Behaviour:
+            rows = store.eval_rows(split, task)
+            assert len(rows) > 20
+            assert rows.candidate_RC.shape == (len(rows), 5)
+            assert np.array_equal(rows.candidate_RC[:, 0], timelines.item_N[rows.event_R])
+            assert not store.met.contains(rows.user_R[:, None], rows.candidate_RC[:, 1:]).any()
+            assert all(len(set(candidates)) == 5 for candidates in rows.candidate_RC.tolist())
+            assert np.array_equal(rows.user_R, timelines.user_N[rows.event_R])
+            assert timelines.positive_N[rows.event_R].all()
+            assert (timelines.split_N[rows.event_R] == split).all()
+            assert (rows.task_R == task).all()
+            assert ((rows.query_R >= 0) == (task == Behaviour.SEARCH)).all()
+            part = rows.take(np.array([4, 1]))
+            assert part.event_R.tolist() == [rows.event_R[4], rows.event_R[1]]
+            assert np.array_equal(part.candidate_RC, rows.candidate_RC[[4, 1]])
+
+
+def test_item_store_looks_up_raw_ids(prepared: Path) -> None:
+    items = ItemStore.open(prepared)
+    assert items.item_row("i7") == items.item_ids.to_list().index("i7")
+    assert items.texts[items.item_row("i7")] == "kind 0 w7"
+    assert items.user_row("u3") == items.users.to_list().index("u3")
+    words = items.tokenizer().decode(items.title_IT[items.item_row("i7")], skip_special_tokens=True)
+    assert words == "kind 0 w7"
+    with pytest.raises(InputError, match="item 'nope': no such item among the 60 prepared ones"):
+        items.item_row("nope")
+    with pytest.raises(InputError, match="user 'nope': no such user among the 40 prepared ones"):
+        items.user_row("nope")
+    with pytest.raises(ValueError, match="read-only"):
+        items.title_IT[0, 0] = 1
+
+
+def test_one_behaviour_only(tmp_path: Path, make_log: Callable[..., EventLog], small_config: DataConfig) -> None:
+    log = make_log()
+    log = replace(log, events=log.events.filter(pl.col("behaviour") == Behaviour.RECOMMENDATION))
+    prepare(log, replace(small_config, both_behaviours=False), 0, tmp_path / "shards")
+    store, items = TimelineStore.open(tmp_path / "shards"), ItemStore.open(tmp_path / "shards")
+    assert items.query_QT.shape == (0, small_config.query_tokens)
+    assert len(store.eval_rows(Split.TEST, Behaviour.SEARCH)) == 0
+    assert len(store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION)) > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"min_interactions": 1_000}, r"data\.min_interactions: no user of 40 is left"),
+        ({"eval_negatives": 60}, "fewer than the 60 negatives asked for"),
+        ({"tokenizer": "no/such/folder"}, "no/such/folder: expected a tokenizer folder"),
+    ],
+)
+def test_a_failed_run_leaves_nothing(
+    tmp_path: Path, make_log: Callable[..., EventLog], small_config: DataConfig, change: dict, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        prepare(make_log(), replace(small_config, **change), 0, tmp_path / "shards")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_empty_split(tmp_path: Path, make_rows_log: Callable[..., EventLog], small_config: DataConfig) -> None:
+    rows = [(0, item, item % 2, 5, 0 if item % 2 else -1, True) for item in range(8)]
+    config = replace(small_config, split="time", min_interactions=1)
+    with pytest.raises(InputError, match=r"data\.split: split 'time' leaves no positive event of either task to train"):
+        prepare(make_rows_log(rows, 1, 20), config, 0, tmp_path / "shards")
