@@ -173,7 +173,7 @@ def _raise_bad_row(path: Path, columns: Sequence[Column], texts: pl.LazyFrame, r
     fields = texts.slice(row, 1).collect()
     column = next(c for c in columns if c.name in fields.columns and fields.select(_is_bad(c)).item())
     text = fields[column.name].item()
-    found = "is empty" if text is None else f"is {_shown(text)!r}"
+    found = "is empty" if text is None else f"is {_cut(text)!r}"
     raise InputError(
         _place(path, row), f"{column.name} {found}, expected {column.expected}", "correct or remove this row"
     )
@@ -193,6 +193,11 @@ def _place(path: Path, row: int) -> str:
 
 
 def _shown(text: str) -> str:
+    """Text of a file or another library, on one line."""
+    return _cut(" ".join(text.split()))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."
 
 
@@ -250,7 +255,7 @@ def _check_gzip(path: Path) -> None:
 
 def _explain(path: Path, error: BaseException) -> NoReturn:
     """Find the line that made polars give up: text that is not UTF-8, or a row with too many fields."""
-    reason = _shown(" ".join(str(error).split()))
+    reason = _shown(str(error))
     if path.suffix == ".parquet" or isinstance(error, OSError):
         raise InputError(
             path, f"the file cannot be read ({reason})", "check that it is complete and readable"

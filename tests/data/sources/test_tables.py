@@ -1,5 +1,5 @@
 import gzip
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import polars as pl
@@ -98,6 +98,16 @@ def test_parquet_and_gzip_give_the_same_log(tmp_path: Path) -> None:
 def test_times(tmp_path: Path, text: str, milliseconds: int) -> None:
     log = tables.read(write_tables(tmp_path, events=f"{HEADER}\na,x,rec,{text}\n"))
     assert log.events["time"].to_list() == [milliseconds]
+
+
+def test_parquet_timestamps_of_a_zone_are_instants(tmp_path: Path) -> None:
+    folder = write_tables(tmp_path)
+    (folder / "events.csv").unlink()
+    zone = timezone(timedelta(hours=8))
+    frame = pl.DataFrame({"user_id": [1], "item_id": [2], "behaviour": ["rec"]})
+    time = pl.Series("time", [datetime(2023, 11, 15, 6, 13, 20, tzinfo=zone)], dtype=pl.Datetime("us", "Asia/Shanghai"))
+    frame.with_columns(time).write_parquet(folder / "events.parquet")
+    assert tables.read(folder).events["time"].to_list() == [TIME]
 
 
 @pytest.mark.parametrize(
