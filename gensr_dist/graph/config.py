@@ -13,7 +13,7 @@ class LightGCNConfig:
     width: Annotated[int, Field(ge=1)] = 64
     layers: Annotated[int, Field(ge=0)] = 3
     epochs: Annotated[int, Field(ge=1)] = 100
-    batch: Annotated[int, Field(ge=1)] = 8_192  # edges a step
+    batch: Annotated[int, Field(ge=1)] = 2_048  # edges a step, each of which propagates over the whole graph
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     l2: Annotated[float, Field(ge=0)] = 1e-3  # of the squared first-layer vectors of a step's nodes, by its edges
     validate_every: Annotated[int, Field(ge=1)] = 5  # epochs
