@@ -29,6 +29,7 @@ SEARCH_CLICK = 0.85  # chance that a search session ends in a click
 STYLE_WEIGHT = 1.0
 SHOWN_PER_SESSION = 4.0  # mean; 5 of a recommendation session, 3 of a search
 _REDRAWS = 8
+_BITS_SET = np.array([number.bit_count() for number in range(1 << TOPIC_WORDS)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +242,7 @@ def _clicks(
     recommended_N = rng.random(len(item_N)) < 1 / (1 + np.exp(-logit_N))
 
     on_intent_N = catalogue.topic_I[item_N] == intent_S[session_N]
-    named_N = np.bitwise_count(np.where(on_intent_N, catalogue.caption_mask_I[item_N] & asked_S[session_N], 0))
+    named_N = _BITS_SET[np.where(on_intent_N, catalogue.caption_mask_I[item_N] & asked_S[session_N], 0)]
     value_N = 2.0 * on_intent_N + 1.0 * named_N + STYLE_WEIGHT * match_N + rng.gumbel(size=len(item_N))
     best_N = np.zeros(len(item_N), dtype=bool)
     order_N = np.lexsort((value_N, session_N))
