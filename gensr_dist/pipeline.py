@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gensr_dist.config import Config, load_config
+from gensr_dist.config import Config
 from gensr_dist.errors import InputError
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import (
@@ -45,8 +45,8 @@ class AnswerList:
     run: str
     user: str
     query: str | None
-    answers: tuple[Any, ...]  # retrieval.answer.Answer
-    seconds: float
+    answers: Any  # retrieval.answer.Answers
+    seconds: float  # of answering, without opening the run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def run_all(config: Config, say: Say) -> RunResult:
             records[stage] = record
     say("")
     _tell(records["evaluate"], say)
-    _show_examples(run, config, say)
+    _show_examples(run, say)
     say(f"watch the training:  tensorboard --logdir {shlex.quote(str(run.tensorboard))}")
     say(f"the whole report:    {run.report}")
     return RunResult(
@@ -138,13 +138,14 @@ def answer(run: RunFolder, user: str, query: str | None, k: int, say: Say) -> An
     check_consistent("index", run)
     from gensr_dist.retrieval.answer import Answerer
 
-    config = load_config(run.config, [f"run={run.root}"])
-    answerer = Answerer(run, config)
+    answerer = Answerer.open(run)
     started = time.monotonic()
-    answers = tuple(answerer.recommend(user, k) if query is None else answerer.search(user, query, k))
+    answers = answerer.recommend(user, k) if query is None else answerer.search(user, query, k)
     seconds = time.monotonic() - started
     say(f"user {user}" + (f" searches {query!r}" if query is not None else ""))
-    for found in answers:
+    for note in answers.notes:
+        say(f"note: {note}")
+    for found in answers.items:
         say(f"{found.rank:>4}  {found.score:.4f}  {found.item_id:<12}  {found.text}")
     return AnswerList(run=str(run.root), user=user, query=query, answers=answers, seconds=round(seconds, 4))
 
@@ -190,12 +191,12 @@ def _simulate(config: Config, run: RunFolder) -> Outcome:
 
 
 def _prepare(config: Config, run: RunFolder) -> Outcome:
-    from gensr_dist.data.prepare import prepare
-    from gensr_dist.data.sources import read_source
-
     simulated = config.data.source == "simulate"
     if not simulated and not config.data.raw:
         raise InputError("data.raw", "not set, expected the folder of the raw log", "add --set data.raw=FOLDER")
+    from gensr_dist.data.prepare import prepare
+    from gensr_dist.data.sources import read_source
+
     log = read_source(config.data, run.raw if simulated else Path(config.data.raw))
     prompts = (config.model.prompts.recommendation, config.model.prompts.search)
     phrases = [re.sub(r"\{\w*\}", " ", prompt) for prompt in prompts]
@@ -239,33 +240,53 @@ def _evaluate(config: Config, run: RunFolder) -> Outcome:
     from gensr_dist.evaluation.stage import evaluate
     from gensr_dist.retrieval.catalogue import evaluate_catalogue
 
-    catalogue = evaluate_catalogue(run, config)
-    result = evaluate(run, config.evaluation, config.seed, history=config.data.history, catalogue=catalogue)
+    history = config.data.history
+    catalogue = evaluate_catalogue(run, config.retrieval, config.evaluation, config.seed, history=history)
+    result = evaluate(run, config.evaluation, config.seed, history=history, catalogue=catalogue)
     lines: list[str] = []
     for task, title in TASK_TITLES.items():
         if task in result.gensr:
             lines += [
                 f"{title}, {result.gensr[task].count:,} rows, 1 positive and {result.protocol.negatives} negatives"
             ]
-            lines += [*results_table(result, task), ""]
+            lines += [*_aligned(results_table(result, task)), ""]
     return Outcome(summary=tuple(lines), result=metrics_json(result))
 
 
-def _show_examples(run: RunFolder, config: Config, say: Say) -> None:
-    """What three users get, so that the numbers have a face."""
+def _show_examples(run: RunFolder, say: Say) -> None:
+    """What three users of the test split get, so that the numbers have a face."""
+    import numpy as np
+
+    from gensr_dist.data.events import Behaviour
+    from gensr_dist.data.splits import Split
     from gensr_dist.retrieval.answer import Answerer
 
-    answerer = Answerer(run, config)
-    for user, query in answerer.examples(EXAMPLE_USERS):
+    answerer = Answerer.open(run)
+    items, store = answerer.items, answerer.collator.store
+    rows = store.eval_rows(Split.TEST, Behaviour.SEARCH)
+    if not len(rows):
+        rows = store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION)
+    _, first = np.unique(rows.user_R, return_index=True)
+    spread = np.unique(np.linspace(0, len(first) - 1, EXAMPLE_USERS).round().astype(int))
+    for row in first[spread].tolist():
+        user, query = items.users[int(rows.user_R[row])], int(rows.query_R[row])
+        end_G = store.histories.end_of_user_V[rows.user_R[row : row + 1]]
+        history_L = store.histories.gather(rows.user_R[row : row + 1], end_G, EXAMPLE_ANSWERS)[0][0]
         say(f"user {user}")
-        for title, answers in (
-            ("recommended", answerer.recommend(user, EXAMPLE_ANSWERS)),
-            (f"searches {query!r}", answerer.search(user, query, EXAMPLE_ANSWERS)),
-        ):
-            say(f"  {title}")
-            for found in answers:
-                say(f"    {found.rank}. {found.text or '(no text)'}  [{found.item_id}, {found.score:.3f}]")
+        _say_items("liked last", [items.texts[item] for item in history_L.tolist() if item >= 0], say)
+        recommended = answerer.recommend(user, EXAMPLE_ANSWERS)
+        _say_items("recommended", [f"{found.text}  ({found.score:.3f})" for found in recommended.items], say)
+        if query >= 0 and items.queries[query].split():
+            found_items = answerer.search(user, items.queries[query], EXAMPLE_ANSWERS).items
+            texts = [f"{found.text}  ({found.score:.3f})" for found in found_items]
+            _say_items(f"searches '{items.queries[query]}'", texts, say)
         say("")
+
+
+def _say_items(title: str, texts: list[str], say: Say) -> None:
+    say(f"  {title}:")
+    for text in texts:
+        say(f"    - {text}")
 
 
 def _forget_events(folder: Path) -> None:
@@ -278,6 +299,13 @@ def _outcome(result: Any) -> Outcome:
     values = dataclasses.asdict(result)
     repairs = [f"{repair['count']:,} {repair['what']}" for repair in values.get("repairs", ())]
     return Outcome(summary=(_sentence(values), *repairs), result=values)
+
+
+def _aligned(table: list[str]) -> list[str]:
+    """A Markdown table as columns for a terminal."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table if not line.startswith("| ---")]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _sentence(values: Mapping[str, Any]) -> str:

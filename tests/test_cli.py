@@ -1,0 +1,173 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gensr_dist.cli import main
+from gensr_dist.config import Config, load_config
+
+COMMANDS = (
+    "simulate prepare lightgcn train index evaluate run recommend search verify config".split()  # noqa: SIM905
+)
+ROOT = Path(__file__).parents[1]
+
+
+def gensr(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gensr_dist", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_enough_to_use_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"example:\n  gensr {command} " in text
+    assert "--json" in text
+
+
+def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"\n    {command}" in text for command in COMMANDS)
+
+
+def test_config_prints_every_key(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("train: {steps: 3}\n")
+    assert main(["config", str(path), "--set", "seed=4", "--set", "train.clip=2"]) == 0
+    printed = capfd.readouterr().out
+    (tmp_path / "again.yaml").write_text(printed)
+    again = load_config(tmp_path / "again.yaml")
+    assert (again.run, again.seed, again.train.steps, again.train.clip) == ("runs/mine", 4, 3, 2.0)
+    assert main(["config", str(path), "--json"]) == 0
+    captured = capfd.readouterr()
+    assert json.loads(captured.out)["train"]["steps"] == 3
+    assert "steps: 3" in captured.err
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("*.yaml")))
+def test_shipped_configs_are_valid(name: str) -> None:
+    config = load_config(ROOT / "configs" / name)
+    assert config != Config()
+    assert config.run == f"runs/{Path(name).stem}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["config", "none.yaml"], "none.yaml: cannot read the config (No such file or directory); give the path"),
+        (["config", "x.yaml", "--set", "train.lr=1"], "did you mean 'train.learning_rate'"),
+        (["verify", "nowhere"], "nowhere"),
+        (["recommend", "nowhere", "--user", "1"], "nowhere: no such run folder; give the folder of a finished"),
+        (["search", "nowhere", "--user", "1", "--query", "a"], "nowhere: no such run folder"),
+        (
+            ["lightgcn", "x.yaml"],
+            "runs/x/stages/prepare.json: stage prepare has not run in runs/x; run `gensr prepare`",
+        ),
+        (["prepare", "tables", "x.yaml"], "data.raw: not set"),
+        (["prepare", "amazon", "x.yaml", "--set", "data.raw=/nowhere"], "data.raw: expected a folder"),
+    ],
+)
+def test_input_errors_are_one_line_and_exit_2(
+    arguments: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.yaml").write_text("")
+    assert main([*arguments, "--json"]) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    error = captured.err.splitlines()[-1]
+    assert error.startswith("gensr: error: ")
+    assert expected in error
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "the following arguments are required: COMMAND; see gensr --help"),
+        (["trian"], "invalid choice: 'trian'"),
+        (["train"], "the following arguments are required: CONFIG; see gensr train --help"),
+        (["prepare", "kuaishou", "x.yaml"], "invalid choice: 'kuaishou'"),
+        (["recommend", "r", "--user", "1", "-k", "0"], "expected an integer from 1 to 100000, found '0'"),
+        (["recommend", "r", "--user", "1", "-k", "ten"], "expected an integer from 1 to 100000, found 'ten'"),
+        (["search", "r", "--user", "1"], "the following arguments are required: --query"),
+        (["train", "x.yaml", "--st", "a=b"], "unrecognized arguments: --st"),
+    ],
+)
+def test_command_line_errors_are_one_line(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert ended.value.code == 2
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("gensr: error: ")
+    assert expected in captured.err
+
+
+def test_help_and_config_load_no_heavy_library() -> None:
+    program = (
+        "import sys; from gensr_dist.cli import main; main(['config', sys.argv[1]]);"
+        "heavy = {'torch', 'polars', 'transformers', 'deepspeed', 'faiss', 'numpy'} & set(sys.modules);"
+        "print(heavy, file=sys.stderr); sys.exit(len(heavy))"
+    )
+    command = [sys.executable, "-c", program, str(ROOT / "configs" / "quickstart.yaml")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = f'"{sys.executable}" -m gensr_dist config configs/quickstart.yaml'
+    program = f'{command} | head -c 1 >/dev/null; echo "${{PIPESTATUS[0]}}"'
+    ended = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert ended.stdout.strip() in {"0", "141"}  # whether it had finished writing before the reader left
+    assert ended.stderr == ""
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        command = [sys.executable, "-m", "gensr_dist", "config", "configs/quickstart.yaml"]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, cwd=ROOT)
+    assert ended.returncode == 2
+    assert ended.stderr == "gensr: error: output: No space left on device; free space or set `run` to another folder\n"
+
+
+def test_what_libraries_print_stays_out_of_the_results(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def noisy(path: Path, overrides: list[str]) -> Config:
+        os.write(1, b"noise of a C library\n")
+        return load_config(path, overrides)
+
+    (tmp_path / "x.yaml").write_text("")
+    monkeypatch.setattr("gensr_dist.cli.load_config", noisy)
+    assert main(["config", str(tmp_path / "x.yaml"), "--json"]) == 0
+    captured = capfd.readouterr()
+    assert json.loads(captured.out)["seed"] == 0
+    assert "noise of a C library" in captured.err
+
+
+def test_an_interrupt_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupt(path: Path, overrides: list[str]) -> Config:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gensr_dist.cli.load_config", interrupt)
+    assert main(["config", str(tmp_path / "x.yaml")]) == 130
+    assert capfd.readouterr().err.startswith("gensr: error: interrupted; ")
+
+
+def test_python_m_is_the_command() -> None:
+    ended = gensr("config", "configs/quickstart.yaml", cwd=ROOT)
+    assert ended.returncode == 0
+    assert "backbone: nano" in ended.stdout

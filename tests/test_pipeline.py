@@ -1,0 +1,253 @@
+"""Fingerprints and records; the stages' own work is replaced, so these take milliseconds."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from gensr_dist import pipeline, stages
+from gensr_dist.config import Config, load_config
+from gensr_dist.errors import InputError
+from gensr_dist.pipeline import Outcome, run_all, run_stage
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.stages import STAGES, check_consistent, locked, read_record, record_path
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run folder whose stages only make the files that a finished stage leaves."""
+    run = RunFolder(tmp_path / "run")
+
+    def work(stage: stages.StageName) -> None:
+        def make(config: Config, run: RunFolder) -> Outcome:
+            for path in stages._results(stage, run):
+                if path.suffix:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(stage)
+                else:
+                    path.mkdir(parents=True, exist_ok=True)
+            return Outcome(summary=(f"{stage} summary",), result={"stage": stage})
+
+        monkeypatch.setattr(pipeline, f"_{stage}", make)
+
+    for stage in STAGES:
+        work(stage)
+    monkeypatch.setattr(pipeline, "_train_anew", pipeline._train)
+    monkeypatch.setattr(pipeline, "_show_examples", lambda run, say: say("examples"))
+    return run
+
+
+def configured(run: RunFolder, *overrides: str) -> Config:
+    return load_config(None, [f"run={run.root}", *overrides])
+
+
+def done(run: RunFolder, *overrides: str) -> list[str]:
+    return list(run_all(configured(run, *overrides), lambda line: None).done)
+
+
+def test_a_second_run_does_nothing(run: RunFolder) -> None:
+    assert done(run) == list(STAGES)
+    said: list[str] = []
+    result = run_all(configured(run), said.append)
+    assert result.done == ()
+    assert result.skipped == STAGES
+    assert result.stages["train"] == {"stage": "train"}
+    assert said[0].startswith("simulate: unchanged, skipped (")
+    assert "  evaluate summary" in said
+    assert "examples" in said
+
+
+@pytest.mark.parametrize(
+    ("override", "first"),
+    [
+        ("seed=7", "simulate"),
+        ("simulate.users=50", "simulate"),
+        ("data.title_tokens=3", "prepare"),
+        ("model.prompts.search=find {query} {history_cf} {history_text} {item_cf} {item_text}", "prepare"),
+        ("lightgcn.epochs=3", "lightgcn"),
+        ("train.steps=3", "train"),
+        ("model.scoring=joint", "train"),
+        ("data.history=3", "train"),
+        ("data.train_negatives=3", "train"),
+        ("retrieval.index=hnsw", "index"),
+        ("retrieval.exclude_seen=false", "evaluate"),
+        ("evaluation.rows=10", "evaluate"),
+        ("train.workers=0", None),
+        ("train.log_every=3", None),
+        ("train.keep_last=9", None),
+    ],
+)
+def test_a_setting_redoes_its_stage_and_all_after_it(run: RunFolder, override: str, first: str | None) -> None:
+    done(run)
+    assert done(run, override) == ([] if first is None else list(STAGES[STAGES.index(first) :]))  # type: ignore[arg-type]
+
+
+def test_every_setting_belongs_to_a_stage() -> None:
+    config = Config()
+    seen = {key for stage in STAGES for key in stages._settings(stage, config)}
+    unseen = set(dict(stages._flat(dataclasses.asdict(config), ""))) - seen
+    assert unseen == {"run", "data.raw", *stages.WITHOUT_EFFECT}
+
+
+def test_a_fixed_tokenizer_does_not_depend_on_the_prompts(run: RunFolder) -> None:
+    search = "model.prompts.search=find {query} {history_cf} {history_text} {item_cf} {item_text}"
+    done(run, "data.tokenizer=google/flan-t5-base")
+    assert done(run, "data.tokenizer=google/flan-t5-base", search) == ["train", "index", "evaluate"]
+
+
+def test_changed_raw_files_are_prepared_again_and_absent_ones_are_not_missed(run: RunFolder, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "events.csv").write_text("a")
+    settings = ("data.source=tables", f"data.raw={raw}")
+    assert done(run, *settings) == list(STAGES[1:])
+    assert done(run, *settings) == []
+    (raw / "events.csv").write_text("ab")
+    assert done(run, *settings) == list(STAGES[1:])
+    os.utime(raw / "events.csv", ns=(1, 1))
+    assert done(run, *settings) == list(STAGES[1:])
+    (raw / "events.csv").unlink()
+    raw.rmdir()
+    assert done(run, *settings) == []
+
+
+def test_a_missing_result_is_made_again(run: RunFolder) -> None:
+    done(run)
+    (run.cf / "items.npy").unlink()
+    assert done(run) == ["lightgcn"]  # which gives the same vectors, so that nothing after it changes
+
+
+def test_another_version_of_the_code_redoes_everything(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    done(run)
+    monkeypatch.setattr(stages, "__version__", "9.9")
+    assert done(run) == list(STAGES)
+
+
+def test_a_failed_stage_is_not_skipped_and_names_no_result(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    done(run)
+
+    def fail(config: Config, run: RunFolder) -> Outcome:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_prepare", fail)
+        with pytest.raises(KeyboardInterrupt):
+            done(run, "data.title_tokens=3")
+    with pytest.raises(InputError, match=r"prepare.json: stage prepare was interrupted.*run `gensr prepare`"):
+        run_stage("lightgcn", configured(run, "data.title_tokens=3"), print)
+    assert done(run, "data.title_tokens=3") == list(STAGES[1:])
+
+
+@pytest.mark.parametrize(("history", "expected"), [("5", "resumed"), ("6", "anew")])
+def test_an_interrupted_training_goes_on_only_with_its_own_settings(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, history: str, expected: str
+) -> None:
+    def interrupt(config: Config, run: RunFolder) -> Outcome:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "_train", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        done(run, "data.history=5")
+    calls: list[str] = []
+
+    def note(how: str) -> None:
+        def train(config: Config, run: RunFolder) -> Outcome:
+            calls.append(how)
+            run.model.mkdir()
+            return Outcome(summary=(), result={})
+
+        monkeypatch.setattr(pipeline, {"resumed": "_train", "anew": "_train_anew"}[how], train)
+
+    note("resumed")
+    note("anew")
+    done(run, f"data.history={history}")
+    assert calls == [expected]
+
+
+def test_stage_commands_ask_for_what_they_need(run: RunFolder) -> None:
+    with pytest.raises(InputError, match=r"simulate.json: stage simulate has not run in .*; run `gensr simulate` with"):
+        run_stage("prepare", configured(run), print)
+    assert not run.shards.exists()
+    done(run)
+    with pytest.raises(InputError, match=r"prepare was made with another config: data.title_tokens was 16, now 3; run"):
+        run_stage("train", configured(run, "data.title_tokens=3"), print)
+    with pytest.raises(InputError, match=r"made with another config: data.source was 'simulate', now 'kuaisar'"):
+        run_stage("evaluate", configured(run, "data.source=kuaisar", "data.raw=x"), print)
+    assert load_config(run.config).data.title_tokens == 16  # refused commands leave the run folder as it was
+    said: list[str] = []
+    result = run_stage("train", configured(run), said.append)
+    assert result.skipped
+    assert said[0] == f"train: unchanged, skipped; delete {record_path('train', run)} to do it again"
+    assert not run_stage("train", configured(run, "train.steps=4"), print).skipped
+    with pytest.raises(InputError, match=r"train was made with another config: train.steps was 4, now 1000"):
+        run_stage("index", configured(run), print)
+
+
+def test_a_run_folder_moves_and_serves_without_its_raw_log(run: RunFolder, tmp_path: Path) -> None:
+    done(run)
+    moved = RunFolder(run.root.rename(tmp_path / "elsewhere"))
+    check_consistent("index", moved)
+    assert done(moved) == []
+    record_path("simulate", moved).unlink()
+    check_consistent("index", moved)
+    record_path("lightgcn", moved).unlink()
+    with pytest.raises(InputError, match=r"lightgcn.json: stage lightgcn has not finished"):
+        check_consistent("index", moved)
+    with pytest.raises(InputError, match=r"no such run folder; give the folder of a finished `gensr run`"):
+        check_consistent("index", run)
+
+
+def test_serving_refuses_results_that_do_not_belong_together(run: RunFolder) -> None:
+    done(run)
+    run_stage("train", configured(run, "train.steps=4"), print)
+    with pytest.raises(InputError, match=r"index.json: index was made from other results of train; run `gensr index`"):
+        check_consistent("index", run)
+
+
+def test_records_are_checked(run: RunFolder) -> None:
+    done(run)
+    for content in ("{", "[]", '{"stage": "train"}', json.dumps({"stage": "x"}), "\xff"):
+        record_path("train", run).write_text(content, encoding="latin-1")
+        with pytest.raises(InputError, match=r"train.json: expected .*delete it and run `gensr train` again"):
+            read_record("train", run)
+
+
+def test_two_processes_do_not_share_a_run_folder(run: RunFolder, tmp_path: Path) -> None:
+    with locked(run), pytest.raises(InputError, match="another gensr works in this run folder"):
+        done(run)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write there"), locked(RunFolder(tmp_path / "file" / "run")):
+        pass
+
+
+def test_prepare_asks_for_the_raw_folder(tmp_path: Path) -> None:
+    config = load_config(None, [f"run={tmp_path / 'run'}", "data.source=amazon"])
+    with pytest.raises(InputError, match=r"data.raw: not set, expected the folder of the raw log; add --set data.raw="):
+        run_stage("prepare", config, print)
+
+
+def test_old_curves_are_forgotten(tmp_path: Path) -> None:
+    for name in ("events.out.tfevents.1", "keep.txt"):
+        (tmp_path / name).write_text("")
+    pipeline._forget_events(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["keep.txt"]
+
+
+def test_a_markdown_table_becomes_columns() -> None:
+    table = ["| | R@1 | lead |", "| --- | ---: | ---: |", "| GenSR | 0.5 | |", "| Popularity | 0.25 | +0.2 |"]
+    assert pipeline._aligned(table) == ["            R@1   lead", "GenSR       0.5", "Popularity  0.25  +0.2"]
+
+
+def test_a_result_in_words() -> None:
+    values = {
+        "users": 1200,
+        "share": 0.12345,
+        "early": True,
+        "best": None,
+        "seconds": 3.5,
+        "task": {"train": 3},
+        "x": [1],
+    }
+    assert pipeline._sentence(values) == "users 1,200, share 0.1235, early yes, best none, task (train 3)"
