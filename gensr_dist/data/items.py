@@ -13,8 +13,8 @@ from typing_extensions import Self
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog, Repair
-from gensr_dist.data.manifest import Manifest
-from gensr_dist.data.tokenizer import fill_token_table, load_tokenizer, vocabulary_fingerprint
+from gensr_dist.data.manifest import Manifest, vocabulary_fingerprint
+from gensr_dist.data.tokenizer import fill_token_table, load_tokenizer
 from gensr_dist.data.verify import check_item_store
 from gensr_dist.errors import InputError
 from gensr_dist.files import write_json

@@ -116,5 +116,16 @@ def record_files(folder: Path, paths: Iterable[Path]) -> tuple[FileRecord, ...]:
     )
 
 
+def vocabulary_fingerprint(folder: Path) -> str:
+    """SHA-256 of a saved tokenizer.
+
+    Raises:
+        InputError: the folder holds none.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        raise InputError(folder / "tokenizer.json", "the file does not exist", REMEDY)
+    return sha256_of_file(folder / "tokenizer.json")
+
+
 def _digest(body: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

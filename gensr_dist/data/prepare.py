@@ -13,13 +13,13 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog, Repair
 from gensr_dist.data.filtering import keep_active
 from gensr_dist.data.items import write_item_store
-from gensr_dist.data.manifest import SCHEMA_VERSION, Manifest, TaskCounts, record_files
+from gensr_dist.data.manifest import SCHEMA_VERSION, Manifest, TaskCounts, record_files, vocabulary_fingerprint
 from gensr_dist.data.negatives import Met, sample_unmet
 from gensr_dist.data.rows import evaluation_rows
 from gensr_dist.data.shards import write_shards
 from gensr_dist.data.splits import Split, assign_splits
 from gensr_dist.data.timelines import Timelines, build_timelines
-from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer, vocabulary_fingerprint
+from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_folder
 

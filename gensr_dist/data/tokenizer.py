@@ -9,7 +9,6 @@ Dimensions: I texts, T tokens a text.
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,7 +16,6 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from gensr_dist.data.manifest import sha256_of_file
 from gensr_dist.errors import InputError
 
 _SPECIAL = ("<pad>", "</s>", "<unk>", *(f"<extra_id_{slot}>" for slot in range(10)))
@@ -116,17 +114,6 @@ def fill_token_table(
         fast.encode_special_tokens = False
         fast.no_truncation()
         fast.no_padding()
-
-
-def vocabulary_fingerprint(folder: Path) -> str:
-    """SHA-256 of a saved tokenizer.
-
-    Raises:
-        InputError: the folder holds none.
-    """
-    if not (folder / "tokenizer.json").is_file():
-        raise InputError(folder / "tokenizer.json", "the file does not exist", "run `gensr prepare` again")
-    return sha256_of_file(folder / "tokenizer.json")
 
 
 def _with_whole_words(trained: Tokenizer, words: Sequence[str]) -> models.BPE:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gensr_dist.data.manifest import REMEDY, FileRecord, Manifest, ShardRecord, sha256_of_file
+from gensr_dist.data.manifest import REMEDY, FileRecord, Manifest, ShardRecord, sha256_of_file, vocabulary_fingerprint
 from gensr_dist.data.shards import read_shard
-from gensr_dist.data.tokenizer import vocabulary_fingerprint
 from gensr_dist.errors import InputError
 from gensr_dist.files import read_json
 

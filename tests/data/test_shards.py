@@ -66,6 +66,14 @@ def test_block_size_changes_nothing_but_the_files(
     assert np.array_equal(np.concatenate([block.eval_negative for block in blocks]), negative_RC)
 
 
+def test_the_readers_snippet_of_the_specification(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    specification = (Path(__file__).parents[2] / "shards" / "README.md").read_text(encoding="utf-8")
+    snippet = specification.split("```python\n")[1].split("```")[0]
+    exec(snippet.replace("runs/quickstart/shards", str(prepared)), {})
+    users = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line[0].isdigit()]
+    assert users == [str(user) for user in range(40)]
+
+
 def test_tars_carry_no_trace_of_when_and_who(prepared: Path) -> None:
     with tarfile.open(prepared / "shard-00000.tar") as tar:
         members = tar.getmembers()
