@@ -65,7 +65,7 @@ def read(raw: Path) -> EventLog:
     repairs += [*meta_repairs, Repair("items without a query (no category path of two levels)", without_query)]
     return EventLog(
         users=pl.DataFrame({"user_id": users}, schema=USER_SCHEMA),
-        items=_item_texts(meta).cast(dict(ITEM_SCHEMA)),
+        items=_item_texts(meta).cast(ITEM_SCHEMA),
         queries=pl.DataFrame({"text": queries}, schema=QUERY_SCHEMA),
         events=_events(interactions, item_queries, queries),
         repairs=tuple(repair for repair in repairs if repair.count),
