@@ -32,7 +32,7 @@ class GenSRScorer:
         was_training = self.model.training
         self.model.eval()
         try:
-            with torch.inference_mode():
+            with torch.no_grad():  # not inference_mode: ZeRO-3 keeps what it gathers here for training
                 return np.concatenate(
                     [
                         self._pass(rows.take(np.arange(start, min(start + self.batch, len(rows)))))

@@ -37,10 +37,9 @@ class StepLosses:
     def of_all_ranks(self, world: int, accumulation: int) -> tuple[float, float]:
         """Task and contrastive loss of the whole step. Every rank must call it, on the sum of its micro-batches.
 
-        A rank's task loss is that of its own rows, its contrastive loss that of the rows of all ranks; both are scaled
-        by ranks and accumulated batches for the averaging of gradients.
+        A rank's task loss is that of its own rows times the ranks, its contrastive loss already that of all rows.
         """
-        both = torch.stack([self.task, self.contrastive / world]).double()
+        both = torch.stack([self.task, self.contrastive]).double()
         dist.all_reduce(both)
         task, contrastive = (both / (world * accumulation)).tolist()
         return task, contrastive
