@@ -6,6 +6,7 @@ Dimensions: V users of the block, N their events, R evaluation rows, C negatives
 import io
 import re
 import tarfile
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -133,8 +134,6 @@ def read_shard(content: bytes, path: Path) -> Iterator[Block]:
             if arrays:
                 raise ValueError(f"sample {key} is not complete")
     except (ValueError, EOFError, tarfile.TarError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(path, f"expected a timeline shard ({error})", REMEDY) from None
 
 
@@ -170,7 +169,10 @@ def _add_sample(tar: tarfile.TarFile, key: str, block: Block) -> None:
 
 def _read_array(content: bytes, name: str) -> np.ndarray:
     """Parse one npy member; pickled ones are refused."""
-    array: np.ndarray = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    try:
+        array: np.ndarray = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except (tokenize.TokenError, SyntaxError, OverflowError, MemoryError) as error:  # from a header that is no header
+        raise ValueError(f"{name} is not an npy array ({error})") from None
     dtype, dimensions = MEMBERS[name]
     if array.dtype != dtype or array.ndim != dimensions:
         raise ValueError(f"{name} is {array.dtype} with {array.ndim} dimensions")

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import tarfile
@@ -7,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
@@ -112,6 +115,19 @@ def npy(array: np.ndarray) -> bytes:
 def test_foreign_tars_are_refused(content: bytes, fault: str) -> None:
     with pytest.raises(InputError, match=fault):
         list(read_shard(content, Path("shard-00000.tar")))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0), st.integers(0, 699), st.integers(0, 255)), max_size=8),
+    kept=st.floats(0.01, 1),
+)
+def test_any_bytes_give_blocks_or_one_error(prepared: Path, changes: list[tuple[int, int, int]], kept: float) -> None:
+    content = bytearray((prepared / "shard-00003.tar").read_bytes())
+    for block, offset, value in changes:  # aimed at tar headers, npy headers and the first values
+        content[min(block % (len(content) // 512) * 512 + offset, len(content) - 1)] = value
+    with contextlib.suppress(InputError):
+        list(read_shard(bytes(content[: int(kept * len(content))]), Path("shard-00003.tar")))
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
