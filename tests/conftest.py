@@ -9,6 +9,8 @@ from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.prepare import prepare
 from gensr_dist.data.store import TimelineStore
+from gensr_dist.graph.vectors import save_cf
+from gensr_dist.run_folder import RunFolder
 
 WORDS = ["red", "blue", "soap", "lamp", "tea", "salt", "glass", "wool", "oak", "tin"]
 
@@ -74,3 +76,18 @@ def small_items(small_shards: Path) -> ItemStore:
 def small_cf(small_store: TimelineStore) -> np.ndarray:
     """CF vectors of the items, [I, 8]."""
     return np.random.default_rng(1).normal(size=(small_store.items, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def small_run(tmp_path: Path, small_shards: Path, small_store: TimelineStore, small_cf: np.ndarray) -> RunFolder:
+    """A run folder that is ready for training: small shards (shared, read only) and CF vectors."""
+    run = RunFolder(tmp_path / "run")
+    run.root.mkdir()
+    run.shards.symlink_to(small_shards)
+    user_VE = np.zeros((small_store.users, small_cf.shape[1]), dtype=np.float32)
+    record = {
+        "settings": {"width": small_cf.shape[1]},
+        "result": {"items": small_store.items, "users": small_store.users},
+    }
+    save_cf(run.cf, small_cf, user_VE, record)
+    return run

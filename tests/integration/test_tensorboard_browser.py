@@ -1,0 +1,116 @@
+"""TensorBoard opens a run: its HTTP interface has the points, a headless browser shows their tags."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gensr_dist.config import Config
+from gensr_dist.data.config import DataConfig
+from gensr_dist.model.config import ModelConfig
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.train.config import TrainConfig
+from gensr_dist.train.loop import train
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+SHOWN = ("loss/task", "loss/contrastive", "optimizer/learning_rate", "speed/rows_per_second")
+VALIDATED = ("validation_rec/ndcg@10", "validation_search/ndcg@10")
+
+
+@pytest.fixture
+def board(small_run: RunFolder) -> Iterator[str]:
+    """Address of a TensorBoard that shows a short training run."""
+    train(
+        Config(
+            data=DataConfig(history=4, train_negatives=2),
+            model=ModelConfig(cf_heads=2, semantic_history="pooled"),
+            train=TrainConfig(steps=3, batch=8, validate_every=3, validate_rows=4, log_every=1, workers=0),
+        ),
+        small_run,
+    )
+    with serving(small_run.tensorboard) as address:
+        yield address
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1"]
+    with (folder.parent / "tensorboard.log").open("w") as log:
+        server = subprocess.Popen([*command, "--port", str(port), "--load_fast", "false"], stdout=log, stderr=log)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def get(address: str, seconds: float = 120) -> Any:
+    """JSON from TensorBoard, once it is up and has read the events."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=10) as answer:  # an address of this machine
+                found = json.load(answer)
+            if found:
+                return found
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        assert time.monotonic() < deadline, f"{address} stays empty"
+        time.sleep(0.5)
+
+
+def test_http_interface_has_points_text_hparams_and_projector(board: str) -> None:
+    tags = get(f"{board}/data/plugin/scalars/tags")["."]
+    assert {*SHOWN, *VALIDATED} <= tags.keys()
+    for tag in SHOWN:
+        query = urllib.parse.urlencode({"tag": tag, "run": "."})
+        points = get(f"{board}/data/plugin/scalars/scalars?{query}")
+        assert [step for _, step, _ in points] == [1, 2, 3], tag
+    assert any("config" in tag for tag in get(f"{board}/data/plugin/text/tags")["."])
+    assert get(f"{board}/data/plugins_listing")["hparams"]["enabled"]
+    projected = get(f"{board}/data/plugin/projector/info?run=.")["embeddings"]
+    assert {"items_cf", "items_semantic"} == {entry["tensorName"].split(":")[0] for entry in projected}
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_a_browser_shows_the_scalars(board: str, tmp_path: Path) -> None:
+    get(f"{board}/data/plugin/scalars/tags")
+    page = subprocess.run(
+        [
+            str(BROWSER),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-quic",
+            "--disable-sync",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--no-first-run",
+            f"--user-data-dir={tmp_path / 'browser'}",
+            "--window-size=1600,3000",
+            "--virtual-time-budget=60000",
+            "--dump-dom",
+            f"{board}/#timeseries",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    ).stdout
+    for tag in SHOWN:
+        assert tag in page or tag.split("/")[1] in page, tag

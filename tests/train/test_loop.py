@@ -1,0 +1,213 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gensr_dist.config import Config
+from gensr_dist.data.config import DataConfig
+from gensr_dist.errors import InputError
+from gensr_dist.model.config import ModelConfig
+from gensr_dist.model.gensr import GenSR
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.train import loop
+from gensr_dist.train.config import TrainConfig
+from gensr_dist.train.loop import train
+from gensr_dist.train.validation import ValidationResult
+
+
+def small_config(**changes: Any) -> Config:
+    settings = {
+        "steps": 4,
+        "batch": 8,
+        "warmup_steps": 1,
+        "validate_every": 2,
+        "validate_rows": 6,
+        "checkpoint_every": 2,
+        "log_every": 1,
+        "workers": 0,
+    }
+    return Config(
+        data=DataConfig(history=4, train_negatives=2),
+        model=ModelConfig(cf_heads=2, semantic_history="pooled", dropout=0.1),
+        train=TrainConfig(**{**settings, **changes}),
+    )
+
+
+def scalars(run: RunFolder) -> dict[str, dict[int, float]]:
+    """Tag -> step -> value; fails where a step shows twice."""
+    events = EventAccumulator(str(run.tensorboard), size_guidance={"scalars": 0})
+    events.Reload()
+    found: dict[str, dict[int, float]] = {}
+    for tag in events.Tags()["scalars"]:
+        points = events.Scalars(tag)
+        found[tag] = {point.step: point.value for point in points}
+        assert len(found[tag]) == len(points), f"{tag} has a step twice"
+    return found
+
+
+def weights(run: RunFolder) -> dict[str, torch.Tensor]:
+    return {
+        **load_file(run.model / "gensr.safetensors"),
+        **load_file(run.model / "backbone" / "model.safetensors"),
+    }
+
+
+def another_folder(run: RunFolder, name: str) -> RunFolder:
+    other = RunFolder(run.root.parent / name)
+    other.root.mkdir()
+    other.shards.symlink_to(run.shards)
+    other.cf.symlink_to(run.cf)
+    return other
+
+
+class InterruptedRunError(Exception):
+    pass
+
+
+def train_until(step: int, config: Config, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train, but fall over in the given step."""
+    whole = loop.step_losses
+
+    def falling_over(*arguments: Any) -> Any:
+        falling_over.calls += 1
+        if falling_over.calls > step:
+            raise InterruptedRunError
+        return whole(*arguments)
+
+    falling_over.calls = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "step_losses", falling_over)
+        with pytest.raises(InterruptedRunError):
+            train(config, run)
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    small_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config()
+    whole = another_folder(small_run, "whole")
+    expected = train(config, whole)
+    train_until(3, config, small_run, monkeypatch)
+    assert {path.name for path in small_run.checkpoints.iterdir()} == {"step_00000002", "latest"}
+    result = train(config, small_run)
+
+    assert (result.steps, result.best_step) == (expected.steps, expected.best_step) == (4, expected.best_step)
+    assert result.best_ndcg == expected.best_ndcg
+    here, there = scalars(small_run), scalars(whole)
+    for tag in there:
+        if tag.startswith(("loss/", "optimizer/", "validation")):
+            assert here[tag] == there[tag], tag
+    for name, weight in weights(whole).items():
+        assert torch.equal(weights(small_run)[name], weight), name
+
+
+def test_board_shows_losses_speed_memory_and_both_tasks(small_run: RunFolder) -> None:
+    train(small_config(), small_run)
+    points = scalars(small_run)
+    for tag in (
+        "loss/task",
+        "loss/contrastive",
+        "optimizer/learning_rate",
+        "optimizer/gradient_norm",
+        "speed/rows_per_second",
+        "speed/tokens_per_second",
+        "speed/loader_wait_share",
+        "memory/peak_resident_gb",
+    ):
+        assert sorted(points[tag]) == [1, 2, 3, 4], tag
+        assert all(value >= 0 for value in points[tag].values())
+    assert sorted(points["validation_rec/ndcg@10"]) == sorted(points["validation_search/ndcg@10"]) == [2, 4]
+    events = EventAccumulator(str(small_run.tensorboard))
+    events.Reload()
+    assert any(tag.startswith("config") for tag in events.Tags()["tensors"])
+    assert {"items_cf", "items_semantic"} <= {path.name for path in (small_run.tensorboard / "00000").iterdir()}
+
+
+def test_a_finished_run_is_not_trained_again_and_can_be_restarted(small_run: RunFolder) -> None:
+    config = small_config(steps=2)
+    first = train(config, small_run)
+    again = train(config, small_run)
+    assert dataclasses.replace(again, seconds=0) == dataclasses.replace(first, seconds=0)
+    assert train(config, small_run, resume=False).best_ndcg == first.best_ndcg
+
+
+def test_checkpoints_of_other_settings_are_refused(small_run: RunFolder) -> None:
+    train(small_config(steps=2), small_run)
+    with pytest.raises(InputError, match=r"train.learning_rate was 0.001 and is 0.01.*--restart"):
+        train(small_config(steps=2, learning_rate=0.01), small_run)
+    with pytest.raises(InputError, match="another folder"):
+        train(dataclasses.replace(small_config(steps=2), seed=1), small_run)
+    train(small_config(steps=2, log_every=2, keep_last=1, workers=0), small_run)  # do not matter
+
+
+def test_only_the_last_checkpoints_are_kept(small_run: RunFolder) -> None:
+    train(small_config(checkpoint_every=1, keep_last=2, validate_every=4), small_run)
+    assert {path.name for path in small_run.checkpoints.iterdir()} == {"step_00000003", "step_00000004", "latest"}
+    assert (small_run.checkpoints / "latest").read_text() == "step_00000004"
+    assert json.loads((small_run.checkpoints / "step_00000004" / "state.json").read_text())["steps"] == 4
+
+
+def test_a_damaged_checkpoint_is_named(small_run: RunFolder) -> None:
+    config = small_config(steps=2)
+    train(config, small_run)
+    (file,) = (small_run.checkpoints / "step_00000002").glob("*.pt")
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(InputError, match="step_00000002: the checkpoint cannot be read"):
+        train(config, small_run)
+
+
+def test_checkpoints_cannot_run_code(small_run: RunFolder) -> None:
+    config = small_config(steps=2)
+    train(config, small_run)
+    (file,) = (small_run.checkpoints / "step_00000002").glob("*.pt")
+    torch.save({"module": Path("anything")}, file)
+    with pytest.raises(InputError, match="cannot be read"):
+        train(config, small_run)
+
+
+def test_stops_after_too_many_validations_without_gain(small_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ValidationResult, "ndcg", property(lambda self: 0.25))
+    result = train(small_config(steps=9, validate_every=1, patience=2, validate_rows=2), small_run)
+    assert (result.stopped_early, result.steps, result.best_step) == (True, 3, 1)
+    assert train(small_config(steps=9, validate_every=1, patience=2, validate_rows=2), small_run).steps == 3
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_no_checkpoint(
+    small_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = loop.step_losses
+    monkeypatch.setattr(
+        loop, "step_losses", lambda *a: dataclasses.replace(whole(*a), task=whole(*a).task * float("nan"))
+    )
+    with pytest.raises(InputError, match=r"the loss is not finite at step 1; lower train\.learning_rate"):
+        train(small_config(log_every=100), small_run)
+    assert not small_run.checkpoints.exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "precision"), [(1, "fp32"), (2, "fp32"), (3, "fp32"), (0, "bf16"), (1, "bf16"), (3, "bf16")]
+)
+def test_each_stage_and_precision_trains_resumes_and_exports_fp32(
+    small_run: RunFolder, monkeypatch: pytest.MonkeyPatch, stage: int, precision: str
+) -> None:
+    dropped = dataclasses.replace(ModelConfig(cf_heads=2, semantic_history="pooled"), dropout=0.0)
+    config = dataclasses.replace(
+        small_config(
+            steps=2, zero_stage=stage, precision=precision, accumulation=2, checkpoint_every=1, contrastive_weight=0.0
+        ),
+        model=dropped,
+    )
+    train_until(2, config, small_run, monkeypatch)  # two micro-batches: in the second step
+    assert train(config, small_run).steps == 2
+    plain = another_folder(small_run, "plain")
+    train(dataclasses.replace(small_config(steps=2, contrastive_weight=0.0), model=dropped), plain)
+    here, there = scalars(small_run), scalars(plain)
+    for tag in ("loss/task", "optimizer/gradient_norm"):
+        assert here[tag] == pytest.approx(there[tag], rel=1e-3 if precision == "fp32" else 0.1), tag
+    model = GenSR.from_pretrained(small_run.model)
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
