@@ -28,7 +28,24 @@ CELLS = st.one_of(st.sampled_from([*NUMBERS, *TIMES, *LISTS, *WORDS]), st.text(m
 PIECES = st.one_of(
     st.binary(max_size=6),
     st.sampled_from(
-        [b"\n", b"\r\n", b"\r", b",", b'"', b"\x00", b"\xff", b"\xef\xbb\xbf", b"{", b"[", b"]}", b"-", b":"]
+        [
+            b"\n",
+            b"\r\n",
+            b"\r",
+            b",",
+            b'"',
+            b"\x00",
+            b"\xff",
+            b"\xef\xbb\xbf",
+            b"\x1f\x8b",
+            b"x\x9c",
+            b"\x28\xb5\x2f\xfd",
+            b"{",
+            b"[",
+            b"]}",
+            b"-",
+            b":",
+        ]
     ),
 )
 # (where, as a share of the file; bytes cut; bytes put in their place)
