@@ -13,10 +13,13 @@ V vocabulary, B any batch.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
 
@@ -39,7 +42,7 @@ def load_t5(name: str, vocabulary: int, dropout: float) -> T5ForConditionalGener
         dropout: rate of all its dropouts.
 
     Raises:
-        InputError: `name` is none of these, or the Hub cannot be reached.
+        InputError: `name` is none of these, the Hub cannot be reached, or the folder is damaged.
     """
     if name in SIZES:
         d_model, d_kv, heads, d_ff, encoder_layers, decoder_layers = SIZES[name]
@@ -57,16 +60,43 @@ def load_t5(name: str, vocabulary: int, dropout: float) -> T5ForConditionalGener
                 decoder_start_token_id=0,
             )
         )
-    try:
-        t5 = T5ForConditionalGeneration.from_pretrained(name, dropout_rate=dropout)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            "model.backbone",
-            f"cannot load {name!r} ({str(error).splitlines()[0]})",
-            f"give one of {', '.join(SIZES)}, a folder with a T5, or a Hub name that this machine can reach",
-        ) from None
-    if t5.get_input_embeddings().num_embeddings < vocabulary:
+    t5 = open_t5(
+        name,
+        where="model.backbone",
+        remedy=f"give one of {', '.join(SIZES)}, a folder with a T5, or a Hub name that this machine can reach",
+        dropout_rate=dropout,
+    )
+    head_VD = t5.lm_head.weight
+    missing = vocabulary - head_VD.shape[0]
+    if missing > 0:
+        tied = head_VD is t5.shared.weight
         t5.resize_token_embeddings(vocabulary)
+        if not tied:  # resizing ties the head to the token table
+            t5.lm_head.weight = nn.Parameter(torch.cat([head_VD, head_VD.mean(0).expand(missing, -1)]).detach())
+    return t5
+
+
+def open_t5(name: str, *, where: str | Path, remedy: str, **changes: float) -> T5ForConditionalGeneration:
+    """A pretrained T5 in single precision, with every one of its weights.
+
+    Args:
+        name: folder or Hub name.
+        where: see `InputError`.
+        remedy: see `InputError`.
+        changes: entries of its config to replace.
+
+    Raises:
+        InputError: it cannot be read, or lacks weights, which transformers would fill with random ones.
+    """
+    try:
+        t5, report = T5ForConditionalGeneration.from_pretrained(
+            name, dtype=torch.float32, output_loading_info=True, **changes
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(where, f"cannot load {name!r} ({reason})", remedy) from None
+    if report["missing_keys"]:
+        raise InputError(where, f"cannot load {name!r} (it lacks {min(report['missing_keys'])})", remedy)
     return t5
 
 
@@ -133,7 +163,7 @@ class Backbone(nn.Module):
     def _encode_shared(
         self, context_GSD: Tensor, context_mask_GS: Tensor, block_GCPD: Tensor, block_mask_GP: Tensor
     ) -> Memory:
-        G, C, P, D = block_GCPD.shape
+        _, C, P, _ = block_GCPD.shape
         S = context_GSD.shape[1]
         encoder = self.t5.encoder
         bias_HNN = self._position_bias(S + P, block_GCPD)
@@ -143,7 +173,7 @@ class Backbone(nn.Module):
             :, :, None
         ]
         to_own_GHCPP = (bias_HNN[:, S:, S:] + _mask_bias(block_mask_GP, block_GCPD)[:, None, None, :])[:, :, None]
-        x_GSD, y_GMD = encoder.dropout(context_GSD), encoder.dropout(block_GCPD).view(G, C * P, D)
+        x_GSD, y_GMD = encoder.dropout(context_GSD), encoder.dropout(block_GCPD).flatten(1, 2)
         for block in encoder.block:
             attention, norm = block.layer[0].SelfAttention, block.layer[0].layer_norm
             normed_GSD, normed_GMD = norm(x_GSD), norm(y_GMD)
@@ -166,7 +196,7 @@ class Backbone(nn.Module):
             y_GMD = block.layer[-1](y_GMD + block.layer[0].dropout(block_GMD))
         x_GSD = encoder.dropout(encoder.final_layer_norm(x_GSD))
         y_GMD = encoder.dropout(encoder.final_layer_norm(y_GMD))
-        return Memory(x_GSD, context_mask_GS, y_GMD.view(G, C, P, D), block_mask_GP)
+        return Memory(x_GSD, context_mask_GS, y_GMD.unflatten(1, (C, P)), block_mask_GP)
 
     def _decode(self, memory: Memory) -> Tensor:
         decoder = self.t5.decoder

@@ -1,0 +1,291 @@
+"""The backbone against transformers' T5.
+
+Dimensions: G groups, C candidates, S context, P block, M = S + C x P, D width, V vocabulary.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import BertConfig, T5ForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
+
+from gensr_dist.errors import InputError
+from gensr_dist.model.backbone import SIZES, Backbone, load_t5
+from tests.model.builders import corpus_tokenizer, tiny_t5
+
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
+T5_KINDS = pytest.mark.parametrize(
+    ("feed_forward", "untied"), [("gated-gelu", False), ("gated-gelu", True), ("relu", False), ("relu", True)]
+)
+SCORINGS = pytest.mark.parametrize("scoring", ["joint", "shared"])
+
+
+def inputs(seed: int, *, groups: int = 3, candidates: int = 4, context: int = 6, block: int = 5) -> Inputs:
+    """Contexts padded on the left, blocks with padding and a hidden slot."""
+    generator = torch.Generator().manual_seed(seed)
+    context_GSD = torch.randn(groups, context, 16, generator=generator)
+    block_GCPD = torch.randn(groups, candidates, block, 16, generator=generator)
+    padding_G = torch.randint(0, context, (groups,), generator=generator)
+    context_mask_GS = torch.arange(context) >= padding_G[:, None]
+    block_mask_GP = torch.rand(groups, block, generator=generator) < 0.8
+    block_mask_GP[:, 0] = True
+    return context_GSD, context_mask_GS, block_GCPD, block_mask_GP
+
+
+def backbone_of(t5: T5ForConditionalGeneration, scoring: Literal["joint", "shared"]) -> Backbone:
+    return Backbone(t5, scoring).eval()
+
+
+def one_at_a_time(backbone: Backbone, arguments: Inputs) -> Tensor:
+    context_GSD, context_mask_GS, block_GCPD, block_mask_GP = arguments
+    return torch.stack(
+        [
+            torch.cat(
+                [
+                    backbone(
+                        context_GSD[g, None], context_mask_GS[g, None], block_CPD[None, None], block_mask_GP[g, None]
+                    )
+                    for block_CPD in block_GCPD[g]
+                ],
+                dim=1,
+            )[0]
+            for g in range(len(context_GSD))
+        ]
+    )
+
+
+def dense_shared_reference(t5: T5ForConditionalGeneration, arguments: Inputs) -> Tensor:
+    """One sequence a group with every candidate's block in it, an explicit mask and explicit positions, through
+    transformers' own encoder blocks; then transformers' decoder over the context and one block at a time."""
+    context_GSD, context_mask_GS, block_GCPD, block_mask_GP = arguments
+    C, P, S = block_GCPD.shape[1], block_GCPD.shape[2], context_GSD.shape[1]
+    owner_M = torch.tensor([-1] * S + [c for c in range(C) for _ in range(P)])
+    place_M = torch.tensor([*range(S), *[S + p for _ in range(C) for p in range(P)]])
+    attention = t5.encoder.block[0].layer[0].SelfAttention
+    bucket_MM = attention._relative_position_bucket(place_M[None, :] - place_M[:, None], bidirectional=True)
+    bias_HMM = attention.relative_attention_bias(bucket_MM).permute(2, 0, 1)
+    logits = []
+    for g in range(len(context_GSD)):
+        kept_M = torch.cat([context_mask_GS[g], block_mask_GP[g].repeat(C)])
+        allowed_MM = ((owner_M[None, :] == -1) | (owner_M[None, :] == owner_M[:, None])) & kept_M[None, :]
+        mask_MM = torch.zeros(allowed_MM.shape).masked_fill(~allowed_MM, torch.finfo(torch.float32).min)
+        x_MD = torch.cat([context_GSD[g], block_GCPD[g].flatten(0, 1)])[None]
+        for block in t5.encoder.block:
+            x_MD = block(x_MD, mask_MM[None, None], bias_HMM[None])[0]
+        x_MD = t5.encoder.final_layer_norm(x_MD)
+        rows = []
+        for c in range(C):
+            visible_M = kept_M & ((owner_M == -1) | (owner_M == c))
+            rows.append(first_answer(t5, x_MD, visible_M[None]))
+        logits.append(torch.cat(rows))
+    return torch.stack(logits)
+
+
+def first_answer(t5: T5ForConditionalGeneration, encoded_BND: Tensor, mask_BN: Tensor) -> Tensor:
+    start = torch.zeros(len(encoded_BND), 1, dtype=torch.long)
+    return t5(
+        encoder_outputs=BaseModelOutput(last_hidden_state=encoded_BND),
+        attention_mask=mask_BN.long(),
+        decoder_input_ids=start,
+    ).logits[:, 0]
+
+
+@T5_KINDS
+@torch.no_grad()
+def test_joint_logits_are_those_of_transformers(feed_forward: str, untied: bool) -> None:
+    t5 = tiny_t5(feed_forward=feed_forward, untied=untied)
+    assert t5.config.scale_decoder_outputs is not untied
+    context_GSD, context_mask_GS, block_GCPD, block_mask_GP = inputs(1)
+    actual_GCV = backbone_of(t5, "joint")(context_GSD, context_mask_GS, block_GCPD, block_mask_GP)
+    for c in range(block_GCPD.shape[1]):
+        expected_GV = t5(
+            inputs_embeds=torch.cat([context_GSD, block_GCPD[:, c]], dim=1),
+            attention_mask=torch.cat([context_mask_GS, block_mask_GP], dim=1).long(),
+            decoder_input_ids=torch.zeros(len(context_GSD), 1, dtype=torch.long),
+        ).logits[:, 0]
+        assert expected_GV.std() > 0.1
+        torch.testing.assert_close(actual_GCV[:, c], expected_GV, rtol=1e-5, atol=1e-5)
+
+
+@T5_KINDS
+@torch.no_grad()
+def test_shared_logits_are_those_of_transformers_under_a_block_mask(feed_forward: str, untied: bool) -> None:
+    t5 = tiny_t5(feed_forward=feed_forward, untied=untied)
+    t5.set_attn_implementation("eager")
+    arguments = inputs(2)
+    torch.testing.assert_close(
+        backbone_of(t5, "shared")(*arguments), dense_shared_reference(t5, arguments), rtol=1e-5, atol=1e-5
+    )
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    groups=st.integers(1, 3),
+    candidates=st.integers(1, 4),
+    context=st.integers(1, 40),
+    block=st.integers(1, 30),
+)
+@torch.no_grad()
+def test_a_group_gives_what_its_candidates_give_alone(
+    seed: int, groups: int, candidates: int, context: int, block: int
+) -> None:
+    arguments = inputs(seed, groups=groups, candidates=candidates, context=context, block=block)
+    for scoring in ("joint", "shared"):
+        backbone = backbone_of(tiny_t5(), scoring)
+        torch.testing.assert_close(backbone(*arguments), one_at_a_time(backbone, arguments), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_only_in_joint_scoring_the_context_sees_the_candidate() -> None:
+    t5, arguments = tiny_t5(), inputs(3)
+    joint, shared = backbone_of(t5, "joint")(*arguments), backbone_of(t5, "shared")(*arguments)
+    assert (joint - shared).abs().max() > 1e-3
+
+
+@SCORINGS
+@torch.no_grad()
+def test_padding_does_not_matter(scoring: Literal["joint", "shared"]) -> None:
+    """Neither its content nor, on the outer sides of context and block, its length."""
+    backbone = backbone_of(tiny_t5(), scoring)
+    context_GSD, context_mask_GS, block_GCPD, block_mask_GP = inputs(4)
+    expected = backbone(context_GSD, context_mask_GS, block_GCPD, block_mask_GP)
+    context_GSD = context_GSD.masked_fill(~context_mask_GS[..., None], 50.0)
+    block_GCPD = block_GCPD.masked_fill(~block_mask_GP[:, None, :, None], -50.0)
+    same = backbone(context_GSD, context_mask_GS, block_GCPD, block_mask_GP)
+    torch.testing.assert_close(same, expected, rtol=1e-5, atol=1e-5)
+    pad = torch.nn.functional.pad
+    longer = backbone(
+        pad(context_GSD, (0, 0, 3, 0), value=9.0),
+        pad(context_mask_GS, (3, 0)),
+        pad(block_GCPD, (0, 0, 0, 2), value=9.0),
+        pad(block_mask_GP, (0, 2)),
+    )
+    torch.testing.assert_close(longer, expected, rtol=1e-5, atol=1e-5)
+
+
+@SCORINGS
+def test_gradients_reach_context_and_blocks_and_stay_finite_without_any_context(
+    scoring: Literal["joint", "shared"],
+) -> None:
+    context_GSD, context_mask_GS, block_GCPD, block_mask_GP = inputs(5)
+    context_mask_GS[0] = False
+    backbone = backbone_of(tiny_t5(), scoring)
+    logit_GCV = backbone(context_GSD.requires_grad_(), context_mask_GS, block_GCPD.requires_grad_(), block_mask_GP)
+    assert torch.isfinite(logit_GCV).all()
+    logit_GCV.square().sum().backward()
+    for gradient in (context_GSD.grad, block_GCPD.grad):
+        assert torch.isfinite(gradient).all()
+        assert gradient.abs().max() > 0
+    assert (context_GSD.grad[0] == 0).all()
+    assert (block_GCPD.grad.transpose(1, 2)[~block_mask_GP] == 0).all()
+
+
+@SCORINGS
+@torch.no_grad()
+def test_blocks_may_be_views(scoring: Literal["joint", "shared"]) -> None:
+    backbone = backbone_of(tiny_t5(), scoring)
+    context_GSD, context_mask_GS, block_GCPD, block_mask_GP = inputs(6)
+    strided_GCPD = block_GCPD.transpose(1, 2).contiguous().transpose(1, 2)
+    torch.testing.assert_close(
+        backbone(context_GSD, context_mask_GS, strided_GCPD, block_mask_GP),
+        backbone(context_GSD, context_mask_GS, block_GCPD, block_mask_GP),
+    )
+
+
+@SCORINGS
+def test_dropout_acts_in_training_only(scoring: Literal["joint", "shared"]) -> None:
+    t5 = tiny_t5()
+    arguments = inputs(7)
+    backbone = backbone_of(t5, scoring)
+    assert torch.equal(backbone(*arguments), backbone(*arguments))
+    backbone.train()
+    assert not torch.allclose(backbone(*arguments), backbone(*arguments))
+
+
+@pytest.mark.parametrize("size", ["nano", "mini"])
+def test_sizes_are_built_from_a_config(size: str) -> None:
+    t5 = load_t5(size, 100, dropout=0.25)
+    d_model, d_kv, heads, d_ff, encoder_layers, decoder_layers = SIZES[size]
+    config = t5.config
+    assert (config.d_model, config.d_kv, config.num_heads, config.d_ff) == (d_model, d_kv, heads, d_ff)
+    assert (len(t5.encoder.block), len(t5.decoder.block)) == (encoder_layers, decoder_layers)
+    assert config.vocab_size == 100
+    assert t5.lm_head.weight is t5.shared.weight
+    assert {module.p for module in t5.modules() if isinstance(module, torch.nn.Dropout)} == {0.25}
+
+
+@pytest.mark.parametrize("untied", [False, True])
+@torch.no_grad()
+def test_a_local_folder_is_a_backbone(tmp_path: Path, untied: bool) -> None:
+    saved = tiny_t5(untied=untied)
+    saved.save_pretrained(tmp_path)
+    loaded = load_t5(str(tmp_path), len(corpus_tokenizer()), dropout=0.25).eval()
+    assert (loaded.lm_head.weight is loaded.shared.weight) is not untied
+    assert loaded.config.scale_decoder_outputs is not untied
+    assert loaded.config.dropout_rate == 0.25
+    arguments = inputs(8)
+    assert torch.equal(backbone_of(loaded, "shared")(*arguments), backbone_of(saved, "shared")(*arguments))
+
+
+def test_a_half_precision_folder_is_trained_in_single_precision(tmp_path: Path) -> None:
+    tiny_t5().bfloat16().save_pretrained(tmp_path)
+    assert {p.dtype for p in load_t5(str(tmp_path), 10, dropout=0.1).parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("untied", [False, True])
+def test_a_larger_vocabulary_enlarges_tables_and_keeps_their_rows(tmp_path: Path, untied: bool) -> None:
+    saved = tiny_t5(untied=untied)
+    saved.save_pretrained(tmp_path)
+    before = len(corpus_tokenizer())
+    loaded = load_t5(str(tmp_path), before + 7, dropout=0.1)
+    assert loaded.shared.weight.shape == loaded.lm_head.weight.shape == (before + 7, 16)
+    assert torch.equal(loaded.shared.weight[:before], saved.shared.weight)
+    assert torch.equal(loaded.lm_head.weight[:before], saved.lm_head.weight)
+    assert load_t5(str(tmp_path), before - 7, dropout=0.1).shared.num_embeddings == before
+
+
+def cut_short(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def not_json(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def another_model(folder: Path) -> None:
+    BertConfig().save_pretrained(folder)
+
+
+def other_shapes(folder: Path) -> None:
+    tiny_t5().config.save_pretrained(folder)
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace('"d_ff": 24', '"d_ff": 48'))
+
+
+def more_layers(folder: Path) -> None:
+    tiny_t5(layers=3).config.save_pretrained(folder)
+
+
+@pytest.mark.parametrize("damage", [cut_short, not_json, another_model, other_shapes, more_layers])
+def test_a_damaged_folder_is_a_one_line_error(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    tiny_t5().save_pretrained(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(InputError, match=r"^model\.backbone: cannot load '.*' \(.+\); give one of nano, ") as error:
+        load_t5(str(tmp_path), 10, dropout=0.1)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["nanoo", "no/such-t5", "/no/such/folder"])
+def test_unknown_backbone_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match=r"^model\.backbone: cannot load '.*' \(.+\); give one of nano, ") as error:
+        load_t5(name, 10, dropout=0.1)
+    assert "\n" not in str(error.value)
