@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5ForConditiona
 from gensr_dist.data.batch import IGNORED, Batch
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_folder
-from gensr_dist.model.backbone import Backbone, load_t5
+from gensr_dist.model.backbone import Backbone, load_t5, open_t5
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.history import HistoryEncoder
 from gensr_dist.model.prompt import PromptAssembler
@@ -119,15 +119,20 @@ class GenSR(nn.Module):
         try:
             shape = TypeAdapter(GenSRShape).validate_json((folder / "gensr.json").read_text(encoding="utf-8"))
             own = load_file(folder / "gensr.safetensors")
-            t5 = T5ForConditionalGeneration.from_pretrained(folder / "backbone", local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        except (OSError, ValidationError, SafetensorError) as error:
-            raise InputError(folder, f"not a saved GenSR model ({str(error).splitlines()[0]})", remedy) from None
-        model = cls(shape, t5, tokenizer)
-        expected = {name for name in model.state_dict() if not name.startswith("backbone.")}
-        if expected != own.keys():
-            raise InputError(folder, f"weights {sorted(expected ^ own.keys())[:3]} are missing or unknown", remedy)
-        model.load_state_dict(own, strict=False)
+        except (OSError, ValueError, SafetensorError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(folder, f"not a saved GenSR model ({reason})", remedy) from None
+        # An absolute path is never taken for the name of a model on the Hub.
+        t5 = open_t5(str((folder / "backbone").absolute()), where=folder, remedy=remedy)
+        try:
+            model = cls(shape, t5, tokenizer)
+            own_names = {name for name in model.state_dict() if not name.startswith("backbone.")}
+            if own_names != own.keys():
+                raise ValueError(f"weights {sorted(own_names ^ own.keys())[:3]} are missing or unknown")
+            model.load_state_dict(own, strict=False)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(folder, f"its parts do not fit together ({error})", remedy) from None
         return model.eval()
 
     def forward(self, batch: Batch) -> GenSROutput:

@@ -1,0 +1,491 @@
+"""The whole model: scores, ablations, saving.
+
+Dimensions: G groups, C candidates, U items of the batch, E width of a CF vector.
+"""
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from gensr_dist.data.batch import IGNORED
+from gensr_dist.data.events import Behaviour
+from gensr_dist.errors import InputError
+from gensr_dist.model.gensr import GenSR
+from tests.model.builders import (
+    CF_WIDTH,
+    corpus_tokenizer,
+    groups_of,
+    random_batch,
+    tiny_config,
+    tiny_model,
+    tiny_t5,
+    tokenizer_named,
+)
+
+SCORINGS = pytest.mark.parametrize("scoring", ["joint", "shared"])
+
+
+@pytest.fixture(scope="module")
+def model() -> GenSR:
+    return tiny_model()
+
+
+def logits(model: GenSR, batch_seed: int = 0) -> tuple[Tensor, GenSR]:
+    """Full-vocabulary logits of the answer, caught where the head makes them."""
+    caught: list[Tensor] = []
+    hook = model.backbone.t5.lm_head.register_forward_hook(lambda _m, _i, output: caught.append(output))
+    with torch.no_grad():
+        output = model(random_batch(batch_seed, padded_candidates=True))
+    hook.remove()
+    return caught[0], output
+
+
+@SCORINGS
+def test_score_is_the_full_softmax_restricted_to_the_two_answers(scoring: str) -> None:
+    model = tiny_model(scoring=scoring)
+    logit_GCV, _ = logits(model)
+    probability_GCV = logit_GCV.double().softmax(-1)
+    ids = corpus_tokenizer()("Yes No", add_special_tokens=False)["input_ids"]
+    yes_GC, no_GC = probability_GCV[..., ids[0]], probability_GCV[..., ids[1]]
+    with torch.no_grad():
+        score_GC = model.score(random_batch(0, padded_candidates=True))
+    torch.testing.assert_close(score_GC.double(), yes_GC / (yes_GC + no_GC), rtol=1e-5, atol=1e-6)
+    assert score_GC.std() > 1e-4
+
+
+def test_likelihood_is_over_the_whole_vocabulary_and_zero_for_padded_candidates(model: GenSR) -> None:
+    logit_GCV, output = logits(model)
+    batch = random_batch(0, padded_candidates=True)
+    yes, no = corpus_tokenizer()("Yes No", add_special_tokens=False)["input_ids"]
+    log_probability_GCV = logit_GCV.double().log_softmax(-1)
+    assert (batch.label_GC == IGNORED).any()
+    for g, c in torch.cartesian_prod(*map(torch.arange, batch.label_GC.shape)).tolist():
+        label = batch.label_GC[g, c].item()
+        expected = 0.0 if label == IGNORED else -log_probability_GCV[g, c, yes if label else no].item()
+        assert output.nll_GC[g, c].item() == pytest.approx(expected, rel=1e-5)
+
+
+@SCORINGS
+@settings(max_examples=8, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    groups=st.integers(2, 4),
+    candidates=st.integers(2, 4),
+    history=st.integers(1, 6),
+    title=st.integers(1, 4),
+)
+@torch.no_grad()
+def test_scores_do_not_depend_on_the_rest_of_the_batch(
+    scoring: str, seed: int, groups: int, candidates: int, history: int, title: int
+) -> None:
+    model = cached_model(scoring)
+    batch = random_batch(seed, groups=groups, candidates=candidates, history=history, title=title)
+    whole_GC = model.score(batch)
+    assert torch.isfinite(whole_GC).all()
+    for g in range(groups):
+        alone = groups_of(batch, [g])
+        torch.testing.assert_close(model.score(alone)[0], whole_GC[g], rtol=1e-4, atol=1e-6)
+        first = replace(alone, candidate_GC=alone.candidate_GC[:, :1], label_GC=alone.label_GC[:, :1])
+        torch.testing.assert_close(model.score(first)[0], whole_GC[g, :1], rtol=1e-4, atol=1e-6)
+    pad = torch.nn.functional.pad
+    wider = replace(
+        batch,
+        history_GL=pad(batch.history_GL, (0, 2)),
+        behaviour_GL=pad(batch.behaviour_GL, (0, 2)),
+        title_UT=pad(batch.title_UT, (0, 3)),
+        query_GQ=pad(batch.query_GQ, (0, 2)),
+    )
+    torch.testing.assert_close(model.score(wider), whole_GC, rtol=1e-4, atol=1e-6)
+
+
+MODELS: dict[str, GenSR] = {}
+
+
+def cached_model(scoring: str) -> GenSR:
+    return MODELS.setdefault(scoring, tiny_model(scoring=scoring))
+
+
+@torch.no_grad()
+def test_the_query_matters_to_search_only(model: GenSR) -> None:
+    batch = random_batch(5, groups=6)
+    is_search_G = batch.task_G == Behaviour.SEARCH
+    assert is_search_G.any()
+    assert not is_search_G.all()
+    query_GQ = torch.full_like(batch.query_GQ, 20)
+    changed_G = (model.score(replace(batch, query_GQ=query_GQ)) - model.score(batch)).abs().amax(1) > 1e-7
+    assert torch.equal(changed_G, is_search_G)
+
+
+@torch.no_grad()
+def test_empty_histories_titles_and_queries_score_finitely_in_value_and_gradient(model: GenSR) -> None:
+    batch = random_batch(6)
+    batch = replace(
+        batch,
+        history_GL=0 * batch.history_GL,
+        behaviour_GL=0 * batch.behaviour_GL,
+        title_UT=0 * batch.title_UT,
+        query_GQ=0 * batch.query_GQ,
+    )
+    trained = copy.deepcopy(model).train()
+    with torch.enable_grad():
+        output = trained(batch)
+        (output.nll_GC.sum() + output.user_cf_GD.sum() + output.user_semantic_GD.sum()).backward()
+    assert torch.isfinite(output.nll_GC).all()
+    assert not output.has_history_G.any()
+    assert all(torch.isfinite(p.grad).all() for p in trained.parameters() if p.grad is not None)
+
+
+@torch.no_grad()
+def test_a_history_whose_items_have_no_text_has_no_semantic_view() -> None:
+    batch = random_batch(7)
+    batch = replace(batch, title_UT=0 * batch.title_UT, history_GL=batch.history_GL.clamp_min(1))
+    assert not tiny_model()(batch).has_history_G.any()
+
+
+def test_item_vectors_of_the_index_are_mean_token_embeddings(model: GenSR) -> None:
+    title_UT = torch.tensor([[0, 0, 0], [20, 0, 0], [20, 21, 0], [22, 22, 23]])
+    table_VD = model.token_embeddings()
+    rows = [torch.zeros_like(table_VD[0]), table_VD[20], table_VD[[20, 21]].mean(0), table_VD[[22, 22, 23]].mean(0)]
+    torch.testing.assert_close(model.item_semantic(title_UT), torch.stack(rows))
+
+
+# Ablations.
+
+
+def with_other_cf(batch_seed: int) -> Callable[[GenSR], Tensor]:
+    batch = random_batch(batch_seed)
+    cf_UE = batch.cf_UE.roll(1, 1)
+    return lambda model: (model.score(replace(batch, cf_UE=cf_UE)) - model.score(batch)).abs().max()
+
+
+def with_other_titles(batch_seed: int) -> Callable[[GenSR], Tensor]:
+    batch = random_batch(batch_seed)
+    title_UT = torch.where(batch.title_UT == 0, 0, 13 + (batch.title_UT + 7) % 200)
+    return lambda model: (model.score(replace(batch, title_UT=title_UT)) - model.score(batch)).abs().max()
+
+
+@SCORINGS
+@torch.no_grad()
+def test_each_view_acts_unless_switched_off(scoring: str) -> None:
+    other_cf, other_titles = with_other_cf(1), with_other_titles(1)
+    both = tiny_model(scoring=scoring)
+    without_cf = tiny_model(scoring=scoring, cf_view=False)
+    without_semantic = tiny_model(scoring=scoring, semantic_view=False)
+    assert other_cf(both) > 1e-5
+    assert other_titles(both) > 1e-5
+    assert other_cf(without_cf) == 0
+    assert other_titles(without_cf) > 1e-5
+    assert other_cf(without_semantic) > 1e-5
+    assert other_titles(without_semantic) == 0
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        {"cf_view": False},
+        {"semantic_view": False},
+        {"scoring": "joint"},
+        {"semantic_history": "pooled"},
+    ],
+)
+@torch.no_grad()
+def test_switches_change_the_scores_and_not_the_weights(model: GenSR, switch: dict[str, object]) -> None:
+    switched = tiny_model(**switch)
+    before, after = model.state_dict(), switched.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    batch = random_batch(1)
+    assert (model.score(batch) - switched.score(batch)).abs().max() > 1e-6
+
+
+@torch.no_grad()
+def test_without_soft_filter_the_history_is_the_same_for_every_candidate(model: GenSR) -> None:
+    caught: dict[str, list[Tensor]] = {"soft": [], "mean": []}
+    mean = tiny_model(soft_filter=False)
+    for name, one in (("soft", model), ("mean", mean)):
+        hooks = [
+            view.register_forward_hook(lambda _m, _i, output, name=name: caught[name].append(output))
+            for view in (one.cf_filter, one.semantic_filter)
+        ]
+        batch = random_batch(1)
+        one(replace(batch, history_GL=batch.history_GL.clamp_min(1)))
+        for hook in hooks:
+            hook.remove()
+    for filtered_GCD in caught["mean"]:
+        assert torch.equal(filtered_GCD, filtered_GCD[:, :1].expand_as(filtered_GCD))
+    for filtered_GCD in caught["soft"]:
+        assert not torch.allclose(filtered_GCD, filtered_GCD[:, :1].expand_as(filtered_GCD))
+    removed = model.state_dict().keys() - mean.state_dict().keys()
+    assert removed == {
+        f"{view}_filter.{weight}_HKD" for view in ("cf", "semantic") for weight in ("query", "key", "value")
+    }
+    assert mean.state_dict().keys() < model.state_dict().keys()
+
+
+@torch.no_grad()
+def test_titles_of_one_token_make_tokens_and_pooled_histories_equal(model: GenSR) -> None:
+    pooled = tiny_model(semantic_history="pooled")
+    batch = random_batch(2, title=1)
+    batch = replace(batch, title_UT=batch.title_UT.clamp_min(13).index_fill(0, torch.tensor(0), 0))
+    torch.testing.assert_close(model.score(batch), pooled.score(batch))
+
+
+@SCORINGS
+@torch.no_grad()
+def test_cf_scale_multiplies_the_vectors(scoring: str) -> None:
+    batch = random_batch(3)
+    models_ = []
+    for scale in (1.0, 2.5):
+        torch.manual_seed(0)
+        models_.append(GenSR.build(tiny_config(scoring=scoring), corpus_tokenizer(), CF_WIDTH, scale).eval())
+    torch.testing.assert_close(models_[0].score(replace(batch, cf_UE=2.5 * batch.cf_UE)), models_[1].score(batch))
+
+
+# Building.
+
+
+def test_weights_do_not_grow_with_the_catalogue(model: GenSR) -> None:
+    small, large = random_batch(0, items=5), random_batch(0, items=500)
+    weights = sum(tensor.numel() for tensor in model.state_dict().values())
+    for batch in (small, large):
+        assert model.score(batch).shape == batch.candidate_GC.shape
+        assert sum(tensor.numel() for tensor in model.state_dict().values()) == weights
+
+
+def test_the_seed_decides_the_weights_and_the_dropout() -> None:
+    def train_once(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        model = GenSR.build(tiny_config(), corpus_tokenizer(), CF_WIDTH).train()
+        output = model(random_batch(0))
+        output.nll_GC.sum().backward()
+        return model.cf_projection.weight.grad
+
+    assert torch.equal(train_once(3), train_once(3))
+    assert not torch.allclose(train_once(3), train_once(4))
+
+
+def test_every_weight_learns(model: GenSR) -> None:
+    trained = copy.deepcopy(model)
+    output = trained(random_batch(1, groups=6))
+    (output.nll_GC.sum() + output.user_cf_GD.square().sum() + output.user_semantic_GD.square().sum()).backward()
+    idle = {name for name, p in trained.named_parameters() if p.grad is None or p.grad.abs().max() == 0}
+    # One decoded position attends to itself alone: its self attention has no use for queries, keys and distances.
+    assert all(
+        ".decoder." in name and "SelfAttention" in name and not name.endswith(("v.weight", "o.weight")) for name in idle
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cf_heads": 3}, "model.cf_heads: 3 heads do not divide a width of 8"),
+        ({"semantic_heads": 3}, "model.semantic_heads: 3 heads do not divide a width of 128"),
+    ],
+)
+def test_heads_that_do_not_divide_are_an_error(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        GenSR.build(tiny_config(**changes), corpus_tokenizer(), CF_WIDTH)
+    assert str(error.value).startswith(message)
+
+
+def test_a_tokenizer_that_cannot_tell_the_answers_apart_is_an_error() -> None:
+    words = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2}, unk_token="<unk>"))
+    with pytest.raises(InputError, match=r"^data\.tokenizer: its first tokens of 'Yes' and 'No' are the same; "):
+        GenSR.build(tiny_config(), PreTrainedTokenizerFast(tokenizer_object=words), CF_WIDTH)
+
+
+@SCORINGS
+@torch.no_grad()
+def test_bf16_is_finite_and_near(scoring: str) -> None:
+    batch = random_batch(1)
+    model = tiny_model(scoring=scoring)
+    expected = model.score(batch)
+    half = model.bfloat16()
+    output = half(batch)
+    assert all(torch.isfinite(t).all() for t in (output.nll_GC, output.user_cf_GD, output.user_semantic_GD))
+    torch.testing.assert_close(half.score(batch), expected, rtol=0.1, atol=0.1)
+
+
+# Saving.
+
+
+@pytest.mark.parametrize("tokenizer_name", ["corpus", "flan-t5"])
+@pytest.mark.parametrize("changes", [{}, {"soft_filter": False, "scoring": "joint", "cf_view": False}])
+@torch.no_grad()
+def test_saved_model_loads_bit_for_bit(tmp_path: Path, tokenizer_name: str, changes: dict[str, object]) -> None:
+    tokenizer = tokenizer_named(tokenizer_name)
+    torch.manual_seed(1)
+    saved = GenSR.build(tiny_config(**changes), tokenizer, CF_WIDTH, cf_scale=1.7).eval()
+    saved.save_pretrained(tmp_path / "model", tokenizer)
+    loaded = GenSR.from_pretrained(tmp_path / "model")
+    assert not loaded.training
+    assert loaded.shape == saved.shape
+    before, after = saved.state_dict(), loaded.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    batch = random_batch(2)
+    assert torch.equal(loaded.score(batch), saved.score(batch))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    kinds = {path.suffix for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    assert kinds <= {".json", ".safetensors", ".model", ".jinja"}
+
+
+@torch.no_grad()
+def test_a_pretrained_backbone_with_its_own_head_survives_saving(tmp_path: Path) -> None:
+    """flan-t5: the checkpoint's head is not the token table, and the decoder's output is not scaled."""
+    pretrained = tiny_t5(untied=True)
+    pretrained.save_pretrained(tmp_path / "t5")
+    model = GenSR.build(
+        tiny_config(backbone=str(tmp_path / "t5"), semantic_heads=2), corpus_tokenizer(), CF_WIDTH
+    ).eval()
+    model.save_pretrained(tmp_path / "model", corpus_tokenizer())
+    loaded = GenSR.from_pretrained(tmp_path / "model")
+    assert torch.equal(loaded.backbone.t5.lm_head.weight, pretrained.lm_head.weight)
+    assert loaded.backbone.t5.lm_head.weight is not loaded.backbone.t5.shared.weight
+    assert not loaded.backbone.t5.config.scale_decoder_outputs
+    batch = random_batch(2)
+    assert torch.equal(loaded.score(batch), model.score(batch))
+
+
+@torch.no_grad()
+def test_a_from_config_head_stays_tied(tmp_path: Path, model: GenSR) -> None:
+    model.save_pretrained(tmp_path / "model", corpus_tokenizer())
+    t5 = GenSR.from_pretrained(tmp_path / "model").backbone.t5
+    assert t5.lm_head.weight is t5.shared.weight
+    assert t5.encoder.embed_tokens.weight is t5.shared.weight
+    assert t5.config.scale_decoder_outputs
+
+
+def test_a_model_saved_in_half_precision_loads_in_single(tmp_path: Path) -> None:
+    half = tiny_model().bfloat16()
+    half.save_pretrained(tmp_path / "model", corpus_tokenizer())
+    loaded = GenSR.from_pretrained(tmp_path / "model")
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    for name, tensor in half.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor.float())
+
+
+def test_saving_replaces_the_folder_as_a_whole(tmp_path: Path, model: GenSR) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "left.over").touch()
+    model.save_pretrained(tmp_path / "model", corpus_tokenizer())
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "backbone",
+        "gensr.json",
+        "gensr.safetensors",
+        "tokenizer",
+    ]
+
+
+@pytest.fixture(scope="module")
+def saved_folder(tmp_path_factory: pytest.TempPathFactory, model: GenSR) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    model.save_pretrained(folder, corpus_tokenizer())
+    return folder
+
+
+FILES = [
+    "gensr.json",
+    "gensr.safetensors",
+    "backbone/config.json",
+    "backbone/model.safetensors",
+    "tokenizer/tokenizer.json",
+]
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut short", "rubbish"])
+@pytest.mark.parametrize("file", FILES)
+def test_a_damaged_folder_is_a_one_line_error(tmp_path: Path, saved_folder: Path, file: str, damage: str) -> None:
+    folder = copy_of(saved_folder, tmp_path)
+    content = (folder / file).read_bytes()
+    if damage == "missing":
+        (folder / file).unlink()
+    else:
+        damaged = {"empty": b"", "cut short": content[: len(content) // 2], "rubbish": b"\xff\x00{" * 40}[damage]
+        (folder / file).write_bytes(damaged)
+    assert_refused(folder)
+
+
+def without_a_weight(folder: Path) -> None:
+    weights = load_file(folder / "gensr.safetensors")
+    weights.pop("cf_projection.bias")
+    save_file(weights, folder / "gensr.safetensors")
+
+
+def with_a_foreign_weight(folder: Path) -> None:
+    save_file(load_file(folder / "gensr.safetensors") | {"backdoor": torch.zeros(2)}, folder / "gensr.safetensors")
+
+
+def with_a_backbone_that_lacks_a_weight(folder: Path) -> None:
+    weights = load_file(folder / "backbone/model.safetensors")
+    weights.pop("encoder.final_layer_norm.weight")
+    save_file(weights, folder / "backbone/model.safetensors", metadata={"format": "pt"})
+
+
+def with_another_cf_width(folder: Path) -> None:
+    edit(folder, cf_width=16)
+
+
+def with_heads_that_do_not_divide(folder: Path) -> None:
+    edit(folder, model={**json.loads((folder / "gensr.json").read_text())["model"], "cf_heads": 3})
+
+
+def with_an_unknown_scoring(folder: Path) -> None:
+    edit(folder, model={**json.loads((folder / "gensr.json").read_text())["model"], "scoring": "none"})
+
+
+def edit(folder: Path, **changes: object) -> None:
+    shape = json.loads((folder / "gensr.json").read_text())
+    (folder / "gensr.json").write_text(json.dumps({**shape, **changes}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        without_a_weight,
+        with_a_foreign_weight,
+        with_a_backbone_that_lacks_a_weight,
+        with_another_cf_width,
+        with_heads_that_do_not_divide,
+        with_an_unknown_scoring,
+    ],
+)
+def test_a_folder_that_does_not_fit_together_is_a_one_line_error(
+    tmp_path: Path, saved_folder: Path, damage: Callable[[Path], None]
+) -> None:
+    folder = copy_of(saved_folder, tmp_path)
+    damage(folder)
+    assert_refused(folder)
+
+
+@pytest.mark.parametrize("name", ["absent", "file"])
+def test_what_is_not_a_folder_is_a_one_line_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    assert_refused(tmp_path / name)
+
+
+def copy_of(saved_folder: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    for path in saved_folder.rglob("*"):
+        if path.is_file():
+            (folder / path.relative_to(saved_folder)).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path.relative_to(saved_folder)).write_bytes(path.read_bytes())
+    return folder
+
+
+def assert_refused(folder: Path) -> None:
+    with pytest.raises(InputError) as error:
+        GenSR.from_pretrained(folder)
+    assert error.value.where == str(folder)
+    assert "\n" not in str(error.value)
