@@ -67,7 +67,7 @@ def expected_record(stage: StageName, config: Config, run: RunFolder) -> StageRe
     earlier = read_record(stage, run)
     outside = {
         key: _state(Path(path))
-        if Path(path).exists()
+        if path and Path(path).exists()
         else (earlier.outside.get(key, "absent") if earlier else "absent")
         for key, path in _outside(stage, config).items()
     }

@@ -108,6 +108,8 @@ def test_changed_raw_files_are_prepared_again_and_absent_ones_are_not_missed(run
     assert done(run, *settings) == list(STAGES[1:])
     os.utime(raw / "events.csv", ns=(1, 1))
     assert done(run, *settings) == list(STAGES[1:])
+    assert not run_stage("train", configured(run, "data.source=tables", "train.steps=5"), print).skipped
+    assert done(run, *settings) == list(STAGES[3:])
     (raw / "events.csv").unlink()
     raw.rmdir()
     assert done(run, *settings) == []
