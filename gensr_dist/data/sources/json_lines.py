@@ -48,7 +48,7 @@ def read_blocks(path: Path, schema: Mapping[str, pl.DataType], *, required: Sequ
         try:
             rows = pl.read_ndjson(io.BytesIO(block), schema=dict(schema))
             trusted = not any(rows[name].null_count() or _holds_containers(rows[name]) for name in required)
-        except pl.exceptions.PolarsError:
+        except (pl.exceptions.PolarsError, OSError):
             trusted = False
         literals = 0
         if not trusted:
