@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -101,7 +102,7 @@ class Checkpoints:
         _check_same_run(checkpoint, found, progress)
         try:
             loaded, _ = self.engine.deepspeed.load_checkpoint(str(self.folder), tag=checkpoint.name)
-        except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
             raise InputError(
                 checkpoint,
                 f"the checkpoint cannot be read ({str(error).splitlines()[0]})",

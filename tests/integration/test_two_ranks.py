@@ -65,7 +65,7 @@ def start(launcher: list[str], config: Path) -> RunFolder:
 
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
-DEEPSPEED = ["-m", "deepspeed.launcher.runner", "--num_accelerators", "2", "--bind_cores_to_rank", "--module"]
+DEEPSPEED = ["-m", "deepspeed.launcher.runner", "--num_accelerators", "2", "--module"]
 
 
 def curve(run: RunFolder, tag: str) -> list[float]:
