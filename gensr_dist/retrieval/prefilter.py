@@ -11,11 +11,12 @@ from gensr_dist.data.rows import training_rows
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.index import REMEDY, CatalogueIndex
+from gensr_dist.retrieval.semantic import unit
 
 Int = NDArray[np.int64]
 
 SEMANTIC_SHARE = 3  # of four candidates of a search; the fourth comes from the user's taste
-_NEWEST = 50  # interactions whose mean stands for a user without a CF vector
+_NEWEST = 3  # interactions that stand for what the user wants now; the CF vector knows training events only
 
 
 class Prefilter:
@@ -52,10 +53,10 @@ class Prefilter:
         self.popular_I = np.argsort(-popularity_I, kind="stable")
 
     def recommendations(self, user_G: Int, history_end_G: Int, k: int) -> Int:
-        """Nearest items of each user's CF vector, topped up by popularity: distinct items [G, K], -1 pads at the end.
+        """Nearest items in the CF view, topped up by popularity: distinct items [G, K], -1 pads at the end.
 
-        A user without training event is represented by the mean CF vector of the newest interactions; without those,
-        only popularity is left.
+        A user is represented by the CF vector and the newest interactions in equal parts, or by one of them where the
+        other is missing; without both, only popularity is left.
 
         Args:
             user_G: users.
@@ -90,13 +91,10 @@ class Prefilter:
         return self._first_unseen([every_GI], seen_S, self.store.items)
 
     def _user_vectors(self, user_G: Int, history_end_G: Int) -> NDArray[np.float32]:
-        user_GE = np.array(self.user_VE[user_G])
-        (new_H,) = np.nonzero(~np.any(user_GE != 0, axis=1))
-        if len(new_H):
-            item_HL, _ = self.store.histories.gather(user_G[new_H], history_end_G[new_H], _NEWEST)
-            vector_HLE = np.where((item_HL >= 0)[..., None], self.item_IE[item_HL], 0)
-            user_GE[new_H] = vector_HLE.sum(axis=1) / np.maximum((item_HL >= 0).sum(axis=1), 1)[:, None]
-        return user_GE
+        """Unit CF vector of each user plus the unit mean of its newest items, [G, E]; zero where there is neither."""
+        item_GL, _ = self.store.histories.gather(user_G, history_end_G, _NEWEST)
+        newest_GLE = np.where((item_GL >= 0)[..., None], self.item_IE[item_GL], 0)
+        return unit(np.asarray(self.user_VE[user_G])) + unit(newest_GLE.sum(axis=1))
 
     def _popular(self, groups: int, count: int) -> Int:
         first = self.popular_I[:count]

@@ -64,9 +64,8 @@ def moments(world, seed=1):
 def brute_force(world, user, end, k, exclude_seen):
     """Recommendation candidates by the definition, one user at a time."""
     history = world.store.histories.item_M[world.store.histories.user_start_V[user] : end].astype(int)
-    vector = world.user_VE[user]
-    if not vector.any() and len(history):
-        vector = world.item_IE[history[-50:]].mean(axis=0)
+    parts = [world.user_VE[user], world.item_IE[history[-3:]].sum(axis=0)]
+    vector = sum((part / np.linalg.norm(part) for part in parts if part.any()), np.zeros(8))
     counts = np.bincount(world.store.timelines.item_N, minlength=ITEMS)
     seen = set(history) if exclude_seen else set()
     proposals = []
