@@ -41,5 +41,6 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{k: change(v) if isinstance(v, Tensor) else v for k, v in values.items()})
+        changed: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed |= {name: change(value) for name, value in changed.items() if isinstance(value, Tensor)}
+        return type(self)(**changed)
