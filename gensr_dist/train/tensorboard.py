@@ -26,7 +26,7 @@ class TrainingBoard:
     """
 
     def __init__(self, run: RunFolder, steps: int) -> None:
-        self.writer = SummaryWriter(str(run.tensorboard), purge_step=steps + 1 if steps else None)
+        self.writer = SummaryWriter(str(run.tensorboard), purge_step=steps + 1 if steps else 0)
 
     def config(self, config: Config) -> None:
         """The resolved configuration as text."""

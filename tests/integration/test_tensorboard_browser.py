@@ -89,28 +89,25 @@ def test_http_interface_has_points_text_hparams_and_projector(board: str) -> Non
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_a_browser_shows_the_scalars(board: str, tmp_path: Path) -> None:
     get(f"{board}/data/plugin/scalars/tags")
-    page = subprocess.run(
-        [
-            str(BROWSER),
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--disable-quic",
-            "--disable-sync",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--no-first-run",
-            f"--user-data-dir={tmp_path / 'browser'}",
-            "--window-size=1600,3000",
-            "--virtual-time-budget=60000",
-            "--dump-dom",
-            f"{board}/#timeseries",
-        ],
+    wanted = urllib.parse.quote("loss|rate|per_second|ndcg@10", safe="")  # unfiltered, most groups stay folded
+    page = ""
+    for attempt in range(5):  # the browser's clock runs ahead of a busy machine
+        page = rendered(f"{board}/?tagFilter={wanted}#timeseries", tmp_path / f"browser{attempt}")
+        if all(tag in page for tag in SHOWN + VALIDATED):
+            return
+    assert [tag for tag in SHOWN + VALIDATED if tag not in page] == []
+
+
+def rendered(address: str, profile: Path) -> str:
+    """The page as HTML after its scripts ran."""
+    switches = (
+        "headless no-sandbox disable-gpu disable-dev-shm-usage disable-quic disable-sync disable-background-networking "
+        "disable-component-update no-first-run dump-dom window-size=1600,3000 virtual-time-budget=60000"
+    )
+    return subprocess.run(
+        [str(BROWSER), *(f"--{switch}" for switch in switches.split()), f"--user-data-dir={profile}", address],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=120,
         check=True,
     ).stdout
-    for tag in SHOWN:
-        assert tag in page or tag.split("/")[1] in page, tag

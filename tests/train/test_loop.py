@@ -134,6 +134,7 @@ def test_a_finished_run_is_not_trained_again_and_can_be_restarted(small_run: Run
     again = train(config, small_run)
     assert dataclasses.replace(again, seconds=0) == dataclasses.replace(first, seconds=0)
     assert train(config, small_run, resume=False).best_ndcg == first.best_ndcg
+    assert sorted(scalars(small_run)["loss/task"]) == [1, 2]
 
 
 def test_checkpoints_of_other_settings_are_refused(small_run: RunFolder) -> None:
