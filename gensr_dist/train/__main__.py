@@ -1,6 +1,7 @@
 """The entry point that `deepspeed --module gensr_dist.train`, `torchrun -m gensr_dist.train` and `python -m` start."""
 
 import argparse
+import dataclasses
 import logging
 import os
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from gensr_dist.config import load_config
 from gensr_dist.errors import InputError
 from gensr_dist.run_folder import RunFolder
+from gensr_dist.stages import Recorder
 from gensr_dist.train.loop import train
 
 
@@ -34,16 +36,22 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, format="%(message)s")
     try:
         config = load_config(options.config, options.overrides)
-        result = train(config, RunFolder(Path(config.run)), resume=not options.restart)
+        run = RunFolder(Path(config.run))
+        recorded = rank == 0 and run.stages.is_dir()  # by the commands of `gensr`, which then go on from here
+        recorder = Recorder("train", config, run) if recorded else None
+        result = train(config, run, resume=not options.restart)
     except InputError as error:
         prefix = "" if rank == 0 else f"rank {rank}: "
         print(f"{prefix}{error}", file=sys.stderr)
         return 2
     if rank == 0:
-        print(
+        summary = (
             f"trained {result.steps} steps in {result.seconds:.0f} s, {result.rows_per_second:,.0f} rows/s; "
             f"best validation NDCG@10 {result.best_ndcg:.4f} at step {result.best_step}"
         )
+        if recorder is not None:
+            recorder.finish((summary,), dataclasses.asdict(result))
+        print(summary)
     return 0
 
 
