@@ -1,7 +1,7 @@
 """The prefilter: a few hundred items of the catalogue that GenSR then scores.
 
-Dimensions: G groups (a user at a moment), K candidates, L history, M ranked proposals of a group, E width of a CF
-vector, I items, S items already met.
+Dimensions: G groups (a user at a moment), K candidates, W = _CIRCLE * K, L history, M ranked proposals of a
+group, E width of a CF vector, I items, S items already met.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from gensr_dist.retrieval.semantic import unit
 
 Int = NDArray[np.int64]
 
-SEMANTIC_SHARE = 3  # of four candidates of a search; the fourth comes from the user's taste
+_CIRCLE = 2  # times K nearest texts are put in the order of the user's taste
 _NEWEST = 3  # interactions that stand for what the user wants now; the CF vector knows training events only
 
 
@@ -68,7 +68,9 @@ class Prefilter:
         return self._first_unseen([cf_GM, self._popular(len(user_G), k + most)], seen_S, k)
 
     def search(self, user_G: Int, history_end_G: Int, query_GQ: Int, k: int) -> Int:
-        """Three quarters nearest texts of the query, one quarter the user's taste; [G, K] as `recommendations`.
+        """Half nearest texts, a quarter those of a wider circle of texts that the user likes best, a quarter taste alone.
+
+        Distinct items [G, K] as `recommendations` gives them; what one part lacks the others fill.
 
         Args:
             user_G: users.
@@ -77,12 +79,14 @@ class Prefilter:
             k: candidates wanted.
         """
         seen_S, most = self._seen(user_G, history_end_G)
-        groups, blocks = len(user_G), -(-(k + most) // SEMANTIC_SHARE)
-        text_GM = self.index.nearest_text(query_GQ, blocks * SEMANTIC_SHARE)
-        cf_GM = self.index.nearest_cf(self._user_vectors(user_G, history_end_G), k + most)
-        text_GBS = text_GM.reshape(groups, blocks, SEMANTIC_SHARE)
-        both_GM = np.concatenate([text_GBS, cf_GM[:, :blocks, None]], axis=2).reshape(groups, -1)
-        return self._first_unseen([both_GM, cf_GM, self._popular(groups, k + most)], seen_S, k)
+        user_GE = self._user_vectors(user_G, history_end_G)
+        # Each part is freed of seen items first, so that no group depends on how much another one has seen.
+        text_GW = self._first_unseen([self.index.nearest_text(query_GQ, _CIRCLE * k + most)], seen_S, _CIRCLE * k)
+        taste_GW = self._by_taste(text_GW, user_GE)
+        cf_GK = self._first_unseen([self.index.nearest_cf(user_GE, k + most)], seen_S, k)
+        parts = (text_GW[:, 0::2], text_GW[:, 1::2], taste_GW[:, :k], cf_GK)
+        mixed_GM = np.stack(parts, axis=2).reshape(len(user_G), -1)
+        return self._first_unseen([mixed_GM, self._popular(len(user_G), k + most)], seen_S, k)
 
     def without_seen(self, user_G: Int, history_end_G: Int) -> Int:
         """The whole catalogue [G, I] with -1 in place of what `exclude_seen` leaves out, padding last."""
@@ -95,6 +99,12 @@ class Prefilter:
         item_GL, _ = self.store.histories.gather(user_G, history_end_G, _NEWEST)
         newest_GLE = np.where((item_GL >= 0)[..., None], self.item_IE[item_GL], 0)
         return unit(np.asarray(self.user_VE[user_G])) + unit(newest_GLE.sum(axis=1))
+
+    def _by_taste(self, item_GW: Int, user_GE: NDArray[np.float32]) -> Int:
+        """The same items in falling order of CF inner product; padding stays last."""
+        score_GW = np.einsum("gwe,ge->gw", self.item_IE[item_GW], user_GE)
+        order_GW = np.argsort(np.where(item_GW >= 0, -score_GW, np.inf), axis=1, kind="stable")
+        return np.take_along_axis(item_GW, order_GW, axis=1)
 
     def _popular(self, groups: int, count: int) -> Int:
         first = self.popular_I[:count]
