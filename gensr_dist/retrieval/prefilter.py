@@ -68,7 +68,7 @@ class Prefilter:
         return self._first_unseen([cf_GM, self._popular(len(user_G), k + most)], seen_S, k)
 
     def search(self, user_G: Int, history_end_G: Int, query_GQ: Int, k: int) -> Int:
-        """Half nearest texts, a quarter those of a wider circle of texts that the user likes best, a quarter taste alone.
+        """Half nearest texts, a quarter those of a wider circle of texts that fit the taste best, a quarter taste.
 
         Distinct items [G, K] as `recommendations` gives them; what one part lacks the others fill.
 
