@@ -43,5 +43,5 @@ class GenSRScorer:
             self.model.train(was_training)
 
     def _pass(self, rows: EvalRows) -> NDArray[np.floating]:
-        output = self.model(self.collator.evaluation(rows).to(self.device))
+        output = self.model(self.collator.evaluation(rows).to(self.device), likelihood=False)
         return output.yes_log_odds_GC.float().cpu().numpy()

@@ -115,6 +115,9 @@ class Backbone(nn.Module):
 
     def __init__(self, t5: T5ForConditionalGeneration, scoring: Literal["joint", "shared"]) -> None:
         super().__init__()
+        if t5.config.dense_act_fn == "gelu_new":  # transformers computes it in eight passes
+            for block in (*t5.encoder.block, *t5.decoder.block):
+                block.layer[-1].DenseReluDense.act = nn.GELU(approximate="tanh")
         self.t5 = t5
         self.scoring = scoring
         self.dropout = t5.config.dropout_rate
@@ -130,11 +133,27 @@ class Backbone(nn.Module):
         return self.t5.shared(token_BN)
 
     def forward(
-        self, context_GSD: Tensor, context_mask_GS: Tensor, block_GCPD: Tensor, block_mask_GP: Tensor
+        self,
+        context_GSD: Tensor,
+        context_mask_GS: Tensor,
+        block_GCPD: Tensor,
+        block_mask_GP: Tensor,
+        answers: Tensor | None = None,
     ) -> Tensor:
-        """Logits [G, C, V] of the answer's first token for each candidate."""
+        """Logits of the answer's first token for each candidate.
+
+        Args:
+            context_GSD: embedded contexts, padded on the left.
+            context_mask_GS: True at tokens.
+            block_GCPD: embedded blocks.
+            block_mask_GP: True at tokens and visible slots.
+            answers: token ids [A] whose logits are wanted; None for the whole vocabulary.
+
+        Returns:
+            [G, C, V], or [G, C, A].
+        """
         encode = self._encode_joint if self.scoring == "joint" else self._encode_shared
-        return self._decode(encode(context_GSD, context_mask_GS, block_GCPD, block_mask_GP))
+        return self._decode(encode(context_GSD, context_mask_GS, block_GCPD, block_mask_GP), answers)
 
     def _encode_joint(
         self, context_GSD: Tensor, context_mask_GS: Tensor, block_GCPD: Tensor, block_mask_GP: Tensor
@@ -198,41 +217,42 @@ class Backbone(nn.Module):
         y_GMD = encoder.dropout(encoder.final_layer_norm(y_GMD))
         return Memory(x_GSD, context_mask_GS, y_GMD.unflatten(1, (C, P)), block_mask_GP)
 
-    def _decode(self, memory: Memory) -> Tensor:
+    def _decode(self, memory: Memory, answers: Tensor | None) -> Tensor:
         decoder = self.t5.decoder
         G, C = memory.own_GCND.shape[:2]
         start = torch.full((1, 1), self.t5.config.decoder_start_token_id, device=memory.own_GCND.device)
         x_GCD = decoder.dropout(self.embed(start)).expand(G, C, -1)
-        own_bias_GN = _mask_bias(memory.own_mask_GN, memory.own_GCND)
         for block in decoder.block:
             attention = block.layer[0].SelfAttention
             value_GCD = attention.o(attention.v(block.layer[0].layer_norm(x_GCD)))
             x_GCD = x_GCD + block.layer[0].dropout(value_GCD)
             cross = block.layer[1].EncDecAttention
+            # As in the soft filter: neither keys nor values of the memory are formed, for few queries read it.
             query_GCHK = cross.q(block.layer[1].layer_norm(x_GCD)).unflatten(-1, (self.heads, -1))
-            own_key_GCNHK = cross.k(memory.own_GCND).unflatten(-1, (self.heads, -1))
-            own_value_GCNHK = cross.v(memory.own_GCND).unflatten(-1, (self.heads, -1))
-            score_GCHN = torch.einsum("gchk,gcnhk->gchn", query_GCHK, own_key_GCNHK) + own_bias_GN[:, None, None]
-            if memory.context_GSD is None or memory.context_mask_GS is None:
-                weight_GCHN = F.dropout(score_GCHN.softmax(-1), self.dropout, self.training)
-                out_GCHK = torch.einsum("gchn,gcnhk->gchk", weight_GCHN, own_value_GCNHK)
-            else:
-                S = memory.context_GSD.shape[1]
-                key_GSHK = cross.k(memory.context_GSD).unflatten(-1, (self.heads, -1))
-                value_GSHK = cross.v(memory.context_GSD).unflatten(-1, (self.heads, -1))
-                context_bias_GS = _mask_bias(memory.context_mask_GS, memory.context_GSD)
-                seen_GCHS = torch.einsum("gchk,gshk->gchs", query_GCHK, key_GSHK) + context_bias_GS[:, None, None]
-                weight_GCHX = F.dropout(
-                    torch.cat([seen_GCHS, score_GCHN], dim=-1).softmax(-1), self.dropout, self.training
-                )
-                out_GCHK = torch.einsum("gchs,gshk->gchk", weight_GCHX[..., :S], value_GSHK)
-                out_GCHK = out_GCHK + torch.einsum("gchn,gcnhk->gchk", weight_GCHX[..., S:], own_value_GCNHK)
+            absorbed_GCHD = torch.einsum("gchk,hkd->gchd", query_GCHK, cross.k.weight.unflatten(0, (self.heads, -1)))
+            pooled_GCHD = self._pool(absorbed_GCHD, memory)
+            value_HKD = cross.v.weight.unflatten(0, (self.heads, -1))
+            out_GCHK = torch.einsum("gchd,hkd->gchk", pooled_GCHD, value_HKD)
             x_GCD = x_GCD + block.layer[1].dropout(cross.o(out_GCHK.flatten(2)))
             x_GCD = block.layer[-1](x_GCD)
         x_GCD = decoder.dropout(decoder.final_layer_norm(x_GCD))
         if self.t5.config.scale_decoder_outputs:
             x_GCD = x_GCD * self.width**-0.5
-        return self.t5.lm_head(x_GCD)
+        return self.t5.lm_head(x_GCD) if answers is None else F.linear(x_GCD, self.t5.lm_head.weight[answers])
+
+    def _pool(self, query_GCHD: Tensor, memory: Memory) -> Tensor:
+        """Mean of the memory [G, C, H, D], weighted by softmax of its products with each query."""
+        own_bias_GN = _mask_bias(memory.own_mask_GN, memory.own_GCND)
+        score_GCHN = query_GCHD @ memory.own_GCND.transpose(-1, -2) + own_bias_GN[:, None, None]
+        if memory.context_GSD is None or memory.context_mask_GS is None:
+            return F.dropout(score_GCHN.softmax(-1), self.dropout, self.training) @ memory.own_GCND
+        C, S = query_GCHD.shape[1], memory.context_GSD.shape[1]
+        seen_GMS = query_GCHD.flatten(1, 2) @ memory.context_GSD.transpose(-1, -2)
+        seen_GMS = seen_GMS + _mask_bias(memory.context_mask_GS, memory.context_GSD)[:, None]
+        seen_GCHS = seen_GMS.unflatten(1, (C, self.heads))
+        weight_GCHX = F.dropout(torch.cat([seen_GCHS, score_GCHN], -1).softmax(-1), self.dropout, self.training)
+        from_context_GMD = weight_GCHX[..., :S].flatten(1, 2) @ memory.context_GSD
+        return weight_GCHX[..., S:] @ memory.own_GCND + from_context_GMD.unflatten(1, (C, self.heads))
 
     def _position_bias(self, length: int, like: Tensor) -> Tensor:
         """Relative-position bias [H, N, N] of the encoder, which all its layers share."""

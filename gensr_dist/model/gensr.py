@@ -31,7 +31,7 @@ from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
 class GenSROutput:
     """One forward pass."""
 
-    nll_GC: Tensor  # -log P(label's token | prompt) over the whole vocabulary; 0 for padded candidates
+    nll_GC: Tensor | None  # -log P(label's token | prompt) over the whole vocabulary, 0 for padded candidates
     yes_log_odds_GC: Tensor  # log P(Yes) - log P(No)
     user_cf_GD: Tensor  # the user's history in each view, for eq. 10
     user_semantic_GD: Tensor
@@ -135,8 +135,11 @@ class GenSR(nn.Module):
             raise InputError(folder, f"its parts do not fit together ({error})", remedy) from None
         return model.eval()
 
-    def forward(self, batch: Batch) -> GenSROutput:
-        """Answer every candidate of every group of `batch` (eq. 3 to 7 and the likelihood of eq. 9)."""
+    def forward(self, batch: Batch, likelihood: bool = True) -> GenSROutput:
+        """Answer every candidate of every group of `batch` (eq. 3 to 7 and the likelihood of eq. 9).
+
+        Without `likelihood` only the logits of Yes and No are computed, and `nll_GC` is None.
+        """
         mask_GL = batch.history_GL != 0
         recency_GL = (mask_GL.sum(1, keepdim=True) - 1 - torch.arange(mask_GL.shape[1], device=mask_GL.device)).clamp(0)
         cf_UE = batch.cf_UE.to(self.cf_projection.weight.dtype) * self.shape.cf_scale
@@ -154,10 +157,15 @@ class GenSR(nn.Module):
             [self.cf_projection(history_cf_GCE), history_text_GCD, self.cf_projection(item_cf_GCE), item_text_GCD],
             dim=2,
         )
-        logit_GCV = self._answer(batch, slot_GCXD)
+        if likelihood:
+            logit_GCV = self._answer(batch, slot_GCXD, None)
+            nll_GC = self._nll(logit_GCV, batch.label_GC)
+            no_yes_GC2 = logit_GCV[..., self.answers]
+        else:
+            nll_GC, no_yes_GC2 = None, self._answer(batch, slot_GCXD, self.answers)
         return GenSROutput(
-            nll_GC=self._nll(logit_GCV, batch.label_GC),
-            yes_log_odds_GC=logit_GCV[..., self.shape.yes] - logit_GCV[..., self.shape.no],
+            nll_GC=nll_GC,
+            yes_log_odds_GC=no_yes_GC2[..., 1] - no_yes_GC2[..., 0],
             user_cf_GD=self.cf_projection(masked_mean(cf_GLE, mask_GL)),
             user_semantic_GD=masked_mean(text_GND, text_mask_GN),
             has_history_G=mask_GL.any(1) & text_mask_GN.any(1),
@@ -165,7 +173,7 @@ class GenSR(nn.Module):
 
     def score(self, batch: Batch) -> Tensor:
         """P(Yes) / (P(Yes) + P(No)) of every candidate [G, C]: constrained generation of one token."""
-        return self(batch).yes_log_odds_GC.float().sigmoid()
+        return self(batch, likelihood=False).yes_log_odds_GC.float().sigmoid()
 
     def item_semantic(self, title_UT: Tensor) -> Tensor:
         """Mean token embedding of each title [U, D]; zeros for an empty one."""
@@ -195,8 +203,8 @@ class GenSR(nn.Module):
         )
         return text_GND, mask_GN
 
-    def _answer(self, batch: Batch, slot_GCXD: Tensor) -> Tensor:
-        """Logits [G, C, V] of the first answer token, slots in their places of the prompt (eq. 7)."""
+    def _answer(self, batch: Batch, slot_GCXD: Tensor, answers: Tensor | None) -> Tensor:
+        """Logits of the first answer token, slots in their places of the prompt (eq. 7); see `Backbone.forward`."""
         _, C, _, D = slot_GCXD.shape
         prompt = self.prompts(batch.task_G, batch.query_GQ)
         slot_GP = prompt.block_slot_GP
@@ -205,7 +213,8 @@ class GenSR(nn.Module):
         text_GCPD = self.backbone.embed(prompt.block_GP)[:, None].to(slot_GCXD.dtype)
         block_GCPD = torch.where(is_slot_GP[:, None, :, None], slot_GCXD.gather(2, place_GCPD), text_GCPD)
         visible_GP = prompt.block_mask_GP & (~is_slot_GP | self.slot_visible[slot_GP.clamp_min(0)])
-        return self.backbone(self.backbone.embed(prompt.context_GS), prompt.context_mask_GS, block_GCPD, visible_GP)
+        context_GSD = self.backbone.embed(prompt.context_GS)
+        return self.backbone(context_GSD, prompt.context_mask_GS, block_GCPD, visible_GP, answers)
 
     def _nll(self, logit_GCV: Tensor, label_GC: Tensor) -> Tensor:
         answer_GC = torch.where(label_GC == IGNORED, IGNORED, self.answers[label_GC.clamp_min(0)])

@@ -172,7 +172,8 @@ class Answerer:
         task_G = np.array([task], dtype=np.int64)
         batch = self.collator.query(user_G, end_G, task_G, query_GQ, row_K[None]).to(self.device)
         with torch.inference_mode():
-            odds_K = self.model(batch).yes_log_odds_GC[0].double().cpu()  # unlike the probability, it does not saturate
+            output = self.model(batch, likelihood=False)
+            odds_K = output.yes_log_odds_GC[0].double().cpu()  # unlike the probability, it does not saturate
         best = torch.argsort(odds_K, descending=True, stable=True)[:k]
         answers = (
             Answer(

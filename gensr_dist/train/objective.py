@@ -65,6 +65,7 @@ class FiniteWatch:
 
 def step_losses(output: GenSROutput, batch: Batch, config: Config, world: int) -> StepLosses:
     """Both losses of one micro-batch (eq. 9, 10). Without weight or without one of its views, the second is 0."""
+    assert output.nll_GC is not None
     shared = {"step_groups": batch.step_groups, "world": world, "accumulation": config.train.accumulation}
     task = task_loss(output.nll_GC, candidates=batch.candidate_GC.shape[1], **shared)
     if not (config.train.contrastive_weight and config.model.cf_view and config.model.semantic_view):

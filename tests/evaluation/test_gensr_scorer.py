@@ -22,7 +22,7 @@ class Output:
 class LastItem(nn.Module):
     """Scores candidates by the CF product with the mean of the history; noisy in training mode."""
 
-    def forward(self, batch: Batch) -> Output:
+    def forward(self, batch: Batch, likelihood: bool = True) -> Output:
         assert not torch.is_grad_enabled()
         history_GE = batch.cf_UE[batch.history_GL].mean(1)
         score_GC = torch.einsum("ge,gce->gc", history_GE, batch.cf_UE[batch.candidate_GC])
