@@ -21,9 +21,12 @@ class Protocol:
     """How the numbers were made: two evaluations compare only where this is equal."""
 
     split: str
+    split_method: str  # data.split of the shards
+    cutoffs: tuple[int, ...]  # K of Recall@K and NDCG@K
     negatives: int  # sampled ones a row that the user never met, frozen in the shards
+    negatives_seed: int  # of the shards
     ties: str
-    seed: int
+    seed: int  # draws rows and resamples
     rows: Mapping[str, int]  # by task
     rows_available: Mapping[str, int]  # by task; more than `rows` where evaluation.rows drew some
     bootstrap: int  # resamples
@@ -94,9 +97,9 @@ def report_markdown(result: EvaluationResult) -> str:
     lines += [
         "## Protocol",
         "",
-        f"- Rows: {drawn} ({protocol.split} split), drawn with seed {protocol.seed}.",
-        f"- Each row ranks its positive among {protocol.negatives} sampled items that its user never met; "
-        "the whole-catalogue table ranks it among all items.",
+        f"- Rows: {drawn} ({protocol.split} split by {protocol.split_method!r}), drawn with seed {protocol.seed}.",
+        f"- Each row ranks its positive among {protocol.negatives} sampled items that its user never met (seed "
+        f"{protocol.negatives_seed}, frozen in the shards); the whole-catalogue table ranks it among all items.",
         f"- Ties are {protocol.ties}.",
         f"- Brackets: {protocol.confidence:.0%} intervals from {protocol.bootstrap:,} bootstrap resamples of the rows.",
         f"- p: two-sided paired sign-flip test on NDCG@{CUTOFF}, GenSR against the baseline on the same rows.",

@@ -13,13 +13,14 @@ from gensr_dist.baselines.popularity import Popularity
 from gensr_dist.data.collate import Collator
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
+from gensr_dist.data.manifest import Manifest
 from gensr_dist.data.rows import EvalRows
 from gensr_dist.data.splits import Split
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.gensr_scorer import GenSRScorer
-from gensr_dist.evaluation.metrics import CONFIDENCE, TASK_NAMES, CatalogueMetrics, TaskMetrics
+from gensr_dist.evaluation.metrics import CONFIDENCE, CUTOFFS, TASK_NAMES, CatalogueMetrics, TaskMetrics
 from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
 from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult, write_report
 from gensr_dist.evaluation.significance import paired_test, save_ranks
@@ -88,7 +89,7 @@ def evaluate(
     }
     result = EvaluationResult(
         scorers=[_scorer_result(name, ranks, config, seed) for name in scorers],
-        protocol=_protocol(rows, available, config, seed),
+        protocol=_protocol(store.manifest, rows, available, config, seed),
         catalogue=catalogue,
     )
     _save(run, ranks, result)
@@ -113,7 +114,11 @@ def _scorer_result(
 
 
 def _protocol(
-    rows: Mapping[Behaviour, EvalRows], available: Mapping[Behaviour, EvalRows], config: EvaluationConfig, seed: int
+    manifest: Manifest,
+    rows: Mapping[Behaviour, EvalRows],
+    available: Mapping[Behaviour, EvalRows],
+    config: EvaluationConfig,
+    seed: int,
 ) -> Protocol:
     digest = hashlib.sha256()
     for task_rows in rows.values():
@@ -121,7 +126,10 @@ def _protocol(
         digest.update(np.ascontiguousarray(task_rows.candidate_RC).tobytes())
     return Protocol(
         split="test",
+        split_method=manifest.config.split,
+        cutoffs=CUTOFFS,
         negatives=next(iter(rows.values())).candidate_RC.shape[1] - 1,
+        negatives_seed=manifest.seed,
         ties="ranked pessimistically: a negative with the positive's score comes before it",
         seed=seed,
         rows={TASK_NAMES[task]: len(task_rows) for task, task_rows in rows.items()},

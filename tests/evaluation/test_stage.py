@@ -14,7 +14,7 @@ from gensr_dist.data.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.metrics import MISSED, CatalogueMetrics
-from gensr_dist.evaluation.report import EvaluationResult, write_report
+from gensr_dist.evaluation.report import EvaluationResult, Protocol, write_report
 from gensr_dist.evaluation.significance import compare_runs, load_ranks
 from gensr_dist.evaluation.stage import evaluate
 from gensr_dist.graph.vectors import save_cf
@@ -65,6 +65,10 @@ def test_metrics_json_has_the_published_shape(run: RunFolder, result: Evaluation
     low, high = found["search"]["intervals"]["ndcg@10"]
     assert low < found["search"]["ndcg@10"] < high
     protocol = found["protocol"]
+    assert protocol.keys() == {field.name for field in dataclasses.fields(Protocol)}
+    assert (protocol["split"], protocol["split_method"], protocol["cutoffs"]) == ("test", "time", [1, 5, 10, 20])
+    assert protocol["negatives_seed"] == 0
+    assert protocol["ties"].startswith("ranked pessimistically")
     assert (protocol["negatives"], protocol["seed"], protocol["rows"]) == (9, 0, {"rec": 40, "search": 40})
     assert protocol["rows_available"]["rec"] > 40
     assert found["significance"]["gensr_vs_lightgcn"]["rec"]["count"] == 40
