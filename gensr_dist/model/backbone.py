@@ -22,8 +22,11 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
+from transformers.utils.logging import disable_progress_bar
 
 from gensr_dist.errors import InputError
+
+disable_progress_bar()  # one line for every file of weights that is read or written
 
 SIZES = {
     # name: d_model, d_kv, heads, d_ff, encoder layers, decoder layers

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import deepspeed
 import torch
 import torch.distributed as dist
-import transformers
 
 # Every rank of every launcher has these; a process without any of them trains alone.
 _LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -62,10 +61,6 @@ def _free_port() -> int:
 
 
 def _quieten() -> None:
-    """DeepSpeed reports every setting and buffer at INFO and warns of collectives that torch renamed.
-
-    transformers shows a progress bar for each file that it reads or writes.
-    """
+    """DeepSpeed reports every setting and buffer at INFO and warns of collectives that torch renamed."""
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.distributed.*is deprecated")

@@ -28,6 +28,7 @@ def gensr(folder: Path, *arguments: str) -> tuple[Any, str]:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=folder)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("\n") == 1
+    assert "Loading weights" not in ended.stderr  # bars of transformers
     return json.loads(ended.stdout), ended.stderr
 
 
