@@ -15,7 +15,9 @@ class InputError(ValueError):
     """
 
     def __init__(self, where: str | Path, problem: str, remedy: str) -> None:
-        super().__init__(f"{where}: {problem}; {remedy}".replace("\n", " "))
+        message = f"{where}: {problem}; {remedy}"
+        # Parts of it may come out of a damaged file: no line break or terminal control gets through.
+        super().__init__("".join(letter if letter.isprintable() else " " for letter in message))
         self.where = str(where)
         self.problem = problem
         self.remedy = remedy
