@@ -19,7 +19,7 @@ from gensr_dist.data.config import DataConfig, SimulateConfig
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.graph.config import LightGCNConfig
-from gensr_dist.model.config import ModelConfig
+from gensr_dist.model.config import FROM_CONFIG, ModelConfig
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.train.config import TrainConfig
 
@@ -102,6 +102,12 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
             "model.cf_heads" if "model.cf_heads" in settings else "lightgcn.width",
             f"lightgcn.width {config.lightgcn.width} is not a multiple of model.cf_heads {model.cf_heads}",
             "change one of them",
+        )
+    if model.backbone not in FROM_CONFIG and config.data.tokenizer == "corpus":
+        refuse(
+            "model.backbone",
+            f"model.backbone {model.backbone!r} is pretrained on other tokens than those of data.tokenizer 'corpus'",
+            f"set data.tokenizer to {model.backbone!r}, or model.backbone to one of {', '.join(FROM_CONFIG)}",
         )
     if not (model.cf_view or model.semantic_view):
         refuse("model.cf_view", "model.cf_view and model.semantic_view are both false", "leave one view on")

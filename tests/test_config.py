@@ -60,8 +60,8 @@ def test_every_way_to_write_a_number(tmp_path: Path, number: str) -> None:
 
 
 def test_text_overrides_are_taken_as_they_stand() -> None:
-    config = load_config(None, ["run=2026-11-21", "data.raw=a: [b", "model.backbone=7"])
-    assert (config.run, config.data.raw, config.model.backbone) == ("2026-11-21", "a: [b", "7")
+    config = load_config(None, ["run=2026-11-21", "data.raw=a: [b", "data.tokenizer=7"])
+    assert (config.run, config.data.raw, config.data.tokenizer) == ("2026-11-21", "a: [b", "7")
 
 
 def test_a_date_and_a_byte_order_mark_are_no_trap(tmp_path: Path) -> None:
@@ -106,6 +106,10 @@ def test_nearest_key(typo: str, meant: str) -> None:
         ("train: {clip: .nan}", "/mine.yaml:1: train.clip is .nan, expected a finite number; write a finite number"),
         ("train: {steps: [1]}", "/mine.yaml:1: expected train.steps to be one plain value"),
         ("data: {valid_share: 0.5}", "/mine.yaml:1: data.valid_share is 0.5, expected a number > 0 and < 0.5"),
+        (
+            "train: {precision: fp16}",
+            "/mine.yaml:1: train.precision is 'fp16', expected one of fp32, bf16; the default",
+        ),
         ("data: {split: day}", "/mine.yaml:1: data.split is 'day', expected one of days, leave_one_out, time"),
         ("model: {cf_view: 1}", "/mine.yaml:1: model.cf_view is 1, expected true or false; the default is true"),
         ("run: 5", "/mine.yaml:1: run is 5, expected text; quote the value"),
@@ -124,6 +128,10 @@ def test_nearest_key(typo: str, meant: str) -> None:
         ("run: ''", "/mine.yaml:1: run is '', expected the path of a folder; set run to a path"),
         ("train:\n  batch: 10\n  accumulation: 3\n", "/mine.yaml:3: train.batch 10 is not a multiple of train.acc"),
         ("lightgcn: {width: 30}", "/mine.yaml:1: lightgcn.width 30 is not a multiple of model.cf_heads 4"),
+        (
+            "model: {backbone: google/flan-t5-base}",
+            "/mine.yaml:1: model.backbone 'google/flan-t5-base' is pretrained on",
+        ),
         ("model: {cf_view: false, semantic_view: false}", "/mine.yaml:1: model.cf_view and model.semantic_view are"),
     ],
 )

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+FROM_CONFIG = ("nano", "mini", "small")  # backbones without pretrained weights
+
 
 @dataclass(frozen=True, kw_only=True)
 class PromptConfig:
