@@ -34,7 +34,8 @@ STAGE_HELP = {
         "  simulate  what `gensr simulate` wrote\n"
         "  kuaisar   rec_inter.csv, src_inter.csv, user_features.csv, item_features.csv\n"
         "  amazon    reviews_*_5.json.gz and meta_*.json.gz\n"
-        "  tables    your own CSV or Parquet tables; README.md lists their columns\n"
+        "  tables    your own CSV or Parquet: events (user_id, item_id, behaviour, time; if you have them query,\n"
+        "            positive) and items (item_id, text); shards/recipes/tables.md says what the columns may hold\n"
         "The raw log lies in data.raw. What was dropped or mended is counted and printed.",
     ),
     "lightgcn": (

@@ -1,5 +1,7 @@
 """DeepSpeed around GenSR: precision, ZeRO, accumulation, clipping, optimizer and learning rate from `TrainConfig`."""
 
+import contextlib
+import io
 from functools import partial
 from typing import Any
 
@@ -35,15 +37,16 @@ class Engine:
         self.ranks = ranks
         self.zero_stage = max(config.zero_stage, 1) if config.precision == "bf16" else config.zero_stage
         factor = partial(learning_rate_factor, warmup_steps=config.warmup_steps, steps=config.steps)
-        self.deepspeed, _, _, _ = deepspeed.initialize(
-            model=model,
-            optimizer=torch.optim.AdamW(
-                parameter_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
-            ),
-            lr_scheduler=lambda optimizer: LambdaLR(optimizer, factor),
-            config=deepspeed_config(config, self.zero_stage, ranks.world),
-            dist_init_required=False,
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # the bf16 optimizer prints how much memory it takes
+            self.deepspeed, _, _, _ = deepspeed.initialize(
+                model=model,
+                optimizer=torch.optim.AdamW(
+                    parameter_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
+                ),
+                lr_scheduler=lambda optimizer: LambdaLR(optimizer, factor),
+                config=deepspeed_config(config, self.zero_stage, ranks.world),
+                dist_init_required=False,
+            )
         self._gradient_norm: Tensor | None = None
 
     @property

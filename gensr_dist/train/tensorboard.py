@@ -1,5 +1,7 @@
 """What a run shows in TensorBoard. Only rank 0 writes."""
 
+import shutil
+
 import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -26,7 +28,8 @@ class TrainingBoard:
     """
 
     def __init__(self, run: RunFolder, steps: int) -> None:
-        self.writer = SummaryWriter(str(run.tensorboard), purge_step=steps + 1 if steps else 0)
+        self.folder = run.tensorboard
+        self.writer = SummaryWriter(str(self.folder), purge_step=steps + 1 if steps else 0)
 
     def config(self, config: Config) -> None:
         """The resolved configuration as text."""
@@ -65,6 +68,7 @@ class TrainingBoard:
     def item_projector(self, model: GenSR, items: ItemStore, cf_IE: np.ndarray, seed: int) -> None:
         """CF and semantic vectors of a sample of items, labelled with their texts."""
         count = min(_PROJECTED_ITEMS, len(cf_IE))
+        shutil.rmtree(self.folder / "00000", ignore_errors=True)  # of an earlier training of this run
         item_K = np.sort(np.random.default_rng(seed).choice(len(cf_IE), size=count, replace=False))
         label_K = [" ".join(text.split())[:_LABEL_LETTERS] or "(no text)" for text in items.texts.gather(item_K)]
         with torch.no_grad():

@@ -125,16 +125,20 @@ def test_board_shows_losses_speed_memory_and_both_tasks(small_run: RunFolder) ->
     events = EventAccumulator(str(small_run.tensorboard))
     events.Reload()
     assert any(tag.startswith("config") for tag in events.Tags()["tensors"])
+    assert events.PluginTagToContent("hparams")
     assert {"items_cf", "items_semantic"} <= {path.name for path in (small_run.tensorboard / "00000").iterdir()}
 
 
-def test_a_finished_run_is_not_trained_again_and_can_be_restarted(small_run: RunFolder) -> None:
+def test_a_finished_run_is_not_trained_again_and_can_be_restarted(
+    small_run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = small_config(steps=2)
     first = train(config, small_run)
     again = train(config, small_run)
     assert dataclasses.replace(again, seconds=0) == dataclasses.replace(first, seconds=0)
     assert train(config, small_run, resume=False).best_ndcg == first.best_ndcg
     assert sorted(scalars(small_run)["loss/task"]) == [1, 2]
+    assert capsys.readouterr().out == ""  # no memory readings, no warning of an earlier projector
 
 
 def test_checkpoints_of_other_settings_are_refused(small_run: RunFolder) -> None:
