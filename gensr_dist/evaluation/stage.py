@@ -60,7 +60,7 @@ def evaluate(
     items = ItemStore.open(run.shards)
     item_IE, user_VE = load_cf(run.cf)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = GenSR.from_pretrained(run.model).to(device)
+    model = GenSR.from_pretrained(run.model, reads=items.tokenizer(), cf_width=item_IE.shape[1]).to(device)
 
     available = {task: store.eval_rows(Split.TEST, task) for task in TASK_NAMES}
     rows = {task: draw_rows(all_rows, config.rows, seed) for task, all_rows in available.items() if len(all_rows)}

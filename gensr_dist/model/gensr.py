@@ -109,11 +109,18 @@ class GenSR(nn.Module):
             tokenizer.save_pretrained(temporary / "tokenizer")
 
     @classmethod
-    def from_pretrained(cls, folder: Path) -> "GenSR":
+    def from_pretrained(
+        cls, folder: Path, *, reads: PreTrainedTokenizerBase | None = None, cf_width: int | None = None
+    ) -> "GenSR":
         """Load what `save_pretrained` wrote.
 
+        Args:
+            folder: of the model.
+            reads: tokenizer of the texts that the model will be given, checked to be its own.
+            cf_width: of the CF vectors that it will be given, checked likewise.
+
         Raises:
-            InputError: the folder is not a saved model or does not fit together.
+            InputError: the folder is not a saved model, does not fit together, or is of other tokens or vectors.
         """
         remedy = "train a model into this run folder, or copy the saved one again"
         try:
@@ -123,6 +130,10 @@ class GenSR(nn.Module):
         except (OSError, ValueError, SafetensorError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(folder, f"not a saved GenSR model ({reason})", remedy) from None
+        if reads is not None and reads.get_vocab() != tokenizer.get_vocab():
+            raise InputError(folder, "the model was trained with another tokenizer than that of the shards", remedy)
+        if cf_width is not None and cf_width != shape.cf_width:
+            raise InputError(folder, f"a model for CF vectors of width {shape.cf_width}, not {cf_width}", remedy)
         # An absolute path is never taken for the name of a model on the Hub.
         t5 = open_t5(str((folder / "backbone").absolute()), where=folder, remedy=remedy)
         try:

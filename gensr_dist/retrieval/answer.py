@@ -98,7 +98,7 @@ class Answerer:
             items,
             Collator(store, items, item_IE, config.data.history),
             Prefilter(index, store, item_IE, user_VE, exclude_seen=config.retrieval.exclude_seen),
-            GenSR.from_pretrained(run.model).to(device).eval(),
+            GenSR.from_pretrained(run.model, reads=items.tokenizer(), cf_width=item_IE.shape[1]).to(device),
             device,
             candidates=config.retrieval.candidates,
             query_tokens=store.manifest.config.query_tokens,

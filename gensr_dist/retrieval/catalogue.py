@@ -54,7 +54,7 @@ def evaluate_catalogue(
     items = ItemStore.open(run.shards)
     item_IE, user_VE = load_cf(run.cf)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = GenSR.from_pretrained(run.model).to(device)
+    model = GenSR.from_pretrained(run.model, reads=items.tokenizer(), cf_width=item_IE.shape[1]).to(device)
     scorer = GenSRScorer(model, Collator(store, items, item_IE, history), device, batch=1)
     prefilter = Prefilter(CatalogueIndex.open(run.index), store, item_IE, user_VE, exclude_seen=config.exclude_seen)
     metrics: list[CatalogueMetrics] = []

@@ -78,8 +78,10 @@ def build_index(cf: Path, model: Path, shards: Path, folder: Path, config: Retri
         InputError: an earlier stage's result is missing, or they do not fit together.
     """
     item_IE, user_VE = load_cf(cf)
-    title_IT = ItemStore.open(shards).title_IT
-    token_VD = GenSR.from_pretrained(model).token_embeddings().detach().float().cpu().numpy()
+    items = ItemStore.open(shards)
+    title_IT = items.title_IT
+    trained = GenSR.from_pretrained(model, reads=items.tokenizer(), cf_width=item_IE.shape[1])
+    token_VD = trained.token_embeddings().detach().float().cpu().numpy()
     if len(item_IE) != len(title_IT):
         raise InputError(
             cf, f"{len(item_IE)} vectors for a catalogue of {len(title_IT)} items", "run `gensr lightgcn` again"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from gensr_dist.data.tokenizer import train_tokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.model.gensr import GenSR
 from tests.model.builders import (
@@ -168,6 +169,15 @@ def test_a_folder_that_does_not_fit_together_is_a_one_line_error(
     folder = copy_of(saved_folder, tmp_path)
     damage(folder)
     assert_refused(folder)
+
+
+def test_a_model_of_other_tokens_or_vectors_is_a_one_line_error(saved_folder: Path) -> None:
+    own, other = corpus_tokenizer(), train_tokenizer(iter(["quite other words"]), 300)
+    GenSR.from_pretrained(saved_folder, reads=own, cf_width=CF_WIDTH)
+    with pytest.raises(InputError, match=r"the model was trained with another tokenizer than that of the shards"):
+        GenSR.from_pretrained(saved_folder, reads=other, cf_width=CF_WIDTH)
+    with pytest.raises(InputError, match=rf"a model for CF vectors of width {CF_WIDTH}, not 16; train"):
+        GenSR.from_pretrained(saved_folder, reads=own, cf_width=16)
 
 
 @pytest.mark.parametrize("name", ["absent", "file"])
