@@ -53,7 +53,7 @@ class TrainingLoader:
         workers: processes that collate ahead; 0 collates in this process.
 
     Raises:
-        InputError: the global batch cannot be cut evenly.
+        InputError: the global batch cannot be cut evenly, or is larger than an epoch.
     """
 
     def __init__(
@@ -74,6 +74,12 @@ class TrainingLoader:
                 "train.batch",
                 f"{order.batch} groups cannot be cut into {world} ranks x {accumulation} accumulated batches",
                 f"make it a multiple of {parts}, such as {max(1, round(order.batch / parts)) * parts}",
+            )
+        if order.batch > order.rows:  # padding would be computed on in every step
+            raise InputError(
+                "train.batch",
+                f"{order.batch} groups, but the log has only {order.rows} training rows",
+                "lower it or bring a larger log",
             )
         assert order.rows == len(collator.training_event_R), "the order is of another log"
         self.collator = collator

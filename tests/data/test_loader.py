@@ -22,11 +22,18 @@ def collator(small_store: TimelineStore, small_items: ItemStore, small_cf: np.nd
 
 
 def loader(
-    collator: Collator, *, rank: int = 0, world: int = 1, accumulation: int = 1, workers: int = 0, negatives: int = 3
+    collator: Collator,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    accumulation: int = 1,
+    workers: int = 0,
+    negatives: int = 3,
+    batch: int = BATCH,
 ) -> TrainingLoader:
     return TrainingLoader(
         collator,
-        SampleOrder(len(collator.training_event_R), BATCH, seed=9),
+        SampleOrder(len(collator.training_event_R), batch, seed=9),
         seed=9,
         negatives=negatives,
         rank=rank,
@@ -116,6 +123,16 @@ def test_a_batch_that_does_not_divide_is_refused(collator: Collator) -> None:
     assert str(caught.value) == (
         "train.batch: 24 groups cannot be cut into 5 ranks x 2 accumulated batches; "
         "make it a multiple of 10, such as 20"
+    )
+
+
+def test_a_batch_larger_than_an_epoch_is_refused(collator: Collator) -> None:
+    rows = len(collator.training_event_R)
+    loader(collator, batch=rows)
+    with pytest.raises(InputError) as caught:
+        loader(collator, batch=rows + 1)
+    assert str(caught.value) == (
+        f"train.batch: {rows + 1} groups, but the log has only {rows} training rows; lower it or bring a larger log"
     )
 
 
