@@ -49,7 +49,7 @@ class Collator:
 
     def share_with_workers(self) -> None:
         """Build what training batches need beside the arrays on disk, so that forked processes share it."""
-        _ = self.training_event_R, self.store.histories, self.store.met, self.store.timelines.user_N
+        _ = self.training_event_R, self.store.histories, self.store.met_in_training, self.store.timelines.user_N
 
     @cached_property
     def training_event_R(self) -> Int:
@@ -59,7 +59,8 @@ class Collator:
     def training(self, rows_G: Int, *, epoch: int, seed: int, negatives: int, step_groups: int) -> Batch:
         """Groups of a training positive (candidate 0) and `negatives` items that its user never met.
 
-        The negatives depend on (seed, epoch, row) alone.
+        The negatives depend on (seed, epoch, row) alone. "Met" is known from the training split: if held-out items were
+        spared as negatives, that would give them away.
 
         Args:
             rows_G: places in `training_event_R`; -1 pads.
@@ -79,7 +80,11 @@ class Collator:
         candidate_GC = np.empty((len(row_G), 1 + negatives), dtype=np.int64)
         candidate_GC[:, 0] = timelines.item_N[event_G]
         candidate_GC[:, 1:] = sample_unmet(
-            self.store.met, user_G, negatives, items=self.store.items, key=(seed, _TRAINING, epoch, row_G)
+            self.store.met_in_training,
+            user_G,
+            negatives,
+            items=self.store.items,
+            key=(seed, _TRAINING, epoch, row_G),
         )
         return self._batch(
             row_G=rows_G,

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 from typing_extensions import Self
 
+from gensr_dist.data.splits import Split
 from gensr_dist.data.timelines import Timelines
 from gensr_dist.errors import InputError
 
@@ -19,16 +20,19 @@ _CELLS = 1 << 22  # row x draw, or row x item, pairs in memory at a time
 
 @dataclass(frozen=True)
 class Met:
-    """Every (user, item) pair of the log: either behaviour, clicked or only shown, any split."""
+    """The (user, item) pairs of a log: either behaviour, clicked or only shown."""
 
     key_K: np.ndarray  # int64, sorted: user * items + item
     user_start_V: np.ndarray  # int64 [V + 1] into key_K
     items: int
 
     @classmethod
-    def from_timelines(cls, timelines: Timelines, users: int, items: int) -> Self:
-        """Collect the distinct pairs."""
-        key_N = np.sort(timelines.user_N * items + timelines.item_N)  # np.unique hashes first, which is slower here
+    def from_timelines(cls, timelines: Timelines, users: int, items: int, split: Split | None = None) -> Self:
+        """Collect the distinct pairs of one split, or of all."""
+        key_N = timelines.user_N * items + timelines.item_N
+        if split is not None:
+            key_N = key_N[timelines.split_N == split]
+        key_N = np.sort(key_N)  # np.unique hashes first, which is slower here
         key_K = key_N[np.diff(key_N, prepend=-1) != 0]
         return cls(key_K=key_K, user_start_V=np.searchsorted(key_K, np.arange(users + 1) * items), items=items)
 

@@ -82,9 +82,9 @@ class TimelineStore:
         return self.manifest.items
 
     @cached_property
-    def met(self) -> Met:
-        """Who met what; built on first use."""
-        return Met.from_timelines(self.timelines, self.users, self.items)
+    def met_in_training(self) -> Met:
+        """Who met what before the held-out events; built on first use."""
+        return Met.from_timelines(self.timelines, self.users, self.items, Split.TRAIN)
 
     @cached_property
     def histories(self) -> Histories:

@@ -59,7 +59,7 @@ def train_tokenizer(texts: Iterator[str], vocabulary: int, phrases: Sequence[str
         vocabulary: number of tokens, at most.
         phrases: prompts whose words are to be whole tokens.
     """
-    normalizer = normalizers.NFKC()
+    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])  # users type as they like
     split = pre_tokenizers.WhitespaceSplit()
     words: Counter[str] = Counter()
     for text in texts:

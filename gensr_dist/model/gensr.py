@@ -191,7 +191,7 @@ class GenSR(nn.Module):
         table_VD = self.backbone.t5.shared.weight
         return F.embedding_bag(title_UT, table_VD, mode="mean", padding_idx=0)
 
-    def token_embeddings(self) -> Tensor:
+    def token_embeddings(self) -> nn.Parameter:
         """The token table [V, D]."""
         return self.backbone.t5.shared.weight
 

@@ -41,7 +41,7 @@ class Engine:
             self.deepspeed, _, _, _ = deepspeed.initialize(
                 model=model,
                 optimizer=torch.optim.AdamW(
-                    parameter_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
+                    parameter_groups(model, config), lr=config.learning_rate, betas=(0.9, 0.98)
                 ),
                 lr_scheduler=lambda optimizer: LambdaLR(optimizer, factor),
                 config=deepspeed_config(config, self.zero_stage, ranks.world),
@@ -114,12 +114,17 @@ def deepspeed_config(config: TrainConfig, zero_stage: int, world: int) -> dict[s
     return settings
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices of linear layers only: norms, biases, learned vectors and embedding tables are left alone."""
-    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag)}
+def parameter_groups(model: GenSR, config: TrainConfig) -> list[dict[str, Any]]:
+    """Matrices of linear layers, which decay; norms, biases, learned vectors and small tables; the token table."""
+    table = model.token_embeddings()
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for parameter in model.parameters():
-        (free if parameter.ndim < 2 or id(parameter) in embeddings else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+        if parameter is not table:
+            (free if parameter.ndim < 2 or id(parameter) in embeddings else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+        {"params": [table], "weight_decay": 0.0, "lr": config.learning_rate * config.token_table_rate},
+    ]

@@ -44,7 +44,7 @@ class TrainResult:
     best_ndcg: float  # their mean NDCG@10 on the validation samples of both tasks
     stopped_early: bool
     seconds: float  # all resumptions together
-    rows_per_second: float  # groups through training steps, without validations and checkpoints
+    rows_per_second: float  # prompts through training steps, without validations and checkpoints
     ranks: int
 
 
@@ -176,7 +176,7 @@ class _Training:
             cuda_memory_gb=peak_cuda_memory_gb(),
         )
         self.board.step(report)
-        LOG.info(report.line(self.settings.steps, self.settings.batch))
+        LOG.info(report.line(self.settings.steps, self._rows_of_step))
 
     def _validate(self) -> None:
         """Validate; export the weights if they are the best so far; stop early after too many without gain."""
@@ -233,6 +233,11 @@ class _Training:
             f"{self.ranks.device.type}, ZeRO-{self.engine.zero_stage}, {self.settings.precision}"
         )
 
+    @property
+    def _rows_of_step(self) -> int:
+        """Prompts of a step; the short last one of an epoch aside."""
+        return self.settings.batch * (1 + self.config.data.train_negatives)
+
     def _due(self, every: int) -> bool:
         """Whether something that happens every so many steps, and at the end, happens now."""
         return self.progress.steps % every == 0 or self._finished
@@ -266,7 +271,7 @@ class _Training:
 
     def _result(self) -> TrainResult:
         progress = self.progress
-        rows = progress.steps * self.settings.batch  # the short last batch of an epoch aside
+        rows = progress.steps * self._rows_of_step
         return TrainResult(
             steps=progress.steps,
             best_step=progress.best_step,

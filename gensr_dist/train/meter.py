@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import torch
 
-from gensr_dist.data.batch import Batch
+from gensr_dist.data.batch import IGNORED, Batch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
     """Rates of this rank since the last reading."""
 
-    rows: int  # groups of one positive and its negatives
+    rows: int  # prompts: candidates of all groups
     tokens: int  # text tokens the model was shown: histories, candidates, queries
     seconds: float  # in training steps; validations and checkpoints are left out
     waited: float  # of them, for the loader
@@ -52,7 +52,7 @@ class Meter:
         length_U = (batch.title_UT != 0).sum(1)
         shown = length_U[batch.history_GL].sum() + length_U[batch.candidate_GC].sum() + (batch.query_GQ != 0).sum()
         self._tokens += int(shown)
-        self._rows += int((batch.row_G >= 0).sum())
+        self._rows += int((batch.label_GC != IGNORED).sum())
 
     def read(self) -> Speed:
         """What happened since the last reading."""

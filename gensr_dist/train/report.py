@@ -20,9 +20,9 @@ class StepReport:
     memory_gb: float  # of rank 0
     cuda_memory_gb: float  # of rank 0
 
-    def line(self, steps: int, batch: int) -> str:
-        """One dense line; `steps` and `batch` are those of the whole run."""
-        left = (steps - self.steps) * batch / self.rows_per_second if self.rows_per_second else 0.0
+    def line(self, steps: int, rows: int) -> str:
+        """One dense line for a run of `steps` steps of `rows` rows."""
+        left = (steps - self.steps) * rows / self.rows_per_second if self.rows_per_second else 0.0
         return (
             f"step {self.steps}/{steps}  loss {self.total:.4f}"
             f" (task {self.task:.4f}, contrastive {self.contrastive:.4f})"

@@ -77,10 +77,28 @@ def test_a_training_batch_holds_what_the_log_says(collator: Collator) -> None:
         assert batch.behaviour_GL[group].tolist() == codes
         assert candidate_GC[group, 0] == timelines.item_N[event]
         assert len(set(candidate_GC[group])) == 5
-        assert not store.met.contains(np.full(4, user), candidate_GC[group, 1:]).any()
+        assert not store.met_in_training.contains(np.full(4, user), candidate_GC[group, 1:]).any()
     assert batch.label_GC.tolist() == [[1, 0, 0, 0, 0]] * len(rows_G)
     assert np.array_equal(batch.row_G.numpy(), rows_G)
     assert batch.step_groups == len(rows_G)
+
+
+def test_held_out_items_are_negatives_like_any_other(collator: Collator) -> None:
+    store, timelines = collator.store, collator.store.timelines
+    held_out_N = timelines.split_N != Split.TRAIN
+    held_out = set(zip(timelines.user_N[held_out_N].tolist(), timelines.item_N[held_out_N].tolist(), strict=True))
+    drawn: set[tuple[int, int]] = set()
+    rows_G = np.arange(len(collator.training_event_R))
+    for epoch in range(6):
+        batch = collator.training(rows_G, epoch=epoch, seed=1, negatives=4, step_groups=len(rows_G))
+        negative_GC = catalogue_rows(batch, batch.candidate_GC)[:, 1:]
+        for user, items in zip(batch.user_G.tolist(), negative_GC.tolist(), strict=True):
+            drawn |= {(user, item) for item in items}
+    users = np.unique(timelines.user_N[collator.training_event_R])
+    unmet = sum(store.items - len(store.met_in_training.of_user(int(user))) for user in users)
+    held_out = {(u, i) for u, i in held_out if u in set(users.tolist())}
+    held_out -= {(u, i) for u, i in held_out if store.met_in_training.contains(np.array([u]), np.array([i]))[0]}
+    assert 0.5 < (len(held_out & drawn) / len(held_out)) / (len(drawn) / unmet) < 2
 
 
 def test_a_row_does_not_depend_on_its_batch(collator: Collator) -> None:

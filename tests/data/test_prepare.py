@@ -10,6 +10,7 @@ import pytest
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog, Repair
 from gensr_dist.data.items import ItemStore
+from gensr_dist.data.negatives import Met
 from gensr_dist.data.prepare import prepare
 from gensr_dist.data.rows import training_rows
 from gensr_dist.data.splits import Split
@@ -64,13 +65,14 @@ def test_result_counts(tmp_path: Path, make_log: Callable[..., EventLog], small_
 def test_evaluation_rows(prepared: Path) -> None:
     store = TimelineStore.open(prepared)
     timelines = store.timelines
+    met = Met.from_timelines(timelines, store.users, store.items)
     for split in (Split.VALID, Split.TEST):
         for task in Behaviour:
             rows = store.eval_rows(split, task)
             assert len(rows) > 20
             assert rows.candidate_RC.shape == (len(rows), 5)
             assert np.array_equal(rows.candidate_RC[:, 0], timelines.item_N[rows.event_R])
-            assert not store.met.contains(rows.user_R[:, None], rows.candidate_RC[:, 1:]).any()
+            assert not met.contains(rows.user_R[:, None], rows.candidate_RC[:, 1:]).any()
             assert all(len(set(candidates)) == 5 for candidates in rows.candidate_RC.tolist())
             assert np.array_equal(rows.user_R, timelines.user_N[rows.event_R])
             assert timelines.positive_N[rows.event_R].all()

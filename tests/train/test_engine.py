@@ -1,27 +1,23 @@
 import pytest
-from torch import nn
 
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.engine import deepspeed_config, parameter_groups
+from tests.model.builders import tiny_model
 
 
-def test_decay_is_for_linear_matrices_only() -> None:
-    model = nn.ModuleDict(
-        {"table": nn.Embedding(5, 4), "linear": nn.Linear(4, 3), "norm": nn.LayerNorm(3), "bag": nn.EmbeddingBag(5, 4)}
-    )
-    decayed, free = parameter_groups(model, weight_decay=0.1)
-    assert decayed["weight_decay"] == 0.1
-    assert [id(p) for p in decayed["params"]] == [id(model["linear"].weight)]
-    assert free["weight_decay"] == 0.0
-    assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
-
-
-def test_a_tied_table_is_one_parameter_without_decay() -> None:
-    table, head = nn.Embedding(5, 4), nn.Linear(4, 5, bias=False)
-    head.weight = table.weight
-    (free,) = parameter_groups(nn.ModuleList([head, table]), weight_decay=0.1)
-    assert free["weight_decay"] == 0.0
-    assert len(free["params"]) == 1
+def test_every_parameter_is_in_one_group_and_only_matrices_decay() -> None:
+    model = tiny_model()
+    config = TrainConfig(learning_rate=1e-3, token_table_rate=5.0, weight_decay=0.1)
+    decayed, free, table = parameter_groups(model, config)
+    assert (decayed["weight_decay"], free["weight_decay"], table["weight_decay"]) == (0.1, 0.0, 0.0)
+    assert table["lr"] == 5e-3
+    assert table["params"] == [model.backbone.t5.shared.weight]  # tied: the head is the same parameter
+    grouped = [id(p) for group in (decayed, free, table) for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert all(names[id(p)].endswith("_HKD") or p.ndim == 2 for p in decayed["params"])
+    assert "cf_history.recency.weight" in {names[id(p)] for p in free["params"]}
+    assert "cf_projection.weight" in {names[id(p)] for p in decayed["params"]}
 
 
 @pytest.mark.parametrize(("world", "accumulation"), [(1, 1), (2, 2), (4, 1)])

@@ -14,7 +14,8 @@ ITEMS_PER_TOPIC = 33
 TOPIC_WORDS = 8  # W; a bit mask of them fits a byte
 WORD_SHARE = 9  # a word belongs to a ninth of the topics, so a query alone does not settle which is meant
 MAX_TOPICS_PER_WORD = 20
-CAPTION_TOPIC_WORDS = 4
+CAPTION_VOCABULARY = 4  # the topic's other words are only searched for: users and authors name things differently
+CAPTION_TOPIC_WORDS = 3
 STYLE_DIMENSIONS = 4
 STYLE_PROTOTYPES = 24
 POPULARITY_SPREAD = 0.7  # standard deviation of log popularity
@@ -88,7 +89,10 @@ def plant_catalogue(config: SimulateConfig, rng: np.random.Generator) -> Catalog
     noise = max(50, config.items // 8)
     word_ids = rng.permutation(shared + STYLE_PROTOTYPES + noise).astype(np.int32) + 1
     places = rng.permutation(np.tile(np.arange(shared), topics_per_word))[: topics * TOPIC_WORDS]
-    chosen_IW = rng.random((config.items, TOPIC_WORDS)).argsort(axis=1) < CAPTION_TOPIC_WORDS
+    chosen_IW = np.zeros((config.items, TOPIC_WORDS), dtype=bool)
+    chosen_IW[:, :CAPTION_VOCABULARY] = (
+        rng.random((config.items, CAPTION_VOCABULARY)).argsort(axis=1) < CAPTION_TOPIC_WORDS
+    )
     return Catalogue(
         topic_I=topic_I,
         popularity_I=popularity_I,
