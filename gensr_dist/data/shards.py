@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
+from webdataset import TarWriter
+from webdataset.tariterators import tar_file_iterator
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.manifest import REMEDY, ShardRecord, sha256_of_file
@@ -86,10 +88,12 @@ def write_shards(
         path = folder / f"shard-{number:05d}.tar"
         end = min(first + users_per_shard, timelines.users)
         samples = range(first, end, config.users_per_sample)
-        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        # Fixed owner, mode and time, so that equal arrays give equal tars.
+        with TarWriter(str(path), user="", group="", mode=0o644, mtime=0, encoder=False) as tar:
             for user in samples:
                 block = _cut(timelines, user, min(user + config.users_per_sample, end), eval_event_R, eval_negative_RC)
-                _add_sample(tar, f"{user:010d}", block)
+                arrays = {f"{name}.npy": _npy(getattr(block, name), dtype) for name, (dtype, _) in MEMBERS.items()}
+                tar.write({"__key__": f"{user:010d}", **arrays})
         event_span = timelines.user_start_V[[first, end]]
         row_span = np.searchsorted(eval_event_R, event_span)
         records.append(
@@ -117,22 +121,20 @@ def read_shard(content: bytes, path: Path) -> Iterator[Block]:
         InputError: the tar is not one that `write_shards` wrote; nothing in it is unpacked to disk or run.
     """
     try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
-            key, arrays = "", dict[str, np.ndarray]()
-            for member in tar:
-                name = _MEMBER_NAME.fullmatch(member.name)
-                file = tar.extractfile(member) if name and member.isfile() else None
-                if name is None or file is None:
-                    raise ValueError(f"unexpected member {member.name!r}")
-                if name["key"] != key and arrays:
-                    raise ValueError(f"sample {key} is not complete")
-                key = name["key"]
-                arrays[name["array"]] = _read_array(file.read(), name["array"])
-                if len(arrays) == len(MEMBERS):
-                    yield Block(**arrays)
-                    arrays = {}
-            if arrays:
+        key, arrays = "", dict[str, np.ndarray]()
+        for member in tar_file_iterator(io.BytesIO(content), skip_meta=None):
+            name = _MEMBER_NAME.fullmatch(member["fname"])
+            if name is None:
+                raise ValueError(f"unexpected member {member['fname']!r}")
+            if name["key"] != key and arrays:
                 raise ValueError(f"sample {key} is not complete")
+            key = name["key"]
+            arrays[name["array"]] = _read_array(member["data"], name["array"])
+            if len(arrays) == len(MEMBERS):
+                yield Block(**arrays)
+                arrays = {}
+        if arrays:
+            raise ValueError(f"sample {key} is not complete")
     except (ValueError, EOFError, tarfile.TarError) as error:
         raise InputError(path, f"expected a timeline shard ({error})", REMEDY) from None
 
@@ -155,16 +157,10 @@ def _cut(timelines: Timelines, first: int, end: int, eval_event_R: np.ndarray, e
     )
 
 
-def _add_sample(tar: tarfile.TarFile, key: str, block: Block) -> None:
-    """Add the members with fixed owner, mode and time, so that equal arrays give equal tars."""
-    for name, (dtype, _) in MEMBERS.items():
-        data = io.BytesIO()
-        array = np.ascontiguousarray(getattr(block, name), dtype=dtype)
-        np.lib.format.write_array(data, array, version=(1, 0), allow_pickle=False)
-        info = tarfile.TarInfo(f"{key}.{name}.npy")
-        info.size = data.tell()
-        data.seek(0)
-        tar.addfile(info, data)
+def _npy(array: np.ndarray, dtype: type[np.generic]) -> bytes:
+    content = io.BytesIO()
+    np.lib.format.write_array(content, np.ascontiguousarray(array, dtype=dtype), version=(1, 0), allow_pickle=False)
+    return content.getvalue()
 
 
 def _read_array(content: bytes, name: str) -> np.ndarray:
