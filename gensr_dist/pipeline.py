@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gensr_dist.config import Config
+from gensr_dist.config import Config, load_config
 from gensr_dist.errors import InputError
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import (
@@ -117,7 +117,7 @@ def run_all(config: Config, say: Say) -> RunResult:
             records[stage] = record
     say("")
     _tell(records["evaluate"], say)
-    _show_examples(run, say)
+    _show_examples(config, run, say)
     say(f"watch the training:  tensorboard --logdir {shlex.quote(str(run.tensorboard))}")
     say(f"the whole report:    {run.report}")
     return RunResult(
@@ -138,7 +138,8 @@ def answer(run: RunFolder, user: str, query: str | None, k: int, say: Say) -> An
     check_consistent("index", run)
     from gensr_dist.retrieval.answer import Answerer
 
-    answerer = Answerer.open(run)
+    config = load_config(run.config)
+    answerer = Answerer.open(run, config.retrieval, history=config.data.history)
     started = time.monotonic()
     answers = answerer.recommend(user, k) if query is None else answerer.search(user, query, k)
     seconds = time.monotonic() - started
@@ -253,7 +254,7 @@ def _evaluate(config: Config, run: RunFolder) -> Outcome:
     return Outcome(summary=tuple(lines), result=metrics_json(result))
 
 
-def _show_examples(run: RunFolder, say: Say) -> None:
+def _show_examples(config: Config, run: RunFolder, say: Say) -> None:
     """What three users of the test split get, so that the numbers have a face."""
     import numpy as np
 
@@ -261,7 +262,7 @@ def _show_examples(run: RunFolder, say: Say) -> None:
     from gensr_dist.data.splits import Split
     from gensr_dist.retrieval.answer import Answerer
 
-    answerer = Answerer.open(run)
+    answerer = Answerer.open(run, config.retrieval, history=config.data.history)
     items, store = answerer.items, answerer.collator.store
     rows = store.eval_rows(Split.TEST, Behaviour.SEARCH)
     if not len(rows):

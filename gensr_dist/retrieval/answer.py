@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from gensr_dist.config import load_config
 from gensr_dist.data.collate import Collator
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
@@ -21,6 +20,7 @@ from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
 from gensr_dist.graph.vectors import load_cf
 from gensr_dist.model.gensr import GenSR
+from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.index import CatalogueIndex
 from gensr_dist.retrieval.prefilter import Prefilter
 from gensr_dist.run_folder import RunFolder
@@ -42,16 +42,6 @@ class Answers:
 
     items: tuple[Answer, ...]
     notes: tuple[str, ...]
-
-
-def recommend(run: RunFolder, user_id: str, k: int) -> Answers:
-    """Open a run and answer one user; see `Answerer.recommend`."""
-    return Answerer.open(run).recommend(user_id, k)
-
-
-def search(run: RunFolder, user_id: str, query: str, k: int) -> Answers:
-    """Open a run and answer one query; see `Answerer.search`."""
-    return Answerer.open(run).search(user_id, query, k)
 
 
 class Answerer:
@@ -82,13 +72,17 @@ class Answerer:
         self.candidates, self.query_tokens = candidates, query_tokens
 
     @classmethod
-    def open(cls, run: RunFolder) -> Self:
+    def open(cls, run: RunFolder, config: RetrievalConfig, *, history: int) -> Self:
         """Open a finished run.
+
+        Args:
+            run: its folder.
+            config: candidates, and whether seen items are left out.
+            history: newest interactions that the model is shown.
 
         Raises:
             InputError: a stage's result is missing or broken.
         """
-        config = load_config(run.config)
         store = TimelineStore.open(run.shards)
         items = ItemStore.open(run.shards)
         item_IE, user_VE = load_cf(run.cf)
@@ -96,11 +90,11 @@ class Answerer:
         index = CatalogueIndex.open(run.index)
         return cls(
             items,
-            Collator(store, items, item_IE, config.data.history),
-            Prefilter(index, store, item_IE, user_VE, exclude_seen=config.retrieval.exclude_seen),
+            Collator(store, items, item_IE, history),
+            Prefilter(index, store, item_IE, user_VE, exclude_seen=config.exclude_seen),
             GenSR.from_pretrained(run.model, reads=items.tokenizer(), cf_width=item_IE.shape[1]).to(device),
             device,
-            candidates=config.retrieval.candidates,
+            candidates=config.candidates,
             query_tokens=store.manifest.config.query_tokens,
         )
 

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from gensr_dist.config import load_config
 from gensr_dist.errors import InputError
-from gensr_dist.retrieval.answer import Answerer, recommend, search
+from gensr_dist.retrieval.answer import Answerer
+from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
 def answerer(run):
-    return Answerer.open(run)
+    config = load_config(run.config)
+    return Answerer.open(run, config.retrieval, history=config.data.history)
 
 
 def history_of(answerer, user_id):
@@ -48,9 +51,10 @@ def test_scores_are_those_of_the_model_for_the_whole_history(answerer):
     np.testing.assert_allclose([answer.score for answer in answers.items], expected, atol=1e-5)
 
 
-def test_repeated_requests_and_one_off_functions_agree(run, answerer):
-    assert answerer.recommend("u1", 5) == answerer.recommend("u1", 5) == recommend(run, "u1", 5)
-    assert answerer.search("u1", "green", 5) == search(run, "u1", "green", 5)
+def test_repeated_requests_agree_also_after_opening_again(run, answerer):
+    again = Answerer.open(run, load_config(run.config).retrieval, history=answerer.collator.history)
+    assert answerer.recommend("u1", 5) == answerer.recommend("u1", 5) == again.recommend("u1", 5)
+    assert answerer.search("u1", "green", 5) == again.search("u1", "green", 5)
 
 
 def test_more_answers_than_candidates_and_than_items(answerer):
@@ -89,5 +93,5 @@ def test_a_user_without_history_is_answered_from_popularity(answerer, monkeypatc
 
 
 def test_an_unfinished_run_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match=r"config\.yaml"):
-        Answerer.open(RunFolder(tmp_path))
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        Answerer.open(RunFolder(tmp_path), RetrievalConfig(), history=5)
