@@ -35,7 +35,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     for stage in STAGES:
         work(stage)
     monkeypatch.setattr(pipeline, "_train_anew", pipeline._train)
-    monkeypatch.setattr(pipeline, "_show_examples", lambda run, say: say("examples"))
+    monkeypatch.setattr(pipeline, "_show_examples", lambda config, run, say: say("examples"))
     return run
 
 
