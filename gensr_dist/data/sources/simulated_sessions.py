@@ -23,8 +23,9 @@ REPLACE_PER_DAY = 0.03  # chance that a liked topic is replaced, each day
 FROM_COMMUNITY = 0.75  # share of liked topics that come from the community's
 RECOMMENDED_FROM = np.array([0.55, 0.20, 0.25])  # focus, another liked topic, anything popular
 CLICK_LOGIT = np.array([0.9, 0.2, -2.5])  # the same three
-SEARCHED_FROM = np.array([0.60, 0.25, 0.15])  # focus, another liked topic, a topic that is new to the user
+SEARCHED_FROM = np.array([0.35, 0.25, 0.40])  # focus, another liked topic, one that may be new to the user
 OFF_INTENT = 0.25  # share of search results from another topic of a query word
+SEARCH_SHARE = (8.0, 4.0)  # beta distribution over users: share of their sessions that are searches
 SEARCH_CLICK = 0.85  # chance that a search session ends in a click
 STYLE_WEIGHT = 1.0
 SHOWN_PER_SESSION = 4.0  # mean; 5 of a recommendation session, 3 of a search
@@ -84,7 +85,7 @@ def simulate_sessions(
     user_S = np.repeat(np.arange(len(community_U)), sessions_U)
     start_S = rng.random(len(user_S)) * (config.days * DAY_MS - DAY_MS // 24)
     start_S = start_S[np.lexsort((start_S, user_S))].astype(np.int64)
-    search_S = rng.random(len(user_S)) < rng.beta(6, 6, len(community_U))[user_S]
+    search_S = rng.random(len(user_S)) < rng.beta(*SEARCH_SHARE, len(community_U))[user_S]
 
     liked_SK = _liked_topics(community_U, population, user_S, start_S, config.days, rng)
     focus_S = liked_SK[np.arange(len(user_S)), _sticky_slot(user_S, rng)]
