@@ -123,7 +123,7 @@ class Answerer:
         if not words:
             raise InputError("query", "it is empty", "give at least one word")
         user_G, end_G = self._user(user_id)
-        unknown = [word for word in dict.fromkeys(words) if word not in self._words]
+        unknown = [word for word in dict.fromkeys(words) if word.lower() not in self._words]
         query_GQ = token_table(self.items.tokenizer(), [query], self.query_tokens).astype(np.int64)
         notes = self._history_notes(user_id, user_G, end_G)
         if len(unknown) == len(set(words)):
@@ -137,9 +137,9 @@ class Answerer:
 
     @cached_property
     def _words(self) -> frozenset[str]:
-        """Words of item texts and queries."""
+        """Words of item texts and queries, in lower case."""
         texts = pl.concat([self.items.texts.rename("text"), self.items.queries.rename("text")])
-        return frozenset(texts.str.extract_all(r"\S+").explode().drop_nulls().unique())
+        return frozenset(texts.str.to_lowercase().str.extract_all(r"\S+").explode().drop_nulls().unique())
 
     def _user(self, user_id: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         user_G = np.array([self.items.user_row(user_id)], dtype=np.int64)

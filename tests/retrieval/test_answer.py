@@ -69,6 +69,7 @@ def test_unknown_words_are_noted(answerer):
     assert "no word of the query occurs" in answers.notes[0]
     assert len(answers.items) == 3
     assert answerer.search("u4", "thing", 3).notes == ()  # known from the log's queries
+    assert answerer.search("u4", "RED W3", 3) == answerer.search("u4", "red w3", 3)
 
 
 def test_bad_requests_are_one_line_input_errors(answerer):
