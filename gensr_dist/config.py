@@ -145,3 +145,15 @@ def _bound(constraint: Any) -> str:
 
 def _shown(value: Any) -> str:
     return "empty" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def flattened(section: Any, prefix: str = "") -> dict[str, str | int | float | bool]:
+    """Dotted keys and values of a dataclass of dataclasses; `prefix` is put before each key."""
+    settings: dict[str, str | int | float | bool] = {}
+    for entry in dataclasses.fields(section):
+        value = getattr(section, entry.name)
+        if dataclasses.is_dataclass(value):
+            settings |= flattened(value, f"{prefix}{entry.name}.")
+        else:
+            settings[prefix + entry.name] = value
+    return settings

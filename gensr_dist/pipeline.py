@@ -209,9 +209,10 @@ def _lightgcn(config: Config, run: RunFolder) -> Outcome:
 
     from gensr_dist.data.store import TimelineStore
     from gensr_dist.graph.training import train_lightgcn
+    from gensr_dist.train.tensorboard import forget_events
 
     store = TimelineStore.open(run.shards)
-    _forget_events(run.tensorboard / "lightgcn")
+    forget_events(run.tensorboard / "lightgcn")
     with SummaryWriter(str(run.tensorboard / "lightgcn")) as writer:
         result = train_lightgcn(store.timelines, store.users, store.items, config.lightgcn, config.seed, run.cf, writer)
     return _outcome(result)
@@ -226,7 +227,6 @@ def _train(config: Config, run: RunFolder) -> Outcome:
 def _train_anew(config: Config, run: RunFolder) -> Outcome:
     from gensr_dist.train.loop import train
 
-    _forget_events(run.tensorboard)
     return _outcome(train(config, run, resume=False))
 
 
@@ -288,12 +288,6 @@ def _say_items(title: str, texts: list[str], say: Say) -> None:
     say(f"  {title}:")
     for text in texts:
         say(f"    - {text}")
-
-
-def _forget_events(folder: Path) -> None:
-    """Delete the event files of an earlier training, which would be drawn into the curves of the new one."""
-    for path in folder.glob("events.out.tfevents.*"):
-        path.unlink()
 
 
 def _outcome(result: Any) -> Outcome:

@@ -12,21 +12,16 @@ from typing import Any, Literal, TypeAlias, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from gensr_dist import __version__
-from gensr_dist.config import Config, digest, resolved_yaml
+from gensr_dist.config import Config, digest, flattened, resolved_yaml
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_file, read_json, write_json
 from gensr_dist.run_folder import RunFolder
+from gensr_dist.train.config import OPERATIONAL
 
 StageName: TypeAlias = Literal["simulate", "prepare", "lightgcn", "train", "index", "evaluate"]
 STAGES: tuple[StageName, ...] = get_args(StageName)  # in the order of the data
 
 BATCHING = ("data.history", "data.train_negatives")  # data settings that shards do not depend on
-WITHOUT_EFFECT = (
-    "train.workers",
-    "train.log_every",
-    "train.keep_last",
-    "train.checkpoint_every",
-)  # on what training learns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +179,7 @@ class Recorder:
 
 def _settings(stage: StageName, config: Config) -> dict[str, Any]:
     """Dotted keys whose values `stage` depends on."""
-    flat = dict(_flat(dataclasses.asdict(config), ""))
+    flat = flattened(config)
     sections: tuple[str, ...] = {
         "simulate": ("simulate.",),
         "prepare": ("data.",),
@@ -195,16 +190,8 @@ def _settings(stage: StageName, config: Config) -> dict[str, Any]:
     }[stage]
     if stage == "prepare" and config.data.tokenizer == "corpus":
         sections = (*sections, "model.prompts.")  # their words become tokens
-    left_out = {"prepare": (*BATCHING, "data.raw")}.get(stage, WITHOUT_EFFECT)
+    left_out = {"prepare": (*BATCHING, "data.raw")}.get(stage, OPERATIONAL)
     return {k: v for k, v in flat.items() if k == "seed" or (k.startswith(sections) and k not in left_out)}
-
-
-def _flat(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _outside(stage: StageName, config: Config) -> dict[str, str]:

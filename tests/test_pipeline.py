@@ -1,6 +1,5 @@
 """Fingerprints and records; the stages' own work is replaced, so these take milliseconds."""
 
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -8,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from gensr_dist import pipeline, stages
-from gensr_dist.config import Config, load_config
+from gensr_dist.config import Config, flattened, load_config
 from gensr_dist.errors import InputError
 from gensr_dist.pipeline import Outcome, run_all, run_stage
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import STAGES, check_consistent, locked, read_record, record_path
+from gensr_dist.train.config import OPERATIONAL
+from gensr_dist.train.tensorboard import forget_events
 
 
 @pytest.fixture
@@ -87,8 +88,8 @@ def test_a_setting_redoes_its_stage_and_all_after_it(run: RunFolder, override: s
 def test_every_setting_belongs_to_a_stage() -> None:
     config = Config()
     seen = {key for stage in STAGES for key in stages._settings(stage, config)}
-    unseen = set(dict(stages._flat(dataclasses.asdict(config), ""))) - seen
-    assert unseen == {"run", "data.raw", *stages.WITHOUT_EFFECT}
+    unseen = set(flattened(config)) - seen
+    assert unseen == {"run", "data.raw", *OPERATIONAL}
 
 
 def test_a_fixed_tokenizer_does_not_depend_on_the_prompts(run: RunFolder) -> None:
@@ -233,7 +234,7 @@ def test_prepare_asks_for_the_raw_folder(tmp_path: Path) -> None:
 def test_old_curves_are_forgotten(tmp_path: Path) -> None:
     for name in ("events.out.tfevents.1", "keep.txt"):
         (tmp_path / name).write_text("")
-    pipeline._forget_events(tmp_path)
+    forget_events(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["keep.txt"]
 
 

@@ -5,7 +5,6 @@ It is written under another name and renamed when every rank is done, so each on
 several hosts the folder must lie on a file system that all of them share.
 """
 
-import dataclasses
 import os
 import shutil
 from collections.abc import Mapping
@@ -171,16 +170,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def flattened(section: Any, prefix: str) -> dict[str, str | int | float | bool]:
-    """Dotted keys and values of a dataclass of dataclasses."""
-    settings: dict[str, str | int | float | bool] = {}
-    for entry in dataclasses.fields(section):
-        value = getattr(section, entry.name)
-        name = f"{prefix}.{entry.name}"
-        if dataclasses.is_dataclass(value):
-            settings |= flattened(value, name)
-        else:
-            settings[name] = value
-    return settings

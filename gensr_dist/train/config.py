@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+# Keys without effect on what training learns: a resumed run may change them.
+OPERATIONAL = ("train.checkpoint_every", "train.keep_last", "train.log_every", "train.workers")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from gensr_dist.config import Config
+from gensr_dist.config import Config, flattened
 from gensr_dist.data.batch import Batch
 from gensr_dist.data.collate import Collator
 from gensr_dist.data.items import ItemStore
@@ -21,18 +21,18 @@ from gensr_dist.errors import InputError
 from gensr_dist.graph.vectors import load_cf
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run_folder import RunFolder
-from gensr_dist.train.checkpoints import Checkpoints, Progress, discard, flattened
+from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
+from gensr_dist.train.config import OPERATIONAL
 from gensr_dist.train.engine import Engine
 from gensr_dist.train.export import export_model
 from gensr_dist.train.meter import Meter, peak_cuda_memory_gb, peak_memory_gb
 from gensr_dist.train.objective import FiniteWatch, StepLosses, step_losses
 from gensr_dist.train.processes import Ranks, join_processes
 from gensr_dist.train.report import StepReport
-from gensr_dist.train.tensorboard import TrainingBoard
+from gensr_dist.train.tensorboard import TrainingBoard, forget_events
 from gensr_dist.train.validation import Validation
 
 LOG = logging.getLogger("gensr_dist.train")
-OPERATIONAL = ("checkpoint_every", "keep_last", "log_every", "workers")  # a resumed run may change these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def train(config: Config, run: RunFolder, resume: bool = True) -> TrainResult:
     Args:
         config: the whole configuration.
         run: holds the shards and CF vectors; receives checkpoints, event files and the model.
-        resume: go on from the newest checkpoint, if there is one. False deletes all checkpoints and starts anew.
+        resume: go on from the newest checkpoint, if there is one. False deletes checkpoints and curves and starts anew.
 
     Raises:
         InputError: an earlier stage's result is missing or broken, the batch cannot be cut evenly, the checkpoints
@@ -66,6 +66,7 @@ def train(config: Config, run: RunFolder, resume: bool = True) -> TrainResult:
     if not resume:
         if ranks.first:
             discard(run.checkpoints)
+            forget_events(run.tensorboard)
         dist.barrier()
     training = _Training(config, run, ranks)
     try:
@@ -259,9 +260,8 @@ class _Training:
 
     def _beginning(self) -> Progress:
         """Progress of a run that has not begun, with all that it depends on."""
-        left_out = {f"train.{name}" for name in OPERATIONAL}
-        settings = flattened(self.config.model, "model") | flattened(self.config.train, "train")
-        settings = {name: value for name, value in settings.items() if name not in left_out}
+        settings = flattened(self.config.model, "model.") | flattened(self.config.train, "train.")
+        settings = {name: value for name, value in settings.items() if name not in OPERATIONAL}
         settings |= {"seed": self.config.seed, "data.history": self.config.data.history}
         settings["data.train_negatives"] = self.config.data.train_negatives
         manifest = (self.run_folder.shards / "manifest.json").read_bytes()
