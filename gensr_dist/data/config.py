@@ -37,5 +37,28 @@ class DataConfig:
     eval_negatives: Annotated[int, Field(ge=1)] = 99
     users_per_sample: Annotated[int, Field(ge=1)] = 256  # users in one tar sample
     samples_per_shard: Annotated[int, Field(ge=1)] = 32
+    # From here on: how prepared shards are read. Shards do not depend on these (READING).
+    shards: str = ""  # folder or fsspec URL of the shards; below the run folder if empty
+    cache: str = ""  # folder for copies of remote files; the user's cache folder if empty
+    cache_gb: Annotated[float, Field(gt=0)] = 50.0  # copies beyond it are deleted, least recently used first
+    on_corrupt: Literal["stop", "skip"] = "stop"  # skip trains without the damaged shards and says what was lost
+    shuffle_shards: Annotated[int, Field(ge=1)] = 64  # consecutive shards whose rows are mixed; that many in memory
     history: Annotated[int, Field(ge=1)] = 20  # newest interactions a batch shows the model
     train_negatives: Annotated[int, Field(ge=1)] = 4
+    negatives: Literal["uniform", "popularity"] = "uniform"  # what training negatives are drawn from
+    popularity_power: Annotated[float, Field(ge=0, le=1)] = 0.75  # of an item's training count, for "popularity"
+    hard_negatives: Annotated[int, Field(ge=0)] = 0  # of the negatives: unclicked items of the same session, if any
+
+
+READING = (
+    "shards",
+    "cache",
+    "cache_gb",
+    "on_corrupt",
+    "shuffle_shards",
+    "history",
+    "train_negatives",
+    "negatives",
+    "popularity_power",
+    "hard_negatives",
+)
