@@ -195,7 +195,7 @@ def _prepare(config: Config, run: RunFolder) -> Outcome:
     simulated = config.data.source == "simulate"
     if not simulated and not config.data.raw:
         raise InputError("data.raw", "not set, expected the folder of the raw log", "add --set data.raw=FOLDER")
-    from gensr_dist.data.prepare import prepare
+    from gensr_dist.data.preparation.prepare import prepare
     from gensr_dist.data.sources import read_source
 
     log = read_source(config.data, run.raw if simulated else Path(config.data.raw))

@@ -7,7 +7,7 @@ import pytest
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER_SCHEMA, EventLog
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.prepare import prepare
+from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.graph.vectors import save_cf
 from gensr_dist.run_folder import RunFolder

@@ -9,7 +9,7 @@ import pytest
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, EventLog
-from gensr_dist.data.prepare import prepare
+from gensr_dist.data.preparation.prepare import prepare
 
 DAY = 86_400_000
 

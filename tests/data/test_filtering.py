@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gensr_dist.data.events import EventLog
-from gensr_dist.data.filtering import keep_active
+from gensr_dist.data.preparation.filtering import keep_active
 from gensr_dist.errors import InputError
 
 

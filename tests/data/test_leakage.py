@@ -7,11 +7,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog
 from gensr_dist.data.histories import Histories
 from gensr_dist.data.negatives import Met, sample_unmet
+from gensr_dist.data.preparation.splitting import DAY, assign_splits, find_moments
 from gensr_dist.data.rows import training_rows
-from gensr_dist.data.splits import DAY, Split, assign_splits
+from gensr_dist.data.splits import Split
 from gensr_dist.data.timelines import Timelines, build_timelines
 from gensr_dist.graph.edges import Edges
 
@@ -39,7 +41,10 @@ def timelines_of(log: EventLog, method: str) -> Timelines:
     days = {time // DAY for time in log.events["time"]}
     assume(log.events["positive"].any())
     assume(method != "days" or len(days) >= 3)
-    return build_timelines(log, assign_splits(log.events, method, 0.2, 0.2))
+    return build_timelines(
+        log,
+        assign_splits(log.events, find_moments(log.events, DataConfig(split=method, valid_share=0.2, test_share=0.2))),
+    )
 
 
 def raw_history(timelines: Timelines, event: int) -> list[tuple[int, int, int, set[int]]]:

@@ -3,9 +3,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
 from gensr_dist.data.negatives import Met, sample_unmet
-from gensr_dist.data.splits import assign_splits
+from gensr_dist.data.preparation.splitting import assign_splits, find_moments
 from gensr_dist.data.timelines import build_timelines
 from gensr_dist.errors import InputError
 
@@ -14,7 +15,9 @@ def met_of(make_rows_log: Callable[..., EventLog], pairs: list[tuple[int, int]],
     log = make_rows_log(
         [(user, item, 0, 3, -1, False) for user, item in pairs] + [(0, 0, 0, 4, -1, True)], users, items
     )
-    events = assign_splits(log.events, "time", 0.1, 0.1)
+    events = assign_splits(
+        log.events, find_moments(log.events, DataConfig(split="time", valid_share=0.1, test_share=0.1))
+    )
     return Met.from_timelines(build_timelines(log, events), users, items)
 
 

@@ -11,7 +11,7 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog, Repair
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives import Met
-from gensr_dist.data.prepare import prepare
+from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.rows import training_rows
 from gensr_dist.data.splits import Split
 from gensr_dist.data.store import TimelineStore

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
+from gensr_dist.data.preparation.splitting import assign_splits, find_moments
 from gensr_dist.data.shards import MEMBERS, read_shard, write_shards
-from gensr_dist.data.splits import assign_splits
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.data.timelines import build_timelines
 from gensr_dist.errors import InputError
@@ -56,7 +56,7 @@ def test_block_size_changes_nothing_but_the_files(
     tmp_path: Path, make_log: Callable[..., EventLog], users_per_sample: int, samples_per_shard: int
 ) -> None:
     log = make_log(users=10, events=200)
-    timelines = build_timelines(log, assign_splits(log.events, "days", 0.1, 0.1))
+    timelines = build_timelines(log, assign_splits(log.events, find_moments(log.events, DataConfig(split="days"))))
     event_R = np.arange(5, 200, 9)
     negative_RC = np.arange(len(event_R) * 3, dtype=np.uint32).reshape(-1, 3)
     config = DataConfig(users_per_sample=users_per_sample, samples_per_shard=samples_per_shard)

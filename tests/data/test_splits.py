@@ -3,15 +3,19 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
+from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
-from gensr_dist.data.splits import DAY, Split, assign_splits
+from gensr_dist.data.preparation.splitting import DAY, assign_splits, find_moments
+from gensr_dist.data.splits import Split
 from gensr_dist.errors import InputError
 
 HOUR = DAY // 24
 
 
 def split_of(log: EventLog, method: str, valid: float = 0.1, test: float = 0.1) -> list[int]:
-    result = assign_splits(log.events, method, valid, test)
+    result = assign_splits(
+        log.events, find_moments(log.events, DataConfig(split=method, valid_share=valid, test_share=test))
+    )
     assert result.drop("split").equals(log.events)
     assert result.schema["split"] == pl.UInt8
     return result["split"].to_list()
@@ -60,7 +64,9 @@ def test_time_cuts_at_moments(make_rows_log: Callable[..., EventLog]) -> None:
 @pytest.mark.parametrize("method", ["days", "leave_one_out", "time"])
 def test_no_user_trains_after_being_tested(make_log: Callable[..., EventLog], method: str) -> None:
     log = make_log(seed=3)
-    events = assign_splits(log.events, method, 0.1, 0.1)
+    events = assign_splits(
+        log.events, find_moments(log.events, DataConfig(split=method, valid_share=0.1, test_share=0.1))
+    )
     assert set(events["split"]) == set(Split)
     spans = (
         events.filter("positive")

@@ -10,7 +10,7 @@ import pytest
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.prepare import prepare
+from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.data.verify import verify
 from gensr_dist.errors import InputError

@@ -12,7 +12,7 @@ from gensr_dist.config import Config, resolved_yaml
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, EventLog
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.prepare import prepare
+from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.training import train_lightgcn

@@ -6,7 +6,7 @@ import pytest
 
 from gensr_dist.data.config import SimulateConfig
 from gensr_dist.data.events import Behaviour, EventLog
-from gensr_dist.data.filtering import keep_active
+from gensr_dist.data.preparation.filtering import keep_active
 from gensr_dist.data.sources import kuaisar, simulate
 from gensr_dist.data.sources.simulated_catalogue import TOPIC_WORDS, Catalogue
 from gensr_dist.data.sources.simulated_sessions import CLICK_LOGIT, DAY_MS, RECOMMENDED_FROM, STYLE_WEIGHT, Sessions

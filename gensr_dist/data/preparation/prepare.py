@@ -11,13 +11,14 @@ from transformers import PreTrainedTokenizerFast
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog, Repair
-from gensr_dist.data.filtering import keep_active
 from gensr_dist.data.items import write_item_store
 from gensr_dist.data.manifest import SCHEMA_VERSION, Manifest, TaskCounts, record_files, vocabulary_fingerprint
 from gensr_dist.data.negatives import Met, sample_unmet
+from gensr_dist.data.preparation.filtering import keep_active
+from gensr_dist.data.preparation.splitting import assign_splits, find_moments
 from gensr_dist.data.rows import evaluation_rows
 from gensr_dist.data.shards import write_shards
-from gensr_dist.data.splits import Split, assign_splits
+from gensr_dist.data.splits import Split
 from gensr_dist.data.timelines import Timelines, build_timelines
 from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
 from gensr_dist.errors import InputError
@@ -61,7 +62,7 @@ def prepare(log: EventLog, config: DataConfig, seed: int, folder: Path, phrases:
     """
     began = time.monotonic()
     log = keep_active(log, min_interactions=config.min_interactions, both_behaviours=config.both_behaviours)
-    events = assign_splits(log.events, config.split, config.valid_share, config.test_share)
+    events = assign_splits(log.events, find_moments(log.events, config))
     timelines = build_timelines(log, events)
     counts = {task: _count(timelines, task) for task in Behaviour}
     _require_rows(counts, config)
