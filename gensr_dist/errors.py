@@ -21,3 +21,7 @@ class InputError(ValueError):
         self.where = str(where)
         self.problem = problem
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
+        """Travel between processes."""
+        return type(self), (self.where, self.problem, self.remedy)

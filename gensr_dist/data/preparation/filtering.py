@@ -1,76 +1,183 @@
 """Which users and items take part.
 
+A log may be counted in parts, each with all events of its users: counts add up, and the users and items that stay are
+the same however the log was cut.
+
 Dimensions: N events, P interactions, V users, I items.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import polars as pl
+from typing_extensions import Self
 
 from gensr_dist.data.events import EVENT_SCHEMA, EventLog, Repair
 from gensr_dist.errors import InputError
+
+BOTH = 0b11  # bits of the two behaviours
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What filtering looks at of some users' events.
+
+    An interaction is a positive event; twin events (same user, item and time under both behaviours) count once.
+    """
+
+    user_N: np.ndarray
+    item_N: np.ndarray
+    bit_N: np.ndarray  # uint8: 1 << behaviour
+    user_P: np.ndarray
+    item_P: np.ndarray
+
+    @classmethod
+    def of(cls, events: pl.DataFrame) -> Self:
+        """Take the columns of EVENT_SCHEMA apart."""
+        interactions = events.filter("positive").select("user", "item", "time").unique()
+        return cls(
+            user_N=events["user"].to_numpy(),
+            item_N=events["item"].to_numpy(),
+            bit_N=np.left_shift(1, events["behaviour"].to_numpy()).astype(np.uint8),
+            user_P=interactions["user"].to_numpy(),
+            item_P=interactions["item"].to_numpy(),
+        )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Users and items that have not fallen away."""
+
+    user_V: np.ndarray  # bool
+    item_I: np.ndarray  # bool
+
+    @classmethod
+    def all_of(cls, users: int, items: int) -> Self:
+        """Nothing has fallen away yet."""
+        return cls(np.ones(users, dtype=bool), np.ones(items, dtype=bool))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How active users and items are among those kept."""
+
+    user_V: np.ndarray  # int32 interactions
+    item_I: np.ndarray  # int32 interactions
+    behaviours_V: np.ndarray  # uint8: bits of the behaviours seen, clicked or not
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.user_V + other.user_V, self.item_I + other.item_I, self.behaviours_V | other.behaviours_V)
+
+
+def count(activity: Activity, kept: Kept) -> Counts:
+    """Count the interactions between kept users and kept items, and the behaviours of users on kept items."""
+    kept_P = kept.user_V[activity.user_P] & kept.item_I[activity.item_P]
+    kept_N = kept.user_V[activity.user_N] & kept.item_I[activity.item_N]
+    users, items = len(kept.user_V), len(kept.item_I)
+    behaviours_V = np.zeros(users, dtype=np.uint8)
+    for bit in (0b01, 0b10):
+        behaviours_V[activity.user_N[kept_N & (activity.bit_N == bit)]] |= bit
+    return Counts(
+        user_V=np.bincount(activity.user_P[kept_P], minlength=users).astype(np.int32),
+        item_I=np.bincount(activity.item_P[kept_P], minlength=items).astype(np.int32),
+        behaviours_V=behaviours_V,
+    )
+
+
+def tighten(kept: Kept, counts: Counts, *, min_interactions: int, both_behaviours: bool) -> Kept:
+    """Let users and items with too little activity fall away; filtering ends when none does.
+
+    Raises:
+        InputError: nothing is left.
+    """
+    user_V = kept.user_V & (counts.user_V >= min_interactions)
+    if both_behaviours:
+        user_V &= counts.behaviours_V == BOTH
+    item_I = kept.item_I & (counts.item_I >= min_interactions)
+    if not user_V.any() or not item_I.any():
+        both = " and both behaviours" if both_behaviours else ""
+        raise InputError(
+            "data.min_interactions",
+            f"no user of {len(user_V)} is left with at least {min_interactions} interactions{both}, on items with as "
+            "many",
+            "lower data.min_interactions, set data.both_behaviours to false, or bring a larger log",
+        )
+    return Kept(user_V, item_I)
+
+
+def same(first: Kept, second: Kept) -> bool:
+    """Whether nothing fell away from the first to the second."""
+    return bool(first.user_V.sum() == second.user_V.sum() and first.item_I.sum() == second.item_I.sum())
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Dense numbers for what is kept, in the old order."""
+
+    kept: Kept
+    query_Q: np.ndarray  # bool: queries with an event left
+
+    def apply(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Keep the events of kept users and items and number them anew; other columns stay as they are."""
+        kept_N = self.kept.user_V[events["user"].to_numpy()] & self.kept.item_I[events["item"].to_numpy()]
+        events = events.filter(pl.Series(kept_N))
+        query_N = events["query"].to_numpy()
+        new_query_Q = np.append(np.cumsum(self.query_Q) - 1, -1)  # -1, for none, takes the last
+        return events.with_columns(
+            user=pl.Series((np.cumsum(self.kept.user_V) - 1)[events["user"].to_numpy()], dtype=EVENT_SCHEMA["user"]),
+            item=pl.Series((np.cumsum(self.kept.item_I) - 1)[events["item"].to_numpy()], dtype=EVENT_SCHEMA["item"]),
+            query=pl.Series(new_query_Q[query_N], dtype=EVENT_SCHEMA["query"]),
+        )
+
+    def tables(
+        self, users: pl.DataFrame, items: pl.DataFrame, queries: pl.DataFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        """Rows of the three tables that are kept."""
+        return (
+            users.filter(pl.Series(self.kept.user_V)),
+            items.filter(pl.Series(self.kept.item_I)),
+            queries.filter(pl.Series(self.query_Q)),
+        )
+
+    def repairs(self, events_dropped: int) -> tuple[Repair, ...]:
+        """What fell away, for the report."""
+        dropped = (
+            Repair("users dropped: too few interactions or only one behaviour", int((~self.kept.user_V).sum())),
+            Repair("items dropped: too few interactions", int((~self.kept.item_I).sum())),
+            Repair("events dropped with their user or item", events_dropped),
+            Repair("queries dropped: no event left", int((~self.query_Q).sum())),
+        )
+        return tuple(repair for repair in dropped if repair.count)
+
+
+def queries_left(events: pl.DataFrame, kept: Kept, queries: int) -> np.ndarray:
+    """Which queries some event of kept users and items still has: bool [queries]."""
+    kept_N = kept.user_V[events["user"].to_numpy()] & kept.item_I[events["item"].to_numpy()]
+    query_N = events["query"].to_numpy()
+    left_Q = np.zeros(queries, dtype=bool)
+    left_Q[query_N[kept_N & (query_N >= 0)]] = True
+    return left_Q
 
 
 def keep_active(log: EventLog, *, min_interactions: int, both_behaviours: bool) -> EventLog:
     """Keep users and items with at least `min_interactions`, repeatedly, until nothing more falls away.
 
-    An interaction is a positive event; twin events (same user, item and time under both behaviours) count once. With
-    `both_behaviours` a user must also have a recommendation event and a search event, clicked or not, among the kept
-    items. Rows of the kept users, items and queries are numbered anew in their old order.
+    With `both_behaviours` a user must also have a recommendation event and a search event, clicked or not, among the
+    kept items. Rows of the kept users, items and queries are numbered anew in their old order.
 
     Raises:
         InputError: nothing is left.
     """
-    user_N, item_N = log.events["user"].to_numpy(), log.events["item"].to_numpy()
-    user_behaviour_N = user_N.astype(np.int64) * 2 + log.events["behaviour"].to_numpy()
-    interactions = log.events.filter("positive").select("user", "item", "time").unique()
-    user_P, item_P = interactions["user"].to_numpy(), interactions["item"].to_numpy()
-    users, items = log.users.height, log.items.height
-
-    keep_V, keep_I = np.ones(users, dtype=bool), np.ones(items, dtype=bool)
+    activity = Activity.of(log.events)
+    kept = Kept.all_of(log.users.height, log.items.height)
     while True:
-        kept_P = keep_V[user_P] & keep_I[item_P]
-        next_V = keep_V & (np.bincount(user_P[kept_P], minlength=users) >= min_interactions)
-        next_I = keep_I & (np.bincount(item_P[kept_P], minlength=items) >= min_interactions)
-        if both_behaviours:
-            kept_N = keep_V[user_N] & keep_I[item_N]
-            next_V &= np.bincount(user_behaviour_N[kept_N], minlength=2 * users).reshape(users, 2).all(axis=1)
-        if next_V.sum() == keep_V.sum() and next_I.sum() == keep_I.sum():
+        counts = count(activity, kept)
+        tighter = tighten(kept, counts, min_interactions=min_interactions, both_behaviours=both_behaviours)
+        if same(kept, tighter):
             break
-        keep_V, keep_I = next_V, next_I
-
-    if not keep_V.any() or not keep_I.any():
-        both = " and both behaviours" if both_behaviours else ""
-        raise InputError(
-            "data.min_interactions",
-            f"no user of {users} is left with at least {min_interactions} interactions{both}, on items with as many",
-            "lower data.min_interactions, set data.both_behaviours to false, or bring a larger log",
-        )
-    return _renumber(log, keep_V, keep_I, keep_V[user_N] & keep_I[item_N])
-
-
-def _renumber(log: EventLog, keep_V: np.ndarray, keep_I: np.ndarray, keep_N: np.ndarray) -> EventLog:
-    """Drop the rows that are not kept and give the others dense numbers."""
-    events = log.events.filter(pl.Series(keep_N))
-    query_N = events["query"].to_numpy()
-    keep_Q = np.zeros(log.queries.height, dtype=bool)
-    keep_Q[query_N[query_N >= 0]] = True
-    new_query_N = np.full(query_N.shape, -1, dtype=np.int64)
-    new_query_N[query_N >= 0] = (np.cumsum(keep_Q) - 1)[query_N[query_N >= 0]]
-    events = events.with_columns(
-        user=pl.Series((np.cumsum(keep_V) - 1)[events["user"].to_numpy()]),
-        item=pl.Series((np.cumsum(keep_I) - 1)[events["item"].to_numpy()]),
-        query=pl.Series(new_query_N),
-    ).cast(EVENT_SCHEMA)
-    dropped = (
-        Repair("users dropped: too few interactions or only one behaviour", int((~keep_V).sum())),
-        Repair("items dropped: too few interactions", int((~keep_I).sum())),
-        Repair("events dropped with their user or item", int((~keep_N).sum())),
-        Repair("queries dropped: no event left", int((~keep_Q).sum())),
-    )
-    return EventLog(
-        users=log.users.filter(pl.Series(keep_V)),
-        items=log.items.filter(pl.Series(keep_I)),
-        queries=log.queries.filter(pl.Series(keep_Q)),
-        events=events,
-        repairs=log.repairs + tuple(repair for repair in dropped if repair.count),
-    )
+        kept = tighter
+    numbering = Numbering(kept, queries_left(log.events, kept, log.queries.height))
+    events = numbering.apply(log.events)
+    users, items, queries = numbering.tables(log.users, log.items, log.queries)
+    repairs = log.repairs + numbering.repairs(log.events.height - events.height)
+    return EventLog(users=users, items=items, queries=queries, events=events, repairs=repairs)

@@ -1,0 +1,39 @@
+"""What preparation asks of the machinery that does the work on all events: one machine, or a Ray cluster."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from gensr_dist.data.config import DataConfig
+from gensr_dist.data.events import Repair
+from gensr_dist.data.preparation.shard_work import ShardResult
+
+
+@dataclass(frozen=True)
+class CleanLog:
+    """The tables of a log whose events are filtered, split and numbered; the events stay with the engine."""
+
+    users: pl.DataFrame  # USER_SCHEMA
+    items: pl.DataFrame  # ITEM_SCHEMA
+    queries: pl.DataFrame  # QUERY_SCHEMA
+    repairs: tuple[Repair, ...]
+
+
+class Engine(Protocol):
+    """Turns a raw log into shards. Every engine writes the same bytes."""
+
+    def clean(self, config: DataConfig) -> CleanLog:
+        """Read, filter, split and number the log.
+
+        Raises:
+            InputError: a raw file does not parse, filtering leaves nothing, or the log is too short for the split.
+        """
+
+    def write_shards(self, folder: Path, config: DataConfig, seed: int) -> list[ShardResult]:
+        """Write the shards of the clean log into `folder`, in user order.
+
+        Raises:
+            InputError: a user has met too many items for the evaluation negatives.
+        """

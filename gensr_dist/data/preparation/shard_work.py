@@ -1,0 +1,85 @@
+"""One shard from its users' timelines: evaluation negatives, blocks, tar. Engines do this for many shards at once.
+
+Dimensions: V users of the shard, N their events, R evaluation rows, C items.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gensr_dist.data.config import DataConfig
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.manifest import ShardRecord, TaskCounts
+from gensr_dist.data.negatives import Met, sample_unmet
+from gensr_dist.data.rows import evaluation_rows, training_rows
+from gensr_dist.data.shards import shard_blocks, write_shard
+from gensr_dist.data.splits import Split
+from gensr_dist.data.timelines import Timelines
+
+_EVALUATION = 0x6576616C  # names this use of random numbers: training draws have other keys
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What a written shard adds to the manifest and the item store."""
+
+    record: ShardRecord
+    recommendation: TaskCounts
+    search: TaskCounts
+    trained_item_C: np.ndarray  # uint32, ascending: items of positive training events
+    trained_count_C: np.ndarray  # int64: how many such events each has
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard."""
+    return f"shard-{number:05d}.tar"
+
+
+def users_per_shard(config: DataConfig) -> int:
+    """Users of every shard but the last."""
+    return config.users_per_sample * config.samples_per_shard
+
+
+def write_users(
+    path: Path, timelines: Timelines, first_user: int, *, items: int, config: DataConfig, seed: int
+) -> ShardResult:
+    """Draw the evaluation negatives of some consecutive users and write their shard.
+
+    The bytes depend on the arguments alone; a negative on (seed, user, place in the user's timeline).
+
+    Args:
+        path: of the tar.
+        timelines: of the shard's users, numbered from 0.
+        first_user: number of the first among all users.
+        items: size of the catalogue.
+        config: users a sample, evaluation negatives a row.
+        seed: of the negatives.
+
+    Raises:
+        InputError: a user has met so many items that too few are left.
+    """
+    event_R = evaluation_rows(timelines)
+    user_R = timelines.user_N[event_R]
+    negative_RC = sample_unmet(
+        Met.from_timelines(timelines, timelines.users, items),
+        user_R,
+        config.eval_negatives,
+        items=items,
+        key=(seed, _EVALUATION, first_user + user_R, event_R - timelines.user_start_V[user_R]),
+    )
+    record = write_shard(path, shard_blocks(timelines, first_user, negative_RC, config.users_per_sample))
+    trained_item_C, trained_count_C = np.unique(timelines.item_N[training_rows(timelines)], return_counts=True)
+    return ShardResult(
+        record=record,
+        recommendation=_count(timelines, Behaviour.RECOMMENDATION),
+        search=_count(timelines, Behaviour.SEARCH),
+        trained_item_C=trained_item_C,
+        trained_count_C=trained_count_C,
+    )
+
+
+def _count(timelines: Timelines, task: Behaviour) -> TaskCounts:
+    of_task_N = timelines.positive_N & (timelines.behaviour_N == task)
+    train, valid, test = np.bincount(timelines.split_N[of_task_N], minlength=len(Split)).tolist()
+    return TaskCounts(train=train, valid=valid, test=test)
