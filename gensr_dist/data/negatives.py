@@ -126,7 +126,7 @@ class TrainingNegatives:
 
         Args:
             config: settings.
-            count_I: positive training events of each item in the whole log (`popularity.count_positives`).
+            count_I: positive training events of each item in the whole log.
 
         Raises:
             InputError: more hard negatives than negatives.

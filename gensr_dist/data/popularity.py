@@ -9,16 +9,8 @@ import numpy as np
 from typing_extensions import Self
 
 from gensr_dist.data.hashing import Hash
-from gensr_dist.data.splits import Split
-from gensr_dist.data.timelines import Timelines
 
 _ONE = 1 << 20  # weights are integers in units of 1 / _ONE, so that draws are exact and alike on every machine
-
-
-def count_positives(timelines: Timelines, items: int) -> np.ndarray:
-    """Positive training events of each item, int64 [I]; counts of several windows add up."""
-    chosen_N = timelines.positive_N & (timelines.split_N == Split.TRAIN)
-    return np.bincount(timelines.item_N[chosen_N], minlength=items)
 
 
 @dataclass(frozen=True)
@@ -39,7 +31,7 @@ class Popularity:
         """Weigh the items.
 
         Args:
-            count_I: positive training events of each item (`count_positives`), not negative.
+            count_I: positive training events of each item in the whole log, not negative.
             power: 0 is uniform, 1 in proportion to count + 1; between them the head is drawn less often (Mikolov et
                 al. 2013 use 0.75).
         """
