@@ -10,11 +10,13 @@ from pydantic import Field
 class LightGCNConfig:
     """BPR training on recommendation training events (footnote 1 of the paper)."""
 
-    width: Annotated[int, Field(ge=1)] = 64
+    width: Annotated[int, Field(ge=1)] = 64  # ranks share it: their number must divide it
     layers: Annotated[int, Field(ge=0)] = 3
     epochs: Annotated[int, Field(ge=1)] = 100
-    batch: Annotated[int, Field(ge=1)] = 2_048  # edges a step, each of which propagates over the whole graph
+    # Edges a step. Each step propagates over the whole graph, so it should grow with the graph: 1/16 of its edges does.
+    batch: Annotated[int, Field(ge=1)] = 2_048
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     l2: Annotated[float, Field(ge=0)] = 1e-3  # of the squared first-layer vectors of a step's nodes, by its edges
     validate_every: Annotated[int, Field(ge=1)] = 5  # epochs
     patience: Annotated[int, Field(ge=1)] = 3  # validations without a better recall before it stops
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0  # between checkpoints; each validation writes one as well

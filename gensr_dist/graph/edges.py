@@ -3,6 +3,8 @@
 Dimensions: N events, Z edges, B users of a step, V users, I items.
 """
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +24,14 @@ class Edges:
     items: int
 
     @classmethod
-    def of_recommendations(cls, timelines: Timelines, split: Split, *, users: int, items: int) -> Self:
-        """Positive recommendation events of one split, each pair once."""
+    def of_recommendations(
+        cls, timelines: Timelines, split: Split, *, users: int, items: int, first_user: int = 0
+    ) -> Self:
+        """Positive recommendation events of one split, each pair once; `first_user` is user 0 of the timelines."""
         kept_N = timelines.positive_N & (timelines.split_N == split)
         kept_N &= timelines.behaviour_N == Behaviour.RECOMMENDATION
-        key_N = timelines.user_N[kept_N] * items + timelines.item_N[kept_N].astype(np.int64)
+        key_N = timelines.item_N[kept_N].astype(np.int64)
+        key_N += (timelines.user_N[kept_N] + first_user) * items
         return cls(key_Z=np.unique(key_N), users=users, items=items)
 
     def __len__(self) -> int:
@@ -41,6 +46,10 @@ class Edges:
     def item_Z(self) -> np.ndarray:
         """int64."""
         return self.key_Z % self.items
+
+    def digest(self) -> str:
+        """SHA-256 of the graph; equal edges give equal digests."""
+        return hashlib.sha256(f"{self.users} {self.items} ".encode() + self.key_Z.data).hexdigest()
 
     def contain(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Whether each pair is an edge; int64 arrays that broadcast; bool."""
@@ -68,3 +77,21 @@ class Edges:
             negative_B[met_K] = rng.integers(0, self.items, len(met_K))
             met_K = met_K[self.contain(user_B[met_K], negative_B[met_K])]
         return negative_B
+
+
+def recommendation_edges(windows: Iterable[tuple[int, Timelines]], *, users: int, items: int) -> tuple[Edges, Edges]:
+    """Training and validation edges of a log, in one pass over its windows.
+
+    Args:
+        windows: the users' timelines by ascending users: (row of the window's first user, its timelines).
+        users: number of users V.
+        items: number of items I.
+    """
+    splits = (Split.TRAIN, Split.VALID)
+    keys: dict[Split, list[np.ndarray]] = {split: [np.empty(0, dtype=np.int64)] for split in splits}
+    for first_user, timelines in windows:
+        for split in splits:
+            found = Edges.of_recommendations(timelines, split, users=users, items=items, first_user=first_user)
+            keys[split].append(found.key_Z)
+    train, valid = (Edges(key_Z=np.concatenate(keys.pop(split)), users=users, items=items) for split in splits)
+    return train, valid

@@ -1,33 +1,27 @@
 """LightGCN training: BPR over recommendation training events (footnote 1 of the paper), early stopping on recall.
 
-Dimensions: Z edges, B edges of a step, V users, I items, N = V + I nodes (users first), E width.
+Dimensions: V users, I items, N = V + I nodes (users first), E width, e columns of this rank.
 """
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import embedding
-from torch_geometric.nn.models.lightgcn import BPRLoss
 from tqdm import tqdm
 
-from gensr_dist.data.splits import Split
 from gensr_dist.data.timelines import Timelines
 from gensr_dist.errors import InputError
+from gensr_dist.graph.batches import EdgeBatches
+from gensr_dist.graph.checkpoints import Checkpoints, Progress
 from gensr_dist.graph.config import LightGCNConfig
-from gensr_dist.graph.edges import Edges
-from gensr_dist.graph.lightgcn import SymmetricLightGCN, normalised_adjacency
+from gensr_dist.graph.edges import Edges, recommendation_edges
+from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.recall import CatalogueRecall
+from gensr_dist.graph.trainer import ColumnTrainer
 from gensr_dist.graph.vectors import save_cf
-
-INIT_STD = (
-    0.1  # of the LightGCN authors' code; Xavier's range for so tall a table is ten times smaller and starts slowly
-)
 
 
 class ScalarWriter(Protocol):
@@ -51,140 +45,177 @@ class LightGCNResult:
     untouched_users: int  # without a training edge; their vector is zero
     untouched_items: int
     validated_users: int
-    seconds: float
+    seconds: float  # over all resumptions
 
 
 def train_lightgcn(
-    timelines: Timelines,
+    windows: Iterable[tuple[int, Timelines]],
     users: int,
     items: int,
     config: LightGCNConfig,
     seed: int,
     folder: Path,
+    checkpoint: Path,
+    *,
+    ranks: ColumnRanks | None = None,
+    resume: bool = True,
     writer: ScalarWriter | None = None,
 ) -> LightGCNResult:
     """Train LightGCN and write `items.npy` [I, E], `users.npy` [V, E] and `lightgcn.json` to `folder`, all or none.
 
     The kept vectors are those of the epoch with the best recall@20 or, without validation events, of the last epoch.
-    The same seed gives the same vectors on the same machine with the same number of threads.
+    The same seed gives the same vectors on the same CPU with the same number of threads and ranks, interrupted or not.
 
     Args:
-        timelines: all events; positive recommendation events of the training split become edges, those of the
-            validation split decide when to stop, and nothing else is looked at.
+        windows: all events, by ascending users: (row of a window's first user, its timelines). Positive recommendation
+            events of the training split become edges, those of the validation split decide when to stop, and nothing
+            else is looked at.
         users: number of users V.
         items: number of items I.
         config: settings.
         seed: of the first vectors, the order of edges and the negatives.
         folder: receives the files.
-        writer: receives loss and recall, if given.
+        checkpoint: folder of the checkpoints, deleted at the end.
+        ranks: that train together; each calls this function. None: this process alone.
+        resume: go on from the checkpoint, if there is one, instead of deleting it.
+        writer: receives loss and recall, if given; after a resumption also those from before it.
 
     Raises:
-        InputError: there is no training edge, or the loss is not finite.
+        InputError: there is no training edge, the ranks cannot share the width, the checkpoint belongs to another
+            training or is damaged, or the loss is not finite.
     """
-    started = time.perf_counter()
-    train = Edges.of_recommendations(timelines, Split.TRAIN, users=users, items=items)
+    ranks = ranks or ColumnRanks()
+    ranks.columns(config.width)  # refuses before any work
+    train, valid = recommendation_edges(windows, users=users, items=items)
     if not len(train):
         raise InputError(
             "lightgcn",
             "the training split has no positive recommendation event, so there is no graph to train on",
             "check data.split and the recommendation log of the source",
         )
-    valid = Edges.of_recommendations(timelines, Split.VALID, users=users, items=items)
-    recall = CatalogueRecall(train, valid, seed)
-    trainer = _Trainer(train, config, seed)
-
-    curve: list[tuple[int, float]] = []
-    best_epoch, best_recall, best_NE = 0, -1.0, None
-    for epoch in (progress := tqdm(range(1, config.epochs + 1), desc="lightgcn", unit="epoch", disable=None)):
-        loss = trainer.epoch(epoch)
-        if writer:
-            writer.add_scalar("lightgcn/loss", loss, epoch)
-        progress.set_postfix(loss=f"{loss:.4f}", best=f"{best_recall:.4f}" if curve else "-")
-        if not len(recall.user_S) or (epoch % config.validate_every and epoch < config.epochs):
-            continue
-        out_NE = trainer.vectors()
-        value = recall(out_NE)
-        curve.append((epoch, value))
-        if writer:
-            writer.add_scalar("lightgcn/recall@20", value, epoch)
-        if value > best_recall:
-            best_epoch, best_recall, best_NE = epoch, value, out_NE
-        elif sum(past > best_epoch for past, _ in curve) >= config.patience:
-            break
-    if best_NE is None:
-        best_epoch, best_NE = epoch, trainer.vectors()
-
-    touched_N = np.zeros(users + items, dtype=bool)
-    touched_N[train.user_Z] = touched_N[users + train.item_Z] = True
-    vector_NE = np.where(touched_N[:, None], best_NE.cpu().numpy(), 0)  # else it would be the noise of the start
-    result = LightGCNResult(
-        epochs=epoch,
-        best_epoch=best_epoch,
-        recall_at_20=best_recall if curve else None,
-        recall_curve=tuple(curve),
-        users=users,
-        items=items,
-        edges=len(train),
-        untouched_users=int((~touched_N[:users]).sum()),
-        untouched_items=int((~touched_N[users:]).sum()),
-        validated_users=len(recall.user_S),
-        seconds=round(time.perf_counter() - started, 2),
-    )
-    record = {"settings": asdict(config), "seed": seed, "result": asdict(result)}
-    save_cf(folder, vector_NE[users:], vector_NE[:users], record)
+    training = _Training(train, valid, config, seed, checkpoint, ranks, writer if ranks.first else None)
+    if not resume:
+        training.checkpoints.discard()
+    training.run()
+    result = training.result()
+    if ranks.first:
+        record = {"settings": asdict(config), "seed": seed, "result": asdict(result)}
+        save_cf(folder, *training.checkpoints.best(result.best_epoch), record)
+    training.checkpoints.discard()
     return result
 
 
-class _Trainer:
-    """Model, optimizer and graph; each step propagates over the full graph and takes one negative an edge."""
+class _Training:
+    """The loop over epochs, validations and checkpoints."""
 
-    def __init__(self, train: Edges, config: LightGCNConfig, seed: int) -> None:
-        self.train, self.config, self.seed = train, config, seed
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        graph = normalised_adjacency(train.user_Z, train.item_Z, users=train.users, items=train.items)
-        self.adjacency_NN = graph.to(self.device)
-        self.model = SymmetricLightGCN(train.users + train.items, config.width, config.layers)
-        generator = torch.Generator().manual_seed(seed)
-        torch.nn.init.normal_(self.model.embedding.weight, std=INIT_STD, generator=generator)
-        self.model.to(self.device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
-        self.bpr = BPRLoss(config.l2)
-        degree_V = np.bincount(train.user_Z, minlength=train.users)
-        self.key_Z = train.key_Z[degree_V[train.user_Z] < train.items]  # who met every item has no negative
+    def __init__(
+        self,
+        train: Edges,
+        valid: Edges,
+        config: LightGCNConfig,
+        seed: int,
+        checkpoint: Path,
+        ranks: ColumnRanks,
+        writer: ScalarWriter | None,
+    ) -> None:
+        self.config, self.ranks, self.writer = config, ranks, writer
+        self.edges, self.users, self.items = len(train), train.users, train.items
+        self.touched_N = np.concatenate(
+            [np.bincount(train.user_Z, minlength=train.users), np.bincount(train.item_Z, minlength=train.items)]
+        ).astype(bool)
+        self.recall = CatalogueRecall(train, valid, seed, ranks)
+        self.batches = EdgeBatches(train, config.batch, seed)
+        self.trainer = ColumnTrainer(train, config, seed, ranks)
+        self.checkpoints = Checkpoints(checkpoint, self.trainer)
+        settings = asdict(config)
+        del settings["checkpoint_minutes"]  # without effect on the vectors
+        settings |= {"seed": seed, "training edges": train.digest(), "validation edges": valid.digest()}
+        self.progress = Progress(settings=settings)
+        self.saved = time.monotonic()
 
-    @torch.no_grad()
-    def vectors(self) -> Tensor:
-        """Propagated vectors [N, E]."""
-        vector_NE: Tensor = self.model.get_embedding(self.adjacency_NN)
-        return vector_NE
+    def run(self) -> None:
+        """Train to the end, from the newest checkpoint if there is one."""
+        self.progress = self.checkpoints.load(self.progress)
+        self.started = time.monotonic() - self.progress.seconds
+        for epoch, loss in enumerate(self.progress.losses, start=1):
+            self._write("lightgcn/loss", loss, epoch)
+        for epoch, value in self.progress.recall_curve:
+            self._write("lightgcn/recall@20", value, epoch)
+        with tqdm(
+            desc="lightgcn",
+            unit="step",
+            total=self.config.epochs * self.batches.steps,
+            initial=self.progress.epoch * self.batches.steps + self.progress.step,
+            disable=None if self.ranks.first else True,
+        ) as bar:
+            while not self._finished:
+                bar.set_description(f"lightgcn epoch {self.progress.epoch + 1}/{self.config.epochs}", refresh=False)
+                self._epoch(bar)
+        if not self.progress.best_epoch:  # nothing to validate on
+            self.checkpoints.save_best(self.progress.epoch, self.trainer.propagated(), self.touched_N)
+            self.progress = replace(self.progress, best_epoch=self.progress.epoch)
 
-    def epoch(self, epoch: int) -> float:
-        """See every edge once, in an order and with negatives that depend on (seed, epoch); the mean loss."""
-        loss = float(np.mean([self._step(*batch) for batch in self._batches(epoch)] or [0.0]))
-        if not np.isfinite(loss):
-            raise InputError(
-                "lightgcn.learning_rate", f"the loss is {loss} in epoch {epoch}", "lower the learning rate"
+    def result(self) -> LightGCNResult:
+        """What was done."""
+        progress = self.progress
+        return LightGCNResult(
+            epochs=progress.epoch,
+            best_epoch=progress.best_epoch,
+            recall_at_20=progress.best_recall if progress.recall_curve else None,
+            recall_curve=progress.recall_curve,
+            users=self.users,
+            items=self.items,
+            edges=self.edges,
+            untouched_users=int((~self.touched_N[: self.users]).sum()),
+            untouched_items=int((~self.touched_N[self.users :]).sum()),
+            validated_users=len(self.recall.user_S),
+            seconds=round(time.monotonic() - self.started, 2),
+        )
+
+    @property
+    def _finished(self) -> bool:
+        return self.progress.epoch >= self.config.epochs or self.progress.stopped_early(self.config.patience)
+
+    def _epoch(self, bar: tqdm) -> None:
+        """The rest of the epoch: its steps, its validation if it has one, and the checkpoints that fall due."""
+        epoch = self.progress.epoch + 1
+        for batch in self.batches.epoch(epoch, self.progress.step):
+            loss = self.trainer.step(*batch)
+            if not np.isfinite(loss):
+                raise InputError(
+                    "lightgcn.learning_rate", f"the loss is {loss} in epoch {epoch}", "lower the learning rate"
+                )
+            self.progress = replace(self.progress, step=self.progress.step + 1, loss_sum=self.progress.loss_sum + loss)
+            bar.set_postfix(
+                loss=f"{loss:.4f}",
+                best=f"{self.progress.best_recall:.4f}" if self.progress.recall_curve else "-",
+                refresh=False,
             )
-        return loss
+            bar.update()
+            minutes = self.ranks.as_first((time.monotonic() - self.saved) / 60)
+            if minutes >= self.config.checkpoint_minutes:
+                self._save()
+        mean = self.progress.loss_sum / max(self.batches.steps, 1)
+        self.progress = replace(self.progress, epoch=epoch, step=0, loss_sum=0.0, losses=(*self.progress.losses, mean))
+        self._write("lightgcn/loss", mean, epoch)
+        if len(self.recall.user_S) and (epoch % self.config.validate_every == 0 or epoch == self.config.epochs):
+            self._validate(epoch)
+            self._save()
 
-    def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """User, positive item and negative item of each edge, [B] each."""
-        rng = np.random.default_rng([self.seed, 0, epoch])
-        key_Z = rng.permutation(self.key_Z)
-        for start in range(0, len(key_Z), self.config.batch):
-            user_B, item_B = np.divmod(key_Z[start : start + self.config.batch], self.train.items)
-            yield user_B, item_B, self.train.sample_negatives(user_B, rng)
+    def _validate(self, epoch: int) -> None:
+        out_Ne = self.trainer.propagated()
+        value = self.ranks.as_first(self.recall(out_Ne))
+        self.progress = replace(self.progress, recall_curve=(*self.progress.recall_curve, (epoch, value)))
+        self._write("lightgcn/recall@20", value, epoch)
+        if value > self.progress.best_recall:
+            self.progress = replace(self.progress, best_epoch=epoch, best_recall=value)
+            self.checkpoints.save_best(epoch, out_Ne, self.touched_N)
 
-    def _step(self, user_B: np.ndarray, positive_B: np.ndarray, negative_B: np.ndarray) -> float:
-        """One update; the loss before it."""
-        node_3B = torch.from_numpy(np.stack([user_B, positive_B + self.train.users, negative_B + self.train.users]))
-        node_3B = node_3B.to(self.device)
-        out_NE = self.model.get_embedding(self.adjacency_NN)
-        # embedding() rather than an index: on the CPU its backward adds rows much faster
-        user_BE, positive_BE, negative_BE = embedding(node_3B, out_NE).unbind(0)
-        start_KE = embedding(node_3B.flatten(), self.model.embedding.weight)
-        loss = self.bpr((user_BE * positive_BE).sum(-1), (user_BE * negative_BE).sum(-1), start_KE)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return float(loss.detach())
+    def _save(self) -> None:
+        self.progress = replace(self.progress, seconds=time.monotonic() - self.started)
+        self.checkpoints.save(self.progress)
+        self.saved = time.monotonic()
+
+    def _write(self, tag: str, value: float, epoch: int) -> None:
+        if self.writer:
+            self.writer.add_scalar(tag, value, epoch)

@@ -14,8 +14,8 @@ REMEDY = "run the lightgcn stage"
 def save_cf(folder: Path, item_IE: np.ndarray, user_VE: np.ndarray, record: dict[str, Any]) -> None:
     """Write both arrays and the record of the training in one move."""
     with atomic_folder(folder) as temporary:
-        np.save(temporary / "items.npy", item_IE.astype(np.float32), allow_pickle=False)
-        np.save(temporary / "users.npy", user_VE.astype(np.float32), allow_pickle=False)
+        np.save(temporary / "items.npy", np.asarray(item_IE, dtype=np.float32), allow_pickle=False)
+        np.save(temporary / "users.npy", np.asarray(user_VE, dtype=np.float32), allow_pickle=False)
         write_json(temporary / "lightgcn.json", record)
 
 

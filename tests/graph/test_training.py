@@ -13,6 +13,7 @@ from gensr_dist.errors import InputError
 from gensr_dist.files import read_json
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.edges import Edges
+from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.recall import CatalogueRecall
 from gensr_dist.graph.training import train_lightgcn
 from gensr_dist.graph.vectors import load_cf
@@ -40,7 +41,8 @@ def two_tastes(seed=0, events=12):
 
 
 def train(timelines, folder, config=CONFIG, seed=3, writer=None):
-    result = train_lightgcn(timelines, USERS, ITEMS, config, seed, folder, writer)
+    checkpoint = folder.with_name(f"{folder.name}_checkpoint")
+    result = train_lightgcn([(0, timelines)], USERS, ITEMS, config, seed, folder, checkpoint, writer=writer)
     items, users = load_cf(folder)
     return result, np.array(items), np.array(users)
 
@@ -160,7 +162,8 @@ def test_a_user_who_met_everything_does_not_stop_training(tmp_path):
         positive_N=np.ones(5, dtype=bool),
         split_N=np.zeros(5, dtype=np.uint8),
     )
-    assert train_lightgcn(timelines, 2, 3, CONFIG, 0, tmp_path / "cf").edges == 5
+    result = train_lightgcn([(0, timelines)], 2, 3, CONFIG, 0, tmp_path / "cf", tmp_path / "checkpoint")
+    assert result.edges == 5
 
 
 def test_recall_equals_brute_force(monkeypatch):
@@ -171,7 +174,10 @@ def test_recall_equals_brute_force(monkeypatch):
     valid_keys = np.unique(np.concatenate([rng.integers(0, users * items, 200), train_keys[:20]]))
     out = rng.normal(size=(users + items, 6)).astype(np.float32)
     recall = CatalogueRecall(
-        Edges(key_Z=train_keys, users=users, items=items), Edges(key_Z=valid_keys, users=users, items=items), 0
+        Edges(key_Z=train_keys, users=users, items=items),
+        Edges(key_Z=valid_keys, users=users, items=items),
+        0,
+        ColumnRanks(),
     )
     shares = []
     for user in range(users):

@@ -1,0 +1,164 @@
+"""Checkpoints of LightGCN: whole or absent, bound to settings and graph, free of the number of ranks.
+
+The folder holds `step_00000123` (vectors, Adam's moments, `state.json`) and `best_00010`, the propagated vectors of
+the best epoch so far, which thus need no memory. Each is written under another name and renamed when complete. With
+several hosts the folder must lie on a file system that all of them share.
+
+Dimensions: N nodes (users first), E width, e columns of this rank.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from gensr_dist.errors import InputError
+from gensr_dist.files import read_json, write_json
+from gensr_dist.graph.tables import read_columns, write_table
+from gensr_dist.graph.trainer import ColumnTrainer
+
+_STATE = "state.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a training is; all that a checkpoint keeps beside tables."""
+
+    settings: Mapping[str, str | int | float]  # what the vectors depend on: a checkpoint of others is refused
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished steps of the epoch after them
+    loss_sum: float = 0.0  # over these steps
+    losses: tuple[float, ...] = ()  # mean of each finished epoch
+    recall_curve: tuple[tuple[int, float], ...] = ()  # (epoch, recall@20)
+    best_epoch: int = 0  # whose vectors are kept, 0 before the first validation
+    best_recall: float = -1.0
+    seconds: float = 0.0  # over all resumptions
+
+    def stopped_early(self, patience: int) -> bool:
+        """Whether `patience` validations since the best one were no better."""
+        return sum(epoch > self.best_epoch for epoch, _ in self.recall_curve) >= patience
+
+
+class Checkpoints:
+    """The checkpoints of one training. Every rank must make the same calls.
+
+    Args:
+        folder: that holds them and nothing else.
+        trainer: whose tables are saved and loaded.
+    """
+
+    def __init__(self, folder: Path, trainer: ColumnTrainer) -> None:
+        self.folder = folder
+        self.trainer = trainer
+        self.ranks = trainer.ranks
+        self.width = trainer.config.width
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint, then delete what it replaces."""
+        final = self.folder / f"step_{self.trainer.steps:08d}"
+        temporary = self._begin(final)
+        for name, table_Ne in self.trainer.tables.items():
+            write_table(temporary / f"{name}.npy", table_Ne, self.ranks, self.width)
+        if self.ranks.first:
+            write_json(temporary / _STATE, progress)
+            self._finish(temporary, final)
+            self._keep_only(final.name, _best_name(progress.best_epoch))
+        self.ranks.wait()
+
+    def save_best(self, epoch: int, out_Ne: Tensor, touched_N: np.ndarray) -> None:
+        """Write the propagated vectors of an epoch, zero for untouched nodes: for them they are noise of the start."""
+        final = self.folder / _best_name(epoch)
+        temporary = self._begin(final)
+        users = self.trainer.users
+        for name, rows in (("users", slice(0, users)), ("items", slice(users, None))):
+            write_table(temporary / f"{name}.npy", out_Ne[rows], self.ranks, self.width, touched_N[rows])
+        if self.ranks.first:
+            self._finish(temporary, final)
+        self.ranks.wait()
+
+    def best(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Memory maps of the kept vectors: items [I, E], users [V, E]."""
+        folder = self.folder / _best_name(epoch)
+        item_IE, user_VE = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "users"))
+        return item_IE, user_VE
+
+    def load(self, progress: Progress) -> Progress:
+        """Load the newest checkpoint into the trainer; without one, return `progress`.
+
+        Args:
+            progress: of a training that has not begun, with the settings of this one.
+
+        Raises:
+            InputError: the checkpoint belongs to other settings or another graph, or cannot be read.
+        """
+        finished = sorted(self.folder.glob("step_*"))
+        if not finished:
+            return progress
+        checkpoint = finished[-1]
+        remedy = f"delete {self.folder} to start LightGCN anew"
+        found = _read_state(checkpoint / _STATE, remedy)
+        _check_same(checkpoint, found.settings, progress.settings, remedy)
+        best = self.folder / _best_name(found.best_epoch)
+        if found.best_epoch and not best.is_dir():
+            raise InputError(best, "the vectors of the best epoch are missing", remedy)
+        for name, table_Ne in self.trainer.tables.items():
+            read_columns(checkpoint / f"{name}.npy", table_Ne, self.trainer.columns, self.width, remedy)
+        self.trainer.steps = int(checkpoint.name.removeprefix("step_"))
+        return found
+
+    def discard(self) -> None:
+        """Delete all of them."""
+        self.ranks.wait()
+        if self.ranks.first:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.ranks.wait()
+
+    def _begin(self, final: Path) -> Path:
+        temporary = final.with_name(f".{final.name}.tmp")
+        if self.ranks.first:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        return temporary
+
+    def _finish(self, temporary: Path, final: Path) -> None:
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)  # so that the rename lasts through a power cut
+        finally:
+            os.close(descriptor)
+
+    def _keep_only(self, *names: str) -> None:
+        for path in self.folder.iterdir():
+            if path.name not in names:
+                shutil.rmtree(path)
+
+
+def _best_name(epoch: int) -> str:
+    return f"best_{epoch:05d}"
+
+
+def _read_state(path: Path, remedy: str) -> Progress:
+    try:
+        return TypeAdapter(Progress).validate_python(read_json(path, remedy))
+    except ValidationError as error:
+        raise InputError(path, f"not the state of a checkpoint ({error.errors()[0]['msg']})", remedy) from None
+
+
+def _check_same(
+    checkpoint: Path,
+    found: Mapping[str, str | int | float],
+    expected: Mapping[str, str | int | float],
+    remedy: str,
+) -> None:
+    names = sorted(found.keys() | expected.keys())
+    differing = [name for name in names if found.get(name) != expected.get(name)]
+    if differing:
+        shown = ", ".join(f"{name} was {found.get(name)} and is {expected.get(name)}" for name in differing[:3])
+        raise InputError(checkpoint, f"the checkpoint belongs to other settings or another graph: {shown}", remedy)
