@@ -140,6 +140,16 @@ def test_keys_change_the_draws() -> None:
             assert (draws[left] == draws[right]).mean() < 0.02
 
 
+def test_rejection_alone_serves_users_who_met_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list costs time in proportion to the catalogue, so it must stay the exception."""
+    monkeypatch.setattr("gensr_dist.data.negatives._choose", None)
+    met = met_of([(0, item) for item in range(500)], 1, 1_000)
+    rows = np.arange(2_000)
+    for popularity in (None, Popularity.from_counts(np.arange(1_000)[::-1], 0.75)):
+        drawn = sample_unmet(met, np.zeros_like(rows), 4, items=1_000, key=(0, rows), popularity=popularity)
+        assert drawn.min() >= 500
+
+
 def test_no_rows() -> None:
     met = met_of([], 1, 5)
     assert sample_unmet(met, np.zeros(0, dtype=np.int64), 3, items=5, key=(0,)).shape == (0, 3)
@@ -214,6 +224,21 @@ def test_hard_negatives_need_no_unmet_item_of_their_own() -> None:
     assert np.sort(enough.draw(met, exposures, event_R, user_R, key=(0, event_R)), axis=1).tolist() == [[2, 3, 4]] * 2
     with pytest.raises(InputError, match="met 4 of 5 items"):
         TrainingNegatives(count=4, hard=2, popularity=None).draw(met, exposures, event_R, user_R, key=(0, event_R))
+
+
+def test_hard_negatives_change_with_every_part_of_the_key() -> None:
+    timelines = timelines_of([(0, item) for item in range(30)], 1, [item == 0 for item in range(30)])
+    met = Met.from_timelines(timelines, 1, 50)
+    exposures = Exposures.from_timelines(timelines)
+    negatives = TrainingNegatives(count=2, hard=2, popularity=None)
+    row_R = np.arange(100)
+    event_R = np.zeros_like(row_R)
+    first, *others = (
+        negatives.draw(met, exposures, event_R, event_R, key=key)
+        for key in ((0, 7, 0, row_R), (1, 7, 0, row_R), (0, 8, 0, row_R), (0, 7, 1, row_R), (0, 7, 0, row_R + 100))
+    )
+    for other in others:
+        assert (first == other).mean() < 0.15  # 1 in 29 by chance
 
 
 def test_more_hard_negatives_than_negatives() -> None:
