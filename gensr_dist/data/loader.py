@@ -1,6 +1,7 @@
 """Training batches of one rank, collated ahead of use by worker processes.
 
-A step's batches are a function of (seed, step), so the number of workers and ranks changes nothing but the speed.
+A step's batches are a function of (seed, step), so the number of workers and ranks changes nothing but the speed. All
+ranks take the same steps with the same number of micro-batches, so that none waits for a batch that another lacks.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gensr_dist.data.batch import Batch
 from gensr_dist.data.collate import Collator
+from gensr_dist.data.negatives import TrainingNegatives
 from gensr_dist.data.order import SampleOrder
 from gensr_dist.errors import InputError
 
@@ -46,7 +48,7 @@ class TrainingLoader:
         collator: builds batches.
         order: rows of each global step; its `batch` counts groups over all ranks and accumulations.
         seed: of the run; with the epoch and row it fixes the negatives.
-        negatives: sampled negatives a group.
+        negatives: draws those of each group.
         rank: of this process.
         world: ranks.
         accumulation: micro-batches a step.
@@ -62,7 +64,7 @@ class TrainingLoader:
         order: SampleOrder,
         *,
         seed: int,
-        negatives: int,
+        negatives: TrainingNegatives,
         rank: int,
         world: int,
         accumulation: int,
@@ -81,7 +83,7 @@ class TrainingLoader:
                 f"{order.batch} groups, but the log has only {order.rows} training rows",
                 "lower it or bring a larger log",
             )
-        assert order.rows == len(collator.training_event_R), "the order is of another log"
+        assert order.window_rows == tuple(collator.store.window_rows), "the order is of another log"
         self.collator = collator
         self.order = order
         self.seed = seed
@@ -111,8 +113,9 @@ class TrainingLoader:
         Raises:
             InputError: a step cannot be collated, for example because a user has met nearly every item.
         """
-        self.collator.share_with_workers()
         steps = range(start_step, end_step)
+        if self.workers and steps:
+            self.batches_of_step(start_step)  # workers share what this decodes and builds: all of a log of one window
         prefetched = DataLoader(
             _Steps(self),
             sampler=steps,
@@ -121,7 +124,7 @@ class TrainingLoader:
             collate_fn=_unchanged,
             pin_memory=torch.cuda.is_available(),
             prefetch_factor=PREFETCH if self.workers else None,
-            multiprocessing_context="fork" if self.workers else None,  # shares the timelines instead of copying them
+            multiprocessing_context="fork" if self.workers else None,  # shares what is decoded instead of copying it
             generator=torch.Generator(),  # leaves the global random state, and so dropout, as it is
         )
         for step, collated in zip(steps, prefetched, strict=True):

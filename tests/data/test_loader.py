@@ -1,5 +1,4 @@
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from gensr_dist.data.batch import IGNORED, Batch
 from gensr_dist.data.collate import Collator
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.loader import TrainingLoader
+from gensr_dist.data.negatives import TrainingNegatives
 from gensr_dist.data.order import SampleOrder
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.errors import InputError
@@ -33,42 +33,14 @@ def loader(
 ) -> TrainingLoader:
     return TrainingLoader(
         collator,
-        SampleOrder(len(collator.training_event_R), batch, seed=9),
+        SampleOrder(collator.store.window_rows, batch, seed=9),
         seed=9,
-        negatives=negatives,
+        negatives=TrainingNegatives(count=negatives, hard=0, popularity=None),
         rank=rank,
         world=world,
         accumulation=accumulation,
         workers=workers,
     )
-
-
-def content(batch: Batch) -> Iterator[np.ndarray]:
-    """A batch without its item table: groups with catalogue rows in place of slots."""
-    yield batch.row_G.numpy()
-    yield batch.user_G.numpy()
-    yield batch.task_G.numpy()
-    yield batch.query_GQ.numpy()
-    yield batch.item_U[batch.history_GL].numpy()
-    yield batch.item_U[batch.candidate_GC].numpy()
-    yield batch.label_GC.numpy()
-
-
-@pytest.mark.parametrize("workers", [0, 1, 2])
-@pytest.mark.parametrize("world", [1, 2, 3, 4])
-def test_global_batches_do_not_depend_on_ranks_workers_and_start(collator: Collator, world: int, workers: int) -> None:
-    last = loader(collator).order.steps_per_epoch - 1  # a short step, then a new epoch
-    for start in (0, last - 1):
-        expected = dict(loader(collator).batches(start, start + 3))
-        ranks = [
-            dict(loader(collator, rank=rank, world=world, workers=workers).batches(start, start + 3))
-            for rank in range(world)
-        ]
-        for step, (whole,) in expected.items():
-            parts = [rank[step][0] for rank in ranks]
-            assert {part.step_groups for part in parts} == {whole.step_groups}
-            for value, *pieces in zip(content(whole), *map(content, parts), strict=True):
-                assert np.array_equal(np.concatenate(pieces), value)
 
 
 def test_workers_give_identical_batches(collator: Collator) -> None:
@@ -127,7 +99,7 @@ def test_a_batch_that_does_not_divide_is_refused(collator: Collator) -> None:
 
 
 def test_a_batch_larger_than_an_epoch_is_refused(collator: Collator) -> None:
-    rows = len(collator.training_event_R)
+    rows = sum(collator.store.window_rows)
     loader(collator, batch=rows)
     with pytest.raises(InputError) as caught:
         loader(collator, batch=rows + 1)
