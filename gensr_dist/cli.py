@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from gensr_dist.config import load_config, resolved_yaml
+from gensr_dist.config import Config, load_config, resolved_yaml
+from gensr_dist.data.sources.presets import PRESETS
 from gensr_dist.errors import InputError
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import STAGES
@@ -84,20 +85,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_stage(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
-    from gensr_dist.pipeline import run_stage
+    from gensr_dist.pipeline import Preparation, run_stage
 
-    source = [f"data.source={options.source}"] if options.name == "prepare" else []
-    return run_stage(options.name, load_config(options.config, [*options.set, *source]), say)
+    preparation = Preparation()
+    source = []
+    if options.name == "prepare":
+        if options.address and options.engine != "ray":
+            raise InputError("--address", "the local engine has none", "add --engine ray")
+        preparation = Preparation(engine=options.engine, address=options.address, workers=options.workers)
+        source = [f"data.source={options.source}"]
+    return run_stage(options.name, _load(options, source), say, preparation)
 
 
 def _run_all(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
     from gensr_dist.pipeline import run_all
 
-    return run_all(load_config(options.config, options.set), say)
+    return run_all(_load(options), say)
+
+
+def _load(options: argparse.Namespace, more: Sequence[str] = ()) -> Config:
+    """The config of a command: file, then preset, then --set, then what the command itself fixes."""
+    preset = []
+    if options.preset:
+        sizes = dataclasses.asdict(PRESETS[options.preset])
+        preset = ["data.source=simulate", *(f"simulate.{key}={value}" for key, value in sizes.items())]
+        if options.config is None:
+            preset.append(f"run=runs/simulated-{options.preset}")
+    elif options.config is None:
+        raise InputError("CONFIG", "no config is given", "give a YAML file or --preset")
+    return load_config(options.config, [*preset, *options.set, *more])
+
+
+def _bench_data(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
+    from gensr_dist.bench.data import bench_data
+
+    result = bench_data(options.preset, options.folder)
+    return _said(result, say)
+
+
+def _bench_lightgcn(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
+    from gensr_dist.bench.lightgcn import bench_lightgcn
+
+    result = bench_lightgcn(nodes=options.nodes, edges=options.edges, rounds=options.rounds, stock=not options.ours)
+    return _said(result, say)
+
+
+def _said(result: Any, say: Callable[[str], None]) -> Any:
+    for key, value in dataclasses.asdict(result).items():
+        say(f"{key:<24} {value:,.4g}" if isinstance(value, float) else f"{key:<24} {value}")
+    return result
 
 
 def _config(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
-    config = load_config(options.config, options.set)
+    config = _load(options)
     say(resolved_yaml(config).rstrip("\n"))
     return config
 
@@ -118,8 +158,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="gensr", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
-    def add(name: str, command: Callable[..., Any], summary: str, more: str, example: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(
+    def add(
+        name: str, command: Callable[..., Any], summary: str, more: str, example: str, within: Any = commands
+    ) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = within.add_parser(
             name,
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.\n\n{more}",
@@ -131,7 +173,15 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     def add_config(added: argparse.ArgumentParser) -> None:
-        added.add_argument("config", metavar="CONFIG", type=Path, help="YAML file, e.g. configs/quickstart.yaml")
+        added.add_argument(
+            "config", metavar="CONFIG", nargs="?", type=Path, help="YAML file, e.g. configs/quickstart.yaml"
+        )
+        added.add_argument(
+            "--preset",
+            metavar="NAME",
+            choices=tuple(PRESETS),
+            help=f"sizes of the simulated log: {', '.join(PRESETS)} (KuaiSAR's full size); needs no CONFIG",
+        )
         added.add_argument(
             "--set",
             metavar="KEY=VALUE",
@@ -153,6 +203,11 @@ def _parser() -> argparse.ArgumentParser:
         added = add(name, _run_stage, summary, f"{more}\n{skipped}", example)
         if name == "prepare":
             added.add_argument("source", metavar="SOURCE", choices=("simulate", "kuaisar", "amazon", "tables"))
+            added.add_argument("--engine", choices=("local", "ray"), default="local", help="who does the work (local)")
+            added.add_argument("--address", metavar="A", default="", help="of a running Ray cluster, e.g. auto")
+            added.add_argument(
+                "--workers", metavar="N", type=_positive, default=os.cpu_count(), help="processes of the local engine"
+            )
         add_config(added)
     add_config(
         add(
@@ -178,6 +233,32 @@ def _parser() -> argparse.ArgumentParser:
         "Finds missing, extra, changed and reordered files. Exit code 2 names the first fault.",
         "gensr verify runs/quickstart/shards",
     ).add_argument("shards", metavar="SHARDS", type=Path, help="folder that holds manifest.json")
+    summary = "measure this machine: data path or LightGCN against the plain way, alternated in one run"
+    bench = commands.add_parser("bench", help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    benches = bench.add_subparsers(metavar="NAME", required=True, parser_class=_Parser)
+    added = add(
+        "data",
+        _bench_data,
+        "simulate and prepare a log, then read batches",
+        "Seconds and peak memory of both stages, bytes an event, and rows/s of the loader on one core beside a\n"
+        "WebDataset of one sample a row that is decoded in Python.",
+        "gensr bench data --preset kuaisar --json",
+        within=benches,
+    )
+    added.add_argument("--preset", choices=tuple(PRESETS), default="tiny", help="size of the log (default tiny)")
+    added.add_argument("--folder", metavar="DIR", type=Path, help="keep the log and the shards there; else deleted")
+    added = add(
+        "lightgcn",
+        _bench_lightgcn,
+        "seconds a step of LightGCN: PyG's edge_index, ours on one rank and on two",
+        "The graph is random. --ours leaves stock PyG out, whose memory large graphs do not fit.",
+        "gensr bench lightgcn --json",
+        within=benches,
+    )
+    added.add_argument("--nodes", metavar="N", type=_count, default=100_000, help="users and items (default 100,000)")
+    added.add_argument("--edges", metavar="N", type=_count, default=1_000_000, help="(default 1,000,000)")
+    added.add_argument("--rounds", metavar="N", type=_positive, default=5, help="of each way, alternated (default 5)")
+    added.add_argument("--ours", action="store_true", help="do not measure stock PyG")
     add_config(
         add(
             "config",
@@ -200,6 +281,12 @@ class _Parser(argparse.ArgumentParser):
 def _positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100_000:
         raise argparse.ArgumentTypeError(f"expected an integer from 1 to 100000, found {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 100 <= int(text) <= 10_000_000_000:
+        raise argparse.ArgumentTypeError(f"expected an integer from 100 to 10000000000, found {text!r}")
     return int(text)
 
 

@@ -1,15 +1,18 @@
 """The stages of a run, from raw log to evaluated answers. Each stage's own code is imported only when it runs."""
 
 import dataclasses
+import os
 import re
 import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gensr_dist.config import Config, load_config
+from gensr_dist.data.storage import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import (
@@ -71,19 +74,28 @@ class RunResult:
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # result of each stage
 
 
-def run_stage(stage: StageName, config: Config, say: Say) -> StageResult:
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """Who does the work of `prepare`; the shards do not depend on it."""
+
+    engine: Literal["local", "ray"] = "local"
+    address: str = ""  # of a Ray cluster; empty starts one on this machine
+    workers: int = os.cpu_count() or 1  # processes of the local engine
+
+
+def run_stage(stage: StageName, config: Config, say: Say, preparation: Preparation) -> StageResult:
     """Run one stage, unless its last finished run had the same settings and inputs.
 
     Raises:
         InputError: an earlier stage has not run, or ran with other settings; or what the stage itself finds wrong.
     """
-    run = RunFolder(Path(config.run))
+    run = RunFolder.of(config)
     with locked(run):
         check_inputs(stage, config, run)
         earlier = finished_record(stage, config, run)
         if earlier is not None:
             say(f"{stage}: unchanged, skipped; delete {record_path(stage, run)} to do it again")
-        record = earlier or _do(stage, config, run, say)
+        record = earlier or _do(stage, config, run, say, preparation)
         _tell(record, say)
         return StageResult(
             stage=stage,
@@ -100,7 +112,7 @@ def run_all(config: Config, say: Say) -> RunResult:
     Raises:
         InputError: what a stage finds wrong.
     """
-    run = RunFolder(Path(config.run))
+    run = RunFolder.of(config)
     started = time.monotonic()
     records: dict[StageName, StageRecord] = {}
     done: list[StageName] = []
@@ -110,7 +122,7 @@ def run_all(config: Config, say: Say) -> RunResult:
             if record is not None:
                 say(f"{stage}: unchanged, skipped ({record.seconds:.1f} s when it ran)")
             else:
-                record = _do(stage, config, run, say)
+                record = _do(stage, config, run, say, Preparation())
                 done.append(stage)
                 if stage != "evaluate":  # its tables stand at the end
                     _tell(record, say)
@@ -139,6 +151,7 @@ def answer(run: RunFolder, user: str, query: str | None, k: int, say: Say) -> An
     from gensr_dist.retrieval.answer import Answerer
 
     config = load_config(run.config)
+    run = RunFolder.of(config, run.root)
     answerer = Answerer.open(run, config.retrieval, history=config.data.history)
     started = time.monotonic()
     answers = answerer.recommend(user, k) if query is None else answerer.search(user, query, k)
@@ -164,12 +177,12 @@ def verify_shards(folder: Path, say: Say) -> Any:
     return report
 
 
-def _do(stage: StageName, config: Config, run: RunFolder, say: Say) -> StageRecord:
+def _do(stage: StageName, config: Config, run: RunFolder, say: Say, preparation: Preparation) -> StageRecord:
     say(f"{stage}: running")
     recorder = Recorder(stage, config, run)
     work = {
         "simulate": _simulate,
-        "prepare": _prepare,
+        "prepare": partial(_prepare, preparation=preparation),
         "lightgcn": _lightgcn,
         "train": _train if recorder.resume else _train_anew,
         "index": _index,
@@ -191,17 +204,24 @@ def _simulate(config: Config, run: RunFolder) -> Outcome:
     return _outcome(simulate(config.simulate, config.seed, run.raw))
 
 
-def _prepare(config: Config, run: RunFolder) -> Outcome:
+def _prepare(config: Config, run: RunFolder, preparation: Preparation) -> Outcome:
     simulated = config.data.source == "simulate"
     if not simulated and not config.data.raw:
         raise InputError("data.raw", "not set, expected the folder of the raw log", "add --set data.raw=FOLDER")
     from gensr_dist.data.preparation.prepare import prepare
-    from gensr_dist.data.sources import read_source
 
-    log = read_source(config.data, run.raw if simulated else Path(config.data.raw))
     prompts = (config.model.prompts.recommendation, config.model.prompts.search)
     phrases = [re.sub(r"\{\w*\}", " ", prompt) for prompt in prompts]
-    return _outcome(prepare(log, config.data, config.seed, run.shards, phrases))
+    raw = Folder.at(run.raw if simulated else config.data.raw)
+    return _outcome(prepare(_engine(config, raw, preparation), config.data, config.seed, run.shards, phrases))
+
+
+def _engine(config: Config, raw: Folder, preparation: Preparation) -> Any:
+    """The engine of `prepare`, a `data.preparation.engine.Engine`."""
+    from gensr_dist.data.preparation.local_engine import LocalEngine
+    from gensr_dist.data.sources import read_source
+
+    return LocalEngine(read_source(config.data, raw), preparation.workers)
 
 
 def _lightgcn(config: Config, run: RunFolder) -> Outcome:

@@ -3,12 +3,35 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import Self
+
+from gensr_dist.config import Config
+from gensr_dist.data.cache import Cache
+from gensr_dist.data.storage import Folder
+
 
 @dataclass(frozen=True)
 class RunFolder:
     """The layout of one run: `RunFolder(Path("runs/quickstart")).metrics` and so on."""
 
     root: Path
+    shards_elsewhere: Folder | None = None  # where `data.shards` says
+
+    @classmethod
+    def of(cls, config: Config, root: Path | None = None) -> Self:
+        """The folder of a configured run.
+
+        Args:
+            config: of the run.
+            root: where the run folder lies now, if not at `config.run`.
+
+        Raises:
+            InputError: `data.shards` is a URL of a kind that cannot be used.
+        """
+        elsewhere = None
+        if config.data.shards:
+            elsewhere = Folder.at(config.data.shards, Cache.at(config.data.cache, config.data.cache_gb))
+        return cls(root or Path(config.run), elsewhere)
 
     @property
     def config(self) -> Path:
@@ -26,9 +49,9 @@ class RunFolder:
         return self.root / "raw"
 
     @property
-    def shards(self) -> Path:
+    def shards(self) -> Folder:
         """Timeline shards, item store, tokenizer and manifest."""
-        return self.root / "shards"
+        return self.shards_elsewhere or Folder.at(self.root / "shards")
 
     @property
     def cf(self) -> Path:

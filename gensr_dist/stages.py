@@ -13,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from gensr_dist import __version__
 from gensr_dist.config import Config, digest, flattened, resolved_yaml
+from gensr_dist.data.config import READING
+from gensr_dist.data.storage import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_file, read_json, write_json
 from gensr_dist.run_folder import RunFolder
@@ -21,7 +23,16 @@ from gensr_dist.train.config import OPERATIONAL
 StageName: TypeAlias = Literal["simulate", "prepare", "lightgcn", "train", "index", "evaluate"]
 STAGES: tuple[StageName, ...] = get_args(StageName)  # in the order of the data
 
-BATCHING = ("data.history", "data.train_negatives")  # data settings that shards do not depend on
+_HISTORY = "data.history"
+# Settings of reading shards that change what training learns; where they lie and are cached does not.
+_BATCHING = (
+    _HISTORY,
+    "data.train_negatives",
+    "data.negatives",
+    "data.popularity_power",
+    "data.hard_negatives",
+    "data.shuffle_shards",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +72,8 @@ def expected_record(stage: StageName, config: Config, run: RunFolder) -> StageRe
     """
     earlier = read_record(stage, run)
     outside = {
-        key: _state(Path(path))
-        if path and Path(path).exists()
-        else (earlier.outside.get(key, "absent") if earlier else "absent")
-        for key, path in _outside(stage, config).items()
+        key: _state(place, earlier.outside.get(key, "absent") if earlier else "absent")
+        for key, place in _outside(stage, config).items()
     }
     inputs: dict[str, str] = {name: expected_record(name, config, run).fingerprint for name in inputs_of(stage, config)}
     settings = _settings(stage, config)
@@ -102,7 +111,7 @@ def record_path(stage: StageName, run: RunFolder) -> Path:
 def finished_record(stage: StageName, config: Config, run: RunFolder) -> StageRecord | None:
     """The record of `stage` if it finished with this config, the same inputs, and its results are still there."""
     record = read_record(stage, run)
-    if record is None or not record.finished or not all(path.exists() for path in _results(stage, run)):
+    if record is None or not record.finished or not _results_exist(stage, run):
         return None
     return record if record.fingerprint == expected_record(stage, config, run).fingerprint else None
 
@@ -184,13 +193,14 @@ def _settings(stage: StageName, config: Config) -> dict[str, Any]:
         "simulate": ("simulate.",),
         "prepare": ("data.",),
         "lightgcn": ("lightgcn.",),
-        "train": ("model.", "train.", *BATCHING),
+        "train": ("model.", "train.", *_BATCHING),
         "index": ("retrieval.index", "retrieval.candidates"),
-        "evaluate": ("evaluation.", "retrieval.", BATCHING[0]),
+        "evaluate": ("evaluation.", "retrieval.", _HISTORY),
     }[stage]
     if stage == "prepare" and config.data.tokenizer == "corpus":
         sections = (*sections, "model.prompts.")  # their words become tokens
-    left_out = {"prepare": (*BATCHING, "data.raw")}.get(stage, OPERATIONAL)
+    reading = tuple(f"data.{name}" for name in READING if name != "shards")  # shards elsewhere are made elsewhere
+    left_out = {"prepare": (*reading, "data.raw")}.get(stage, OPERATIONAL)
     return {k: v for k, v in flat.items() if k == "seed" or (k.startswith(sections) and k not in left_out)}
 
 
@@ -204,21 +214,29 @@ def _outside(stage: StageName, config: Config) -> dict[str, str]:
     return paths | ({"data.tokenizer": config.data.tokenizer} if Path(config.data.tokenizer).is_dir() else {})
 
 
-def _state(path: Path) -> str:
+def _state(place: str, earlier: str) -> str:
+    """Digest of names, sizes and, for local files, times; `earlier` where nothing is there any more."""
+    if "://" in place:
+        return digest(Folder.at(place).sizes())
+    path = Path(place)
+    if not place or not path.exists():
+        return earlier
     files = [path] if path.is_file() else sorted(found for found in path.rglob("*") if found.is_file())
     return digest([[str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns] for f in files])
 
 
-def _results(stage: StageName, run: RunFolder) -> tuple[Path, ...]:
-    """Files without which `stage` is not finished, whatever its record says."""
-    return {
+def _results_exist(stage: StageName, run: RunFolder) -> bool:
+    """Whether the files are there without which `stage` is not finished, whatever its record says."""
+    if stage == "prepare":
+        return "manifest.json" in run.shards.sizes()
+    results: tuple[Path, ...] = {
         "simulate": (run.raw,),
-        "prepare": (run.shards / "manifest.json",),
         "lightgcn": (run.cf / "items.npy", run.cf / "users.npy"),
         "train": (run.model,),
         "index": (run.index,),
         "evaluate": (run.metrics, run.report),
     }[stage]
+    return all(path.exists() for path in results)
 
 
 def _what_differs(stage: StageName, config: Config, run: RunFolder) -> str:

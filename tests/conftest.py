@@ -7,7 +7,9 @@ import pytest
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER_SCHEMA, EventLog
 from gensr_dist.data.items import ItemStore
+from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
+from gensr_dist.data.storage import Folder
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.graph.vectors import save_cf
 from gensr_dist.run_folder import RunFolder
@@ -58,7 +60,7 @@ def small_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         eval_negatives=9,
         users_per_sample=8,
     )
-    prepare(random_log(0), config, 0, folder)
+    prepare(LocalEngine(random_log(0)), config, 0, Folder.at(folder))
     return folder
 
 

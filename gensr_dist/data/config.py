@@ -1,9 +1,10 @@
 """Settings of data preparation and batching."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import Self
 
 Source = Literal["kuaisar", "amazon", "tables", "simulate"]
 SplitMethod = Literal["days", "leave_one_out", "time"]
@@ -36,7 +37,7 @@ class DataConfig:
     query_tokens: Annotated[int, Field(ge=1, le=512)] = 12  # kept tokens a query
     eval_negatives: Annotated[int, Field(ge=1)] = 99
     users_per_sample: Annotated[int, Field(ge=1)] = 256  # users in one tar sample
-    samples_per_shard: Annotated[int, Field(ge=1)] = 32
+    samples_per_shard: Annotated[int, Field(ge=1)] = 8
     # From here on: how prepared shards are read. Shards do not depend on these (READING).
     shards: str = ""  # folder or fsspec URL of the shards; below the run folder if empty
     cache: str = ""  # folder for copies of remote files; the user's cache folder if empty
@@ -48,6 +49,10 @@ class DataConfig:
     negatives: Literal["uniform", "popularity"] = "uniform"  # what training negatives are drawn from
     popularity_power: Annotated[float, Field(ge=0, le=1)] = 0.75  # of an item's training count, for "popularity"
     hard_negatives: Annotated[int, Field(ge=0)] = 0  # of the negatives: unclicked items of the same session, if any
+
+    def as_prepared(self) -> Self:
+        """The settings that shape shards; the others, and the place of the raw log, at their defaults."""
+        return replace(self, raw="", **{name: getattr(type(self), name) for name in READING})
 
 
 READING = (

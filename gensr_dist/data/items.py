@@ -3,7 +3,11 @@
 Dimensions: I items, T title tokens, Q queries (rows), query_QT their tokens.
 """
 
+import shutil
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,85 +15,66 @@ import polars as pl
 from transformers import PreTrainedTokenizerFast
 from typing_extensions import Self
 
-from gensr_dist.data.config import DataConfig
-from gensr_dist.data.events import EventLog, Repair
-from gensr_dist.data.manifest import Manifest, vocabulary_fingerprint
-from gensr_dist.data.tokenizer import fill_token_table, load_tokenizer
+from gensr_dist.data.manifest import Manifest
+from gensr_dist.data.storage import Folder
+from gensr_dist.data.tokenizer import load_tokenizer
 from gensr_dist.data.verify import check_item_store
 from gensr_dist.errors import InputError
-from gensr_dist.files import write_json
-
-
-def write_item_store(
-    folder: Path, log: EventLog, tokenizer: PreTrainedTokenizerFast, config: DataConfig
-) -> tuple[Repair, ...]:
-    """Write `items/` and `tokenizer/` below `folder`; returns how many texts hold no token."""
-    tokenizer.save_pretrained(folder / "tokenizer")
-    store = folder / "items"
-    store.mkdir()
-    log.items.select("item_id", "text").write_parquet(store / "items.parquet")
-    log.users.select("user_id").write_parquet(store / "users.parquet")
-    log.queries.select("text").write_parquet(store / "queries.parquet")
-    write_json(store / "vocabulary.json", vocabulary_fingerprint(folder / "tokenizer"))
-    repairs = (
-        Repair(
-            "items without text: their title is all padding",
-            _write_tokens(store / "title_tokens.npy", tokenizer, log.items["text"], config.title_tokens),
-        ),
-        Repair(
-            "queries without text: their tokens are all padding",
-            _write_tokens(store / "query_tokens.npy", tokenizer, log.queries["text"], config.query_tokens),
-        ),
-    )
-    return tuple(repair for repair in repairs if repair.count)
-
-
-def _write_tokens(path: Path, tokenizer: PreTrainedTokenizerFast, texts: pl.Series, width: int) -> int:
-    """Write an int32 table, a batch at a time; returns the number of rows that are all padding."""
-    if not len(texts):  # an empty file cannot be mapped
-        np.save(path, np.zeros((0, width), dtype=np.int32))
-        return 0
-    table_IT = np.lib.format.open_memmap(path, mode="w+", dtype=np.int32, shape=(len(texts), width), version=(1, 0))
-    fill_token_table(tokenizer, texts, table_IT)
-    table_IT.flush()
-    return int((table_IT[:, 0] == 0).sum())
 
 
 @dataclass(frozen=True)
 class ItemStore:
-    """What the model and the answers need to know of items and queries."""
+    """What the model and the answers need to know of items and queries. Texts and raw ids are read on first use."""
 
     title_IT: np.ndarray  # int32, 0 is padding; mapped
     query_QT: np.ndarray  # int32, 0 is padding; mapped
-    item_ids: pl.Series  # String [I]
-    texts: pl.Series  # String [I]
-    users: pl.Series  # String: raw id of each user row
-    queries: pl.Series  # String [Q]
-    tokenizer_folder: Path
+    popularity_I: np.ndarray  # uint32: positive training events of each item
+    files: Mapping[str, Path]  # every file of `items/` and `tokenizer/`, by its name below the shard folder
 
     @classmethod
-    def open(cls, shards: Path) -> Self:
-        """Map the store of a shard folder.
+    def open(cls, shards: Folder) -> Self:
+        """Map the store of a shard folder; of a remote one, checked copies that stay in the cache meanwhile.
 
         Raises:
             InputError: it is missing, damaged, or was made with another vocabulary than the shards.
         """
-        check_item_store(shards, Manifest.read(shards))
-        store = shards / "items"
-        items = pl.read_parquet(store / "items.parquet")
+        manifest = Manifest.read(shards)
+        check_item_store(shards, manifest)
+        files = {file.name: shards.keep(file.name, file.sha256, file.bytes) for file in manifest.files}
         return cls(
-            title_IT=_map(store / "title_tokens.npy"),
-            query_QT=_map(store / "query_tokens.npy"),
-            item_ids=items["item_id"],
-            texts=items["text"],
-            users=pl.read_parquet(store / "users.parquet")["user_id"],
-            queries=pl.read_parquet(store / "queries.parquet")["text"],
-            tokenizer_folder=shards / "tokenizer",
+            title_IT=_map(files["items/title_tokens.npy"]),
+            query_QT=_map(files["items/query_tokens.npy"]),
+            popularity_I=np.load(files["items/popularity.npy"], allow_pickle=False),
+            files=files,
         )
+
+    @cached_property
+    def item_ids(self) -> pl.Series:
+        """Raw id of each item, String [I]."""
+        return pl.read_parquet(self.files["items/items.parquet"], columns=["item_id"]).to_series()
+
+    @cached_property
+    def texts(self) -> pl.Series:
+        """Text of each item, String [I]."""
+        return pl.read_parquet(self.files["items/items.parquet"], columns=["text"]).to_series()
+
+    @cached_property
+    def users(self) -> pl.Series:
+        """Raw id of each user, String."""
+        return pl.read_parquet(self.files["items/users.parquet"]).to_series()
+
+    @cached_property
+    def queries(self) -> pl.Series:
+        """Text of each query, String [Q]."""
+        return pl.read_parquet(self.files["items/queries.parquet"]).to_series()
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The tokenizer that made the tokens."""
-        return load_tokenizer(str(self.tokenizer_folder))
+        with tempfile.TemporaryDirectory() as folder:  # cached copies have other names
+            for name, path in self.files.items():
+                if name.startswith("tokenizer/"):
+                    shutil.copyfile(path, Path(folder) / Path(name).name)
+            return load_tokenizer(folder)
 
     def item_row(self, item_id: str) -> int:
         """Row of a raw item id.

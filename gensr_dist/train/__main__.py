@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, format="%(message)s")
     try:
         config = load_config(options.config, options.overrides)
-        run = RunFolder(Path(config.run))
+        run = RunFolder.of(config)
         recorded = rank == 0 and run.stages.is_dir()  # by the commands of `gensr`, which then go on from here
         recorder = Recorder("train", config, run) if recorded else None
         result = train(config, run, resume=not options.restart)

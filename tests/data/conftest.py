@@ -1,5 +1,4 @@
 """Small logs for the tests of this folder."""
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,7 +8,9 @@ import pytest
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, EventLog
+from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
+from gensr_dist.data.storage import Folder
 
 DAY = 86_400_000
 
@@ -79,5 +80,5 @@ def small_config() -> DataConfig:
 def prepared(tmp_path_factory: pytest.TempPathFactory, small_config: DataConfig) -> Path:
     """A whole shard folder; do not change it."""
     folder = tmp_path_factory.mktemp("prepared") / "shards"
-    prepare(random_log(), small_config, 7, folder)
+    prepare(LocalEngine(random_log()), small_config, 7, Folder.at(folder))
     return folder

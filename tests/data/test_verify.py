@@ -10,7 +10,9 @@ import pytest
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
 from gensr_dist.data.items import ItemStore
+from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
+from gensr_dist.data.storage import Folder
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.data.verify import verify
 from gensr_dist.errors import InputError
@@ -104,7 +106,7 @@ def test_item_store_of_another_vocabulary(
     small_config: DataConfig,
     reader: Callable[[Path], object],
 ) -> None:
-    prepare(make_log(), small_config, 7, tmp_path / "other", phrases=["another vocabulary"])
+    prepare(LocalEngine(make_log()), small_config, 7, Folder.at(tmp_path / "other"), phrases=["another vocabulary"])
     shutil.rmtree(folder / "items")
     shutil.copytree(tmp_path / "other" / "items", folder / "items")
     with pytest.raises(InputError, match=r"item store was tokenised with vocabulary \w{12}, the manifest says \w{12}"):

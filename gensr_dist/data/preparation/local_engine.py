@@ -1,6 +1,8 @@
 """Preparation on one machine: the log in memory, shards written by several processes."""
 
+import ctypes
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -13,10 +15,13 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
 from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.preparation.filtering import keep_active
-from gensr_dist.data.preparation.shard_work import ShardResult, shard_name, users_per_shard, write_users
+from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard, write_users
 from gensr_dist.data.preparation.splitting import assign_splits, find_moments
+from gensr_dist.data.shards import shard_name
 from gensr_dist.data.timelines import Timelines, build_timelines
 from gensr_dist.errors import InputError
+
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 class LocalEngine:
@@ -37,7 +42,7 @@ class LocalEngine:
         log, self._log = self._log, None
         log = keep_active(log, min_interactions=config.min_interactions, both_behaviours=config.both_behaviours)
         events = assign_splits(log.events, find_moments(log.events, config))
-        self._timelines = build_timelines(log.users.height, events)
+        self._timelines = build_timelines(log, events)
         self._items = log.items.height
         return CleanLog(users=log.users, items=log.items, queries=log.queries, repairs=log.repairs)
 
@@ -46,7 +51,9 @@ class LocalEngine:
         work = _Work(self._timelines, self._items, folder, config, seed)
         shards = -(-self._timelines.users // users_per_shard(config))
         done: dict[int, ShardResult] = {}
-        with tqdm(total=len(self._timelines.item_N), desc="write shards", unit="event", unit_scale=True, disable=None) as bar:
+        with tqdm(
+            total=len(self._timelines.item_N), desc="write shards", unit="event", unit_scale=True, disable=None
+        ) as bar:
             for number, result in work.of_all(shards, min(self._workers, shards)):
                 done[number] = result
                 bar.update(result.record.events)
@@ -65,7 +72,10 @@ class _Work:
             yield from ((number, self.of_shard(number)) for number in range(shards))
             return
         try:
-            with _shared(self), ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+            with (
+                _shared(self),
+                ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _die_with_parent) as pool,
+            ):
                 number_of: dict[Future[ShardResult], int] = {pool.submit(_of_shard, n): n for n in range(shards)}
                 try:
                     for future in as_completed(number_of):
@@ -83,7 +93,7 @@ class _Work:
         first = number * per_shard
         return write_users(
             self.folder / shard_name(number),
-            _of_users(self.timelines, first, min(first + per_shard, self.timelines.users)),
+            self.timelines.of_users(first, min(first + per_shard, self.timelines.users)),
             first,
             items=self.items,
             config=self.config,
@@ -96,7 +106,7 @@ _work: _Work | None = None  # what forked processes find instead of a pickled co
 
 @contextmanager
 def _shared(work: _Work) -> Iterator[None]:
-    global _work  # noqa: PLW0603
+    global _work
     _work = work
     try:
         yield
@@ -104,21 +114,11 @@ def _shared(work: _Work) -> Iterator[None]:
         _work = None
 
 
+def _die_with_parent() -> None:
+    """End this process when the one that forked it is killed: it would keep the run folder locked."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _of_shard(number: int) -> ShardResult:
     assert _work is not None
     return _work.of_shard(number)
-
-
-def _of_users(timelines: Timelines, first: int, end: int) -> Timelines:
-    """Users `first:end`, numbered from 0; views, no copies."""
-    start, stop = timelines.user_start_V[first], timelines.user_start_V[end]
-    events = slice(start, stop)
-    return Timelines(
-        user_start_V=timelines.user_start_V[first : end + 1] - start,
-        item_N=timelines.item_N[events],
-        time_N=timelines.time_N[events],
-        query_N=timelines.query_N[events],
-        behaviour_N=timelines.behaviour_N[events],
-        positive_N=timelines.positive_N[events],
-        split_N=timelines.split_N[events],
-    )

@@ -1,8 +1,13 @@
-"""From a validated log to a shard folder."""
+"""From a raw log to a shard folder.
 
+Dimensions: I items.
+"""
+
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +15,23 @@ import polars as pl
 from transformers import PreTrainedTokenizerFast
 
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.events import Behaviour, EventLog, Repair
-from gensr_dist.data.items import write_item_store
-from gensr_dist.data.manifest import SCHEMA_VERSION, Manifest, TaskCounts, record_files, vocabulary_fingerprint
-from gensr_dist.data.negatives import Met, sample_unmet
-from gensr_dist.data.preparation.filtering import keep_active
-from gensr_dist.data.preparation.splitting import assign_splits, find_moments
-from gensr_dist.data.rows import evaluation_rows
-from gensr_dist.data.shards import write_shards
-from gensr_dist.data.splits import Split
-from gensr_dist.data.timelines import Timelines, build_timelines
+from gensr_dist.data.events import Repair
+from gensr_dist.data.manifest import (
+    SCHEMA_VERSION,
+    Manifest,
+    TaskCounts,
+    record_files,
+    vocabulary_fingerprint,
+)
+from gensr_dist.data.preparation.engine import CleanLog, Engine
+from gensr_dist.data.preparation.item_store import write_item_store
+from gensr_dist.data.preparation.shard_work import ShardResult
+from gensr_dist.data.publish import check_destination, publish
+from gensr_dist.data.storage import Folder
 from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_folder
 
-_EVALUATION = 0x6576616C  # names this use of random numbers: training draws have other keys
 _TOKENIZER_TEXTS = 500_000  # texts of a kind that train a tokenizer; more change nothing but the time
 
 
@@ -45,78 +52,93 @@ class PrepareResult:
     seconds: float
 
 
-def prepare(log: EventLog, config: DataConfig, seed: int, folder: Path, phrases: Sequence[str] = ()) -> PrepareResult:
-    """Filter, split, tokenise and shard a log; `folder` appears whole or not at all.
+def prepare(
+    engine: Engine, config: DataConfig, seed: int, folder: Folder, phrases: Sequence[str] = ()
+) -> PrepareResult:
+    """Filter, split, shard and tokenise a log; `folder` appears whole or not at all.
 
-    The folder is a function of the log, the settings and the seed, to the byte.
+    The folder is a function of the log, the settings and the seed, to the byte, whatever engine does the work and on
+    however many processes.
 
     Args:
-        log: what a source gave.
+        engine: holds the log, or knows where it is.
         config: settings.
         seed: of the evaluation negatives.
-        folder: receives tars, `items/`, `tokenizer/` and `manifest.json`; an old one is replaced.
+        folder: local or remote; receives tars, `items/`, `tokenizer/` and `manifest.json`; an old one is replaced.
         phrases: prompt texts whose words a corpus tokenizer keeps whole.
 
     Raises:
-        InputError: filtering leaves nothing, a split is empty, or users have met too many items for the negatives.
+        InputError: the log cannot be read, filtering leaves nothing, a split is empty, or users have met too many items
+            for the negatives.
     """
     began = time.monotonic()
-    log = keep_active(log, min_interactions=config.min_interactions, both_behaviours=config.both_behaviours)
-    events = assign_splits(log.events, find_moments(log.events, config))
-    timelines = build_timelines(log, events)
-    counts = {task: _count(timelines, task) for task in Behaviour}
-    _require_rows(counts, config)
-
-    eval_event_R = evaluation_rows(timelines)
-    eval_negative_RC = sample_unmet(
-        Met.from_timelines(timelines, log.users.height, log.items.height),
-        timelines.user_N[eval_event_R],
-        config.eval_negatives,
-        items=log.items.height,
-        key=(seed, _EVALUATION, eval_event_R),
-    )
-    tokenizer = _tokenizer(log, config, phrases)
-    with atomic_folder(folder) as fresh:
-        repairs = write_item_store(fresh, log, tokenizer, config)
-        shards = write_shards(fresh, timelines, eval_event_R, eval_negative_RC, config)
-        Manifest(
+    log = engine.clean(config)
+    with _made(folder) as fresh:
+        shards = engine.write_shards(fresh, config, seed)
+        recommendation = _total(shard.recommendation for shard in shards)
+        search = _total(shard.search for shard in shards)
+        _require_rows(recommendation, search, config)
+        tokenizer = _tokenizer(log, config, phrases)
+        repairs = write_item_store(fresh, log, tokenizer, _popularity(shards, log.items.height), config)
+        manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             seed=seed,
-            config=replace(config, raw=Path(config.raw).name),  # the same log elsewhere gives the same folder
+            config=config.as_prepared(),
             users=log.users.height,
             items=log.items.height,
             queries=log.queries.height,
-            events=events.height,
-            recommendation=counts[Behaviour.RECOMMENDATION],
-            search=counts[Behaviour.SEARCH],
+            events=sum(shard.record.events for shard in shards),
+            recommendation=recommendation,
+            search=search,
             vocabulary=vocabulary_fingerprint(fresh / "tokenizer"),
-            shards=shards,
+            shards=tuple(shard.record for shard in shards),
             files=record_files(fresh, [*(fresh / "items").iterdir(), *(fresh / "tokenizer").iterdir()]),
-        ).write(fresh)
+        )
+        manifest.write(fresh)
     return PrepareResult(
-        users=log.users.height,
-        items=log.items.height,
-        queries=log.queries.height,
-        events=events.height,
-        recommendation=counts[Behaviour.RECOMMENDATION],
-        search=counts[Behaviour.SEARCH],
+        users=manifest.users,
+        items=manifest.items,
+        queries=manifest.queries,
+        events=manifest.events,
+        recommendation=recommendation,
+        search=search,
         shards=len(shards),
-        bytes_per_event=sum(shard.bytes for shard in shards) / events.height,
+        bytes_per_event=sum(shard.bytes for shard in manifest.shards) / manifest.events,
         vocabulary=len(tokenizer),
         repairs=log.repairs + repairs,
-        seconds=time.monotonic() - began,
+        seconds=round(time.monotonic() - began, 3),
     )
 
 
-def _count(timelines: Timelines, task: Behaviour) -> TaskCounts:
-    of_task_N = timelines.positive_N & (timelines.behaviour_N == task)
-    train, valid, test = np.bincount(timelines.split_N[of_task_N], minlength=len(Split)).tolist()
+@contextmanager
+def _made(folder: Folder) -> Iterator[Path]:
+    """Yield a local folder that becomes `folder` when the block ends well."""
+    if folder.local is not None:
+        with atomic_folder(folder.local) as fresh:
+            yield fresh
+        return
+    check_destination(folder)  # before the work, not after it
+    with tempfile.TemporaryDirectory() as fresh:
+        yield Path(fresh)
+        publish(Path(fresh), folder)
+
+
+def _total(counts: Iterable[TaskCounts]) -> TaskCounts:
+    train, valid, test = map(sum, zip(*((c.train, c.valid, c.test) for c in counts), strict=True))
     return TaskCounts(train=train, valid=valid, test=test)
 
 
-def _require_rows(counts: dict[Behaviour, TaskCounts], config: DataConfig) -> None:
+def _popularity(shards: Sequence[ShardResult], items: int) -> np.ndarray:
+    """Positive training events of each item, uint32 [I]."""
+    popularity_I = np.zeros(items, dtype=np.uint32)
+    for shard in shards:
+        popularity_I[shard.trained_item_C] += shard.trained_count_C.astype(np.uint32)
+    return popularity_I
+
+
+def _require_rows(recommendation: TaskCounts, search: TaskCounts, config: DataConfig) -> None:
     for split in ("train", "valid", "test"):
-        if not any(getattr(count, split) for count in counts.values()):
+        if not any(getattr(count, split) for count in (recommendation, search)):
             raise InputError(
                 "data.split",
                 f"split {config.split!r} leaves no positive event of either task to {split}",
@@ -124,13 +146,13 @@ def _require_rows(counts: dict[Behaviour, TaskCounts], config: DataConfig) -> No
             )
 
 
-def _tokenizer(log: EventLog, config: DataConfig, phrases: Sequence[str]) -> PreTrainedTokenizerFast:
+def _tokenizer(log: CleanLog, config: DataConfig, phrases: Sequence[str]) -> PreTrainedTokenizerFast:
     if config.tokenizer != "corpus":
         return load_tokenizer(config.tokenizer)
     return train_tokenizer(_corpus(log), config.vocabulary, phrases)
 
 
-def _corpus(log: EventLog) -> Iterator[str]:
+def _corpus(log: CleanLog) -> Iterator[str]:
     """Texts of items and queries, evenly thinned out where there are very many."""
     texts: list[pl.Series] = [log.items["text"], log.queries["text"]]
     for series in texts:

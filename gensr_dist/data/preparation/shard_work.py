@@ -31,11 +31,6 @@ class ShardResult:
     trained_count_C: np.ndarray  # int64: how many such events each has
 
 
-def shard_name(number: int) -> str:
-    """File name of a shard."""
-    return f"shard-{number:05d}.tar"
-
-
 def users_per_shard(config: DataConfig) -> int:
     """Users of every shard but the last."""
     return config.users_per_sample * config.samples_per_shard

@@ -11,9 +11,11 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog, Repair
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives import Met
+from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.rows import training_rows
 from gensr_dist.data.splits import Split
+from gensr_dist.data.storage import Folder
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.errors import InputError
 
@@ -29,13 +31,13 @@ def digests(folder: Path) -> dict[str, str]:
 def test_same_input_same_bytes(
     prepared: Path, tmp_path: Path, make_log: Callable[..., EventLog], small_config: DataConfig
 ) -> None:
-    prepare(make_log(), replace(small_config, raw="elsewhere/.."), 7, tmp_path / "again")
+    prepare(LocalEngine(make_log()), replace(small_config, raw="elsewhere/.."), 7, Folder.at(tmp_path / "again"))
     again = digests(tmp_path / "again")
     first = digests(prepared)
     assert {name for name in first if first[name] != again.get(name)} <= {"manifest.json"}
-    prepare(make_log(), small_config, 7, tmp_path / "again")
+    prepare(LocalEngine(make_log()), small_config, 7, Folder.at(tmp_path / "again"))
     assert digests(tmp_path / "again") == first
-    prepare(make_log(), small_config, 8, tmp_path / "again")
+    prepare(LocalEngine(make_log()), small_config, 8, Folder.at(tmp_path / "again"))
     changed = {name for name, digest in digests(tmp_path / "again").items() if digest != first[name]}
     assert changed == {"manifest.json", *(f"shard-{n:05d}.tar" for n in range(4))}
 
@@ -45,8 +47,8 @@ def test_result_counts(tmp_path: Path, make_log: Callable[..., EventLog], small_
     texts = log.items["text"].to_list()
     texts[3] = "  "
     log = replace(log, items=log.items.with_columns(text=pl.Series(texts)), repairs=(Repair("mended", 2),))
-    result = prepare(log, small_config, 0, tmp_path / "shards")
-    store, items = TimelineStore.open(tmp_path / "shards"), ItemStore.open(tmp_path / "shards")
+    result = prepare(LocalEngine(log), small_config, 0, Folder.at(tmp_path / "shards"))
+    store, items = TimelineStore.open(Folder.at(tmp_path / "shards")), ItemStore.open(Folder.at(tmp_path / "shards"))
     assert result.repairs == (Repair("mended", 2), Repair("items without text: their title is all padding", 1))
     assert not items.title_IT[3].any()
     assert (items.title_IT[np.arange(result.items) != 3, 0] > 0).all()
@@ -63,7 +65,7 @@ def test_result_counts(tmp_path: Path, make_log: Callable[..., EventLog], small_
 
 
 def test_evaluation_rows(prepared: Path) -> None:
-    store = TimelineStore.open(prepared)
+    store = TimelineStore.open(Folder.at(prepared))
     timelines = store.timelines
     met = Met.from_timelines(timelines, store.users, store.items)
     for split in (Split.VALID, Split.TEST):
@@ -85,7 +87,7 @@ def test_evaluation_rows(prepared: Path) -> None:
 
 
 def test_item_store_looks_up_raw_ids(prepared: Path) -> None:
-    items = ItemStore.open(prepared)
+    items = ItemStore.open(Folder.at(prepared))
     assert items.item_row("i7") == items.item_ids.to_list().index("i7")
     assert items.texts[items.item_row("i7")] == "kind 0 w7"
     assert items.user_row("u3") == items.users.to_list().index("u3")
@@ -102,8 +104,8 @@ def test_item_store_looks_up_raw_ids(prepared: Path) -> None:
 def test_one_behaviour_only(tmp_path: Path, make_log: Callable[..., EventLog], small_config: DataConfig) -> None:
     log = make_log()
     log = replace(log, events=log.events.filter(pl.col("behaviour") == Behaviour.RECOMMENDATION))
-    prepare(log, replace(small_config, both_behaviours=False), 0, tmp_path / "shards")
-    store, items = TimelineStore.open(tmp_path / "shards"), ItemStore.open(tmp_path / "shards")
+    prepare(LocalEngine(log), replace(small_config, both_behaviours=False), 0, Folder.at(tmp_path / "shards"))
+    store, items = TimelineStore.open(Folder.at(tmp_path / "shards")), ItemStore.open(Folder.at(tmp_path / "shards"))
     assert items.query_QT.shape == (0, small_config.query_tokens)
     assert len(store.eval_rows(Split.TEST, Behaviour.SEARCH)) == 0
     assert len(store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION)) > 0
@@ -121,12 +123,12 @@ def test_a_failed_run_leaves_nothing(
     tmp_path: Path, make_log: Callable[..., EventLog], small_config: DataConfig, change: dict, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        prepare(make_log(), replace(small_config, **change), 0, tmp_path / "shards")
+        prepare(LocalEngine(make_log()), replace(small_config, **change), 0, Folder.at(tmp_path / "shards"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_empty_split(tmp_path: Path, make_rows_log: Callable[..., EventLog], small_config: DataConfig) -> None:
-    rows = [(0, item, item % 2, 5, 0 if item % 2 else -1, True) for item in range(8)]
+    rows = [(item % 2, item, item // 2 % 2, 5, 0 if item // 2 % 2 else -1, True) for item in range(16)]
     config = replace(small_config, split="time", min_interactions=1)
     with pytest.raises(InputError, match=r"data\.split: split 'time' leaves no positive event of either task to train"):
-        prepare(make_rows_log(rows, 1, 20), config, 0, tmp_path / "shards")
+        prepare(LocalEngine(make_rows_log(rows, 2, 20)), config, 0, Folder.at(tmp_path / "shards"))
