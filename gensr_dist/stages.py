@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gensr_dist import __version__
 from gensr_dist.config import Config, digest, flattened, resolved_yaml
-from gensr_dist.data.config import READING
+from gensr_dist.data.config import BATCHING, READING
 from gensr_dist.data.storage import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_file, read_json, write_json
@@ -22,17 +22,6 @@ from gensr_dist.train.config import OPERATIONAL
 
 StageName: TypeAlias = Literal["simulate", "prepare", "lightgcn", "train", "index", "evaluate"]
 STAGES: tuple[StageName, ...] = get_args(StageName)  # in the order of the data
-
-_HISTORY = "data.history"
-# Settings of reading shards that change what training learns; where they lie and are cached does not.
-_BATCHING = (
-    _HISTORY,
-    "data.train_negatives",
-    "data.negatives",
-    "data.popularity_power",
-    "data.hard_negatives",
-    "data.shuffle_shards",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,9 +182,9 @@ def _settings(stage: StageName, config: Config) -> dict[str, Any]:
         "simulate": ("simulate.",),
         "prepare": ("data.",),
         "lightgcn": ("lightgcn.",),
-        "train": ("model.", "train.", *_BATCHING),
+        "train": ("model.", "train.", *(f"data.{name}" for name in BATCHING)),
         "index": ("retrieval.index", "retrieval.candidates"),
-        "evaluate": ("evaluation.", "retrieval.", _HISTORY),
+        "evaluate": ("evaluation.", "retrieval.", "data.history"),
     }[stage]
     if stage == "prepare" and config.data.tokenizer == "corpus":
         sections = (*sections, "model.prompts.")  # their words become tokens

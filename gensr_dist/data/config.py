@@ -55,11 +55,7 @@ class DataConfig:
         return replace(self, raw="", **{name: getattr(type(self), name) for name in READING})
 
 
-READING = (
-    "shards",
-    "cache",
-    "cache_gb",
-    "on_corrupt",
+BATCHING = (  # settings of reading that change what training learns
     "shuffle_shards",
     "history",
     "train_negatives",
@@ -67,3 +63,4 @@ READING = (
     "popularity_power",
     "hard_negatives",
 )
+READING = ("shards", "cache", "cache_gb", "on_corrupt", *BATCHING)

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from gensr_dist.config import Config, flattened
+from gensr_dist.config import Config, digest, flattened
 from gensr_dist.data.batch import Batch
 from gensr_dist.data.collate import Collator
+from gensr_dist.data.config import BATCHING
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.loader import TrainingLoader
+from gensr_dist.data.negatives import TrainingNegatives
 from gensr_dist.data.order import SampleOrder
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.errors import InputError
@@ -27,7 +29,7 @@ from gensr_dist.train.engine import Engine
 from gensr_dist.train.export import export_model
 from gensr_dist.train.meter import Meter, peak_cuda_memory_gb, peak_memory_gb
 from gensr_dist.train.objective import FiniteWatch, StepLosses, step_losses
-from gensr_dist.train.processes import Ranks, join_processes
+from gensr_dist.train.processes import Ranks, check_same_shards, join_processes
 from gensr_dist.train.report import StepReport
 from gensr_dist.train.tensorboard import TrainingBoard, forget_events
 from gensr_dist.train.validation import Validation
@@ -81,16 +83,19 @@ class _Training:
     def __init__(self, config: Config, run: RunFolder, ranks: Ranks) -> None:
         settings = config.train
         self.config, self.settings, self.run_folder, self.ranks = config, settings, run, ranks
-        store = TimelineStore.open(run.shards)
+        self.store = store = TimelineStore.open(
+            run.shards, shuffle_shards=config.data.shuffle_shards, on_corrupt=config.data.on_corrupt
+        )
+        check_same_shards(store.lost, ranks)
         self.items = ItemStore.open(run.shards)
         self.cf_IE, _ = load_cf(run.cf)
         self.tokenizer = self.items.tokenizer()
         collator = Collator(store, self.items, self.cf_IE, config.data.history)
         self.loader = TrainingLoader(
             collator,
-            SampleOrder(len(collator.training_event_R), settings.batch, config.seed),
+            SampleOrder(store.window_rows, settings.batch, config.seed),
             seed=config.seed,
-            negatives=config.data.train_negatives,
+            negatives=TrainingNegatives.from_config(config.data, self.items.popularity_I),
             rank=ranks.rank,
             world=ranks.world,
             accumulation=settings.accumulation,
@@ -262,10 +267,10 @@ class _Training:
         """Progress of a run that has not begun, with all that it depends on."""
         settings = flattened(self.config.model, "model.") | flattened(self.config.train, "train.")
         settings = {name: value for name, value in settings.items() if name not in OPERATIONAL}
-        settings |= {"seed": self.config.seed, "data.history": self.config.data.history}
-        settings["data.train_negatives"] = self.config.data.train_negatives
-        manifest = (self.run_folder.shards / "manifest.json").read_bytes()
-        settings["shards"] = hashlib.sha256(manifest).hexdigest()[:16]
+        settings |= {f"data.{name}": getattr(self.config.data, name) for name in BATCHING}
+        settings["seed"] = self.config.seed
+        settings["shards"] = digest(self.store.manifest)[:16]
+        settings["lost shards"] = " ".join(shard.name for shard in self.store.lost)
         settings["cf"] = hashlib.sha256(self.cf_IE.data).hexdigest()[:16]
         return Progress(settings=settings, world=self.ranks.world, zero_stage=self.engine.zero_stage)
 

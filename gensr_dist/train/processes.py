@@ -1,15 +1,20 @@
 """The process group: started by `deepspeed`, `torchrun`, or made here for a plain process."""
 
 import atexit
+import hashlib
 import logging
 import os
 import socket
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import deepspeed
 import torch
 import torch.distributed as dist
+
+from gensr_dist.data.store import LostShard
+from gensr_dist.errors import InputError
 
 # Every rank of every launcher has these; a process without any of them trains alone.
 _LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -47,6 +52,26 @@ def join_processes() -> Ranks:
         deepspeed.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
         atexit.register(_leave)
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
+
+
+def check_same_shards(lost: Sequence[LostShard], ranks: Ranks) -> None:
+    """Make sure that all ranks read the same shards. Every rank must call it.
+
+    Raises:
+        InputError: some rank's disk holds other damaged shards than another's.
+    """
+    names = [shard.name for shard in lost]
+    digest = hashlib.sha256("\n".join(names).encode()).digest()[:8]
+    seen = torch.tensor([int.from_bytes(digest, "big", signed=True)], device=ranks.device)
+    least, most = seen.clone(), seen.clone()
+    dist.all_reduce(least, op=dist.ReduceOp.MIN)
+    dist.all_reduce(most, op=dist.ReduceOp.MAX)
+    if not torch.equal(least, most):
+        raise InputError(
+            "data.on_corrupt",
+            f"rank {ranks.rank} lost {', '.join(names) or 'no shard'}, other ranks lost others",
+            "copy the shard folder anew to the machines that miss some",
+        )
 
 
 def _leave() -> None:
