@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,15 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
 from gensr_dist.data.config import DataConfig
+from gensr_dist.data.damage import REMEDY
+from gensr_dist.data.storage import Folder
 from gensr_dist.errors import InputError
-from gensr_dist.files import read_json, write_json
+from gensr_dist.files import write_json
 
-SCHEMA_VERSION = 1
-REMEDY = "run `gensr prepare` again, or copy the folder again from where it was whole"
+SCHEMA_VERSION = 2
+_SHARD_NAME = re.compile(r"shard-\d+\.tar", re.ASCII)
+_FILE_NAME = re.compile(r"(items|tokenizer)/[\w-][\w.-]*", re.ASCII)
+TOKENIZER = "tokenizer/tokenizer.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +28,13 @@ class ShardRecord:
     """One tar."""
 
     name: str
+    first_user: int
     samples: int  # blocks of users
     users: int
     events: int
+    training_rows: int
     evaluation_rows: int
+    interactions: int  # entries of the users' histories: positive events, the two of one interaction counted once
     bytes: int
     sha256: str
 
@@ -55,7 +63,7 @@ class Manifest:
 
     schema_version: int
     seed: int
-    config: DataConfig  # `raw` holds the folder's name only
+    config: DataConfig  # as `DataConfig.as_prepared` gives it
     users: int
     items: int
     queries: int
@@ -72,14 +80,14 @@ class Manifest:
         write_json(folder / "manifest.json", {**body, "digest": _digest(body)})
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls, folder: Folder) -> Self:
         """Read and check `manifest.json`.
 
         Raises:
             InputError: it is missing, not JSON, of another schema version, or was edited.
         """
-        path = folder / "manifest.json"
-        body = read_json(path, "run `gensr prepare` first")
+        path = folder.where("manifest.json")
+        body = folder.read_json("manifest.json", "run `gensr prepare` first")
         if not isinstance(body, dict) or "digest" not in body:
             raise InputError(path, "expected a manifest with a digest", REMEDY)
         digest = body.pop("digest")
@@ -92,11 +100,36 @@ class Manifest:
         if digest != _digest(body):
             raise InputError(path, "the manifest was edited: its digest does not match its contents", REMEDY)
         try:
-            return TypeAdapter(cls).validate_python(body)
+            manifest = TypeAdapter(cls).validate_python(body)
         except ValidationError as error:
             fault = error.errors()[0]
             place = ".".join(str(part) for part in fault["loc"])
             raise InputError(path, f"expected a valid manifest, {place}: {fault['msg']}", REMEDY) from None
+        contradiction = manifest._contradiction()
+        if contradiction:
+            raise InputError(path, f"expected a valid manifest, {contradiction}", REMEDY)
+        return manifest
+
+    def _contradiction(self) -> str:
+        """What is wrong with a manifest of the right form; empty if nothing is."""
+        users = 0
+        for shard in self.shards:
+            if shard.first_user != users:
+                return f"{shard.name} begins at user {shard.first_user} instead of {users}"
+            users += shard.users
+            if not _SHARD_NAME.fullmatch(shard.name):
+                return f"{shard.name!r} is no name of a shard"
+        if len({shard.name for shard in self.shards}) != len(self.shards):
+            return "it lists a shard twice"
+        for file in self.files:
+            if not _FILE_NAME.fullmatch(file.name):
+                return f"{file.name!r} is no name of a file in items/ or tokenizer/"
+        if self.vocabulary not in (file.sha256 for file in self.files if file.name == TOKENIZER):
+            return f"{TOKENIZER} is not listed with the vocabulary's checksum"
+        for name, total in (("users", self.users), ("events", self.events)):
+            if sum(getattr(shard, name) for shard in self.shards) != total:
+                return f"its shards do not add up to {total} {name}"
+        return ""
 
 
 def sha256_of_file(path: Path) -> str:

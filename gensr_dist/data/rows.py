@@ -3,6 +3,7 @@
 Dimensions: R rows, C candidates.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -26,15 +27,22 @@ def evaluation_rows(timelines: Timelines) -> np.ndarray:
 class EvalRows:
     """Events to rank, each with its frozen negatives."""
 
-    event_R: np.ndarray  # int64, position in the timelines
+    event_R: np.ndarray  # int64, position among all events
     user_R: np.ndarray  # int64
     task_R: np.ndarray  # int64, Behaviour
     query_R: np.ndarray  # int64, row of the queries, -1 for none
-    history_end_R: np.ndarray  # int64, end of the history in Histories.item_M
+    history_end_R: np.ndarray  # int64, end of the history among all history entries
     candidate_RC: np.ndarray  # int64 [R, 1 + negatives]; column 0 is the positive
 
     def __len__(self) -> int:
         return len(self.event_R)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Rows of all parts in order; at least one part."""
+        return cls(
+            **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)}
+        )
 
     def take(self, index: np.ndarray) -> Self:
         """Rows by position or by a slice's worth of positions."""

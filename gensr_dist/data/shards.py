@@ -1,83 +1,118 @@
 """Timelines in WebDataset tars: one sample is a block of users. `shards/README.md` is the specification.
 
-Dimensions: V users of the block, N their events, R evaluation rows, C negatives.
+Dimensions: N events, V users, R evaluation rows, C negatives.
 """
 
 import io
+import math
 import re
 import tarfile
 import tokenize
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 from webdataset import TarWriter
-from webdataset.tariterators import tar_file_iterator
 
+from gensr_dist.data.block import MEMBERS, Block, decode, encode
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.manifest import REMEDY, ShardRecord, sha256_of_file
+from gensr_dist.data.damage import REMEDY
+from gensr_dist.data.histories import count_interactions
+from gensr_dist.data.manifest import ShardRecord, sha256_of_file
+from gensr_dist.data.rows import evaluation_rows, training_rows
 from gensr_dist.data.timelines import Timelines
 from gensr_dist.errors import InputError
 
-# Members of a sample in the order of the tar: array, dtype, number of dimensions.
-MEMBERS: dict[str, tuple[type[np.generic], int]] = {
-    "behaviour": (np.uint8, 1),
-    "eval_event": (np.int64, 1),
-    "eval_negative": (np.uint32, 2),
-    "item": (np.uint32, 1),
-    "positive": (np.bool_, 1),
-    "query": (np.int32, 1),
-    "split": (np.uint8, 1),
-    "time": (np.int64, 1),
-    "user_start": (np.int64, 1),
-}
-_MEMBER_NAME = re.compile(r"(?P<key>\d{10})\.(?P<array>" + "|".join(MEMBERS) + r")\.npy")
+_MEMBER_NAME = re.compile(r"(?P<key>\d{10})\.(?P<array>" + "|".join(MEMBERS) + r")\.npy", re.ASCII)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """One sample. Positions count from the block's first event."""
+def shard_name(number: int) -> str:
+    """File name of the shard with this place in user order."""
+    return f"shard-{number:05d}.tar"
 
-    user_start: np.ndarray  # [V + 1]
-    item: np.ndarray  # [N]
-    time: np.ndarray  # [N]
-    query: np.ndarray  # [N]
-    behaviour: np.ndarray  # [N]
-    positive: np.ndarray  # [N]
-    split: np.ndarray  # [N]
-    eval_event: np.ndarray  # [R] event position of each validation or test row
-    eval_negative: np.ndarray  # [R, C] items the user never met
 
-    def __post_init__(self) -> None:
-        """Refuse arrays that do not fit each other.
+def shard_blocks(
+    timelines: Timelines, first_user: int, eval_negative_RC: np.ndarray, users_per_sample: int
+) -> Iterator[tuple[int, Block]]:
+    """Cut a shard's users into blocks.
 
-        Raises:
-            ValueError: names the arrays.
-        """
-        events = len(self.item)
-        if any(len(getattr(self, name)) != events for name in ("time", "query", "behaviour", "positive", "split")):
-            raise ValueError("event arrays differ in length")
-        if not len(self.user_start) or self.user_start[0] != 0 or self.user_start[-1] != events:
-            raise ValueError("user_start does not span the events")
-        if (np.diff(self.user_start) < 0).any():
-            raise ValueError("user_start decreases")
-        if len(self.eval_event) != len(self.eval_negative):
-            raise ValueError("eval_event and eval_negative differ in length")
-        if ((self.eval_event < 0) | (self.eval_event >= events)).any():
-            raise ValueError("eval_event points outside the events")
+    Args:
+        timelines: of the users of one shard alone.
+        first_user: row of the first of them among all users.
+        eval_negative_RC: uint32, distinct negatives of each held-out positive event, in any order within a row.
+        users_per_sample: users of a block; the last one may have fewer.
+
+    Yields:
+        The row of the block's first user, and the block.
+    """
+    eval_event_R = evaluation_rows(timelines)
+    for first in range(0, timelines.users, users_per_sample):
+        end = min(first + users_per_sample, timelines.users)
+        start, stop = timelines.user_start_V[[first, end]].tolist()
+        rows = slice(*np.searchsorted(eval_event_R, [start, stop]).tolist())
+        yield (
+            first_user + first,
+            Block(
+                user_start=timelines.user_start_V[first : end + 1] - start,
+                item=timelines.item_N[start:stop],
+                time=timelines.time_N[start:stop],
+                query=timelines.query_N[start:stop],
+                behaviour=timelines.behaviour_N[start:stop],
+                positive=timelines.positive_N[start:stop],
+                split=timelines.split_N[start:stop],
+                eval_negative=np.sort(eval_negative_RC[rows], axis=1),
+            ),
+        )
+
+
+def write_shard(path: Path, blocks: Iterable[tuple[int, Block]]) -> ShardRecord:
+    """Write one tar; its bytes are a function of the blocks.
+
+    Args:
+        path: of the tar; its name goes into the record.
+        blocks: at least one; each with the row of its first user, without gaps.
+    """
+    first_user = -1
+    samples = users = events = training = evaluation = interactions = 0
+    # Fixed owner, mode and time, so that equal arrays give equal tars.
+    with TarWriter(str(path), user="", group="", mode=0o644, mtime=0, encoder=False) as tar:
+        for key, block in blocks:
+            if not samples:
+                first_user = key
+            assert key == first_user + users, "blocks leave users out"
+            members = {f"{name}.npy": _npy(array) for name, array in encode(block).items()}
+            tar.write({"__key__": f"{key:010d}", **members})
+            samples += 1
+            users += block.users
+            events += len(block.item)
+            training += len(training_rows(block.timelines))
+            evaluation += len(block.eval_negative)
+            interactions += count_interactions(block.timelines)
+    assert samples, "a shard holds at least one block"
+    return ShardRecord(
+        name=path.name,
+        first_user=first_user,
+        samples=samples,
+        users=users,
+        events=events,
+        training_rows=training,
+        evaluation_rows=evaluation,
+        interactions=interactions,
+        bytes=path.stat().st_size,
+        sha256=sha256_of_file(path),
+    )
 
 
 def write_shards(
     folder: Path, timelines: Timelines, eval_event_R: np.ndarray, eval_negative_RC: np.ndarray, config: DataConfig
 ) -> tuple[ShardRecord, ...]:
-    """Write `shard-00000.tar`, ... The same arrays give the same bytes.
+    """Write `shard-00000.tar`, ... of a whole log.
 
     Args:
         folder: receives the tars.
         timelines: all events.
-        eval_event_R: ascending positions of the validation and test rows.
+        eval_event_R: `evaluation_rows(timelines)`.
         eval_negative_RC: uint32, their frozen negatives.
         config: users a sample, samples a shard.
     """
@@ -85,94 +120,78 @@ def write_shards(
     starts = range(0, timelines.users, users_per_shard)
     records = []
     for number, first in enumerate(tqdm(starts, desc="write shards", unit="shard", disable=None)):
-        path = folder / f"shard-{number:05d}.tar"
-        end = min(first + users_per_shard, timelines.users)
-        samples = range(first, end, config.users_per_sample)
-        # Fixed owner, mode and time, so that equal arrays give equal tars.
-        with TarWriter(str(path), user="", group="", mode=0o644, mtime=0, encoder=False) as tar:
-            for user in samples:
-                block = _cut(timelines, user, min(user + config.users_per_sample, end), eval_event_R, eval_negative_RC)
-                arrays = {f"{name}.npy": _npy(getattr(block, name), dtype) for name, (dtype, _) in MEMBERS.items()}
-                tar.write({"__key__": f"{user:010d}", **arrays})
-        event_span = timelines.user_start_V[[first, end]]
-        row_span = np.searchsorted(eval_event_R, event_span)
-        records.append(
-            ShardRecord(
-                name=path.name,
-                samples=len(samples),
-                users=end - first,
-                events=int(np.diff(event_span)[0]),
-                evaluation_rows=int(np.diff(row_span)[0]),
-                bytes=path.stat().st_size,
-                sha256=sha256_of_file(path),
-            )
-        )
+        part = timelines.of_users(first, min(first + users_per_shard, timelines.users))
+        start = int(timelines.user_start_V[first])
+        rows = slice(*np.searchsorted(eval_event_R, [start, start + len(part.item_N)]).tolist())
+        blocks = shard_blocks(part, first, eval_negative_RC[rows], config.users_per_sample)
+        records.append(write_shard(folder / shard_name(number), blocks))
     return tuple(records)
 
 
-def read_shard(content: bytes, path: Path) -> Iterator[Block]:
+def read_shard(content: bytes, where: str | Path, *, negatives: bool = True) -> Iterator[Block]:
     """Read the blocks of a tar in order.
 
     Args:
         content: the tar's bytes.
-        path: named in errors.
+        where: named in errors.
+        negatives: whether evaluation negatives are decoded; without them `eval_negative` is [R, 0].
 
     Raises:
-        InputError: the tar is not one that `write_shards` wrote; nothing in it is unpacked to disk or run.
+        InputError: the tar is not one that `write_shard` wrote; nothing in it is unpacked to disk or run.
     """
     try:
-        key, arrays = "", dict[str, np.ndarray]()
-        for member in tar_file_iterator(io.BytesIO(content), skip_meta=None):
-            name = _MEMBER_NAME.fullmatch(member["fname"])
-            if name is None:
-                raise ValueError(f"unexpected member {member['fname']!r}")
-            if name["key"] != key and arrays:
-                raise ValueError(f"sample {key} is not complete")
-            key = name["key"]
-            arrays[name["array"]] = _read_array(member["data"], name["array"])
+        for arrays in _samples(content):
+            yield decode(arrays, negatives=negatives)
+    except (ValueError, EOFError, tarfile.TarError, OverflowError, MemoryError) as error:
+        raise InputError(where, f"expected a timeline shard ({error})", REMEDY) from None
+
+
+def _samples(content: bytes) -> Iterator[dict[str, np.ndarray]]:
+    """Members of one sample after the other; keys must count users without gaps."""
+    key, expected, arrays = "", "", dict[str, np.ndarray]()
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+        for member in tar:
+            name = _MEMBER_NAME.fullmatch(member.name)
+            if name is None or not member.isreg() or member.issparse():
+                raise ValueError(f"unexpected member {member.name!r}")
+            if name["key"] != key:
+                if arrays:
+                    raise ValueError(f"sample {key} is not complete")
+                key = name["key"]
+                if expected not in ("", key):
+                    raise ValueError(f"sample {key} stands where sample {expected} belongs")
+            end = member.offset_data + member.size
+            if end > len(content) or name["array"] in arrays:
+                raise ValueError(f"member {member.name!r} is cut short or there twice")
+            arrays[name["array"]] = _read_array(memoryview(content)[member.offset_data : end], name["array"])
             if len(arrays) == len(MEMBERS):
-                yield Block(**arrays)
-                arrays = {}
-        if arrays:
-            raise ValueError(f"sample {key} is not complete")
-    except (ValueError, EOFError, tarfile.TarError) as error:
-        raise InputError(path, f"expected a timeline shard ({error})", REMEDY) from None
+                yield arrays
+                expected, arrays = f"{int(key) + len(arrays['user_count']):010d}", {}
+    if arrays:
+        raise ValueError(f"sample {key} is not complete")
+    if not expected:
+        raise ValueError("it holds no sample")
 
 
-def _cut(timelines: Timelines, first: int, end: int, eval_event_R: np.ndarray, eval_negative_RC: np.ndarray) -> Block:
-    """Users `first:end` as a block."""
-    start, stop = timelines.user_start_V[first], timelines.user_start_V[end]
-    events = slice(start, stop)
-    rows = slice(*np.searchsorted(eval_event_R, [start, stop]))
-    return Block(
-        user_start=timelines.user_start_V[first : end + 1] - start,
-        item=timelines.item_N[events],
-        time=timelines.time_N[events],
-        query=timelines.query_N[events],
-        behaviour=timelines.behaviour_N[events],
-        positive=timelines.positive_N[events],
-        split=timelines.split_N[events],
-        eval_event=eval_event_R[rows] - start,
-        eval_negative=eval_negative_RC[rows],
-    )
-
-
-def _npy(array: np.ndarray, dtype: type[np.generic]) -> bytes:
+def _npy(array: np.ndarray) -> bytes:
     content = io.BytesIO()
-    np.lib.format.write_array(content, np.ascontiguousarray(array, dtype=dtype), version=(1, 0), allow_pickle=False)
+    np.lib.format.write_array(content, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
     return content.getvalue()
 
 
-def _read_array(content: bytes, name: str) -> np.ndarray:
-    """Parse one npy member; pickled ones are refused."""
+def _read_array(content: memoryview, name: str) -> np.ndarray:
+    """View one npy member as an array; pickled ones are refused."""
+    head = io.BytesIO(content[: 1 << 12])
     try:
-        array: np.ndarray = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except (tokenize.TokenError, SyntaxError, OverflowError, MemoryError) as error:  # from a header that is no header
+        if np.lib.format.read_magic(head) != (1, 0):
+            raise ValueError(f"{name} is not npy format 1.0")
+        shape, column_major, dtype = np.lib.format.read_array_header_1_0(head)
+    except (tokenize.TokenError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError) as error:
         raise ValueError(f"{name} is not an npy array ({error})") from None
-    dtype, dimensions = MEMBERS[name]
-    if array.dtype != dtype or array.ndim != dimensions:
-        raise ValueError(f"{name} is {array.dtype} with {array.ndim} dimensions")
-    return array
-
-
-assert set(MEMBERS) == {field.name for field in fields(Block)}
+    dtypes, dimensions = MEMBERS[name]
+    if dtype.str not in dtypes or len(shape) != dimensions or column_major:
+        raise ValueError(f"{name} is {dtype} with {len(shape)} dimensions")
+    data = content[head.tell() :]
+    if min(shape) < 0 or math.prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(f"{name} holds {len(data)} bytes, which are not {shape} of {dtype}")
+    return np.frombuffer(data, dtype=dtype).reshape(shape)

@@ -1,79 +1,154 @@
-"""The timelines of a shard folder in memory, checked on the way in.
+"""The timelines of a shard folder, a window of consecutive shards at a time.
 
-Dimensions: N events, V users, R evaluation rows, C negatives.
+Users, events, training rows and history entries are numbered in shard order over the whole log ("global"), and within a
+window from its first ("local"). A log of up to `shuffle_shards` shards is one window.
+
+Dimensions: N events, V users, R rows, C candidates, G groups, L history, P places in an argument's rows.
 """
 
-from dataclasses import dataclass
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from itertools import accumulate
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Self
 
+from gensr_dist.data.damage import REMEDY
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.exposures import Exposures
 from gensr_dist.data.histories import Histories
-from gensr_dist.data.manifest import REMEDY, Manifest
+from gensr_dist.data.manifest import Manifest, ShardRecord
 from gensr_dist.data.negatives import Met
-from gensr_dist.data.rows import EvalRows
-from gensr_dist.data.shards import Block, read_shard
+from gensr_dist.data.rows import EvalRows, training_rows
 from gensr_dist.data.splits import Split
+from gensr_dist.data.storage import Folder
 from gensr_dist.data.timelines import Timelines
-from gensr_dist.data.verify import checked_shards
+from gensr_dist.data.verify import read_checked, shard_faults
 from gensr_dist.errors import InputError
+
+LOG = logging.getLogger("gensr_dist.data")
+_DECODED = 2  # windows in memory: one in use and the one before or after it
+
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LostShard:
+    """A shard that is left out because it is damaged or missing. Its users exist without events."""
+
+    name: str
+    problem: str
+    users: int
+    events: int
+    training_rows: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} is left out: {self.problem}; lost are {self.events:,} events of {self.users:,} users, "
+            f"{self.training_rows:,} training rows among them"
+        )
 
 
 @dataclass(frozen=True)
-class TimelineStore:
-    """All users' timelines and the frozen evaluation rows."""
+class Window:
+    """Consecutive shards, decoded."""
 
-    manifest: Manifest
-    timelines: Timelines
-    eval_event_R: np.ndarray  # int64, positions of validation and test rows of both tasks
-    eval_negative_RC: np.ndarray  # uint32
+    first_user: int  # global numbers of the window's first ones
+    first_event: int
+    first_row: int
+    first_interaction: int
+    timelines: Timelines  # users and events are local
+    items: int
+
+    @cached_property
+    def histories(self) -> Histories:
+        """Twin-merged positive interactions, local; built on first use."""
+        return Histories.from_timelines(self.timelines)
+
+    @cached_property
+    def met_in_training(self) -> Met:
+        """Who (local) met what before the held-out events; built on first use."""
+        return Met.from_timelines(self.timelines, self.timelines.users, self.items, Split.TRAIN)
+
+    @cached_property
+    def exposures(self) -> Exposures:
+        """Unclicked items of each event's session (local); built on first use."""
+        return Exposures.from_timelines(self.timelines)
+
+    @cached_property
+    def training_event_R(self) -> Int:
+        """Local event of each training row of the window."""
+        return training_rows(self.timelines)
+
+
+class TimelineStore:
+    """All users' timelines and the frozen evaluation rows.
+
+    Args:
+        folder: of the shards.
+        manifest: of the folder.
+        lost: shards that are left out.
+        shuffle_shards: shards of a window.
+    """
+
+    def __init__(self, folder: Folder, manifest: Manifest, lost: tuple[LostShard, ...], shuffle_shards: int) -> None:
+        self.folder, self.manifest, self.lost = folder, manifest, lost
+        without = {shard.name for shard in lost}
+        self._shards = tuple(_emptied(shard) if shard.name in without else shard for shard in manifest.shards)
+        self._parts = [
+            self._shards[first : first + shuffle_shards] for first in range(0, len(self._shards), shuffle_shards)
+        ]
+        self._first_user = self._firsts("users")
+        self._first_event = self._firsts("events")
+        self._first_row = self._firsts("training_rows")
+        self._first_interaction = self._firsts("interactions")
+        self._decoded: OrderedDict[int, Window] = OrderedDict()
 
     @classmethod
-    def open(cls, shards: Path) -> Self:
-        """Read every shard; memory is about 20 bytes an event.
+    def open(cls, folder: Folder, *, shuffle_shards: int = 64, on_corrupt: Literal["stop", "skip"] = "stop") -> Self:
+        """Check every shard; decode none yet.
+
+        Remote shards are compared with their checksums when they are read; damage that is found then always stops.
+
+        Args:
+            folder: of the shards.
+            shuffle_shards: consecutive shards of a window. Two windows are in memory at a time.
+            on_corrupt: what happens to damaged and missing shards; `skip` logs each and goes on without them.
 
         Raises:
-            InputError: the manifest was edited, or a shard is missing, extra, out of place, cut short or changed.
+            InputError: the manifest was edited, a shard is missing, extra, out of place, cut short or changed, or no
+                shard is whole.
         """
-        manifest = Manifest.read(shards)
-        blocks = [
-            block
-            for record, content in checked_shards(shards, manifest)
-            for block in read_shard(content, shards / record.name)
-        ]
-        first_event = np.cumsum([0, *(len(block.item) for block in blocks)])
-        timelines = Timelines(
-            user_start_V=np.concatenate(
-                [[0], *(block.user_start[1:] + start for block, start in zip(blocks, first_event[:-1], strict=True))]
-            ).astype(np.int64),
-            item_N=_join(blocks, "item"),
-            time_N=_join(blocks, "time"),
-            query_N=_join(blocks, "query"),
-            behaviour_N=_join(blocks, "behaviour"),
-            positive_N=_join(blocks, "positive"),
-            split_N=_join(blocks, "split"),
-        )
-        if (timelines.users, len(timelines.item_N)) != (manifest.users, manifest.events):
-            raise InputError(
-                shards,
-                f"the shards hold {timelines.users} users and {len(timelines.item_N)} events, the manifest says "
-                f"{manifest.users} and {manifest.events}",
-                REMEDY,
+        manifest = Manifest.read(folder)
+        lost: list[LostShard] = []
+        for record, fault in shard_faults(folder, manifest):
+            if on_corrupt == "stop":
+                raise fault
+            if record is None:
+                LOG.warning(f"{fault.where} is ignored: {fault.problem}")
+                continue
+            lost.append(
+                LostShard(
+                    name=record.name,
+                    problem=fault.problem,
+                    users=record.users,
+                    events=record.events,
+                    training_rows=record.training_rows,
+                )
             )
-        eval_event = [block.eval_event + start for block, start in zip(blocks, first_event[:-1], strict=True)]
-        return cls(
-            manifest=manifest,
-            timelines=timelines,
-            eval_event_R=np.concatenate(eval_event),
-            eval_negative_RC=_join(blocks, "eval_negative"),
-        )
+            LOG.warning(str(lost[-1]))
+        if len(lost) == len(manifest.shards):
+            raise InputError(folder.place, f"none of its {len(manifest.shards)} shards is whole", REMEDY)
+        return cls(folder, manifest, tuple(lost), shuffle_shards)
 
     @property
     def users(self) -> int:
-        """Number of users, V."""
+        """Number of users, V; those of lost shards included."""
         return self.manifest.users
 
     @property
@@ -81,32 +156,148 @@ class TimelineStore:
         """Size of the catalogue, I."""
         return self.manifest.items
 
-    @cached_property
-    def met_in_training(self) -> Met:
-        """Who met what before the held-out events; built on first use."""
-        return Met.from_timelines(self.timelines, self.users, self.items, Split.TRAIN)
+    @property
+    def window_rows(self) -> tuple[int, ...]:
+        """Training rows of each window; may be 0."""
+        return tuple(np.diff(self._first_row).tolist())
 
-    @cached_property
+    @property
+    def timelines(self) -> Timelines:
+        """Of a log of one window."""
+        assert len(self._parts) == 1
+        return self.window(0).timelines
+
+    @property
     def histories(self) -> Histories:
-        """Twin-merged positive interactions; built on first use."""
-        return Histories.from_timelines(self.timelines)
+        """Of a log of one window."""
+        assert len(self._parts) == 1
+        return self.window(0).histories
+
+    @property
+    def met_in_training(self) -> Met:
+        """Of a log of one window."""
+        assert len(self._parts) == 1
+        return self.window(0).met_in_training
+
+    def window(self, number: int) -> Window:
+        """Give a window; the last two are kept.
+
+        Raises:
+            InputError: a shard is damaged that was whole, or remote, when the store was opened.
+        """
+        if number in self._decoded:
+            self._decoded.move_to_end(number)
+            return self._decoded[number]
+        while len(self._decoded) >= _DECODED:  # before there is another one
+            self._decoded.popitem(last=False)
+        window = Window(
+            first_user=self._first_user[number],
+            first_event=self._first_event[number],
+            first_row=self._first_row[number],
+            first_interaction=self._first_interaction[number],
+            timelines=self._timelines(self._parts[number]),
+            items=self.items,
+        )
+        self._decoded[number] = window
+        return window
+
+    def windows(self) -> Iterator[Window]:
+        """Give all windows in order."""
+        return (self.window(number) for number in range(len(self._parts)))
+
+    def parts_of_rows(self, row_R: Int) -> Iterator[tuple[Window, Int]]:
+        """Give each window that holds some of these training rows, with their places in `row_R`."""
+        return self._parts_of(row_R, self._first_row)
+
+    def parts_of_users(self, user_R: Int) -> Iterator[tuple[Window, Int]]:
+        """Give each window that holds some of these users, with their places in `user_R`."""
+        return self._parts_of(user_R, self._first_user)
+
+    def gather_histories(self, user_G: Int, end_G: Int, length: int) -> tuple[Int, Int]:
+        """`Histories.gather` by global numbers: item_GL and behaviour_GL."""
+        item_GL = np.full((len(user_G), length), -1)
+        behaviour_GL = np.zeros((len(user_G), length), dtype=np.int64)
+        for window, place_P in self.parts_of_users(user_G):
+            user_P, end_P = user_G[place_P] - window.first_user, end_G[place_P] - window.first_interaction
+            item_GL[place_P], behaviour_GL[place_P] = window.histories.gather(user_P, end_P, length)
+        return item_GL, behaviour_GL
+
+    def history_span(self, user_G: Int) -> tuple[Int, Int]:
+        """Where the whole history of each user starts and ends (exclusive), global."""
+        start_G, end_G = np.zeros(len(user_G), dtype=np.int64), np.zeros(len(user_G), dtype=np.int64)
+        for window, place_P in self.parts_of_users(user_G):
+            start_V, user_P = window.histories.user_start_V, user_G[place_P] - window.first_user
+            start_G[place_P] = start_V[user_P] + window.first_interaction
+            end_G[place_P] = start_V[user_P + 1] + window.first_interaction
+        return start_G, end_G
 
     def eval_rows(self, split: Split, task: Behaviour) -> EvalRows:
-        """Rows of one split and task, in timeline order."""
-        timelines = self.timelines
-        of_split = timelines.split_N[self.eval_event_R] == split
-        chosen = np.flatnonzero(of_split & (timelines.behaviour_N[self.eval_event_R] == task))
-        event_R = self.eval_event_R[chosen]
-        positive_R = timelines.item_N[event_R].astype(np.int64)
+        """Rows of one split and task of all windows, in shard order; all numbers are global."""
+        return EvalRows.joined([self._eval_rows(number, split, task) for number in range(len(self._parts))])
+
+    def _eval_rows(self, number: int, split: Split, task: Behaviour) -> EvalRows:
+        window = self.window(number)
+        event_parts = [np.empty(0, dtype=np.int64)]
+        negative_parts = [np.empty((0, self.manifest.config.eval_negatives), dtype=np.uint32)]
+        first = 0
+        for shard in self._parts[number]:
+            if not shard.events:
+                continue
+            for block in read_checked(self.folder, self.manifest, shard):
+                event_R = block.eval_event
+                chosen_R = (block.split[event_R] == split) & (block.behaviour[event_R] == task)
+                event_parts.append(first + event_R[chosen_R])
+                negative_parts.append(block.eval_negative[chosen_R])
+                first += len(block.item)
+        timelines, event_R = window.timelines, np.concatenate(event_parts)
         return EvalRows(
-            event_R=event_R,
-            user_R=np.searchsorted(timelines.user_start_V, event_R, side="right") - 1,
+            event_R=event_R + window.first_event,
+            user_R=timelines.user_of(event_R) + window.first_user,
             task_R=np.full(len(event_R), int(task), dtype=np.int64),
             query_R=timelines.query_N[event_R].astype(np.int64),
-            history_end_R=self.histories.end_of_event_N[event_R],
-            candidate_RC=np.column_stack([positive_R, self.eval_negative_RC[chosen].astype(np.int64)]),
+            history_end_R=window.histories.end_of_event_N[event_R] + np.int64(window.first_interaction),
+            candidate_RC=np.column_stack([timelines.item_N[event_R], np.concatenate(negative_parts)]).astype(np.int64),
         )
 
+    def _timelines(self, shards: tuple[ShardRecord, ...]) -> Timelines:
+        """Decode shards into arrays of their common length, a block at a time."""
+        users, events = sum(shard.users for shard in shards), sum(shard.events for shard in shards)
+        timelines = Timelines(
+            user_start_V=np.zeros(users + 1, dtype=np.int64),
+            item_N=np.empty(events, dtype=np.uint32),
+            time_N=np.empty(events, dtype=np.int64),
+            query_N=np.empty(events, dtype=np.int32),
+            behaviour_N=np.empty(events, dtype=np.uint8),
+            positive_N=np.empty(events, dtype=bool),
+            split_N=np.empty(events, dtype=np.uint8),
+        )
+        user = event = 0
+        for shard in shards:
+            if not shard.events:  # lost, or of users without events
+                timelines.user_start_V[user + 1 : user + 1 + shard.users] = event
+                user += shard.users
+                continue
+            for block in read_checked(self.folder, self.manifest, shard, negatives=False):
+                end = event + len(block.item)
+                timelines.user_start_V[user + 1 : user + 1 + block.users] = block.user_start[1:] + event
+                for name in ("item", "time", "query", "behaviour", "positive", "split"):
+                    getattr(timelines, f"{name}_N")[event:end] = getattr(block, name)
+                user, event = user + block.users, end
+        return timelines
 
-def _join(blocks: list[Block], name: str) -> np.ndarray:
-    return np.concatenate([getattr(block, name) for block in blocks])
+    def _parts_of(self, number_R: Int, first_W: list[int]) -> Iterator[tuple[Window, Int]]:
+        if len(self._parts) == 1:
+            yield self.window(0), np.arange(len(number_R))
+            return
+        window_R = np.searchsorted(first_W, number_R, side="right") - 1
+        for number in np.unique(window_R).tolist():
+            yield self.window(number), np.flatnonzero(window_R == number)
+
+    def _firsts(self, name: str) -> list[int]:
+        """Sum of a count over the windows before each, and the sum over all."""
+        return list(accumulate((sum(getattr(shard, name) for shard in part) for part in self._parts), initial=0))
+
+
+def _emptied(shard: ShardRecord) -> ShardRecord:
+    """The record of a lost shard: its users without events."""
+    return replace(shard, events=0, training_rows=0, evaluation_rows=0, interactions=0)

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
+from typing_extensions import Self
 
 from gensr_dist.data.events import EventLog
 
@@ -33,6 +34,23 @@ class Timelines:
     def user_N(self) -> np.ndarray:
         """User of each event, int64 [N]."""
         return np.repeat(np.arange(self.users), np.diff(self.user_start_V))
+
+    def user_of(self, event_R: np.ndarray) -> np.ndarray:
+        """User of some events, int64 [R]; needs no array of all events' users."""
+        return np.searchsorted(self.user_start_V, event_R, side="right") - 1
+
+    def of_users(self, first: int, end: int) -> Self:
+        """Users `first:end` alone, their events counted from the first of them."""
+        start, stop = self.user_start_V[[first, end]].tolist()
+        return type(self)(
+            user_start_V=self.user_start_V[first : end + 1] - start,
+            item_N=self.item_N[start:stop],
+            time_N=self.time_N[start:stop],
+            query_N=self.query_N[start:stop],
+            behaviour_N=self.behaviour_N[start:stop],
+            positive_N=self.positive_N[start:stop],
+            split_N=self.split_N[start:stop],
+        )
 
 
 def build_timelines(log: EventLog, events: pl.DataFrame) -> Timelines:

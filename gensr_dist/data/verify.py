@@ -1,15 +1,19 @@
 """Is a shard folder whole? Every kind of damage has its own message."""
 
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from gensr_dist.data.manifest import REMEDY, FileRecord, Manifest, ShardRecord, sha256_of_file, vocabulary_fingerprint
+from tqdm import tqdm
+
+from gensr_dist.data.block import Block
+from gensr_dist.data.damage import REMEDY, DamagedError
+from gensr_dist.data.histories import count_interactions
+from gensr_dist.data.manifest import TOKENIZER, FileRecord, Manifest, ShardRecord, sha256_of_file
+from gensr_dist.data.rows import training_rows
 from gensr_dist.data.shards import read_shard
+from gensr_dist.data.storage import Folder
 from gensr_dist.errors import InputError
-from gensr_dist.files import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +30,7 @@ class VerifyReport:
     seconds: float
 
 
-def verify(folder: Path) -> VerifyReport:
+def verify(folder: Folder) -> VerifyReport:
     """Check the manifest, every shard's name, order, size, checksum and arrays, the item store and the tokenizer.
 
     Raises:
@@ -35,91 +39,143 @@ def verify(folder: Path) -> VerifyReport:
     began = time.monotonic()
     manifest = Manifest.read(folder)
     check_item_store(folder, manifest)
-    events = rows = samples = 0
-    for record, content in checked_shards(folder, manifest):
-        for block in read_shard(content, folder / record.name):
-            samples += 1
-            events += len(block.item)
-            rows += len(block.eval_event)
-    if (samples, events) != (sum(shard.samples for shard in manifest.shards), manifest.events):
-        raise InputError(folder, f"the shards hold {events} events, the manifest says {manifest.events}", REMEDY)
+    for _, fault in shard_faults(folder, manifest):
+        raise fault
+    samples = 0
+    for record in tqdm(manifest.shards, desc="decode shards", unit="shard", disable=None, delay=2):
+        samples += _verify_shard(folder, manifest, record)
     return VerifyReport(
         shards=len(manifest.shards),
         samples=samples,
         users=manifest.users,
-        events=events,
-        evaluation_rows=rows,
+        events=manifest.events,
+        evaluation_rows=sum(shard.evaluation_rows for shard in manifest.shards),
         files=len(manifest.files),
         bytes=sum(shard.bytes for shard in manifest.shards) + sum(file.bytes for file in manifest.files),
-        seconds=time.monotonic() - began,
+        seconds=round(time.monotonic() - began, 3),
     )
 
 
-def checked_shards(folder: Path, manifest: Manifest) -> Iterator[tuple[ShardRecord, bytes]]:
-    """Yield each shard's bytes once they are known to be what the manifest lists.
+def shard_faults(folder: Folder, manifest: Manifest) -> Iterator[tuple[ShardRecord | None, InputError]]:
+    """Find shards that are missing, extra, out of place, cut short or changed; one is held in memory at no time.
+
+    Of a remote shard only the size is looked at here; its checksum is compared when it is downloaded.
+
+    Yields:
+        The shard's record, None if the manifest has none, and what is wrong.
+    """
+    found = {name: size for name, size in folder.sizes().items() if name.endswith(".tar") and "/" not in name}
+    listed = {record.name: record for record in manifest.shards}
+    for name in sorted(listed.keys() - found.keys()):
+        record = listed[name]
+        yield record, DamagedError(folder.where(name), expected=record.bytes, size=None)
+    for name in sorted(found.keys() - listed.keys()):
+        problem = "the manifest does not list this shard"
+        yield None, InputError(folder.where(name), problem, "delete it, or run `gensr prepare` again")
+    owner = {record.sha256: record.name for record in manifest.shards}
+    present = [record for record in manifest.shards if record.name in found]
+    for record in tqdm(present, desc="check shards", unit="shard", disable=None, delay=2):
+        damage: DamagedError | None = None
+        if folder.is_local:
+            damage = _damage(folder, record)
+        elif found[record.name] != record.bytes:
+            damage = DamagedError(folder.where(record.name), expected=record.bytes, size=found[record.name])
+        if damage is not None and damage.sha256 in owner:
+            problem = f"shards are out of order: it holds the contents of {owner[damage.sha256]}"
+            yield record, InputError(damage.where, problem, REMEDY)
+        elif damage is not None:
+            yield record, damage
+
+
+def read_checked(folder: Folder, manifest: Manifest, record: ShardRecord, *, negatives: bool = True) -> Iterator[Block]:
+    """Read a shard's blocks; its bytes are compared with the checksum first.
+
+    Args:
+        folder: of the shards.
+        manifest: of the folder.
+        record: of the shard.
+        negatives: whether evaluation negatives are decoded.
 
     Raises:
-        InputError: a shard is missing, extra, out of place, cut short or changed.
+        InputError: the shard is missing, damaged, or its arrays are not those of the manifest's log.
     """
-    listed = {record.name for record in manifest.shards}
-    found = {path.name for path in folder.glob("*.tar")}
-    for name in sorted(listed - found):
-        raise InputError(folder / name, "the manifest lists this shard, but it is missing", REMEDY)
-    for name in sorted(found - listed):
+    where = folder.where(record.name)
+    width = manifest.config.eval_negatives if negatives else 0
+    users = events = 0
+    for block in read_shard(folder.read(record.name, record.sha256, record.bytes), where, negatives=negatives):
+        for name, limit in (("item", manifest.items), ("eval_negative", manifest.items), ("query", manifest.queries)):
+            largest = int(getattr(block, name).max(initial=-1))
+            if largest >= limit:
+                raise InputError(where, f"{name} {largest} is none of the {limit} that the manifest counts", REMEDY)
+        if block.eval_negative.shape[1] != width:
+            raise InputError(
+                where, f"evaluation rows have {block.eval_negative.shape[1]} negatives, not {width}", REMEDY
+            )
+        users += block.users
+        events += len(block.item)
+        if users > record.users or events > record.events:
+            break
+        yield block
+    if (users, events) != (record.users, record.events):
         raise InputError(
-            folder / name, "the manifest does not list this shard", "delete it, or run `gensr prepare` again"
+            where,
+            f"it holds other numbers of users or events than the {record.users} and {record.events} of the manifest",
+            REMEDY,
         )
-    owner = {record.sha256: record.name for record in manifest.shards}
-    for record in manifest.shards:
-        path = folder / record.name
-        content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != record.sha256:
-            if digest in owner:
-                raise InputError(path, f"shards are out of order: it holds the contents of {owner[digest]}", REMEDY)
-            raise _damaged(path, len(content), record.bytes)
-        yield record, content
 
 
-def check_item_store(folder: Path, manifest: Manifest) -> None:
+def check_item_store(folder: Folder, manifest: Manifest) -> None:
     """Check the files that the manifest lists beside the shards.
 
     Raises:
         InputError: the item store was made with another vocabulary, or a file is missing, cut short or changed.
     """
-    store = folder / "items" / "vocabulary.json"
-    tokenised_with = read_json(store, REMEDY)
+    tokenised_with = folder.read_json("items/vocabulary.json", REMEDY)
     if tokenised_with != manifest.vocabulary:
         raise InputError(
-            store,
+            folder.where("items/vocabulary.json"),
             f"the item store was tokenised with vocabulary {str(tokenised_with)[:12]}, the manifest says "
             f"{manifest.vocabulary[:12]}",
             "use the item store that was made with these shards, or run `gensr prepare` again",
         )
-    tokenizer = vocabulary_fingerprint(folder / "tokenizer")
-    if tokenizer != manifest.vocabulary:
-        raise InputError(
-            folder / "tokenizer" / "tokenizer.json",
-            f"the tokenizer has vocabulary {tokenizer[:12]}, the manifest says {manifest.vocabulary[:12]}",
-            "use the tokenizer that was made with these shards, or run `gensr prepare` again",
-        )
     for record in manifest.files:
-        _check_file(folder, record)
+        damage = _damage(folder, record)
+        if damage is not None and record.name == TOKENIZER and damage.sha256:
+            raise InputError(
+                damage.where,
+                f"the tokenizer has vocabulary {damage.sha256[:12]}, the manifest says {manifest.vocabulary[:12]}",
+                "use the tokenizer that was made with these shards, or run `gensr prepare` again",
+            )
+        if damage is not None:
+            raise damage
 
 
-def _check_file(folder: Path, record: FileRecord) -> None:
-    path = folder / record.name
-    if not path.is_file():
-        raise InputError(path, "the manifest lists this file, but it is missing", REMEDY)
-    size = path.stat().st_size
-    if size != record.bytes or sha256_of_file(path) != record.sha256:
-        raise _damaged(path, size, record.bytes)
+def _damage(folder: Folder, record: FileRecord | ShardRecord) -> DamagedError | None:
+    """How a file differs from its record."""
+    try:
+        with folder.file(record.name, record.sha256, record.bytes) as path:
+            size, digest = path.stat().st_size, sha256_of_file(path)
+    except DamagedError as damage:
+        return damage
+    if digest == record.sha256:
+        return None
+    return DamagedError(folder.where(record.name), expected=record.bytes, size=size, sha256=digest)
 
 
-def _damaged(path: Path, size: int, expected: int) -> InputError:
-    """Say how a file differs from what was written."""
-    if size < expected:
-        return InputError(path, f"the file is cut short: {size} of {expected} bytes", REMEDY)
-    if size > expected:
-        return InputError(path, f"the file has grown: {size} bytes instead of {expected}", REMEDY)
-    return InputError(path, "the file was changed: its checksum does not match the manifest", REMEDY)
+def _verify_shard(folder: Folder, manifest: Manifest, record: ShardRecord) -> int:
+    """Decode a shard and count what it holds; returns its number of samples."""
+    samples = training = evaluation = interactions = 0
+    for block in read_checked(folder, manifest, record):
+        samples += 1
+        training += len(training_rows(block.timelines))
+        evaluation += len(block.eval_negative)
+        interactions += count_interactions(block.timelines)
+    found = (samples, training, evaluation, interactions)
+    listed = (record.samples, record.training_rows, record.evaluation_rows, record.interactions)
+    if found != listed:
+        raise InputError(
+            folder.where(record.name),
+            f"it holds {found} samples, training rows, evaluation rows and interactions, the manifest says {listed}",
+            REMEDY,
+        )
+    return samples
