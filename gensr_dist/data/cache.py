@@ -72,7 +72,7 @@ class Cache:
         """Give the copy of a file; it is neither changed nor evicted while the block runs.
 
         Args:
-            key: names the contents; letters, digits and `-`.
+            key: names the contents: their hexadecimal SHA-256.
             size: bytes of the file.
             fill: called to write the file where there is no copy; nothing is kept if it raises.
             where: the file, for messages.
@@ -122,7 +122,7 @@ class Cache:
         fcntl.flock(held.descriptor, fcntl.LOCK_SH)
         if _is_at(held.descriptor, path):
             if os.fstat(held.descriptor).st_size == size:
-                os.utime(held.descriptor)
+                _mark_used(held.descriptor)
                 return held
             self.discard(key)
         held.release()
@@ -146,6 +146,7 @@ class Cache:
                     fill(file)
                     file.flush()
                     os.fsync(file.fileno())
+                _mark_used(held.descriptor)
                 with self._alone():  # who counts sees it under one name
                     part.rename(path)
             except BaseException:
@@ -225,6 +226,11 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _mark_used(descriptor: int) -> None:
+    now = time.time_ns()  # the kernel's own time stamps are only good to milliseconds
+    os.utime(descriptor, ns=(now, now))
 
 
 def _lock_while_at(descriptor: int, path: Path) -> bool:

@@ -1,8 +1,8 @@
 """Uploading a finished folder so that its manifest is never there without what it lists.
 
 The old manifest goes first and the new one comes last. In between `.publishing.json` lists the names that belong to the
-old and the new folder, so that a second try knows what the first one left. Objects that neither a manifest nor this list
-names belong to somebody else: then nothing is touched.
+old and the new folder, so that a second try knows what the first one left. Objects that neither a manifest nor this
+list names belong to somebody else: then nothing is touched.
 """
 
 import json

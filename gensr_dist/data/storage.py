@@ -5,8 +5,7 @@
     folder.read_json("manifest.json", remedy)        # small files, never cached
     folder.read(name, sha256, size)                  # a shard's bytes, checked; DamagedError if they are others
     with folder.file(name, sha256, size) as path:    # a local path; folder.keep(...): for the life of the process
-    with folder.input(name) as path:                 # a file that no manifest lists, such as a raw CSV
-    folder.open(name)                                # its bytes as a stream
+    folder.put(name, content)                        # write one file of a remote folder
     folder.child("items")                            # a folder below
 
 A local folder is used as it is. Remote files are read through the cache, where a file of a manifest is named by its
@@ -53,7 +52,7 @@ class Folder:
 
         Args:
             place: a path, a `file://` URL or another URL that fsspec knows.
-            cache: needed for `read`, `file`, `keep` and `input` of a remote folder.
+            cache: needed for `read`, `file` and `keep` of a remote folder.
 
         Raises:
             InputError: the URL's scheme is unknown, needs a package that is missing, or the URL holds a password.
@@ -177,47 +176,6 @@ class Folder:
             return self._own(name, size)
         return self._cache.keep(sha256, size, self._filler(name, sha256, size, progress=True), self.where(name))
 
-    @contextmanager
-    def input(self, name: str) -> Iterator[Path]:
-        """A path to a file that no manifest lists, valid in the block.
-
-        It is the file itself or a cached copy of the object's present version.
-
-        Raises:
-            InputError: there is no such file, the storage cannot be reached, or the cache has no room for it.
-        """
-        where = self.where(name)
-        if self.local is not None:
-            yield self.local / name
-            return
-        system, root = self._connect()
-        try:
-            system.invalidate_cache()
-            size = attempt(lambda: int(system.info(f"{root}/{name}")["size"]), where)
-            version = attempt(lambda: str(system.ukey(f"{root}/{name}")), where)
-        except NotFoundError:
-            raise InputError(where, "the file does not exist", "check the folder given as data.raw") from None
-        key = "input-" + hashlib.sha256(json.dumps([where, version, size]).encode()).hexdigest()
-        with self._cache.file(key, size, self._filler(name, None, size, progress=True), where) as path:
-            yield path
-
-    def open(self, name: str) -> BinaryIO:
-        """A stream of a file's bytes, not cached.
-
-        Raises:
-            InputError: there is no such file or the storage cannot be reached.
-        """
-        where = self.where(name)
-        try:
-            if self.local is not None:
-                return (self.local / name).open("rb")
-            system, root = self._connect()
-            system.invalidate_cache()
-            stream: BinaryIO = attempt(lambda: system.open(f"{root}/{name}", "rb", block_size=_CHUNK), where)
-        except (NotFoundError, FileNotFoundError):
-            raise InputError(where, "the file does not exist", "check the folder given as data.raw") from None
-        return stream
-
     def put(self, name: str, source: Path | bytes) -> None:
         """Write one file of a remote folder, from a local file or from bytes.
 
@@ -260,8 +218,8 @@ class Folder:
         system, root = attempt(lambda: fsspec.core.url_to_fs(self.place), self.place)
         return system, root.rstrip("/")
 
-    def _filler(self, name: str, sha256: str | None, size: int, *, progress: bool) -> Callable[[BinaryIO], None]:
-        """What downloads a file into the cache, checking it on the way if its SHA-256 is known."""
+    def _filler(self, name: str, sha256: str, size: int, *, progress: bool) -> Callable[[BinaryIO], None]:
+        """What downloads a file into the cache, checking it on the way."""
         where = self.where(name)
 
         def fill(target: BinaryIO) -> None:
@@ -271,7 +229,7 @@ class Folder:
                     found = attempt(lambda: self._copy(name, target, size, progress=progress), where)
                 except NotFoundError:
                     raise DamagedError(where, expected=size, size=None) from None
-                if found[0] == size and sha256 in (None, found[1]):
+                if found == (size, sha256):
                     return
                 if found == seen:
                     break  # not the network: the object itself has these bytes
