@@ -104,9 +104,10 @@ def read_checked(folder: Folder, manifest: Manifest, record: ShardRecord, *, neg
     users = events = 0
     for block in read_shard(folder.read(record.name, record.sha256, record.bytes), where, negatives=negatives):
         for name, limit in (("item", manifest.items), ("eval_negative", manifest.items), ("query", manifest.queries)):
-            largest = int(getattr(block, name).max(initial=-1))
-            if largest >= limit:
-                raise InputError(where, f"{name} {largest} is none of the {limit} that the manifest counts", REMEDY)
+            values = getattr(block, name)
+            if values.size and values.max() >= limit:
+                problem = f"{name} {values.max()} is none of the {limit} that the manifest counts"
+                raise InputError(where, problem, REMEDY)
         if block.eval_negative.shape[1] != width:
             raise InputError(
                 where, f"evaluation rows have {block.eval_negative.shape[1]} negatives, not {width}", REMEDY
