@@ -13,6 +13,7 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives import TrainingNegatives
 from gensr_dist.data.rows import training_rows
 from gensr_dist.data.splits import Split
+from gensr_dist.data.storage import Folder
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.data.timelines import Timelines
 from gensr_dist.errors import InputError
@@ -46,7 +47,7 @@ def joined(store: TimelineStore) -> Timelines:
 def world(request: pytest.FixtureRequest, small_shards: Path, prepared: Path) -> World:
     """One window of a log with twin events, and a log of several windows."""
     one = request.param == "one window"
-    shards = small_shards if one else prepared
+    shards = Folder.at(small_shards if one else prepared)
     store = TimelineStore.open(shards, shuffle_shards=64 if one else 1)
     assert (len(store.window_rows) == 1) == one
     cf_IE = np.random.default_rng(1).normal(size=(store.items, 8)).astype(np.float32)
