@@ -66,12 +66,12 @@ def small_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_store(small_shards: Path) -> TimelineStore:
-    return TimelineStore.open(small_shards)
+    return TimelineStore.open(Folder.at(small_shards))
 
 
 @pytest.fixture(scope="session")
 def small_items(small_shards: Path) -> ItemStore:
-    return ItemStore.open(small_shards)
+    return ItemStore.open(Folder.at(small_shards))
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +85,7 @@ def small_run(tmp_path: Path, small_shards: Path, small_store: TimelineStore, sm
     """A run folder that is ready for training: small shards (shared, read only) and CF vectors."""
     run = RunFolder(tmp_path / "run")
     run.root.mkdir()
-    run.shards.symlink_to(small_shards)
+    (run.root / "shards").symlink_to(small_shards)
     user_VE = np.zeros((small_store.users, small_cf.shape[1]), dtype=np.float32)
     record = {
         "settings": {"width": small_cf.shape[1]},

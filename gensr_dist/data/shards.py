@@ -12,11 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 from webdataset import TarWriter
 
 from gensr_dist.data.block import MEMBERS, Block, decode, encode
-from gensr_dist.data.config import DataConfig
 from gensr_dist.data.damage import REMEDY
 from gensr_dist.data.histories import count_interactions
 from gensr_dist.data.manifest import ShardRecord, sha256_of_file
@@ -102,30 +100,6 @@ def write_shard(path: Path, blocks: Iterable[tuple[int, Block]]) -> ShardRecord:
         bytes=path.stat().st_size,
         sha256=sha256_of_file(path),
     )
-
-
-def write_shards(
-    folder: Path, timelines: Timelines, eval_event_R: np.ndarray, eval_negative_RC: np.ndarray, config: DataConfig
-) -> tuple[ShardRecord, ...]:
-    """Write `shard-00000.tar`, ... of a whole log.
-
-    Args:
-        folder: receives the tars.
-        timelines: all events.
-        eval_event_R: `evaluation_rows(timelines)`.
-        eval_negative_RC: uint32, their frozen negatives.
-        config: users a sample, samples a shard.
-    """
-    users_per_shard = config.users_per_sample * config.samples_per_shard
-    starts = range(0, timelines.users, users_per_shard)
-    records = []
-    for number, first in enumerate(tqdm(starts, desc="write shards", unit="shard", disable=None)):
-        part = timelines.of_users(first, min(first + users_per_shard, timelines.users))
-        start = int(timelines.user_start_V[first])
-        rows = slice(*np.searchsorted(eval_event_R, [start, start + len(part.item_N)]).tolist())
-        blocks = shard_blocks(part, first, eval_negative_RC[rows], config.users_per_sample)
-        records.append(write_shard(folder / shard_name(number), blocks))
-    return tuple(records)
 
 
 def read_shard(content: bytes, where: str | Path, *, negatives: bool = True) -> Iterator[Block]:

@@ -65,10 +65,10 @@ def evaluate(
     available = {task: store.eval_rows(Split.TEST, task) for task in TASK_NAMES}
     rows = {task: draw_rows(all_rows, config.rows, seed) for task, all_rows in available.items() if len(all_rows)}
     if not rows:
-        raise InputError(run.shards, "no test row of either task", "prepare a longer log or another data.split")
+        raise InputError(run.shards.place, "no test row of either task", "prepare a longer log or another data.split")
 
     gensr = GenSRScorer(model, Collator(store, items, item_IE, history), device, config.batch)
-    scorers: dict[str, Scorer] = {GENSR: gensr, "popularity": Popularity(store.timelines, store.items)}
+    scorers: dict[str, Scorer] = {GENSR: gensr, "popularity": Popularity(items.popularity_I)}
     if Behaviour.RECOMMENDATION in rows:
         scorers["lightgcn"] = LightGCNDotProduct(item_IE, user_VE)
     if Behaviour.SEARCH in rows:

@@ -91,7 +91,7 @@ class Answerer:
         return cls(
             items,
             Collator(store, items, item_IE, history),
-            Prefilter(index, store, item_IE, user_VE, exclude_seen=config.exclude_seen),
+            Prefilter(index, store, item_IE, user_VE, items.popularity_I, exclude_seen=config.exclude_seen),
             GenSR.from_pretrained(run.model, reads=items.tokenizer(), cf_width=item_IE.shape[1]).to(device),
             device,
             candidates=config.candidates,
@@ -143,10 +143,10 @@ class Answerer:
 
     def _user(self, user_id: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         user_G = np.array([self.items.user_row(user_id)], dtype=np.int64)
-        return user_G, self.collator.store.histories.end_of_user_V[user_G]
+        return user_G, self.collator.store.history_span(user_G)[1]
 
     def _history_notes(self, user_id: str, user_G: NDArray[np.int64], end_G: NDArray[np.int64]) -> tuple[str, ...]:
-        if end_G[0] > self.collator.store.histories.user_start_V[user_G[0]]:
+        if end_G[0] > self.collator.store.history_span(user_G)[0][0]:
             return ()
         return (f"user {user_id!r} has no history: candidates start from popularity",)
 

@@ -56,7 +56,8 @@ def evaluate_catalogue(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = GenSR.from_pretrained(run.model, reads=items.tokenizer(), cf_width=item_IE.shape[1]).to(device)
     scorer = GenSRScorer(model, Collator(store, items, item_IE, history), device, batch=1)
-    prefilter = Prefilter(CatalogueIndex.open(run.index), store, item_IE, user_VE, exclude_seen=config.exclude_seen)
+    index = CatalogueIndex.open(run.index)
+    prefilter = Prefilter(index, store, item_IE, user_VE, items.popularity_I, exclude_seen=config.exclude_seen)
     metrics: list[CatalogueMetrics] = []
     for task in Behaviour:
         rows = draw_rows(store.eval_rows(Split.TEST, task), evaluation.catalogue_rows, seed)

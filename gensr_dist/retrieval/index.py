@@ -17,6 +17,7 @@ from typing_extensions import Self
 
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.manifest import FileRecord, record_files, sha256_of_file
+from gensr_dist.data.storage import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_folder, read_json, write_json
 from gensr_dist.graph.vectors import load_cf
@@ -63,7 +64,7 @@ class _Contents:
     files: tuple[FileRecord, ...]
 
 
-def build_index(cf: Path, model: Path, shards: Path, folder: Path, config: RetrievalConfig, seed: int) -> IndexResult:
+def build_index(cf: Path, model: Path, shards: Folder, folder: Path, config: RetrievalConfig, seed: int) -> IndexResult:
     """Index every item of a trained run and write the index folder, whole or not at all.
 
     Args:

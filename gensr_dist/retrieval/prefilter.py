@@ -7,7 +7,6 @@ group, E width of a CF vector, I items, S items already met.
 import numpy as np
 from numpy.typing import NDArray
 
-from gensr_dist.data.rows import training_rows
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.index import REMEDY, CatalogueIndex
@@ -24,9 +23,10 @@ class Prefilter:
 
     Args:
         index: of the catalogue.
-        store: histories and training events.
+        store: histories.
         item_IE: CF vectors of items, float32.
         user_VE: CF vectors of users; zero for a user without training event.
+        popularity_I: positive training events of each item.
         exclude_seen: leave out items that the user interacted with (positively) before the moment of the request.
 
     Raises:
@@ -39,6 +39,7 @@ class Prefilter:
         store: TimelineStore,
         item_IE: NDArray[np.float32],
         user_VE: NDArray[np.float32],
+        popularity_I: NDArray[np.integer],
         *,
         exclude_seen: bool,
     ) -> None:
@@ -48,9 +49,7 @@ class Prefilter:
             )
         self.index, self.store, self.item_IE, self.user_VE = index, store, item_IE, user_VE
         self.exclude_seen = exclude_seen
-        row_R = training_rows(store.timelines)
-        popularity_I = np.bincount(store.timelines.item_N[row_R], minlength=store.items)
-        self.popular_I = np.argsort(-popularity_I, kind="stable")
+        self.popular_I = np.argsort(-popularity_I.astype(np.int64), kind="stable")
 
     def recommendations(self, user_G: Int, history_end_G: Int, k: int) -> Int:
         """Nearest items in the CF view, topped up by popularity: distinct items [G, K], -1 pads at the end.
@@ -60,7 +59,7 @@ class Prefilter:
 
         Args:
             user_G: users.
-            history_end_G: end of the history that may be looked at, in `Histories.item_M`.
+            history_end_G: end of the history that may be looked at, counted over all users (`EvalRows.history_end_R`).
             k: candidates wanted; fewer come back where the catalogue has no more unseen items.
         """
         seen_S, most = self._seen(user_G, history_end_G)
@@ -96,7 +95,7 @@ class Prefilter:
 
     def _user_vectors(self, user_G: Int, history_end_G: Int) -> NDArray[np.float32]:
         """Unit CF vector of each user plus the unit mean of its newest items, [G, E]; zero where there is neither."""
-        item_GL, _ = self.store.histories.gather(user_G, history_end_G, _NEWEST)
+        item_GL, _ = self.store.gather_histories(user_G, history_end_G, _NEWEST)
         newest_GLE = np.where((item_GL >= 0)[..., None], self.item_IE[item_GL], 0)
         return unit(np.asarray(self.user_VE[user_G])) + unit(newest_GLE.sum(axis=1))
 
@@ -114,13 +113,11 @@ class Prefilter:
         """Keys group * I + item of what is left out, and the most of a group."""
         if not self.exclude_seen:
             return np.empty(0, dtype=np.int64), 0
-        histories = self.store.histories
-        start_G = histories.user_start_V[user_G]
-        count_G = history_end_G - start_G
-        before_G = np.cumsum(count_G) - count_G
-        place_S = np.arange(count_G.sum()) + np.repeat(start_G - before_G, count_G)
-        group_S = np.repeat(np.arange(len(user_G)), count_G)
-        return group_S * self.store.items + histories.item_M[place_S], int(count_G.max(initial=0))
+        start_G, _ = self.store.history_span(user_G)
+        most = int((history_end_G - start_G).max(initial=0))
+        item_GL, _ = self.store.gather_histories(user_G, history_end_G, most)
+        key_GL = np.arange(len(user_G))[:, None] * self.store.items + item_GL
+        return key_GL[item_GL >= 0], most
 
     def _first_unseen(self, proposals: list[Int], seen_S: Int, k: int) -> Int:
         """First k distinct unseen items of each group, in the order of the proposals."""

@@ -16,9 +16,9 @@ from gensr_dist.data.store import TimelineStore
 from gensr_dist.evaluation.protocol import Scorer
 
 
-def test_popularity_counts_positive_training_events(small_store: TimelineStore) -> None:
-    timelines = small_store.timelines
-    scorer = Popularity(timelines, small_store.items)
+def test_popularity_counts_positive_training_events(small_store: TimelineStore, small_items: ItemStore) -> None:
+    timelines = small_store.window(0).timelines
+    scorer = Popularity(small_items.popularity_I)
     counted = Counter(
         int(item)
         for item, positive, split in zip(timelines.item_N, timelines.positive_N, timelines.split_N, strict=True)
@@ -86,7 +86,7 @@ def test_a_row_does_not_depend_on_the_others(
 ) -> None:
     users = np.random.default_rng(2).normal(size=(small_store.users, 8)).astype(np.float32)
     scorers: dict[str, Scorer] = {
-        "popularity": Popularity(small_store.timelines, small_store.items),
+        "popularity": Popularity(small_items.popularity_I),
         "lightgcn": LightGCNDotProduct(small_cf, users),
         "bm25": BM25(small_items.texts.to_list(), small_items.queries.to_list()),
     }

@@ -36,7 +36,7 @@ def run(
 ) -> RunFolder:
     """A run folder with an untrained model."""
     run = RunFolder(tmp_path_factory.mktemp("run"))
-    shutil.copytree(small_shards, run.shards)
+    shutil.copytree(small_shards, run.root / "shards")
     rng = np.random.default_rng(0)
     save_cf(
         run.cf,
@@ -134,7 +134,7 @@ def test_a_log_without_searches_has_no_search_results(run: RunFolder, monkeypatc
 
 def test_a_run_without_a_model_is_refused(run: RunFolder, tmp_path: Path) -> None:
     other = RunFolder(tmp_path)
-    shutil.copytree(run.shards, other.shards)
+    shutil.copytree(run.root / "shards", other.root / "shards")
     shutil.copytree(run.cf, other.cf)
     with pytest.raises(InputError, match="not a saved GenSR model"):
         evaluate(other, CONFIG, 0, history=5)

@@ -12,6 +12,7 @@ from gensr_dist.config import Config, resolved_yaml
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, EventLog
 from gensr_dist.data.items import ItemStore
+from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.graph.config import LightGCNConfig
@@ -63,9 +64,10 @@ def run(tmp_path_factory) -> RunFolder:
     """Do not change it."""
     torch.manual_seed(0)
     run = RunFolder(Path(tmp_path_factory.mktemp("run")))
-    prepare(random_log(), CONFIG.data, CONFIG.seed, run.shards)
+    prepare(LocalEngine(random_log()), CONFIG.data, CONFIG.seed, run.shards)
     store = TimelineStore.open(run.shards)
-    train_lightgcn(store.timelines, store.users, store.items, CONFIG.lightgcn, CONFIG.seed, run.cf)
+    parts = ((window.first_user, window.timelines) for window in store.windows())
+    train_lightgcn(parts, store.users, store.items, CONFIG.lightgcn, CONFIG.seed, run.cf, run.root / "lightgcn")
     tokenizer = ItemStore.open(run.shards).tokenizer()
     GenSR.build(CONFIG.model, tokenizer, CONFIG.lightgcn.width).save_pretrained(run.model, tokenizer)
     build_index(run.cf, run.model, run.shards, run.index, CONFIG.retrieval, CONFIG.seed)

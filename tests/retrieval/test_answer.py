@@ -18,7 +18,7 @@ def answerer(run):
 
 
 def history_of(answerer, user_id):
-    histories = answerer.collator.store.histories
+    histories = answerer.collator.store.window(0).histories
     user = answerer.items.user_row(user_id)
     rows = histories.item_M[histories.user_start_V[user] : histories.end_of_user_V[user]]
     return {answerer.items.item_ids[int(row)] for row in rows}
@@ -45,7 +45,7 @@ def test_scores_are_those_of_the_model_for_the_whole_history(answerer):
     answers = answerer.search("u5", "blue w5", 4)
     rows = np.array([[items.item_row(answer.item_id) for answer in answers.items]])
     query_GQ = np.array(items.query_QT[[items.queries.index_of("blue w5")]]).astype(np.int64)
-    batch = answerer.collator.query(user_G, store.histories.end_of_user_V[user_G], np.array([1]), query_GQ, rows)
+    batch = answerer.collator.query(user_G, store.history_span(user_G)[1], np.array([1]), query_GQ, rows)
     with torch.inference_mode():
         expected = answerer.model.score(batch)[0].numpy()
     np.testing.assert_allclose([answer.score for answer in answers.items], expected, atol=1e-5)
@@ -84,7 +84,7 @@ def test_bad_requests_are_one_line_input_errors(answerer):
 
 def test_a_user_without_history_is_answered_from_popularity(answerer, monkeypatch):
     user_G = np.array([answerer.items.user_row("u6")])
-    start_G = answerer.collator.store.histories.user_start_V[user_G]
+    start_G = answerer.collator.store.history_span(user_G)[0]
     monkeypatch.setattr(answerer, "_user", lambda _: (user_G, start_G))
     monkeypatch.setattr(answerer.prefilter, "user_VE", np.zeros_like(answerer.prefilter.user_VE))
     answers = answerer.recommend("u6", 25)

@@ -29,7 +29,9 @@ class HashScorer:
 def world(run):
     store, items = TimelineStore.open(run.shards), ItemStore.open(run.shards)
     item_IE, user_VE = load_cf(run.cf)
-    prefilter = Prefilter(CatalogueIndex.open(run.index), store, item_IE, user_VE, exclude_seen=True)
+    prefilter = Prefilter(
+        CatalogueIndex.open(run.index), store, item_IE, user_VE, items.popularity_I, exclude_seen=True
+    )
     return store, items, prefilter
 
 
@@ -42,10 +44,11 @@ def test_metrics_equal_brute_force(world, monkeypatch, task, candidates):
     rows = store.eval_rows(Split.TEST, task)
     found = catalogue_metrics(HashScorer(), prefilter, rows, items.query_QT, candidates)
 
+    histories = store.window(0).histories
     ranks = []
     for row in range(len(rows)):
         user, end, positive = rows.user_R[row], rows.history_end_R[row], rows.candidate_RC[row, 0]
-        seen = set(store.histories.item_M[store.histories.user_start_V[user] : end].tolist())
+        seen = set(histories.item_M[histories.user_start_V[user] : end].tolist())
         if candidates is None:
             proposed = [item for item in range(store.items) if item not in seen]
         elif task == Behaviour.RECOMMENDATION:
@@ -70,7 +73,7 @@ def test_targets_are_candidates_unless_met_before(world):
     """What a user met at or after the row's moment is not seen: the full pass misses only earlier-met positives."""
     store, items, prefilter = world
     rows = store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION)
-    histories = store.histories
+    histories = store.window(0).histories
     met_before = [
         rows.candidate_RC[row, 0]
         in histories.item_M[histories.user_start_V[rows.user_R[row]] : rows.history_end_R[row]]

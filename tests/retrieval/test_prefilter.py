@@ -19,6 +19,7 @@ NEW, SILENT = 10, 11  # users without CF vector; the second has no events either
 
 
 def store_of(user_N, item_N, items=ITEMS, users=USERS):
+    """A log of positive training events as one window."""
     order = np.argsort(user_N, kind="stable")
     timelines = Timelines(
         user_start_V=np.searchsorted(user_N[order], np.arange(users + 1)),
@@ -29,7 +30,13 @@ def store_of(user_N, item_N, items=ITEMS, users=USERS):
         positive_N=np.ones(len(user_N), dtype=bool),
         split_N=np.zeros(len(user_N), dtype=np.uint8),
     )
-    return SimpleNamespace(items=items, timelines=timelines, histories=Histories.from_timelines(timelines))
+    histories = Histories.from_timelines(timelines)
+    return SimpleNamespace(
+        items=items,
+        histories=histories,
+        gather_histories=histories.gather,
+        history_span=lambda user_G: (histories.user_start_V[user_G], histories.end_of_user_V[user_G]),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +50,22 @@ def world(tmp_path_factory):
     token_VD = rng.normal(size=(VOCABULARY, 16)).astype(np.float32)
     folder = tmp_path_factory.mktemp("index") / "index"
     write_index(folder, item_IE, user_VE, title_IT, token_VD, RetrievalConfig(), 0)
-    store = store_of(np.repeat(np.arange(USERS - 1), EVENTS), rng.integers(0, ITEMS, (USERS - 1) * EVENTS))
+    item_N = rng.integers(0, ITEMS, (USERS - 1) * EVENTS)
+    store = store_of(np.repeat(np.arange(USERS - 1), EVENTS), item_N)
     return SimpleNamespace(
-        index=CatalogueIndex.open(folder), store=store, item_IE=item_IE, user_VE=user_VE, title_IT=title_IT
+        index=CatalogueIndex.open(folder),
+        store=store,
+        item_IE=item_IE,
+        user_VE=user_VE,
+        popularity_I=np.bincount(item_N, minlength=ITEMS).astype(np.uint32),
+        title_IT=title_IT,
     )
 
 
 def prefilter(world, exclude_seen=True):
-    return Prefilter(world.index, world.store, world.item_IE, world.user_VE, exclude_seen=exclude_seen)
+    return Prefilter(
+        world.index, world.store, world.item_IE, world.user_VE, world.popularity_I, exclude_seen=exclude_seen
+    )
 
 
 def moments(world, seed=1):
@@ -66,7 +81,7 @@ def brute_force(world, user, end, k, exclude_seen):
     history = world.store.histories.item_M[world.store.histories.user_start_V[user] : end].astype(int)
     parts = [world.user_VE[user], world.item_IE[history[-3:]].sum(axis=0)]
     vector = sum((part / np.linalg.norm(part) for part in parts if part.any()), np.zeros(8))
-    counts = np.bincount(world.store.timelines.item_N, minlength=ITEMS)
+    counts = world.popularity_I.astype(int)
     seen = set(history) if exclude_seen else set()
     proposals = []
     if vector.any():
@@ -89,7 +104,7 @@ def test_recommendations_equal_brute_force(world, exclude_seen, k):
 def test_a_user_without_events_gets_popular_items(world):
     user_G = np.array([SILENT])
     found = prefilter(world).recommendations(user_G, world.store.histories.end_of_user_V[user_G], 10)[0]
-    counts = np.bincount(world.store.timelines.item_N, minlength=ITEMS)
+    counts = world.popularity_I.astype(int)
     assert counts[found].tolist() == sorted(counts, reverse=True)[:10]
 
 
@@ -167,4 +182,4 @@ def test_never_repeats_padding_inside_or_seen_items(world, seed, k, exclude_seen
 def test_an_index_of_another_catalogue_is_an_input_error(world):
     other = SimpleNamespace(**{**vars(world.store), "items": ITEMS + 1})
     with pytest.raises(InputError, match="made for 120 items, the shards hold 121"):
-        Prefilter(world.index, other, world.item_IE, world.user_VE, exclude_seen=True)
+        Prefilter(world.index, other, world.item_IE, world.user_VE, world.popularity_I, exclude_seen=True)
