@@ -217,5 +217,5 @@ class _Training:
         self.saved = time.monotonic()
 
     def _write(self, tag: str, value: float, epoch: int) -> None:
-        if self.writer:
+        if self.writer is not None:
             self.writer.add_scalar(tag, value, epoch)

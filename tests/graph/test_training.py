@@ -11,40 +11,14 @@ from gensr_dist.data.splits import Split
 from gensr_dist.data.timelines import Timelines
 from gensr_dist.errors import InputError
 from gensr_dist.files import read_json
-from gensr_dist.graph.config import LightGCNConfig
-from gensr_dist.graph.edges import Edges
+from gensr_dist.graph.batches import EdgeBatches
+from gensr_dist.graph.edges import Edges, recommendation_edges
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.recall import CatalogueRecall
 from gensr_dist.graph.training import train_lightgcn
-from gensr_dist.graph.vectors import load_cf
+from tests.graph.builders import CONFIG, ITEMS, USERS, train, two_tastes
 
-USERS, ITEMS = 60, 40
-CONFIG = LightGCNConfig(width=8, layers=2, epochs=12, batch=128, validate_every=3, patience=2)
-
-
-def two_tastes(seed=0, events=12):
-    """Even users take items of the lower half, odd ones of the upper; the last two events validate and test."""
-    rng = np.random.default_rng(seed)
-    user_N = np.repeat(np.arange(USERS), events)
-    half = ITEMS // 2
-    item_N = np.concatenate([rng.choice(half - 1, events, replace=False) + (user % 2) * half for user in range(USERS)])
-    split_N = np.tile([Split.TRAIN] * (events - 2) + [Split.VALID, Split.TEST], USERS)
-    return Timelines(
-        user_start_V=np.arange(USERS + 1) * events,
-        item_N=item_N.astype(np.uint32),
-        time_N=np.tile(np.arange(events), USERS),
-        query_N=np.full(len(user_N), -1, dtype=np.int32),
-        behaviour_N=np.zeros(len(user_N), dtype=np.uint8),
-        positive_N=np.ones(len(user_N), dtype=bool),
-        split_N=split_N.astype(np.uint8),
-    )
-
-
-def train(timelines, folder, config=CONFIG, seed=3, writer=None):
-    checkpoint = folder.with_name(f"{folder.name}_checkpoint")
-    result = train_lightgcn([(0, timelines)], USERS, ITEMS, config, seed, folder, checkpoint, writer=writer)
-    items, users = load_cf(folder)
-    return result, np.array(items), np.array(users)
+EVENT_ARRAYS = ("item_N", "time_N", "query_N", "behaviour_N", "positive_N", "split_N")
 
 
 def test_learns_planted_tastes_and_records_what_it_did(tmp_path):
@@ -54,7 +28,7 @@ def test_learns_planted_tastes_and_records_what_it_did(tmp_path):
         def add_scalar(self, tag, scalar_value, global_step):
             tags.append((tag, global_step))
 
-    result, items, users = train(two_tastes(), tmp_path / "cf", writer=Writer())
+    result, items, users = train(tmp_path / "cf", writer=Writer())
     score = users @ items.T
     own = np.arange(ITEMS)[None] // (ITEMS // 2) == np.arange(USERS)[:, None] % 2
     touched = np.abs(items).sum(1) > 0
@@ -75,7 +49,7 @@ def test_learns_planted_tastes_and_records_what_it_did(tmp_path):
 
 def test_same_seed_same_bytes_and_another_seed_others(tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        train(two_tastes(), tmp_path / name, seed=seed)
+        train(tmp_path / name, seed=seed)
     assert (tmp_path / "a/items.npy").read_bytes() == (tmp_path / "b/items.npy").read_bytes()
     assert (tmp_path / "a/users.npy").read_bytes() == (tmp_path / "b/users.npy").read_bytes()
     assert (tmp_path / "a/items.npy").read_bytes() != (tmp_path / "c/items.npy").read_bytes()
@@ -90,10 +64,7 @@ def test_only_positive_recommendation_training_events_make_the_graph(tmp_path):
     shuffled = dataclasses.replace(base, item_N=np.where(held_N, other.item_N, base.item_N))
 
     def with_extra(timelines, **changes):
-        first = {
-            name: getattr(timelines, name).reshape(USERS, -1)
-            for name in ("item_N", "time_N", "query_N", "behaviour_N", "positive_N", "split_N")
-        }
+        first = {name: getattr(timelines, name).reshape(USERS, -1) for name in EVENT_ARRAYS}
         extra = {name: np.concatenate([rows[:, :1], rows], axis=1) for name, rows in first.items()}
         for name, value in changes.items():
             extra[name][:, 0] = value
@@ -102,14 +73,14 @@ def test_only_positive_recommendation_training_events_make_the_graph(tmp_path):
             **{name: rows.ravel() for name, rows in extra.items()},
         )
 
-    _, items, users = train(base, tmp_path / "base", config)
+    _, items, users = train(tmp_path / "base", timelines=base, config=config)
     for name, timelines in {
         "held": shuffled,
         "search": with_extra(base, item_N=ITEMS - 1, behaviour_N=Behaviour.SEARCH),
         "shown": with_extra(base, item_N=ITEMS - 1, positive_N=False),
         "twice": with_extra(base),
     }.items():
-        result, other_items, other_users = train(timelines, tmp_path / name, config)
+        result, other_items, other_users = train(tmp_path / name, timelines=timelines, config=config)
         assert result.edges == USERS * 10
         np.testing.assert_array_equal(items, other_items)
         np.testing.assert_array_equal(users, other_users)
@@ -118,7 +89,7 @@ def test_only_positive_recommendation_training_events_make_the_graph(tmp_path):
 def test_without_validation_events_the_last_epoch_is_kept(tmp_path):
     base = two_tastes()
     no_valid = dataclasses.replace(base, split_N=np.where(base.split_N == Split.VALID, Split.TEST, base.split_N))
-    result, items, _ = train(no_valid, tmp_path / "cf")
+    result, items, _ = train(tmp_path / "cf", timelines=no_valid)
     assert result.recall_at_20 is None
     assert result.best_epoch == result.epochs == CONFIG.epochs
     assert np.isfinite(items).all()
@@ -126,7 +97,7 @@ def test_without_validation_events_the_last_epoch_is_kept(tmp_path):
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path):
     config = dataclasses.replace(CONFIG, epochs=200, validate_every=1, patience=3, learning_rate=0.05)
-    result, _, _ = train(two_tastes(), tmp_path / "cf", config)
+    result, _, _ = train(tmp_path / "cf", config=config)
     assert result.epochs == result.best_epoch + 3
     assert result.recall_at_20 == dict(result.recall_curve)[result.best_epoch]
 
@@ -134,11 +105,44 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path):
 def test_no_training_edge_and_divergence_are_input_errors(tmp_path):
     base = two_tastes()
     with pytest.raises(InputError, match="no positive recommendation event"):
-        train(dataclasses.replace(base, behaviour_N=np.ones_like(base.behaviour_N)), tmp_path / "cf")
+        train(tmp_path / "cf", timelines=dataclasses.replace(base, behaviour_N=np.ones_like(base.behaviour_N)))
     with pytest.raises(InputError, match=r"lightgcn\.learning_rate: the loss is"):
-        train(base, tmp_path / "cf", dataclasses.replace(CONFIG, learning_rate=1e30))
+        train(tmp_path / "cf", config=dataclasses.replace(CONFIG, learning_rate=1e30))
     assert not (tmp_path / "cf").exists()
     assert not list(tmp_path.iterdir())
+
+
+def test_windows_of_the_log_make_the_graph_of_the_whole(tmp_path):
+    whole = two_tastes()
+    windows = []
+    for first, end in ((0, 7), (7, 8), (8, USERS)):
+        start, stop = whole.user_start_V[[first, end]]
+        arrays = {name: getattr(whole, name)[start:stop] for name in EVENT_ARRAYS}
+        windows.append((first, Timelines(user_start_V=whole.user_start_V[first : end + 1] - start, **arrays)))
+    expected = recommendation_edges([(0, whole)], users=USERS, items=ITEMS)
+    for edges, known in zip(recommendation_edges(windows, users=USERS, items=ITEMS), expected, strict=True):
+        np.testing.assert_array_equal(edges.key_Z, known.key_Z)
+        assert (np.diff(edges.key_Z) > 0).all()
+    train_N = whole.split_N == Split.TRAIN
+    assert set(expected[0].key_Z) == set(whole.user_N[train_N] * ITEMS + whole.item_N[train_N])
+
+
+def test_every_edge_once_an_epoch_in_an_order_that_changes():
+    rng = np.random.default_rng(0)
+    edges = Edges(key_Z=np.unique(rng.integers(0, 50 * 30, 600)), users=50, items=30)
+    batches = EdgeBatches(edges, 64, seed=5)
+    epochs = []
+    for epoch in (1, 2):
+        steps = list(batches.epoch(epoch))
+        assert len(steps) == batches.steps
+        keys = [user * 30 + positive for user, positive, _ in steps]
+        np.testing.assert_array_equal(np.sort(np.concatenate(keys)), edges.key_Z)
+        for user, _, negative in steps:
+            assert not edges.contain(user, negative).any()
+        for resumed, given in zip(batches.epoch(epoch, first_step=3), steps[3:], strict=True):
+            np.testing.assert_array_equal(resumed, given)
+        epochs.append(steps)
+    assert len(set(epochs[0][0][0] * 30 + epochs[0][0][1]) & set(epochs[1][0][0] * 30 + epochs[1][0][1])) < 32
 
 
 def test_negatives_are_never_edges_even_for_users_who_met_nearly_everything():

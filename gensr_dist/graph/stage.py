@@ -1,0 +1,47 @@
+"""The stage `lightgcn` of a run, on one rank or several."""
+
+from torch.utils.tensorboard import SummaryWriter
+
+from gensr_dist.config import Config
+from gensr_dist.data.store import TimelineStore
+from gensr_dist.graph.ranks import ColumnRanks
+from gensr_dist.graph.training import LightGCNResult, train_lightgcn
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.train.tensorboard import forget_events
+
+
+def lightgcn(config: Config, run: RunFolder, *, resume: bool, ranks: ColumnRanks | None = None) -> LightGCNResult:
+    """Train LightGCN on the shards of a run and write `run.cf`. Every rank must call it; the first one writes.
+
+    Args:
+        config: of the run.
+        run: its folder; with several hosts on a file system that they share.
+        resume: go on from a checkpoint of an interrupted training.
+        ranks: that train together; None: this process alone.
+
+    Raises:
+        InputError: as of `train_lightgcn`, or the shards cannot be used.
+    """
+    ranks = ranks or ColumnRanks()
+    store = TimelineStore.open(run.shards)
+    windows = ((window.first_user, window.timelines) for window in store.windows())
+    writer = None
+    if ranks.first:
+        forget_events(run.tensorboard / "lightgcn")
+        writer = SummaryWriter(str(run.tensorboard / "lightgcn"))
+    try:
+        return train_lightgcn(
+            windows,
+            store.users,
+            store.items,
+            config.lightgcn,
+            config.seed,
+            run.cf,
+            run.root / "lightgcn_checkpoint",
+            ranks=ranks,
+            resume=resume,
+            writer=writer,
+        )
+    finally:
+        if writer is not None:
+            writer.close()

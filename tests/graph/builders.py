@@ -1,0 +1,43 @@
+"""A small log with planted tastes, and its training."""
+
+from pathlib import Path
+
+import numpy as np
+
+from gensr_dist.data.splits import Split
+from gensr_dist.data.timelines import Timelines
+from gensr_dist.graph.config import LightGCNConfig
+from gensr_dist.graph.training import LightGCNResult, train_lightgcn
+from gensr_dist.graph.vectors import load_cf
+
+USERS, ITEMS = 60, 40
+CONFIG = LightGCNConfig(width=8, layers=2, epochs=12, batch=128, validate_every=3, patience=2)
+
+
+def two_tastes(seed: int = 0, events: int = 12) -> Timelines:
+    """Even users take items of the lower half, odd ones of the upper; the last two events validate and test."""
+    rng = np.random.default_rng(seed)
+    user_N = np.repeat(np.arange(USERS), events)
+    half = ITEMS // 2
+    item_N = np.concatenate([rng.choice(half - 1, events, replace=False) + (user % 2) * half for user in range(USERS)])
+    split_N = np.tile([Split.TRAIN] * (events - 2) + [Split.VALID, Split.TEST], USERS)
+    return Timelines(
+        user_start_V=np.arange(USERS + 1) * events,
+        item_N=item_N.astype(np.uint32),
+        time_N=np.tile(np.arange(events), USERS),
+        query_N=np.full(len(user_N), -1, dtype=np.int32),
+        behaviour_N=np.zeros(len(user_N), dtype=np.uint8),
+        positive_N=np.ones(len(user_N), dtype=bool),
+        split_N=split_N.astype(np.uint8),
+    )
+
+
+def train(
+    folder: Path, *, timelines: Timelines | None = None, config: LightGCNConfig = CONFIG, seed: int = 3, **options
+) -> tuple[LightGCNResult, np.ndarray, np.ndarray]:
+    """Result, item vectors and user vectors; the checkpoint lies in `checkpoint` beside `folder`."""
+    timelines = two_tastes() if timelines is None else timelines
+    checkpoint = folder.with_name("checkpoint")
+    result = train_lightgcn([(0, timelines)], USERS, ITEMS, config, seed, folder, checkpoint, **options)
+    items, users = load_cf(folder)
+    return result, np.array(items), np.array(users)

@@ -1,0 +1,176 @@
+"""An interrupted training ends as an uninterrupted one, bit for bit, or says why it cannot go on."""
+
+import dataclasses
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from gensr_dist.errors import InputError
+from gensr_dist.graph.trainer import ColumnTrainer
+from tests.graph.builders import CONFIG, ITEMS, train, two_tastes
+
+EVERY_STEP = dataclasses.replace(CONFIG, epochs=7, checkpoint_minutes=0.0)  # 5 steps an epoch
+step = ColumnTrainer.step
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def interrupt(folder, monkeypatch, steps, config=EVERY_STEP):
+    """Train until an interrupt inside of a step."""
+    done = iter(range(steps))
+
+    def some_steps(self, *batch):
+        if next(done, None) is None:
+            raise KeyboardInterrupt
+        return step(self, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ColumnTrainer, "step", some_steps)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder, config=config)
+
+
+def without_seconds(result):
+    return dataclasses.replace(result, seconds=0.0)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 16, 34])
+def test_resumed_training_gives_the_same_bytes(tmp_path, monkeypatch, steps):
+    whole, items, users = train(tmp_path / "whole", config=EVERY_STEP)
+    assert whole.epochs == 7
+    interrupt(tmp_path / "cf", monkeypatch, steps)
+    assert not (tmp_path / "cf").exists()
+    counted = []
+    monkeypatch.setattr(ColumnTrainer, "step", lambda self, *batch: counted.append(1) or step(self, *batch))
+    resumed, resumed_items, resumed_users = train(tmp_path / "cf", config=EVERY_STEP)
+    assert len(counted) == 35 - steps
+    assert without_seconds(resumed) == without_seconds(whole)
+    np.testing.assert_array_equal(resumed_items, items)
+    np.testing.assert_array_equal(resumed_users, users)
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_twice_interrupted_and_rarely_saved(tmp_path, monkeypatch):
+    """Steps after the last checkpoint are done again; the clock's settings may change."""
+    rarely = dataclasses.replace(EVERY_STEP, checkpoint_minutes=1e9)  # at validations alone, after 15 and 30 steps
+    _, items, _ = train(tmp_path / "whole", config=EVERY_STEP)
+    interrupt(tmp_path / "cf", monkeypatch, 18, rarely)
+    interrupt(tmp_path / "cf", monkeypatch, 18, rarely)
+    assert [path.name for path in (tmp_path / "checkpoint").glob("step_*")] == ["step_00000030"]
+    _, resumed, _ = train(tmp_path / "cf", config=EVERY_STEP)
+    np.testing.assert_array_equal(resumed, items)
+
+
+def killed(folder):
+    torch.set_num_threads(1)
+    done = iter(range(22))
+    ColumnTrainer.step = lambda self, *batch: step(self, *batch) if next(done, None) is not None else os._exit(9)
+    train(folder, config=EVERY_STEP)
+
+
+def test_killed_process_leaves_a_whole_checkpoint(tmp_path):
+    _, items, _ = train(tmp_path / "whole", config=EVERY_STEP)
+    process = mp.get_context("spawn").Process(target=killed, args=(tmp_path / "cf",))
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    (tmp_path / "checkpoint" / ".step_00000099.tmp").mkdir()  # half-written by a kill at another moment
+    _, resumed, _ = train(tmp_path / "cf", config=EVERY_STEP)
+    np.testing.assert_array_equal(resumed, items)
+
+
+def test_interrupt_while_results_are_written(tmp_path, monkeypatch):
+    _, items, _ = train(tmp_path / "whole", config=EVERY_STEP)
+
+    def fails(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gensr_dist.graph.training.save_cf", fails)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "cf", config=EVERY_STEP)
+    with monkeypatch.context() as patch:
+        patch.setattr(ColumnTrainer, "step", fails)  # nothing is left to train
+        _, resumed, _ = train(tmp_path / "cf", config=EVERY_STEP)
+    np.testing.assert_array_equal(resumed, items)
+
+
+def test_curves_of_a_resumed_training_are_whole(tmp_path, monkeypatch):
+    class Writer(dict):
+        def add_scalar(self, tag, scalar_value, global_step):
+            self[tag, global_step] = scalar_value
+
+    whole, resumed = Writer(), Writer()
+    train(tmp_path / "whole", config=EVERY_STEP, writer=whole)
+    interrupt(tmp_path / "cf", monkeypatch, 17)
+    train(tmp_path / "cf", config=EVERY_STEP, writer=resumed)
+    assert resumed == whole
+    assert len(whole) == 7 + 3
+
+
+def test_other_settings_or_graph_are_refused_and_restart_forgets(tmp_path, monkeypatch):
+    interrupt(tmp_path / "cf", monkeypatch, 17)
+    with pytest.raises(InputError, match=r"other settings.*: l2 was 0.001 and is 0.5; delete .*checkpoint"):
+        train(tmp_path / "cf", config=dataclasses.replace(EVERY_STEP, l2=0.5))
+    with pytest.raises(InputError, match="seed was 3 and is 4"):
+        train(tmp_path / "cf", config=EVERY_STEP, seed=4)
+    with pytest.raises(InputError, match="training edges was"):
+        train(tmp_path / "cf", config=EVERY_STEP, timelines=two_tastes(seed=1))
+    _, expected, _ = train(tmp_path / "whole" / "cf", config=EVERY_STEP, seed=4)
+    _, items, _ = train(tmp_path / "cf", config=EVERY_STEP, seed=4, resume=False)
+    np.testing.assert_array_equal(items, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("vectors.npy", b"", "cannot be read"),
+        ("vectors.npy", None, "cannot be read"),
+        ("moment_1.npy", "cut", "cannot be read"),
+        ("moment_2.npy", "other", "expected float32"),
+        ("state.json", b"{", "expected a JSON file"),
+        ("state.json", b"{}", "not the state of a checkpoint"),
+        ("best", None, "best epoch are missing"),
+    ],
+)
+def test_damage_is_one_line_and_names_the_remedy(tmp_path, monkeypatch, name, content, problem):
+    interrupt(tmp_path / "cf", monkeypatch, 17)
+    folder = tmp_path / "checkpoint"
+    path = folder / "step_00000017" / name
+    if name == "best":
+        shutil.rmtree(folder / "best_00003")
+    elif content is None:
+        path.unlink()
+    elif content == "cut":
+        path.write_bytes(path.read_bytes()[:-8])
+    elif content == "other":
+        np.save(path, np.zeros((ITEMS, 8), dtype=np.float32))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=problem) as caught:
+        train(tmp_path / "cf", config=EVERY_STEP)
+    assert f"delete {folder} to start LightGCN anew" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "cf").exists()
+
+
+def test_a_checkpoint_holds_arrays_and_json_alone(tmp_path, monkeypatch):
+    interrupt(tmp_path / "cf", monkeypatch, 17)
+    files = [path for path in (tmp_path / "checkpoint").rglob("*") if path.is_file()]
+    assert len(files) == 6
+    for path in files:
+        if path.suffix == ".npy":
+            assert np.load(path, allow_pickle=False).dtype == np.float32
+        else:
+            assert json.loads(path.read_text())["step"] == 2
