@@ -1,0 +1,42 @@
+"""The benchmark of LightGCN at a size of seconds."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from gensr_dist.bench.lightgcn import bench_lightgcn, random_edges
+
+KEYS = {"stock_s_per_step", "ours_s_per_step", "ours_2_ranks_s_per_step", "ratio", "peak_gb"}
+SMALL = {"nodes": 300, "edges": 1_000, "width": 4, "layers": 2, "batch": 64, "rounds": 3}
+
+
+def test_all_ways_take_turns():
+    result = bench_lightgcn(**SMALL)
+    values = json.loads(json.dumps(dataclasses.asdict(result)))
+    assert values.keys() >= KEYS
+    assert all(values[key] > 0 for key in KEYS)
+    assert values["ratio_min"] <= values["ratio"] <= values["ratio_max"]
+    assert values["idle_gb"] <= values["peak_gb"] < 5
+    assert (values["users"], values["items"], values["edges"]) == (150, 150, 1_000)
+
+
+def test_ours_alone():
+    result = bench_lightgcn(**SMALL, users=20, stock=False)
+    assert result.stock_s_per_step is None
+    assert result.ratio is None
+    assert result.ours_s_per_step > 0
+    assert result.ours_2_ranks_s_per_step > 0
+    assert (result.users, result.items) == (20, 280)
+
+
+@pytest.mark.parametrize("count", [0, 1, 999, 1_000])
+def test_random_edges_are_as_many_as_asked_for(count):
+    edges = random_edges(40, 50, count, seed=1)
+    assert len(edges) == count
+    assert (np.diff(edges.key_Z) > 0).all()
+    assert count == 0 or (edges.key_Z[0] >= 0 and edges.key_Z[-1] < 2_000)
+    if count > 900:
+        assert edges.item_Z.min() == 0  # none is left out by construction
+        assert edges.user_Z.max() == 39
