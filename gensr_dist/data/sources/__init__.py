@@ -2,21 +2,46 @@
 
 from pathlib import Path
 
+from tqdm import tqdm
+
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
 from gensr_dist.data.sources import amazon, kuaisar, tables
+from gensr_dist.data.sources.assembling import assemble
+from gensr_dist.data.sources.parts import SourceParts, read_parts
+from gensr_dist.data.storage import Folder
 from gensr_dist.errors import InputError
 
-READERS = {"kuaisar": kuaisar.read, "simulate": kuaisar.read, "amazon": amazon.read, "tables": tables.read}
+SOURCES = {"kuaisar": kuaisar.parts, "simulate": kuaisar.parts, "amazon": amazon.parts, "tables": tables.parts}
 
 
-def read_source(config: DataConfig, raw: Path) -> EventLog:
-    """Read the raw folder as the kind of log that `config.source` names.
+def open_source(config: DataConfig, raw: str | Path) -> SourceParts:
+    """Name the parts of a raw log.
+
+    Args:
+        config: `source` says what kind of log it is.
+        raw: path or fsspec URL of its folder.
 
     Raises:
-        InputError: the folder does not exist, or what the source's reader finds wrong in it.
+        InputError: there is no such folder, or the source's files are missing, unreadable or empty.
     """
-    if not raw.is_dir():
+    folder = Folder.at(raw)
+    if folder.local is not None and not folder.local.is_dir():
         remedy = "run `gensr simulate` first" if config.source == "simulate" else "give the folder of the raw log"
         raise InputError("data.raw", f"expected a folder, and {str(raw)!r} is none", remedy)
-    return READERS[config.source](raw)
+    return SOURCES[config.source](folder)
+
+
+def read_source(config: DataConfig, raw: str | Path) -> EventLog:
+    """Read a raw log on this machine.
+
+    Raises:
+        InputError: as `open_source`, and what the source's reader finds wrong in the rows.
+    """
+    parts = open_source(config, raw)
+    size = sum(part.size for table in (parts.interactions, parts.items, parts.users) for part in table)
+    with tqdm(total=size, unit="B", unit_scale=True, desc="read log", disable=None if size else True) as bar:
+        interactions = read_parts(parts.interactions, bar.update)
+        items = read_parts(parts.items, bar.update)
+        users = read_parts(parts.users, bar.update)
+    return assemble(interactions, items, users)

@@ -5,13 +5,18 @@ punctuation, stop words and repeats (Ai et al. 2017, after Van Gysel et al. 2016
 """
 
 import time
-from pathlib import Path
+from fnmatch import fnmatch
+from functools import partial
 
 import numpy as np
 import polars as pl
 
-from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER_SCHEMA, Behaviour, EventLog, Repair
+from gensr_dist.data.events import Behaviour, Repair
+from gensr_dist.data.sources.chunks import Advance
 from gensr_dist.data.sources.json_lines import read_blocks
+from gensr_dist.data.sources.parts import Part, SourceParts
+from gensr_dist.data.sources.reading import Rows
+from gensr_dist.data.storage import Folder
 from gensr_dist.errors import InputError
 
 _REVIEW_SCHEMA: dict[str, pl.DataType] = {
@@ -37,56 +42,53 @@ _ENTITIES = {"&amp;": "&", "&quot;": '"', "&#39;": "'", "&#34;": '"', "&lt;": "<
 _DAY_S = 86_400
 
 
-def read(raw: Path) -> EventLog:
+def parts(raw: Folder) -> SourceParts:
     """Read `reviews_*_5.json.gz` and `meta_*.json.gz` (or the same without `.gz`) from the folder `raw`.
 
     Each review is a positive recommendation event and, where its item has a query, a search event of the same time.
     Of an item's several queries, a hash of user and item chooses. Item text is category terms, title and brand, in
     lower case.
 
+    Queries need both files, so the log is read here and its parts, one a table, carry the rows.
+
     Raises:
         InputError: the folder does not hold exactly one file of each kind, a file is damaged, or a line is malformed.
     """
-    reviews_path = _only_file(raw, "reviews_*_5.json")
-    meta_path = _only_file(raw, "meta_*.json")
-    reviews, repairs = _read_reviews(reviews_path)
-    users = _sorted_ids(reviews["reviewerID"])
+    reviews_file = _only_file(raw, "reviews_*_5.json")
+    reviews, repairs = _read_reviews(reviews_file)
     asins = _sorted_ids(reviews["asin"])
-    meta, meta_repairs = _read_meta(meta_path, asins)
-
+    meta, meta_repairs = _read_meta(_only_file(raw, "meta_*.json"), asins)
     item_queries = _item_queries(meta)
-    queries = item_queries["query"].unique().sort()
-    interactions = reviews.select(
-        user=_row_of(pl.col("reviewerID"), users),
-        item=_row_of(pl.col("asin"), asins),
-        time=pl.col("unixReviewTime") * 1000,
-    )
     without_query = asins.len() - item_queries["item"].n_unique()
     repairs += [*meta_repairs, Repair("items without a query (no category path of two levels)", without_query)]
-    return EventLog(
-        users=pl.DataFrame({"user_id": users}, schema=USER_SCHEMA),
-        items=_item_texts(meta).cast(ITEM_SCHEMA),
-        queries=pl.DataFrame({"text": queries}, schema=QUERY_SCHEMA),
-        events=_events(interactions, item_queries, queries),
-        repairs=tuple(repair for repair in repairs if repair.count),
+    return SourceParts(
+        interactions=(_carried(reviews_file, _interactions(reviews, asins, item_queries), tuple(repairs)),),
+        items=(_carried(reviews_file, _item_texts(meta)),),
+        users=(),
     )
 
 
-def _only_file(raw: Path, pattern: str) -> Path:
-    if not raw.is_dir():
-        raise InputError(raw, "is not a folder", "give the folder of the McAuley files as data.raw")
-    found = sorted(path for name in (pattern, f"{pattern}.gz") for path in raw.glob(name) if path.is_file())
+def _carried(file: str, frame: pl.DataFrame, repairs: tuple[Repair, ...] = ()) -> Part:
+    return Part(file=file, size=0, load=partial(_load, Rows(frame, repairs, frame.height)))
+
+
+def _load(rows: Rows, advance: Advance) -> Rows:
+    return rows
+
+
+def _only_file(raw: Folder, pattern: str) -> str:
+    found = sorted(name for name in raw.sizes() if fnmatch(name, pattern) or fnmatch(name, f"{pattern}.gz"))
     if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise InputError(raw, f"expected exactly one {pattern}.gz or {pattern}, found {names}", "put one there")
-    return found[0]
+        names = ", ".join(found) or "none"
+        raise InputError(raw.place, f"expected exactly one {pattern}.gz or {pattern}, found {names}", "put one there")
+    return raw.where(found[0])
 
 
-def _read_reviews(path: Path) -> tuple[pl.DataFrame, list[Repair]]:
+def _read_reviews(file: str) -> tuple[pl.DataFrame, list[Repair]]:
     """Reviews in the order of the file, distinct, with usable times in seconds."""
-    blocks = list(read_blocks(path, _REVIEW_SCHEMA, required=tuple(_REVIEW_SCHEMA)))
+    blocks = list(read_blocks(file, _REVIEW_SCHEMA, required=tuple(_REVIEW_SCHEMA)))
     if not any(block.rows.height for block in blocks):
-        raise InputError(path, "holds no reviews", "give a file with one review a line")
+        raise InputError(file, "holds no reviews", "give a file with one review a line")
     rows = pl.concat([block.rows for block in blocks])
     now = int(time.time()) + _DAY_S
     usable = rows.filter(
@@ -94,7 +96,7 @@ def _read_reviews(path: Path) -> tuple[pl.DataFrame, list[Repair]]:
     )
     if usable.is_empty():
         raise InputError(
-            path, "no review has both ids and a unixReviewTime between 1970 and today", "give unixReviewTime in seconds"
+            file, "no review has both ids and a unixReviewTime between 1970 and today", "give unixReviewTime in seconds"
         )
     distinct = usable.unique(maintain_order=True)
     return distinct, [
@@ -104,11 +106,11 @@ def _read_reviews(path: Path) -> tuple[pl.DataFrame, list[Repair]]:
     ]
 
 
-def _read_meta(path: Path, asins: pl.Series) -> tuple[pl.DataFrame, list[Repair]]:
+def _read_meta(file: str, asins: pl.Series) -> tuple[pl.DataFrame, list[Repair]]:
     """One row per element of `asins`, in that order; null fields where the file has nothing."""
     wanted: list[pl.DataFrame] = []
     literals = 0
-    for block in read_blocks(path, _META_SCHEMA, required=("asin",)):
+    for block in read_blocks(file, _META_SCHEMA, required=("asin",)):
         wanted.append(block.rows.filter(pl.col("asin").is_in(asins.implode())))
         literals += block.python_literals
     rows = pl.concat([pl.DataFrame(schema=_META_SCHEMA), *wanted])
@@ -147,27 +149,32 @@ def _item_texts(meta: pl.DataFrame) -> pl.DataFrame:
     return meta.select(item_id="asin", text=text)
 
 
-def _events(interactions: pl.DataFrame, item_queries: pl.DataFrame, queries: pl.Series) -> pl.DataFrame:
-    """Both events of each interaction, the recommendation first, in the order of the interactions."""
-    query_row_K = item_queries.select(_row_of(pl.col("query"), queries))["query"].to_numpy()
+def _interactions(reviews: pl.DataFrame, asins: pl.Series, item_queries: pl.DataFrame) -> pl.DataFrame:
+    """Both events of each review, the recommendation first, in the order of the reviews."""
     item_K = item_queries["item"].to_numpy()
-    user_N, item_N = (interactions[name].to_numpy().astype(np.uint64) for name in ("user", "item"))
+    user_N = reviews.select(_row_of(pl.col("reviewerID"), _sorted_ids(reviews["reviewerID"]))).to_series()
+    item_N = reviews.select(_row_of(pl.col("asin"), asins)).to_series().to_numpy().astype(np.uint64)
     first_N = np.searchsorted(item_K, item_N, side="left")
     count_N = np.searchsorted(item_K, item_N, side="right") - first_N
+    pair_N = user_N.to_numpy().astype(np.uint64) << np.uint64(32) | item_N
+    choice_N = _mix(pair_N) % np.maximum(count_N, 1).astype(np.uint64)
     has_query_N = count_N > 0
-    choice_N = _mix(user_N << np.uint64(32) | item_N) % np.maximum(count_N, 1).astype(np.uint64)
-    query_N = np.full(len(item_N), -1, dtype=np.int32)
-    query_N[has_query_N] = query_row_K[(first_N + choice_N.astype(np.int64))[has_query_N]]
 
-    ordered = interactions.with_row_index("order").with_columns(positive=pl.lit(True))
+    ordered = reviews.with_row_index("order").select(
+        "order", user_id="reviewerID", item_id="asin", time=pl.col("unixReviewTime") * 1000, positive=pl.lit(True)
+    )
+    chosen = item_queries["query"].gather((first_N + choice_N.astype(np.int64))[has_query_N])
     both = pl.concat(
         [
-            ordered.with_columns(behaviour=pl.lit(int(Behaviour.RECOMMENDATION)), query=pl.lit(-1)),
-            ordered.with_columns(behaviour=pl.lit(int(Behaviour.SEARCH)), query=pl.Series(query_N)).filter(has_query_N),
-        ],
-        how="vertical_relaxed",
+            ordered.with_columns(behaviour=_code(Behaviour.RECOMMENDATION), query=pl.lit(None, pl.String)),
+            ordered.filter(has_query_N).with_columns(behaviour=_code(Behaviour.SEARCH), query=chosen),
+        ]
     )
-    return both.sort("order", "behaviour").select(pl.col(name).cast(dtype) for name, dtype in EVENT_SCHEMA.items())
+    return both.sort("order", "behaviour").select("user_id", "item_id", "behaviour", "time", "query", "positive")
+
+
+def _code(behaviour: Behaviour) -> pl.Expr:
+    return pl.lit(int(behaviour), pl.UInt8)
 
 
 def _mix(value_N: np.ndarray) -> np.ndarray:

@@ -1,70 +1,103 @@
 """From a source's raw ids to an EventLog: dense rows in id order, duplicates dropped, gaps filled and counted."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from gensr_dist.data.events import EVENT_SCHEMA, EventLog, Repair
+from gensr_dist.data.events import EventLog, Repair
+from gensr_dist.data.sources.parts import add_repairs
+from gensr_dist.data.sources.reading import Rows
 
 NUMERIC_ID = r"^[0-9]{1,18}$"  # fits int64
+_SPARSE = 8  # a table of all numbers up to the largest id is used if it is at most so many times longer than the ids
 
 
-def assemble(
-    interactions: pl.DataFrame, items: pl.DataFrame, users: pl.Series, repairs: Iterable[Repair] = ()
-) -> EventLog:
-    """Build the log. Ids may be integers or text, of one kind in all three arguments.
+@dataclass(frozen=True)
+class Met:
+    """What interactions refer to: distinct ids and queries, in any order."""
 
-    Rows of users and items are in numeric order of their ids where all are numbers, else in text order, so nothing
-    downstream depends on the order of the files.
+    user_id: pl.Series
+    item_id: pl.Series
+    query: pl.Series  # without null
+
+    @classmethod
+    def of(cls, interactions: Sequence[pl.DataFrame]) -> "Met":
+        """Collect from the interactions of one or several parts."""
+        columns = ("user_id", "item_id", "query")
+        distinct = {name: pl.concat([frame[name].unique() for frame in interactions]).unique() for name in columns}
+        return cls(distinct["user_id"], distinct["item_id"], distinct["query"].drop_nulls())
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a log with their raw ids; a row's place is its number. Ids are Int64 or String."""
+
+    user_id: pl.Series
+    item_id: pl.Series
+    text: pl.Series  # of items
+    query: pl.Series
+
+    def number(self, interactions: pl.DataFrame) -> pl.DataFrame:
+        """Events (EVENT_SCHEMA) of interactions, in their order."""
+        query = _rows_of(interactions["query"], self.query)
+        return interactions.select(
+            _rows_of(interactions["user_id"], self.user_id).alias("user"),
+            _rows_of(interactions["item_id"], self.item_id).alias("item"),
+            "behaviour",
+            "time",
+            query.cast(pl.Int32).fill_null(-1).alias("query"),
+            "positive",
+        )
+
+
+def assemble(interactions: Rows, items: Rows, users: Rows) -> EventLog:
+    """Build the log of what the parts of its three tables gave (`SourceParts`)."""
+    tables, repairs = build_tables(Met.of([interactions.frame]), items.frame, users.frame)
+    events = tables.number(interactions.frame)
+    distinct = drop_repeats(events)
+    dropped = Repair("duplicate events dropped", events.height - distinct.height)
+    return EventLog(
+        users=pl.DataFrame({"user_id": tables.user_id.cast(pl.String)}),
+        items=pl.DataFrame({"item_id": tables.item_id.cast(pl.String), "text": tables.text}),
+        queries=pl.DataFrame({"text": tables.query}),
+        events=distinct,
+        repairs=add_repairs([*interactions.repairs, *items.repairs, *users.repairs, *repairs, dropped]),
+    )
+
+
+def build_tables(met: Met, items: pl.DataFrame, users: pl.DataFrame) -> tuple[Tables, list[Repair]]:
+    """Complete the tables of a log.
+
+    Users and items are in numeric order of their ids where all are numbers, else in text order, so nothing downstream
+    depends on the order of the files. The first of repeated ids counts; an item without features gets an empty text.
 
     Args:
-        interactions: user_id, item_id, behaviour (UInt8), time (Int64 ms), query (String, null for none), positive;
-            in the order of the files. An item without features gets an empty text.
-        items: item_id, text; the first of repeated ids counts.
-        users: user ids beside those of the interactions.
-        repairs: what the source has already dropped or mended.
+        met: what the interactions refer to.
+        items: item_id, text.
+        users: user_id; users beside those of the interactions. Without columns: none are listed.
     """
-    counts = list(repairs)
-
     texts = items.unique("item_id", keep="first", maintain_order=True)
-    counts.append(Repair("duplicate item rows dropped", items.height - texts.height))
-    met = interactions.select(pl.col("item_id").unique())
-    unknown = met.join(texts, on="item_id", how="anti")
-    counts.append(Repair("items of events without features kept with empty text", unknown.height))
-    counts.append(Repair("items with no text kept", texts.filter(pl.col("text") == "").height))
+    unknown = met.item_id.to_frame().join(texts, on="item_id", how="anti")
     catalogue = pl.concat([texts, unknown.with_columns(pl.lit("").alias("text"))])
     catalogue = catalogue.sort(_id_order(catalogue["item_id"]))
-
-    known = users.unique()
-    counts.append(Repair("duplicate user rows dropped", len(users) - len(known)))
-    met_users = interactions["user_id"].unique()
-    people = pl.concat([known.rename("user_id"), met_users]).unique()
-    if len(known):
-        counts.append(Repair("users of events without features kept", len(people) - len(known)))
+    repairs = [
+        Repair("duplicate item rows dropped", items.height - texts.height),
+        Repair("items of events without features kept with empty text", unknown.height),
+        Repair("items with no text kept", int((texts["text"] == "").sum())),
+    ]
+    people = met.user_id
+    if users.width:
+        known = users["user_id"].unique()
+        people = pl.concat([known, people]).unique()
+        repairs.append(Repair("duplicate user rows dropped", users.height - len(known)))
+        repairs.append(Repair("users of events without features kept", len(people) - len(known)))
     population = people.to_frame().sort(_id_order(people))
-
-    queries = interactions.select(pl.col("query").unique().drop_nulls().sort().alias("text"))
-    events = (
-        interactions.lazy()
-        .pipe(_to_row, catalogue["item_id"], "item_id", "item", pl.UInt32)
-        .pipe(_to_row, population["user_id"], "user_id", "user", pl.UInt32)
-        .pipe(_to_row, queries["text"], "query", "query_row", pl.Int32)
-        .select("user", "item", "behaviour", "time", pl.col("query_row").fill_null(-1).alias("query"), "positive")
-        .collect()
-    )
-    distinct = _drop_repeats(events)
-    counts.append(Repair("duplicate events dropped", events.height - distinct.height))
-    return EventLog(
-        users=population.select(pl.col("user_id").cast(pl.String)),
-        items=catalogue.select(pl.col("item_id").cast(pl.String), "text"),
-        queries=queries,
-        events=distinct.select(EVENT_SCHEMA.names()),
-        repairs=tuple(repair for repair in counts if repair.count),
-    )
+    return Tables(population["user_id"], catalogue["item_id"], catalogue["text"], met.query.sort()), repairs
 
 
-def _drop_repeats(events: pl.DataFrame) -> pl.DataFrame:
+def drop_repeats(events: pl.DataFrame) -> pl.DataFrame:
     """First of each set of equal rows, order kept.
 
     Equal rows have equal hashes, so only rows whose hash occurs twice are compared: a third of the memory and time of
@@ -83,12 +116,22 @@ def _drop_repeats(events: pl.DataFrame) -> pl.DataFrame:
     return events.filter(pl.Series(keep))
 
 
-def _to_row(
-    events: pl.LazyFrame, ids: pl.Series, name: str, row: str, dtype: type[pl.UInt32] | type[pl.Int32]
-) -> pl.LazyFrame:
-    """Replace column `name` by the row of its value in `ids`; null stays null."""
-    table = pl.LazyFrame({name: ids}).with_row_index(row).with_columns(pl.col(row).cast(dtype))
-    return events.join(table, on=name, how="left", maintain_order="left").drop(name)
+def _rows_of(values: pl.Series, table: pl.Series) -> pl.Series:
+    """Place of each value in `table`, whose values are distinct; UInt32, null for null."""
+    if values.dtype.is_integer():
+        return pl.Series(_places(values.to_numpy(), table.to_numpy()), dtype=pl.UInt32)
+    name = values.name
+    places = pl.DataFrame({name: table}).with_row_index("row")
+    return values.to_frame().join(places, on=name, how="left", maintain_order="left")["row"]
+
+
+def _places(value_N: np.ndarray, ascending_I: np.ndarray) -> np.ndarray:
+    low, span = int(ascending_I[0]), int(ascending_I[-1]) - int(ascending_I[0]) + 1
+    if span > _SPARSE * len(ascending_I):
+        return np.searchsorted(ascending_I, value_N)
+    place_S = np.zeros(span, dtype=np.uint32)
+    place_S[ascending_I - low] = np.arange(len(ascending_I), dtype=np.uint32)
+    return place_S[value_N - low]
 
 
 def _id_order(ids: pl.Series) -> Sequence[pl.Expr]:

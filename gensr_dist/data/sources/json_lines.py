@@ -8,12 +8,12 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, cast
 
 import polars as pl
 from tqdm import tqdm
 
+from gensr_dist.data.sources.chunks import base_name, file_size, opened
 from gensr_dist.errors import InputError
 
 BLOCK_BYTES = 8 << 20  # text parsed at once; also the longest line that is accepted
@@ -29,14 +29,14 @@ class Block:
     python_literals: int  # lines that were Python dicts in place of JSON objects
 
 
-def read_blocks(path: Path, schema: Mapping[str, pl.DataType], *, required: Sequence[str]) -> Iterator[Block]:
+def read_blocks(file: str, schema: Mapping[str, pl.DataType], *, required: Sequence[str]) -> Iterator[Block]:
     """Parse the fields of `schema` from every line of a file; other fields are passed over and absent ones are null.
 
     polars parses a block; where it objects, the block is parsed again line by line. That also takes the Python-literal
     dicts of McAuley's original meta files (`ast.literal_eval`: nothing is executed) and finds the line at fault.
 
     Args:
-        path: the file; a name that ends in `.gz` is gunzipped.
+        file: path or URL; a name that ends in `.gz` is gunzipped.
         schema: fields of type String, Int64 or List(List(String)).
         required: fields that every line must have.
 
@@ -44,7 +44,7 @@ def read_blocks(path: Path, schema: Mapping[str, pl.DataType], *, required: Sequ
         InputError: the file cannot be read or is cut short, or a line is not an object with such fields.
     """
     line = 1
-    for block in _line_blocks(path):
+    for block in _line_blocks(file):
         try:
             rows = pl.read_ndjson(io.BytesIO(block), schema=dict(schema))
             trusted = not any(rows[name].null_count() or _holds_containers(rows[name]) for name in required)
@@ -52,7 +52,7 @@ def read_blocks(path: Path, schema: Mapping[str, pl.DataType], *, required: Sequ
             trusted = False
         literals = 0
         if not trusted:
-            rows, literals = _parse_lines(block, path, line, schema, required)
+            rows, literals = _parse_lines(block, file, line, schema, required)
         yield Block(rows=rows, python_literals=literals)
         line += block.count(b"\n")
 
@@ -62,16 +62,16 @@ def _holds_containers(texts: pl.Series) -> bool:
     return texts.dtype == pl.String and bool(texts.str.contains(r"^[\[{]").any())
 
 
-def _line_blocks(path: Path) -> Iterator[bytes]:
+def _line_blocks(file: str) -> Iterator[bytes]:
     """Give the file in blocks of whole lines, without a byte order mark."""
     try:
         with (
-            path.open("rb") as raw,
+            opened(file) as raw,
             tqdm(
-                total=path.stat().st_size, desc=f"read {path.name}", unit="B", unit_scale=True, disable=None
+                total=file_size(file), desc=f"read {base_name(file)}", unit="B", unit_scale=True, disable=None
             ) as progress,
         ):
-            unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
+            unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if file.endswith(".gz") else raw
             with closing(unpacked):
                 rest = unpacked.read(len(_BOM)).removeprefix(_BOM)
                 while chunk := unpacked.read(BLOCK_BYTES):
@@ -84,7 +84,7 @@ def _line_blocks(path: Path) -> Iterator[bytes]:
                         rest += tail
                     if len(rest) > BLOCK_BYTES:
                         raise InputError(
-                            path,
+                            file,
                             f"expected one JSON object a line, found a line over {BLOCK_BYTES >> 20} MiB",
                             "write one object a line",
                         )
@@ -92,14 +92,14 @@ def _line_blocks(path: Path) -> Iterator[bytes]:
                 yield rest
     except (EOFError, zlib.error) as error:
         raise InputError(
-            path, f"the gzip file is damaged or cut short ({error})", "copy or download it again"
+            file, f"the gzip file is damaged or cut short ({error})", "copy or download it again"
         ) from None
     except OSError as error:
-        raise InputError(path, f"cannot be read ({error})", "check that it is a readable file of that kind") from None
+        raise InputError(file, f"cannot be read ({error})", "check that it is a readable file of that kind") from None
 
 
 def _parse_lines(
-    block: bytes, path: Path, first_line: int, schema: Mapping[str, pl.DataType], required: Sequence[str]
+    block: bytes, file: str, first_line: int, schema: Mapping[str, pl.DataType], required: Sequence[str]
 ) -> tuple[pl.DataFrame, int]:
     columns: dict[str, list[object]] = {name: [] for name in schema}
     converters = {name: _CONVERTERS[dtype] for name, dtype in schema.items()}
@@ -107,7 +107,7 @@ def _parse_lines(
     for number, line in enumerate(block.split(b"\n"), start=first_line):
         if not line.strip():
             continue
-        where = f"{path}:{number}"
+        where = f"{file}:{number}"
         record, is_literal = _parse_line(line, where)
         literals += is_literal
         for name, convert in converters.items():

@@ -4,22 +4,14 @@ Item text is the English category names, general to specific, then the anonymise
 w7`. A query is its anonymised words: `w12 w7`. Only columns that are used are required, so releases with fewer pass.
 """
 
-from pathlib import Path
-
 import polars as pl
-from tqdm import tqdm
 
-from gensr_dist.data.events import Behaviour, EventLog, Repair
-from gensr_dist.data.sources.assembling import assemble
-from gensr_dist.data.sources.reading import (
-    Column,
-    Rows,
-    parse_integer,
-    parse_milliseconds,
-    parse_text,
-    read_rows,
-    require_files,
-)
+from gensr_dist.data.events import Behaviour, Repair
+from gensr_dist.data.sources.chunks import Advance, Chunk
+from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds, parse_text
+from gensr_dist.data.sources.parts import SourceParts, cut_table
+from gensr_dist.data.sources.reading import Rows, read_chunk
+from gensr_dist.data.storage import Folder
 from gensr_dist.errors import InputError
 
 FILES = ("rec_inter.csv", "src_inter.csv", "item_features.csv", "user_features.csv")
@@ -85,62 +77,59 @@ ITEM_COLUMNS = (
 USER_COLUMNS = (Column(name="user_id", expected=ID, parse=parse_integer),)
 
 
-def read(raw: Path) -> EventLog:
-    """Read a folder with rec_inter.csv, src_inter.csv, item_features.csv and user_features.csv.
+def parts(raw: Folder) -> SourceParts:
+    """Open a folder with rec_inter.csv, src_inter.csv, item_features.csv and user_features.csv.
 
     Every shown item is an event, positive if clicked. Searches that showed no item are dropped and counted.
 
     Raises:
-        InputError: a file or column is missing, a file is empty or damaged, or a field does not parse.
+        InputError: a file is missing, unreadable or empty.
     """
-    paths = require_files(raw, FILES, "give the folder of a KuaiSAR release as data.raw")
-    size = sum(path.stat().st_size for path in paths)
-    with tqdm(total=size, unit="B", unit_scale=True, desc="reading KuaiSAR", disable=None) as bar:
-        recommendations = _recommendations(paths[0])
-        bar.update(paths[0].stat().st_size)
-        searches = _searches(paths[1])
-        bar.update(paths[1].stat().st_size)
-        items = read_rows(paths[2], ITEM_COLUMNS, keep=(pl.col("item_id"), item_text()))
-        bar.update(paths[2].stat().st_size)
-        users = read_rows(paths[3], USER_COLUMNS)
-        bar.update(paths[3].stat().st_size)
-    repairs = (*recommendations.repairs, *searches.repairs, *items.repairs, *users.repairs)
-    interactions = pl.concat([recommendations.frame, searches.frame])
-    return assemble(interactions, items.frame, users.frame["user_id"], repairs)
-
-
-def _recommendations(path: Path) -> Rows:
-    return read_rows(
-        path,
-        REC_COLUMNS,
-        keep=(
-            pl.col("user_id"),
-            pl.col("item_id"),
-            pl.lit(int(Behaviour.RECOMMENDATION), dtype=pl.UInt8).alias("behaviour"),
-            pl.col("timestamp").alias("time"),
-            pl.lit(None, dtype=pl.String).alias("query"),
-            pl.col("click").alias("positive"),
-        ),
+    found = raw.sizes()
+    missing = [name for name in FILES if name not in found]
+    if missing:
+        problem = f"the folder lacks {', '.join(missing)}, expected {', '.join(FILES)}"
+        raise InputError(raw.place, problem, "give the folder of a KuaiSAR release as data.raw")
+    recommendations, searches, items, users = (raw.where(name) for name in FILES)
+    unshown = "no search showed an item, expected item_id above 0 in some rows"
+    return SourceParts(
+        interactions=cut_table(recommendations, _recommendations) + cut_table(searches, _searches, unshown),
+        items=cut_table(items, _items),
+        users=cut_table(users, _users),
     )
 
 
-def _searches(path: Path) -> Rows:
-    shown = pl.col("item_id").fill_null(0) > 0
-    rows = read_rows(
-        path,
-        SRC_COLUMNS,
-        keep=(
-            pl.col("user_id"),
-            pl.when(shown).then(pl.col("item_id")).alias("item_id"),
-            pl.lit(int(Behaviour.SEARCH), dtype=pl.UInt8).alias("behaviour"),
-            pl.col("search_session_timestamp").alias("time"),
-            pl.col("keyword").fill_null("").alias("query"),
-            pl.col("click_cnt").fill_null(False).alias("positive"),
-        ),
+def _recommendations(chunk: Chunk, advance: Advance) -> Rows:
+    keep = (
+        pl.col("user_id"),
+        pl.col("item_id"),
+        pl.lit(int(Behaviour.RECOMMENDATION), dtype=pl.UInt8).alias("behaviour"),
+        pl.col("timestamp").alias("time"),
+        pl.lit(None, dtype=pl.String).alias("query"),
+        pl.col("click").alias("positive"),
     )
+    return read_chunk(chunk, REC_COLUMNS, keep, advance)
+
+
+def _searches(chunk: Chunk, advance: Advance) -> Rows:
+    keep = (
+        pl.col("user_id"),
+        pl.when(pl.col("item_id") > 0).then(pl.col("item_id")).alias("item_id"),
+        pl.lit(int(Behaviour.SEARCH), dtype=pl.UInt8).alias("behaviour"),
+        pl.col("search_session_timestamp").alias("time"),
+        pl.col("keyword").fill_null("").alias("query"),
+        pl.col("click_cnt").fill_null(False).alias("positive"),
+    )
+    rows = read_chunk(chunk, SRC_COLUMNS, keep, advance)
     searches = rows.frame.filter(pl.col("item_id").is_not_null())
-    if not searches.height:
-        raise InputError(path, "no search showed an item, expected item_id above 0 in some rows", "check the file")
     dropped = Repair("searches that showed no item dropped", rows.frame.height - searches.height)
-    empty = Repair("searches with an empty query kept", searches.filter(pl.col("query") == "").height)
-    return Rows(searches, (*rows.repairs, dropped, empty))
+    empty = Repair("searches with an empty query kept", int((searches["query"] == "").sum()))
+    return Rows(searches, (*rows.repairs, dropped, empty), rows.read)
+
+
+def _items(chunk: Chunk, advance: Advance) -> Rows:
+    return read_chunk(chunk, ITEM_COLUMNS, (pl.col("item_id"), item_text()), advance)
+
+
+def _users(chunk: Chunk, advance: Advance) -> Rows:
+    return read_chunk(chunk, USER_COLUMNS, advance=advance)

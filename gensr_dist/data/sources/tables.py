@@ -1,12 +1,13 @@
 """The user's own tables: a folder with events, items and, if wanted, users. Columns: shards/recipes/tables.md."""
 
-from pathlib import Path
-
 import polars as pl
 
-from gensr_dist.data.events import Behaviour, EventLog, Repair
-from gensr_dist.data.sources.assembling import assemble
-from gensr_dist.data.sources.reading import Column, latest_time, parse_text, read_rows
+from gensr_dist.data.events import Behaviour, Repair
+from gensr_dist.data.sources.chunks import Advance, Chunk
+from gensr_dist.data.sources.columns import Column, latest_time, parse_text
+from gensr_dist.data.sources.parts import SourceParts, cut_table
+from gensr_dist.data.sources.reading import Rows, read_chunk
+from gensr_dist.data.storage import Folder
 from gensr_dist.errors import InputError
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -69,50 +70,53 @@ ITEM_COLUMNS = (
 USER_COLUMNS = (Column(name="user_id", expected="an id", parse=parse_id),)
 
 
-def read(raw: Path) -> EventLog:
-    """Read a folder with `events`, `items` and optionally `users`, each as .csv, .csv.gz or .parquet.
+def parts(raw: Folder) -> SourceParts:
+    """Open a folder with `events`, `items` and optionally `users`, each as .csv, .csv.gz or .parquet.
 
     Raises:
-        InputError: a file or column is missing, a file is there twice, empty or damaged, or a field does not parse.
+        InputError: a file is missing, there twice, unreadable or empty.
     """
-    events_path = _table(raw, "events")
-    items_path = _table(raw, "items")
-    users_path = _table(raw, "users", required=False)
-    assert events_path is not None
-    assert items_path is not None
-    search = pl.col("behaviour") == int(Behaviour.SEARCH)
-    rows = read_rows(
-        events_path,
-        EVENT_COLUMNS,
-        keep=(
-            *(pl.col(name) for name in ("user_id", "item_id", "behaviour", "time")),
-            pl.when(search).then(pl.col("query").fill_null("")).alias("query"),
-            pl.col("positive").fill_null(True),
-            (~search & (pl.col("query").fill_null("") != "")).alias("stray"),
-        ),
+    events, items = (_table(raw, name) for name in ("events", "items"))
+    users = _table(raw, "users", required=False)
+    return SourceParts(
+        interactions=cut_table(events, _events),
+        items=cut_table(items, _items),
+        users=cut_table(users, _users) if users else (),
     )
-    items = read_rows(items_path, ITEM_COLUMNS, keep=(pl.col("item_id"), pl.col("text").fill_null("")))
-    repairs = [
-        *rows.repairs,
-        *items.repairs,
+
+
+def _events(chunk: Chunk, advance: Advance) -> Rows:
+    search = pl.col("behaviour") == int(Behaviour.SEARCH)
+    keep = (
+        *(pl.col(name) for name in ("user_id", "item_id", "behaviour", "time")),
+        pl.when(search).then(pl.col("query").fill_null("")).alias("query"),
+        pl.col("positive").fill_null(True),
+        (~search & (pl.col("query").fill_null("") != "")).alias("stray"),
+    )
+    rows = read_chunk(chunk, EVENT_COLUMNS, keep, advance)
+    repairs = (
         Repair("queries of recommendation events dropped", int(rows.frame["stray"].sum())),
-        Repair("searches with an empty query kept", rows.frame.filter(pl.col("query") == "").height),
-    ]
-    users = pl.Series("user_id", [], dtype=pl.String)
-    if users_path is not None:
-        listed = read_rows(users_path, USER_COLUMNS)
-        users = listed.frame["user_id"]
-        repairs.extend(listed.repairs)
-    return assemble(rows.frame.drop("stray"), items.frame, users, repairs)
+        Repair("searches with an empty query kept", int((rows.frame["query"] == "").sum())),
+    )
+    return Rows(rows.frame.drop("stray"), rows.repairs + repairs, rows.read)
 
 
-def _table(raw: Path, name: str, *, required: bool = True) -> Path | None:
-    """The one file of a table; None where an optional one is absent."""
-    found = [raw / f"{name}{suffix}" for suffix in SUFFIXES if (raw / f"{name}{suffix}").is_file()]
+def _items(chunk: Chunk, advance: Advance) -> Rows:
+    return read_chunk(chunk, ITEM_COLUMNS, (pl.col("item_id"), pl.col("text").fill_null("")), advance)
+
+
+def _users(chunk: Chunk, advance: Advance) -> Rows:
+    return read_chunk(chunk, USER_COLUMNS, advance=advance)
+
+
+def _table(raw: Folder, name: str, *, required: bool = True) -> str:
+    """Path or URL of the one file of a table; empty where an optional one is absent."""
+    present = raw.sizes()
+    choices = [f"{name}{suffix}" for suffix in SUFFIXES]
+    found = [file for file in choices if file in present]
     if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise InputError(raw, f"found {names}, expected one file for table {name}", "remove the others")
+        problem = f"found {', '.join(found)}, expected one file for table {name}"
+        raise InputError(raw.place, problem, "remove the others")
     if not found and required:
-        choices = ", ".join(f"{name}{suffix}" for suffix in SUFFIXES)
-        raise InputError(raw, f"table {name} is missing, expected one of {choices}", REMEDY)
-    return found[0] if found else None
+        raise InputError(raw.place, f"table {name} is missing, expected one of {', '.join(choices)}", REMEDY)
+    return raw.where(found[0]) if found else ""

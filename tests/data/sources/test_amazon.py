@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER_SCHEMA, Behaviour
-from gensr_dist.data.sources import amazon, json_lines
+from gensr_dist.data.config import DataConfig
+from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER_SCHEMA, Behaviour, EventLog
+from gensr_dist.data.sources import json_lines, read_source
 from gensr_dist.errors import InputError
 
 BEAUTY = Path(__file__).resolve().parents[4] / "shared" / "data" / "amazon_beauty"
@@ -32,6 +33,10 @@ META = [
 ]
 
 
+def read(folder: Path) -> EventLog:
+    return read_source(DataConfig(source="amazon"), folder)
+
+
 def write(folder: Path, reviews: list[Any] = REVIEWS, meta: list[Any] = META, *, packed: bool = True) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in (("reviews_Toy_5.json", reviews), ("meta_Toy.json", meta)):
@@ -42,7 +47,7 @@ def write(folder: Path, reviews: list[Any] = REVIEWS, meta: list[Any] = META, *,
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_events_queries_and_texts(tmp_path: Path, packed: bool) -> None:
-    log = amazon.read(write(tmp_path, packed=packed))
+    log = read(write(tmp_path, packed=packed))
     assert (log.users.schema, log.items.schema) == (USER_SCHEMA, ITEM_SCHEMA)
     assert (log.queries.schema, log.events.schema) == (QUERY_SCHEMA, EVENT_SCHEMA)
     assert log.users["user_id"].to_list() == ["A", "B"]
@@ -71,8 +76,8 @@ def test_events_queries_and_texts(tmp_path: Path, packed: bool) -> None:
 
 def test_result_does_not_depend_on_the_order_of_lines(tmp_path: Path) -> None:
     forward, backward = (
-        amazon.read(write(tmp_path / "a")),
-        amazon.read(write(tmp_path / "b", REVIEWS[::-1], META[::-1])),
+        read(write(tmp_path / "a")),
+        read(write(tmp_path / "b", REVIEWS[::-1], META[::-1])),
     )
     assert forward.items.equals(backward.items)
     assert forward.queries.equals(backward.queries)
@@ -81,7 +86,7 @@ def test_result_does_not_depend_on_the_order_of_lines(tmp_path: Path) -> None:
 
 def test_each_of_several_queries_is_used(tmp_path: Path) -> None:
     reviews = [{"reviewerID": f"U{n}", "asin": "X", "unixReviewTime": 1_300_000_000} for n in range(400)]
-    log = amazon.read(write(tmp_path, reviews))
+    log = read(write(tmp_path, reviews))
     used = log.events.filter(pl.col("query") >= 0).group_by("query").len()
     assert used.height == 2
     assert (used["len"] > 150).all()
@@ -89,7 +94,7 @@ def test_each_of_several_queries_is_used(tmp_path: Path) -> None:
 
 def test_repeats_bad_times_and_absent_meta_are_counted(tmp_path: Path) -> None:
     bad = [REVIEWS[0], {**REVIEWS[0], "unixReviewTime": -5}, {**REVIEWS[0], "unixReviewTime": 1_300_000_000_000}]
-    log = amazon.read(write(tmp_path, [*REVIEWS, *bad], [*META[:2], META[1]]))
+    log = read(write(tmp_path, [*REVIEWS, *bad], [*META[:2], META[1]]))
     assert log.events.filter(pl.col("behaviour") == 0).height == len(REVIEWS)
     assert {repair.what: repair.count for repair in log.repairs} == {
         "reviews dropped: negative or future time, or an empty id": 2,
@@ -98,12 +103,13 @@ def test_repeats_bad_times_and_absent_meta_are_counted(tmp_path: Path) -> None:
         "reviewed items without a meta line": 2,
         "items without a title": 2,
         "items without a query (no category path of two levels)": 2,
+        "items with no text kept": 2,
     }
 
 
 def test_python_literal_meta_gives_the_same_log(tmp_path: Path) -> None:
-    plain = amazon.read(write(tmp_path / "json"))
-    literal = amazon.read(write(tmp_path / "literal", meta=[repr(row) for row in META]))
+    plain = read(write(tmp_path / "json"))
+    literal = read(write(tmp_path / "literal", meta=[repr(row) for row in META]))
     assert literal.items.equals(plain.items)
     assert literal.events.equals(plain.events)
     assert ("meta lines that were Python literals, not JSON", 4) in [(r.what, r.count) for r in literal.repairs]
@@ -113,22 +119,22 @@ def test_literals_are_never_executed(tmp_path: Path) -> None:
     target = tmp_path / "executed"
     line = f"{{'asin': open({str(target)!r}, 'w').name}}"
     with pytest.raises(InputError, match=r"meta_Toy.json.gz:1: expected a JSON object"):
-        amazon.read(write(tmp_path, meta=[line]))
+        read(write(tmp_path, meta=[line]))
     assert not target.exists()
 
 
 def test_byte_order_mark_and_line_ends_are_read(tmp_path: Path) -> None:
-    plain = amazon.read(write(tmp_path / "plain", packed=False))
+    plain = read(write(tmp_path / "plain", packed=False))
     path = write(tmp_path / "windows", packed=False) / "reviews_Toy_5.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n\r\n").rstrip())
-    assert amazon.read(path.parent).events.equals(plain.events)
+    assert read(path.parent).events.equals(plain.events)
 
 
 def test_blocks_of_any_size_give_the_same_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = amazon.read(write(tmp_path))
+    whole = read(write(tmp_path))
     monkeypatch.setattr(json_lines, "BLOCK_BYTES", 200)
-    assert amazon.read(tmp_path).events.equals(whole.events)
-    assert amazon.read(tmp_path).items.equals(whole.items)
+    assert read(tmp_path).events.equals(whole.events)
+    assert read(tmp_path).items.equals(whole.items)
 
 
 @pytest.mark.parametrize(
@@ -148,47 +154,47 @@ def test_blocks_of_any_size_give_the_same_log(tmp_path: Path, monkeypatch: pytes
 )
 def test_malformed_line_is_named(tmp_path: Path, line: Any, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        amazon.read(write(tmp_path, [*REVIEWS, line]))
+        read(write(tmp_path, [*REVIEWS, line]))
     assert "\n" not in str(caught.value)
 
 
 def test_line_numbers_count_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_lines, "BLOCK_BYTES", 100)
     with pytest.raises(InputError, match=r"reviews_Toy_5.json.gz:21: "):
-        amazon.read(write(tmp_path, [*REVIEWS * 5, "{"]))
+        read(write(tmp_path, [*REVIEWS * 5, "{"]))
 
 
 def test_damaged_absent_and_empty_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a folder"):
-        amazon.read(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="expected a folder"):
+        read(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"expected exactly one reviews_\*_5.json.gz or .*found none"):
-        amazon.read(tmp_path)
+        read(tmp_path)
     path = write(tmp_path) / "reviews_Toy_5.json.gz"
     packed = path.read_bytes()
     path.write_bytes(packed[:-12])
     with pytest.raises(InputError, match=r"reviews_Toy_5.json.gz: the gzip file is damaged or cut short"):
-        amazon.read(tmp_path)
+        read(tmp_path)
     path.write_bytes(b"not gzip at all")
     with pytest.raises(InputError, match="cannot be read"):
-        amazon.read(tmp_path)
+        read(tmp_path)
     path.write_bytes(gzip.compress(b""))
     with pytest.raises(InputError, match="holds no reviews"):
-        amazon.read(tmp_path)
+        read(tmp_path)
     path.write_bytes(gzip.compress(b"\xff\xfe\n"))
     with pytest.raises(InputError, match=r":1: is not UTF-8"):
-        amazon.read(tmp_path)
+        read(tmp_path)
     path.write_bytes(gzip.compress(json.dumps({**REVIEWS[0], "unixReviewTime": -1}).encode()))
     with pytest.raises(InputError, match="give unixReviewTime in seconds"):
-        amazon.read(tmp_path)
+        read(tmp_path)
     (tmp_path / "reviews_Other_5.json").write_text("")
     with pytest.raises(InputError, match="exactly one"):
-        amazon.read(tmp_path)
+        read(tmp_path)
 
 
 def test_endless_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_lines, "BLOCK_BYTES", 1 << 20)
     with pytest.raises(InputError, match="a line over 1 MiB"):
-        amazon.read(write(tmp_path, ["x" * (3 << 20)]))
+        read(write(tmp_path, ["x" * (3 << 20)]))
 
 
 VALUE = st.recursive(
@@ -213,7 +219,7 @@ def test_any_input_gives_a_log_or_an_input_error(
     folder = tmp_path_factory.mktemp("fuzz")
     write(folder, [*REVIEWS, *reviews] if keep else reviews, meta, packed=False)
     try:
-        log = amazon.read(folder)
+        log = read(folder)
     except InputError as error:
         assert "\n" not in str(error)  # noqa: PT017
     else:
@@ -223,7 +229,7 @@ def test_any_input_gives_a_log_or_an_input_error(
 
 @pytest.mark.skipif(not BEAUTY.is_dir(), reason="Amazon Beauty is not beside the project")
 def test_beauty_has_the_known_counts() -> None:
-    log = amazon.read(BEAUTY)
+    log = read(BEAUTY)
     assert (log.users.height, log.items.height, log.queries.height) == (22_363, 12_101, 244)
     assert log.events.group_by("behaviour").len().sort("behaviour").rows() == [(0, 198_502), (1, 198_502)]
     assert [(repair.what, repair.count) for repair in log.repairs] == [("items without a title", 7)]

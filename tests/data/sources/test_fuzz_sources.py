@@ -8,8 +8,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
-from gensr_dist.data.sources import amazon, kuaisar, tables
+from gensr_dist.data.sources import read_source
 from gensr_dist.errors import InputError
 
 from .kuaisar_files import CATEGORY_FIELDS, write_kuaisar, write_tables
@@ -50,6 +51,18 @@ PIECES = st.one_of(
 )
 # (where, as a share of the file; bytes cut; bytes put in their place)
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 20), PIECES), min_size=1, max_size=4)
+
+
+def read_kuaisar(folder: Path) -> EventLog:
+    return read_source(DataConfig(source="kuaisar"), folder)
+
+
+def read_tables(folder: Path) -> EventLog:
+    return read_source(DataConfig(source="tables"), folder)
+
+
+def read_amazon(folder: Path) -> EventLog:
+    return read_source(DataConfig(source="amazon"), folder)
 
 
 def write_amazon(folder: Path) -> Path:
@@ -119,19 +132,19 @@ def rows_of(width: int) -> st.SearchStrategy[list[list[str]]]:
 @FUZZ
 @given(name=st.sampled_from(KUAISAR_FILES), edits=EDITS)
 def test_kuaisar_edited_bytes(name: str, edits: list[tuple[float, int, bytes]]) -> None:
-    fuzz_bytes(kuaisar.read, write_kuaisar, name, edits, zipped=False, kept=1.0)
+    fuzz_bytes(read_kuaisar, write_kuaisar, name, edits, zipped=False, kept=1.0)
 
 
 @FUZZ
 @given(name=st.sampled_from(TABLES_FILES), edits=EDITS, zipped=st.booleans(), kept=st.sampled_from([1.0, 0.9, 0.3]))
 def test_tables_edited_bytes(name: str, edits: list[tuple[float, int, bytes]], zipped: bool, kept: float) -> None:
-    fuzz_bytes(tables.read, write_tables, name, edits, zipped, kept)
+    fuzz_bytes(read_tables, write_tables, name, edits, zipped, kept)
 
 
 @FUZZ
 @given(name=st.sampled_from(AMAZON_FILES), edits=EDITS, zipped=st.booleans(), kept=st.sampled_from([1.0, 0.9, 0.3]))
 def test_amazon_edited_bytes(name: str, edits: list[tuple[float, int, bytes]], zipped: bool, kept: float) -> None:
-    fuzz_bytes(amazon.read, write_amazon, name, edits, zipped, kept)
+    fuzz_bytes(read_amazon, write_amazon, name, edits, zipped, kept)
 
 
 @FUZZ
@@ -148,7 +161,7 @@ def test_kuaisar_odd_cells(
     }
     chosen = {name: content for bit, (name, content) in enumerate(odd.items()) if which >> bit & 1}
     with tempfile.TemporaryDirectory() as folder:
-        accept_or_refuse(kuaisar.read, write_kuaisar(Path(folder), **chosen))
+        accept_or_refuse(read_kuaisar, write_kuaisar(Path(folder), **chosen))
 
 
 @FUZZ
@@ -159,7 +172,7 @@ def test_tables_odd_cells(column: int, cell: str, items: list[list[str]], odd_it
     header = ["user_id", "item_id", "behaviour", "time", "query", "positive"]
     chosen = {"events": table(header, [row, row])} | ({"items": table(["item_id", "text"], items)} if odd_items else {})
     with tempfile.TemporaryDirectory() as folder:
-        accept_or_refuse(tables.read, write_tables(Path(folder), **chosen))
+        accept_or_refuse(read_tables, write_tables(Path(folder), **chosen))
 
 
 @FUZZ
@@ -171,9 +184,9 @@ def test_arbitrary_bytes(name: str, content: bytes) -> None:
     read, write = next(
         pair
         for names, pair in (
-            (KUAISAR_FILES, (kuaisar.read, write_kuaisar)),
-            ([*TABLES_FILES, "events.parquet"], (tables.read, write_tables)),
-            (AMAZON_FILES, (amazon.read, write_amazon)),
+            (KUAISAR_FILES, (read_kuaisar, write_kuaisar)),
+            ([*TABLES_FILES, "events.parquet"], (read_tables, write_tables)),
+            (AMAZON_FILES, (read_amazon, write_amazon)),
         )
         if name in names
     )

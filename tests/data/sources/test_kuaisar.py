@@ -5,7 +5,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.events import Repair
+from gensr_dist.data.events import EventLog, Repair
 from gensr_dist.data.sources import kuaisar, read_source
 from gensr_dist.errors import InputError
 
@@ -22,12 +22,16 @@ from .kuaisar_files import (
 )
 
 
+def read(folder: Path) -> EventLog:
+    return read_source(DataConfig(source="kuaisar"), folder)
+
+
 def csv(*lines: str) -> str:
     return "\n".join([*lines, ""])
 
 
 def test_reads_a_folder(tmp_path: Path) -> None:
-    log = kuaisar.read(write_kuaisar(tmp_path))
+    log = read(write_kuaisar(tmp_path))
     assert log.users["user_id"].to_list() == ["1", "2", "10"]  # numeric order, the user without events too
     assert log.items.rows() == [("3", "Food"), ("4", ""), ("20", "Food Cake w5 w66")]
     assert log.queries["text"].to_list() == ["w1 w22", "w7"]
@@ -43,7 +47,7 @@ def test_reads_a_folder(tmp_path: Path) -> None:
 
 def test_only_used_columns_are_required(tmp_path: Path) -> None:
     """The small release has fewer columns."""
-    full = kuaisar.read(write_kuaisar(tmp_path / "full"))
+    full = read(write_kuaisar(tmp_path / "full"))
     small = write_kuaisar(tmp_path / "small")
     for name, columns in {
         "rec_inter": kuaisar.REC_COLUMNS,
@@ -53,17 +57,17 @@ def test_only_used_columns_are_required(tmp_path: Path) -> None:
     }.items():
         path = small / f"{name}.csv"
         pl.read_csv(path, infer_schema=False).select(c.name for c in reversed(columns)).write_csv(path)
-    log = kuaisar.read(small)
+    log = read(small)
     assert_frame_equal(log.events, full.events)
     assert_frame_equal(log.items, full.items)
 
 
 def test_order_of_features_does_not_matter(tmp_path: Path) -> None:
-    log = kuaisar.read(write_kuaisar(tmp_path / "a"))
+    log = read(write_kuaisar(tmp_path / "a"))
     path = write_kuaisar(tmp_path / "b") / "item_features.csv"
     header, *rows = path.read_text().splitlines()
     path.write_text(csv(header, *reversed(rows)))
-    other = kuaisar.read(path.parent)
+    other = read(path.parent)
     assert_frame_equal(log.items, other.items)
     assert_frame_equal(log.events, other.events)
 
@@ -79,18 +83,18 @@ def test_order_of_features_does_not_matter(tmp_path: Path) -> None:
     ],
 )
 def test_item_text(tmp_path: Path, categories: tuple[str, ...], text: str) -> None:
-    log = kuaisar.read(write_kuaisar(tmp_path, item_features=csv(ITEM_HEADER, item_row(3, categories=categories))))
+    log = read(write_kuaisar(tmp_path, item_features=csv(ITEM_HEADER, item_row(3, categories=categories))))
     assert log.items["text"][0] == text
 
 
 @pytest.mark.parametrize(("caption", "text"), [("[]", ""), ("", ""), ("[1]", "w1"), ("[1,22, 3]", "w1 w22 w3")])
 def test_captions(tmp_path: Path, caption: str, text: str) -> None:
-    log = kuaisar.read(write_kuaisar(tmp_path, item_features=csv(ITEM_HEADER, item_row(3, caption, ()))))
+    log = read(write_kuaisar(tmp_path, item_features=csv(ITEM_HEADER, item_row(3, caption, ()))))
     assert log.items["text"][0] == text
 
 
 def test_gaps_and_duplicates_are_mended_and_counted(tmp_path: Path) -> None:
-    log = kuaisar.read(
+    log = read(
         write_kuaisar(
             tmp_path,
             rec_inter=csv(REC_HEADER, rec_row(2, 3), rec_row(2, 3), rec_row(2, 3, click=0), rec_row(5, 99)),
@@ -150,7 +154,7 @@ TIME = "expected milliseconds since 1970, not negative and not in the future; co
 )
 def test_one_line_error(tmp_path: Path, file: str, content: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        kuaisar.read(write_kuaisar(tmp_path, **{file: content}))
+        read(write_kuaisar(tmp_path, **{file: content}))
     assert str(caught.value).startswith(f"{tmp_path / file}.csv{message}")
     assert "\n" not in str(caught.value)
 
@@ -159,7 +163,7 @@ def test_missing_files(tmp_path: Path) -> None:
     folder = write_kuaisar(tmp_path)
     (folder / "src_inter.csv").unlink()
     with pytest.raises(InputError, match=r"the folder lacks src_inter\.csv, expected rec_inter\.csv, .*; give the"):
-        kuaisar.read(folder)
+        read(folder)
 
 
 def test_read_source_dispatches(tmp_path: Path) -> None:

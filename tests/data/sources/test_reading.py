@@ -1,5 +1,4 @@
 import gzip
-import re
 import time
 from pathlib import Path
 
@@ -7,20 +6,24 @@ import polars as pl
 import pytest
 
 from gensr_dist.data.events import Repair
-from gensr_dist.data.sources.reading import (
-    Column,
-    parse_integer,
-    parse_milliseconds,
-    parse_text,
-    read_rows,
-    require_files,
-)
+from gensr_dist.data.sources.chunks import Advance, Chunk
+from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds, parse_text
+from gensr_dist.data.sources.parts import cut_table, read_parts
+from gensr_dist.data.sources.reading import Rows, read_chunk
 from gensr_dist.errors import InputError
 
 COLUMNS = (
     Column(name="id", expected="an integer of 0 or more", parse=parse_integer),
     Column(name="text", expected="text", parse=parse_text, required=False, empty=True),
 )
+
+
+def load(chunk: Chunk, advance: Advance) -> Rows:
+    return read_chunk(chunk, COLUMNS, advance=advance)
+
+
+def read_rows(path: Path) -> Rows:
+    return read_parts(cut_table(str(path), load))
 
 
 def write(folder: Path, content: bytes, name: str = "log.csv") -> Path:
@@ -43,23 +46,23 @@ def write(folder: Path, content: bytes, name: str = "log.csv") -> Path:
     ids=["plain", "bom", "crlf", "mixed", "mixed2", "order and quotes", "gzip"],
 )
 def test_same_rows_from_every_way_of_writing_them(tmp_path: Path, content: bytes) -> None:
-    rows = read_rows(write(tmp_path, content), COLUMNS)
+    rows = read_rows(write(tmp_path, content))
     assert rows.frame.rows() == [(1, "a"), (2, "b")]
     assert rows.repairs == ()
 
 
 def test_blank_rows_are_dropped_and_counted(tmp_path: Path) -> None:
-    rows = read_rows(write(tmp_path, b"id,text\n\n1,a\n\n2,\n\n"), COLUMNS)
+    rows = read_rows(write(tmp_path, b"id,text\n\n1,a\n\n2,\n\n"))
     assert rows.frame.rows() == [(1, "a"), (2, None)]
     assert rows.repairs == (Repair("blank rows of log.csv dropped", 3),)
 
 
 def test_absent_optional_column_reads_as_null(tmp_path: Path) -> None:
-    assert read_rows(write(tmp_path, b"id\n1\n"), COLUMNS).frame.rows() == [(1, None)]
+    assert read_rows(write(tmp_path, b"id\n1\n")).frame.rows() == [(1, None)]
 
 
 def test_text_is_put_on_one_line(tmp_path: Path) -> None:
-    assert read_rows(write(tmp_path, b'id,text\n1," a\n  b "\n'), COLUMNS).frame["text"].to_list() == ["a b"]
+    assert read_rows(write(tmp_path, b'id,text\n1," a\n  b "\n')).frame["text"].to_list() == ["a b"]
 
 
 @pytest.mark.parametrize(
@@ -91,24 +94,24 @@ def test_text_is_put_on_one_line(tmp_path: Path) -> None:
 def test_one_line_error(tmp_path: Path, content: bytes, message: str) -> None:
     path = write(tmp_path, content)
     with pytest.raises(InputError) as caught:
-        read_rows(path, COLUMNS)
+        read_rows(path)
     assert str(caught.value) == message.format(path=path)
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"log\.csv: the file does not exist; check the folder given as data\.raw"):
-        read_rows(tmp_path / "log.csv", COLUMNS)
+        read_rows(tmp_path / "log.csv")
 
 
-def test_missing_files_are_listed_together(tmp_path: Path) -> None:
-    write(tmp_path, b"", "b.csv")
-    with pytest.raises(InputError, match=re.escape("the folder lacks a.csv, c.csv, expected a.csv, b.csv, c.csv; go")):
-        require_files(tmp_path, ("a.csv", "b.csv", "c.csv"), "go")
+@pytest.mark.parametrize("content", [b'id,text\n1,"a\n2,b\n', b'id,text\n1,5" a\n', b'id,text\n1,"a'])
+def test_unclosed_quote(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InputError, match=r"log\.csv:2: a quote is opened and not closed; write a quote within"):
+        read_rows(write(tmp_path, content))
 
 
-def test_unclosed_quote(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"log\.csv: expected a CSV file .*; check its quotes and line ends"):
-        read_rows(write(tmp_path, b'id,text\n1,"a\n2,b\n'), COLUMNS)
+def test_odd_quotes(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"log\.csv:3: expected a CSV record, found .2,\"a\"b.; check its quotes"):
+        read_rows(write(tmp_path, b'id,text\n1,a\n2,"a"b\n3,c\n'))
 
 
 @pytest.mark.parametrize("left", [1, 4, 8, 100, 1000])
@@ -116,12 +119,12 @@ def test_gzip_cut_short(tmp_path: Path, left: int) -> None:
     content = gzip.compress(b"id,text\n" + b"".join(b"%d,%d\n" % (i, i * 7919 % 10007) for i in range(3000)))
     path = write(tmp_path, content[:-left], "log.csv.gz")
     with pytest.raises(InputError, match=r"log\.csv\.gz: the gzip file is cut short or damaged .*; copy or download"):
-        read_rows(path, COLUMNS)
+        read_rows(path)
 
 
 def test_bad_value_in_gzip_names_its_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"log\.csv\.gz:3: id is 'x'"):
-        read_rows(write(tmp_path, gzip.compress(b"id\n1\nx\n"), "log.csv.gz"), COLUMNS)
+        read_rows(write(tmp_path, gzip.compress(b"id\n1\nx\n"), "log.csv.gz"))
 
 
 def test_first_bad_line_of_a_long_file(tmp_path: Path) -> None:
@@ -129,32 +132,32 @@ def test_first_bad_line_of_a_long_file(tmp_path: Path) -> None:
     rows[123_456] = "oops,t"
     rows[199_999] = "later,t"
     with pytest.raises(InputError, match=r"log\.csv:123458: id is 'oops'"):
-        read_rows(write(tmp_path, ("id,text\n" + "\n".join(rows)).encode()), COLUMNS)
+        read_rows(write(tmp_path, ("id,text\n" + "\n".join(rows)).encode()))
 
 
 def test_order_of_rows_is_kept(tmp_path: Path) -> None:
     ids = list(range(200_000, 0, -1))
     path = write(tmp_path, ("id\n" + "\n".join(map(str, ids))).encode())
-    assert read_rows(path, COLUMNS).frame["id"].to_list() == ids
+    assert read_rows(path).frame["id"].to_list() == ids
 
 
 def test_parquet_of_any_scalar_types(tmp_path: Path) -> None:
     path = tmp_path / "log.parquet"
     pl.DataFrame({"id": [1.0, 2.0], "text": [3, None]}).write_parquet(path)
-    assert read_rows(path, COLUMNS).frame.rows() == [(1, "3"), (2, None)]
+    assert read_rows(path).frame.rows() == [(1, "3"), (2, None)]
 
 
 def test_parquet_errors(tmp_path: Path) -> None:
     path = tmp_path / "log.parquet"
     pl.DataFrame({"id": [[1]]}).write_parquet(path)
     with pytest.raises(InputError, match=r"log\.parquet: column id is List\(Int64\), expected an integer"):
-        read_rows(path, COLUMNS)
+        read_rows(path)
     pl.DataFrame({"id": ["1", "x"]}).write_parquet(path)
     with pytest.raises(InputError, match=r"log\.parquet row 2: id is 'x', expected an integer"):
-        read_rows(path, COLUMNS)
+        read_rows(path)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"log\.parquet: the file cannot be read"):
-        read_rows(path, COLUMNS)
+        read_rows(path)
 
 
 def test_milliseconds() -> None:

@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from gensr_dist.data.events import Repair
-from gensr_dist.data.sources import tables
+from gensr_dist.data.config import DataConfig
+from gensr_dist.data.events import EventLog, Repair
+from gensr_dist.data.sources import read_source
 from gensr_dist.errors import InputError
 
 from .kuaisar_files import write_tables
@@ -16,8 +17,12 @@ TIME = 1_700_000_000_000
 HEADER = "user_id,item_id,behaviour,time"
 
 
+def read(folder: Path) -> EventLog:
+    return read_source(DataConfig(source="tables"), folder)
+
+
 def test_reads_a_folder(tmp_path: Path) -> None:
-    log = tables.read(write_tables(tmp_path))
+    log = read(write_tables(tmp_path))
     assert log.users["user_id"].to_list() == ["a", "b"]
     assert log.items.rows() == [("x", "Hat"), ("y", "Shoes, red"), ("z", "")]
     assert log.queries["text"].to_list() == ["red shoes"]
@@ -30,7 +35,7 @@ def test_reads_a_folder(tmp_path: Path) -> None:
 
 
 def test_defaults_and_optional_users(tmp_path: Path) -> None:
-    log = tables.read(
+    log = read(
         write_tables(
             tmp_path,
             events=f"{HEADER},query\nb,x,rec,5,stray words\na,new,src,6,\n",
@@ -55,13 +60,13 @@ def test_ids_sort_as_numbers_only_if_all_are(tmp_path: Path) -> None:
     numeric = write_tables(
         tmp_path / "n", events=f"{HEADER}\n1,10,rec,5\n1,9,rec,5\n", items="item_id,text\n007,a\n7,b\n"
     )
-    assert tables.read(numeric).items["item_id"].to_list() == ["007", "7", "9", "10"]
+    assert read(numeric).items["item_id"].to_list() == ["007", "7", "9", "10"]
     mixed = write_tables(tmp_path / "m", events=f"{HEADER}\n1,10,rec,5\n1,9,rec,5\n", items="item_id,text\na,a\n")
-    assert tables.read(mixed).items["item_id"].to_list() == ["10", "9", "a"]
+    assert read(mixed).items["item_id"].to_list() == ["10", "9", "a"]
 
 
 def test_parquet_and_gzip_give_the_same_log(tmp_path: Path) -> None:
-    expected = tables.read(write_tables(tmp_path / "csv"))
+    expected = read(write_tables(tmp_path / "csv"))
     folder = write_tables(tmp_path / "other")
     items = (folder / "items.csv").read_bytes()
     (folder / "items.csv").unlink()
@@ -77,7 +82,7 @@ def test_parquet_and_gzip_give_the_same_log(tmp_path: Path) -> None:
             "positive": [True, True, False],
         }
     ).write_parquet(folder / "events.parquet")
-    log = tables.read(folder)
+    log = read(folder)
     assert_frame_equal(log.events, expected.events)
     assert_frame_equal(log.items, expected.items)
 
@@ -96,7 +101,7 @@ def test_parquet_and_gzip_give_the_same_log(tmp_path: Path) -> None:
     ],
 )
 def test_times(tmp_path: Path, text: str, milliseconds: int) -> None:
-    log = tables.read(write_tables(tmp_path, events=f"{HEADER}\na,x,rec,{text}\n"))
+    log = read(write_tables(tmp_path, events=f"{HEADER}\na,x,rec,{text}\n"))
     assert log.events["time"].to_list() == [milliseconds]
 
 
@@ -107,7 +112,7 @@ def test_parquet_timestamps_of_a_zone_are_instants(tmp_path: Path) -> None:
     frame = pl.DataFrame({"user_id": [1], "item_id": [2], "behaviour": ["rec"]})
     time = pl.Series("time", [datetime(2023, 11, 15, 6, 13, 20, tzinfo=zone)], dtype=pl.Datetime("us", "Asia/Shanghai"))
     frame.with_columns(time).write_parquet(folder / "events.parquet")
-    assert tables.read(folder).events["time"].to_list() == [TIME]
+    assert read(folder).events["time"].to_list() == [TIME]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +134,7 @@ def test_parquet_timestamps_of_a_zone_are_instants(tmp_path: Path) -> None:
 )
 def test_one_line_error(tmp_path: Path, table: str, content: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        tables.read(write_tables(tmp_path, **{table: content}))
+        read(write_tables(tmp_path, **{table: content}))
     assert str(caught.value).startswith(f"{tmp_path}/{message}")
     assert "\n" not in str(caught.value)
 
@@ -140,11 +145,11 @@ def test_missing_and_repeated_tables(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"found items\.csv, items\.csv\.gz, expected one file for table items; remove"
     ):
-        tables.read(folder)
+        read(folder)
     (folder / "items.csv").unlink()
     (folder / "items.csv.gz").unlink()
     with pytest.raises(InputError, match=r"table items is missing, expected one of items\.csv, .*; see shards/recipes"):
-        tables.read(folder)
+        read(folder)
 
 
 def test_gzip_cut_short(tmp_path: Path) -> None:
@@ -153,4 +158,4 @@ def test_gzip_cut_short(tmp_path: Path) -> None:
     (folder / "events.csv").unlink()
     (folder / "events.csv.gz").write_bytes(content[:-5])
     with pytest.raises(InputError, match=r"events\.csv\.gz: the gzip file is cut short or damaged"):
-        tables.read(folder)
+        read(folder)

@@ -1,0 +1,120 @@
+"""Where a file that does not parse is wrong, said in one line. Slow, and only called when something is wrong.
+
+Of several faults the one in the first record counts, whichever kind it is, so the error does not depend on where the
+file was cut.
+"""
+
+import csv
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from gensr_dist.data.sources.chunks import Chunk, lines_before
+from gensr_dist.data.sources.columns import BAD, Column, csv_texts, parse
+from gensr_dist.errors import InputError
+
+LONGEST_SHOWN = 60  # characters of a wrong value that an error repeats
+_REMEDY = "correct or remove this row"
+
+
+def csv_fault(chunk: Chunk, start: int, data: memoryview, columns: Sequence[Column]) -> InputError:
+    """Find the first wrong record.
+
+    Args:
+        chunk: where the records are from.
+        start: their first byte in the file, after decompression.
+        data: the records, of which one cannot be read.
+        columns: what was wanted.
+    """
+    begin_R = _record_starts(data)  # R records and the end
+    unreadable = _first_unreadable(chunk.header, data, begin_R, columns)
+    texts = csv_texts(chunk.header, data[: begin_R[unreadable]], columns)
+    bad = parse(texts, columns, ())[BAD]
+    record = bad.arg_max() if bad.any() else unreadable
+    assert record is not None
+    place = f"{chunk.file}:{lines_before(chunk.file, start + int(begin_R[record])) + 1}"
+    if bad.any():
+        return _value_fault(place, texts.slice(record, 1).collect(), columns)
+    return _record_fault(place, chunk, bytes(data[begin_R[record] : begin_R[record + 1]]))
+
+
+def parquet_fault(chunk: Chunk, texts: pl.LazyFrame, bad: pl.Series, columns: Sequence[Column]) -> InputError:
+    """Name the first bad row of a Parquet file."""
+    row = bad.arg_max()
+    assert row is not None
+    place = f"{chunk.file} row {chunk.first_row + row + 1}"
+    return _value_fault(place, texts.slice(row, 1).collect(), columns)
+
+
+def shown(text: str) -> str:
+    """Text of a file or another library, on one line and not long."""
+    return _cut(" ".join(text.split()))
+
+
+def _record_starts(data: memoryview) -> np.ndarray:
+    """[R + 1] where each record begins, and the end."""
+    bytes_N = np.frombuffer(data, dtype=np.uint8)
+    newline_L = np.flatnonzero(bytes_N == ord("\n"))
+    quotes_L = np.searchsorted(np.flatnonzero(bytes_N == ord('"')), newline_L)
+    begin_R = np.concatenate([[0], newline_L[quotes_L % 2 == 0] + 1])
+    return begin_R if begin_R[-1] == len(data) else np.append(begin_R, len(data))
+
+
+def _first_unreadable(header: bytes, data: memoryview, begin_R: np.ndarray, columns: Sequence[Column]) -> int:
+    """The first record that polars cannot split into fields, by halving; R if it can split all."""
+
+    def refuses(first: int, last: int) -> bool:
+        try:
+            csv_texts(header, data[begin_R[first] : begin_R[last]], columns).collect(engine="streaming")
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            return True
+        return False
+
+    low, high = 0, len(begin_R) - 1
+    if not refuses(low, high):
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if refuses(low, middle) else (middle, high)
+    return low
+
+
+def _value_fault(place: str, fields: pl.DataFrame, columns: Sequence[Column]) -> InputError:
+    column = next(c for c in columns if c.name in fields.columns and fields.select(_is_bad(c)).item())
+    text = fields[column.name].item()
+    found = "is empty" if text is None else f"is {_cut(text)!r}"
+    return InputError(place, f"{column.name} {found}, expected {column.expected}", _REMEDY)
+
+
+def _is_bad(column: Column) -> pl.Expr:
+    text = pl.col(column.name)
+    unparsed = column.parse(text).is_null()
+    return unparsed & text.is_not_null() if column.empty else unparsed
+
+
+def _record_fault(place: str, chunk: Chunk, record: bytes) -> InputError:
+    try:
+        text = record.decode("utf-8")
+    except UnicodeDecodeError:
+        return InputError(place, "the line is not UTF-8 text", "save the file as UTF-8")
+    if record.count(b'"') % 2:
+        return InputError(place, "a quote is opened and not closed", "write a quote within a field twice")
+    csv.field_size_limit(sys.maxsize)
+    width, fields = (_count_fields(line) for line in (chunk.header.decode("utf-8"), text))
+    if fields > width:
+        problem = f"{fields} fields, expected {width} as in the header"
+        return InputError(place, problem, "quote fields that hold commas")
+    return InputError(place, f"expected a CSV record, found {shown(text)!r}", "check its quotes and line ends")
+
+
+def _count_fields(record: str) -> int:
+    try:
+        return len(next(csv.reader(record.splitlines(keepends=True)), []))
+    except csv.Error:
+        return 0
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."
