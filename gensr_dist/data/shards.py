@@ -123,7 +123,8 @@ def read_shard(content: bytes, where: str | Path, *, negatives: bool = True) -> 
 def _samples(content: bytes) -> Iterator[dict[str, np.ndarray]]:
     """Members of one sample after the other; keys must count users without gaps."""
     key, expected, arrays = "", "", dict[str, np.ndarray]()
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+    # The file is closed by hand because a TarFile is part of a cycle, which would keep the content for a while.
+    with io.BytesIO(content) as file, tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
             name = _MEMBER_NAME.fullmatch(member.name)
             if name is None or not member.isreg() or member.issparse():

@@ -1,9 +1,11 @@
 """Each kind of damage has its own one-line message, from `verify` and from opening for training alike."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,11 +59,11 @@ def other_version(folder: Path) -> None:
 SHARD_FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (flip_bit, r"shard-00001\.tar: the file was changed: its checksum"),
     (truncate, r"shard-00001\.tar: the file is cut short: \d+ of \d+ bytes"),
-    (lambda f: (f / "shard-00002.tar").unlink(), r"shard-00002\.tar: the manifest lists this shard, but it is missing"),
+    (lambda f: (f / "shard-00002.tar").unlink(), r"shard-00002\.tar: the manifest lists this file, but it is missing"),
     (lambda f: shutil.copy(f / "shard-00000.tar", f / "shard-00009.tar"), r"shard-00009\.tar: .* does not list"),
     (swap, r"shard-00000\.tar: shards are out of order: it holds the contents of shard-00001\.tar"),
     (edit_manifest, r"manifest\.json: the manifest was edited"),
-    (other_version, r"manifest\.json: expected schema version 1, found 99"),
+    (other_version, r"manifest\.json: expected schema version 2, found 99"),
     (lambda f: (f / "manifest.json").unlink(), r"manifest\.json: the file does not exist; run `gensr prepare` first"),
     (lambda f: (f / "manifest.json").write_text("[]"), r"manifest\.json: expected a manifest"),
     (lambda f: (f / "manifest.json").write_text('{"a'), r"manifest\.json: expected a JSON file"),
@@ -71,11 +73,11 @@ SHARD_FAULTS: list[tuple[Callable[[Path], object], str]] = [
 @pytest.mark.parametrize(("damage", "message"), SHARD_FAULTS)
 @pytest.mark.parametrize("reader", [verify, TimelineStore.open])
 def test_damaged_shards(
-    folder: Path, damage: Callable[[Path], object], message: str, reader: Callable[[Path], object]
+    folder: Path, damage: Callable[[Path], object], message: str, reader: Callable[[Folder], object]
 ) -> None:
     damage(folder)
     with pytest.raises(InputError, match=message) as caught:
-        reader(folder)
+        reader(Folder.at(folder))
     assert "\n" not in str(caught.value)
 
 
@@ -85,17 +87,17 @@ def test_damaged_shards(
         (lambda f: (f / "items" / "items.parquet").unlink(), r"items\.parquet: the manifest lists this file, but"),
         (lambda f: (f / "items" / "title_tokens.npy").write_bytes(b"x"), r"title_tokens\.npy: the file is cut short"),
         (lambda f: (f / "tokenizer" / "tokenizer.json").write_text("{}"), r"the tokenizer has vocabulary 44136fa355b3"),
-        (lambda f: shutil.rmtree(f / "tokenizer"), r"tokenizer\.json: the file does not exist"),
+        (lambda f: shutil.rmtree(f / "tokenizer"), r"tokenizer/\w+\.json: the manifest lists this file, but"),
         (lambda f: shutil.rmtree(f / "items"), r"vocabulary\.json: the file does not exist"),
     ],
 )
 @pytest.mark.parametrize("reader", [verify, ItemStore.open])
 def test_damaged_item_store(
-    folder: Path, damage: Callable[[Path], object], message: str, reader: Callable[[Path], object]
+    folder: Path, damage: Callable[[Path], object], message: str, reader: Callable[[Folder], object]
 ) -> None:
     damage(folder)
     with pytest.raises(InputError, match=message):
-        reader(folder)
+        reader(Folder.at(folder))
 
 
 @pytest.mark.parametrize("reader", [verify, ItemStore.open])
@@ -104,19 +106,83 @@ def test_item_store_of_another_vocabulary(
     tmp_path: Path,
     make_log: Callable[..., EventLog],
     small_config: DataConfig,
-    reader: Callable[[Path], object],
+    reader: Callable[[Folder], object],
 ) -> None:
     prepare(LocalEngine(make_log()), small_config, 7, Folder.at(tmp_path / "other"), phrases=["another vocabulary"])
     shutil.rmtree(folder / "items")
     shutil.copytree(tmp_path / "other" / "items", folder / "items")
     with pytest.raises(InputError, match=r"item store was tokenised with vocabulary \w{12}, the manifest says \w{12}"):
-        reader(folder)
+        reader(Folder.at(folder))
+
+
+def forge(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest and give it the right digest."""
+    path = folder / "manifest.json"
+    body = json.loads(path.read_text())
+    del body["digest"]
+    change(body)
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**body, "digest": digest}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["shards"][1].update(name="../shard-00001.tar"), r"'\.\./shard-00001\.tar' is no name of a shard"),
+        (lambda m: m["shards"][1].update(name="/shard-00001.tar"), "is no name of a shard"),
+        (lambda m: m["shards"][1].update(name="shard-00000.tar"), "it lists a shard twice"),
+        (lambda m: m["files"][0].update(name="items/../../x"), r"'items/\.\./\.\./x' is no name of a file"),
+        (lambda m: m["files"][0].update(name="/etc/passwd"), "is no name of a file"),
+        (lambda m: m["shards"].reverse(), r"shard-00003\.tar begins at user 36 instead of 0"),
+        (lambda m: m["shards"].pop(), "do not add up to 40 users"),
+        (lambda m: m.update(events=m["events"] + 1), r"do not add up to \d+ events"),
+        (lambda m: m.update(vocabulary="0" * 64), r"tokenizer\.json is not listed with the vocabulary's checksum"),
+        (lambda m: m["shards"][0].pop("interactions"), r"shards\.0\.interactions: Field required"),
+    ],
+)
+@pytest.mark.parametrize("reader", [verify, TimelineStore.open])
+def test_a_manifest_that_contradicts_itself(
+    folder: Path, change: Callable[[dict[str, Any]], object], message: str, reader: Callable[[Folder], object]
+) -> None:
+    forge(folder, change)
+    with pytest.raises(InputError, match=f"manifest\\.json: expected a valid manifest, .*{message}"):
+        reader(Folder.at(folder))
+
+
+def move_events(manifest: dict[str, Any]) -> None:
+    manifest["shards"][0]["events"] -= 1
+    manifest["shards"][1]["events"] += 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (move_events, r"shard-00000\.tar: it holds other numbers of users or events than"),
+        (lambda m: m.update(items=50), r"shard-00000\.tar: item \d+ is none of the 50 that the manifest counts"),
+        (lambda m: m.update(queries=4), r"shard-00000\.tar: query 4 is none of the 4 that the manifest counts"),
+        (lambda m: m["config"].update(eval_negatives=5), "evaluation rows have 4 negatives, not 5"),
+        (lambda m: m["shards"][2].update(interactions=1), r"shard-00002\.tar: it holds \(\d+, .* the manifest says"),
+        (lambda m: m["shards"][2].update(training_rows=1), r"shard-00002\.tar: it holds \(\d+, .* the manifest says"),
+    ],
+)
+def test_verify_compares_arrays_with_the_manifest(
+    folder: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    forge(folder, change)
+    with pytest.raises(InputError, match=message):
+        verify(Folder.at(folder))
+
+
+def test_a_forged_manifest_cannot_make_the_store_read_beyond_its_arrays(folder: Path) -> None:
+    forge(folder, move_events)
+    with pytest.raises(InputError, match="other numbers of users or events"):
+        TimelineStore.open(Folder.at(folder)).window(0)
 
 
 def test_a_whole_folder(prepared: Path) -> None:
-    report = verify(prepared)
-    store = TimelineStore.open(prepared)
-    assert (report.shards, report.samples, report.users, report.events) == (4, 10, 40, len(store.timelines.item_N))
-    assert report.evaluation_rows == len(store.eval_event_R) > 100
+    report = verify(Folder.at(prepared))
+    timelines = TimelineStore.open(Folder.at(prepared)).window(0).timelines
+    assert (report.shards, report.samples, report.users, report.events) == (4, 10, 40, len(timelines.item_N))
+    assert report.evaluation_rows == (timelines.positive_N & (timelines.split_N > 0)).sum() > 100
     on_disk = sum(path.stat().st_size for path in prepared.rglob("*") if path.is_file())
     assert report.bytes == on_disk - (prepared / "manifest.json").stat().st_size
