@@ -4,10 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gensr_dist.data.config import SimulateConfig
+from gensr_dist.data.config import DataConfig, SimulateConfig
 from gensr_dist.data.events import Behaviour, EventLog
 from gensr_dist.data.preparation.filtering import keep_active
-from gensr_dist.data.sources import kuaisar, simulate
+from gensr_dist.data.sources import read_source, simulate
 from gensr_dist.data.sources.simulated_catalogue import TOPIC_WORDS, Catalogue
 from gensr_dist.data.sources.simulated_sessions import CLICK_LOGIT, DAY_MS, RECOMMENDED_FROM, STYLE_WEIGHT, Sessions
 
@@ -35,7 +35,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> simulate.SimulatedLog:
 
 @pytest.fixture(scope="module")
 def events(log: simulate.SimulatedLog) -> EventLog:
-    return kuaisar.read(log.folder)
+    return read_source(DataConfig(), log.folder)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -196,7 +196,7 @@ def test_chunks_of_users_join_without_seams(tmp_path: Path, monkeypatch: pytest.
     assert tables["rec_inter.csv"]["user_id"].is_sorted()
     sessions = tables["src_inter.csv"].select("search_session_id", "user_id", "search_session_timestamp").unique()
     assert not sessions["search_session_id"].is_duplicated().any()
-    assert kuaisar.read(log.folder).users.height == 100
+    assert read_source(DataConfig(), log.folder).users.height == 100
 
 
 @pytest.mark.parametrize(
