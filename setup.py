@@ -22,8 +22,15 @@ REQUIREMENTS = [
     "huggingface-hub>=1.0",  # transformers' error for a damaged backbone config
     "tqdm>=4.66",  # progress bars
     "bm25s>=0.2",  # text-match baseline of search
+    "fsspec>=2024.6",  # shards and logs behind URLs
+    "psutil>=5.9",  # memory of benchmarked commands
 ]
+S3_REQUIREMENTS = ["s3fs>=2024.6"]  # fsspec's client of S3; gs:// needs gcsfs, hdfs:// pyarrow's libhdfs
+RAY_REQUIREMENTS = ["ray[data]>=2.40"]  # preparation on a cluster
 TEST_REQUIREMENTS = [
+    *S3_REQUIREMENTS,
+    *RAY_REQUIREMENTS,
+    "moto[server]>=5",  # an S3 server on loopback
     "pytest>=8",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
@@ -42,6 +49,11 @@ setup(
     packages=find_packages(include=["gensr_dist", "gensr_dist.*"]),
     package_data={"gensr_dist": ["py.typed"]},
     install_requires=REQUIREMENTS,
-    extras_require={"test": TEST_REQUIREMENTS, "gpu": ["faiss-gpu-cu12>=1.9"]},
+    extras_require={
+        "test": TEST_REQUIREMENTS,
+        "gpu": ["faiss-gpu-cu12>=1.9"],
+        "s3": S3_REQUIREMENTS,
+        "ray": RAY_REQUIREMENTS,
+    },
     entry_points={"console_scripts": ["gensr=gensr_dist.cli:main"]},
 )

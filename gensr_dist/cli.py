@@ -232,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
         "check shards against their manifest",
         "Finds missing, extra, changed and reordered files. Exit code 2 names the first fault.",
         "gensr verify runs/quickstart/shards",
-    ).add_argument("shards", metavar="SHARDS", type=Path, help="folder that holds manifest.json")
+    ).add_argument("shards", metavar="SHARDS", help="folder or URL that holds manifest.json")
     summary = "measure this machine: data path or LightGCN against the plain way, alternated in one run"
     bench = commands.add_parser("bench", help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     benches = bench.add_subparsers(metavar="NAME", required=True, parser_class=_Parser)

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 from gensr_dist.config import Config, load_config
+from gensr_dist.data.config import DataConfig
 from gensr_dist.data.storage import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.run_folder import RunFolder
@@ -149,10 +149,11 @@ def answer(run: RunFolder, user: str, query: str | None, k: int, say: Say) -> An
     """
     check_consistent("index", run)
     from gensr_dist.retrieval.answer import Answerer
+    from gensr_dist.trained_run import TrainedRun
 
     config = load_config(run.config)
     run = RunFolder.of(config, run.root)
-    answerer = Answerer.open(run, config.retrieval, history=config.data.history)
+    answerer = Answerer(TrainedRun.open(run, config.data), config.retrieval)
     started = time.monotonic()
     answers = answerer.recommend(user, k) if query is None else answerer.search(user, query, k)
     seconds = time.monotonic() - started
@@ -164,31 +165,33 @@ def answer(run: RunFolder, user: str, query: str | None, k: int, say: Say) -> An
     return AnswerList(run=str(run.root), user=user, query=query, answers=answers, seconds=round(seconds, 4))
 
 
-def verify_shards(folder: Path, say: Say) -> Any:
+def verify_shards(place: str, say: Say) -> Any:
     """Check a shard folder against its manifest; returns `data.verify.VerifyReport`.
 
     Raises:
         InputError: the first fault.
     """
+    from gensr_dist.data.cache import Cache
     from gensr_dist.data.verify import verify
 
-    report = verify(folder)
-    say(f"{folder}: whole; {_sentence(dataclasses.asdict(report))}")
+    defaults = DataConfig()
+    report = verify(Folder.at(place, Cache.at(defaults.cache, defaults.cache_gb)))
+    say(f"{place}: whole; {_sentence(dataclasses.asdict(report))}")
     return report
 
 
 def _do(stage: StageName, config: Config, run: RunFolder, say: Say, preparation: Preparation) -> StageRecord:
     say(f"{stage}: running")
     recorder = Recorder(stage, config, run)
-    work = {
+    works: dict[StageName, Callable[[Config, RunFolder], Outcome]] = {
         "simulate": _simulate,
         "prepare": partial(_prepare, preparation=preparation),
-        "lightgcn": _lightgcn,
-        "train": _train if recorder.resume else _train_anew,
+        "lightgcn": partial(_lightgcn, resume=recorder.resume),
+        "train": partial(_train, resume=recorder.resume),
         "index": _index,
         "evaluate": _evaluate,
-    }[stage]
-    outcome = work(config, run)
+    }
+    outcome = works[stage](config, run)
     return recorder.finish(outcome.summary, outcome.result)
 
 
@@ -221,33 +224,19 @@ def _engine(config: Config, raw: Folder, preparation: Preparation) -> Any:
     from gensr_dist.data.preparation.local_engine import LocalEngine
     from gensr_dist.data.sources import read_source
 
-    return LocalEngine(read_source(config.data, raw), preparation.workers)
+    return LocalEngine(read_source(config.data, raw.place), preparation.workers)
 
 
-def _lightgcn(config: Config, run: RunFolder) -> Outcome:
-    from torch.utils.tensorboard import SummaryWriter
+def _lightgcn(config: Config, run: RunFolder, *, resume: bool) -> Outcome:
+    from gensr_dist.graph.stage import lightgcn
 
-    from gensr_dist.data.store import TimelineStore
-    from gensr_dist.graph.training import train_lightgcn
-    from gensr_dist.train.tensorboard import forget_events
-
-    store = TimelineStore.open(run.shards)
-    forget_events(run.tensorboard / "lightgcn")
-    with SummaryWriter(str(run.tensorboard / "lightgcn")) as writer:
-        result = train_lightgcn(store.timelines, store.users, store.items, config.lightgcn, config.seed, run.cf, writer)
-    return _outcome(result)
+    return _outcome(lightgcn(config, run, resume=resume))
 
 
-def _train(config: Config, run: RunFolder) -> Outcome:
+def _train(config: Config, run: RunFolder, *, resume: bool) -> Outcome:
     from gensr_dist.train.loop import train
 
-    return _outcome(train(config, run, resume=True))
-
-
-def _train_anew(config: Config, run: RunFolder) -> Outcome:
-    from gensr_dist.train.loop import train
-
-    return _outcome(train(config, run, resume=False))
+    return _outcome(train(config, run, resume=resume))
 
 
 def _index(config: Config, run: RunFolder) -> Outcome:
@@ -260,10 +249,11 @@ def _evaluate(config: Config, run: RunFolder) -> Outcome:
     from gensr_dist.evaluation.report import TASK_TITLES, metrics_json, results_table
     from gensr_dist.evaluation.stage import evaluate
     from gensr_dist.retrieval.catalogue import evaluate_catalogue
+    from gensr_dist.trained_run import TrainedRun
 
-    history = config.data.history
-    catalogue = evaluate_catalogue(run, config.retrieval, config.evaluation, config.seed, history=history)
-    result = evaluate(run, config.evaluation, config.seed, history=history, catalogue=catalogue)
+    trained = TrainedRun.open(run, config.data)
+    catalogue = evaluate_catalogue(trained, config.retrieval, config.evaluation, config.seed)
+    result = evaluate(trained, config.evaluation, config.seed, catalogue=catalogue)
     lines: list[str] = []
     for task, title in TASK_TITLES.items():
         if task in result.gensr:
@@ -281,9 +271,11 @@ def _show_examples(config: Config, run: RunFolder, say: Say) -> None:
     from gensr_dist.data.events import Behaviour
     from gensr_dist.data.splits import Split
     from gensr_dist.retrieval.answer import Answerer
+    from gensr_dist.trained_run import TrainedRun
 
-    answerer = Answerer.open(run, config.retrieval, history=config.data.history)
-    items, store = answerer.items, answerer.collator.store
+    trained = TrainedRun.open(run, config.data)
+    items, store = trained.items, trained.store
+    answerer = Answerer(trained, config.retrieval)
     rows = store.eval_rows(Split.TEST, Behaviour.SEARCH)
     if not len(rows):
         rows = store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION)
@@ -291,8 +283,8 @@ def _show_examples(config: Config, run: RunFolder, say: Say) -> None:
     spread = np.unique(np.linspace(0, len(first) - 1, EXAMPLE_USERS).round().astype(int))
     for row in first[spread].tolist():
         user, query = items.users[int(rows.user_R[row])], int(rows.query_R[row])
-        end_G = store.histories.end_of_user_V[rows.user_R[row : row + 1]]
-        history_L = store.histories.gather(rows.user_R[row : row + 1], end_G, EXAMPLE_ANSWERS)[0][0]
+        user_G = rows.user_R[row : row + 1]
+        history_L = store.gather_histories(user_G, store.history_span(user_G)[1], EXAMPLE_ANSWERS)[0][0]
         say(f"user {user}")
         _say_items("liked last", [items.texts[item] for item in history_L.tolist() if item >= 0], say)
         recommended = answerer.recommend(user, EXAMPLE_ANSWERS)

@@ -10,13 +10,10 @@ from numpy.typing import NDArray
 from gensr_dist.baselines.bm25 import BM25
 from gensr_dist.baselines.lightgcn import LightGCNDotProduct
 from gensr_dist.baselines.popularity import Popularity
-from gensr_dist.data.collate import Collator
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.items import ItemStore
 from gensr_dist.data.manifest import Manifest
 from gensr_dist.data.rows import EvalRows
 from gensr_dist.data.splits import Split
-from gensr_dist.data.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.gensr_scorer import GenSRScorer
@@ -24,9 +21,8 @@ from gensr_dist.evaluation.metrics import CONFIDENCE, CUTOFFS, TASK_NAMES, Catal
 from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
 from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult, write_report
 from gensr_dist.evaluation.significance import paired_test, save_ranks
-from gensr_dist.graph.vectors import load_cf
-from gensr_dist.model.gensr import GenSR
 from gensr_dist.run_folder import RunFolder
+from gensr_dist.trained_run import TrainedRun
 
 BASELINE_BATCH = 4_096  # rows; baselines need little memory a row
 BASELINE_TASKS: Mapping[str, Sequence[Behaviour]] = {
@@ -37,40 +33,29 @@ BASELINE_TASKS: Mapping[str, Sequence[Behaviour]] = {
 
 
 def evaluate(
-    run: RunFolder,
-    config: EvaluationConfig,
-    seed: int,
-    *,
-    history: int,
-    catalogue: Sequence[CatalogueMetrics] = (),
+    trained: TrainedRun, config: EvaluationConfig, seed: int, *, catalogue: Sequence[CatalogueMetrics] = ()
 ) -> EvaluationResult:
     """Rank the test rows of both tasks, write metrics.json, report.md and ranks/ of the run.
 
     Args:
-        run: holds shards, CF vectors and the trained model.
+        trained: the run.
         config: protocol settings.
         seed: of the run; draws rows and resamples.
-        history: interactions that the model sees, as in training.
         catalogue: whole-catalogue results of the retrieval stage, for the report.
 
     Raises:
-        InputError: an earlier stage's result is missing or broken, there is no test row, or the model gives NaN.
+        InputError: there is no test row, or the model gives NaN.
     """
-    store = TimelineStore.open(run.shards)
-    items = ItemStore.open(run.shards)
-    item_IE, user_VE = load_cf(run.cf)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = GenSR.from_pretrained(run.model, reads=items.tokenizer(), cf_width=item_IE.shape[1]).to(device)
-
+    store, items = trained.store, trained.items
     available = {task: store.eval_rows(Split.TEST, task) for task in TASK_NAMES}
     rows = {task: draw_rows(all_rows, config.rows, seed) for task, all_rows in available.items() if len(all_rows)}
     if not rows:
-        raise InputError(run.shards.place, "no test row of either task", "prepare a longer log or another data.split")
+        raise InputError(store.folder.place, "no test row of either task", "prepare a longer log or another data.split")
 
-    gensr = GenSRScorer(model, Collator(store, items, item_IE, history), device, config.batch)
+    gensr = GenSRScorer(trained.model, trained.collator, trained.device, config.batch)
     scorers: dict[str, Scorer] = {GENSR: gensr, "popularity": Popularity(items.popularity_I)}
     if Behaviour.RECOMMENDATION in rows:
-        scorers["lightgcn"] = LightGCNDotProduct(item_IE, user_VE)
+        scorers["lightgcn"] = LightGCNDotProduct(trained.item_IE, trained.user_VE)
     if Behaviour.SEARCH in rows:
         scorers["bm25"] = BM25(items.texts.to_list(), items.queries.to_list())
 
@@ -92,7 +77,7 @@ def evaluate(
         protocol=_protocol(store.manifest, rows, available, config, seed),
         catalogue=catalogue,
     )
-    _save(run, ranks, result)
+    _save(trained.folder, ranks, result)
     return result
 
 

@@ -10,20 +10,13 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from typing_extensions import Self
 
-from gensr_dist.data.collate import Collator
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.items import ItemStore
-from gensr_dist.data.store import TimelineStore
 from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
-from gensr_dist.graph.vectors import load_cf
-from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.config import RetrievalConfig
-from gensr_dist.retrieval.index import CatalogueIndex
 from gensr_dist.retrieval.prefilter import Prefilter
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.trained_run import TrainedRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,55 +41,18 @@ class Answerer:
     """Everything that answering needs, opened once for many users.
 
     Args:
-        items: texts, ids and tokens.
-        collator: builds batches over the run's timelines.
-        prefilter: proposes candidates.
-        model: GenSR, in evaluation mode, on `device`.
-        device: where the model lies.
-        candidates: items that the prefilter proposes.
-        query_tokens: kept tokens of a query.
+        trained: the run.
+        config: number of candidates, and whether seen items are left out.
+
+    Raises:
+        InputError: the run's index is missing or broken.
     """
 
-    def __init__(
-        self,
-        items: ItemStore,
-        collator: Collator,
-        prefilter: Prefilter,
-        model: GenSR,
-        device: torch.device,
-        *,
-        candidates: int,
-        query_tokens: int,
-    ) -> None:
-        self.items, self.collator, self.prefilter, self.model, self.device = items, collator, prefilter, model, device
-        self.candidates, self.query_tokens = candidates, query_tokens
-
-    @classmethod
-    def open(cls, run: RunFolder, config: RetrievalConfig, *, history: int) -> Self:
-        """Open a finished run.
-
-        Args:
-            run: its folder.
-            config: candidates, and whether seen items are left out.
-            history: newest interactions that the model is shown.
-
-        Raises:
-            InputError: a stage's result is missing or broken.
-        """
-        store = TimelineStore.open(run.shards)
-        items = ItemStore.open(run.shards)
-        item_IE, user_VE = load_cf(run.cf)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        index = CatalogueIndex.open(run.index)
-        return cls(
-            items,
-            Collator(store, items, item_IE, history),
-            Prefilter(index, store, item_IE, user_VE, items.popularity_I, exclude_seen=config.exclude_seen),
-            GenSR.from_pretrained(run.model, reads=items.tokenizer(), cf_width=item_IE.shape[1]).to(device),
-            device,
-            candidates=config.candidates,
-            query_tokens=store.manifest.config.query_tokens,
-        )
+    def __init__(self, trained: TrainedRun, config: RetrievalConfig) -> None:
+        self.trained, self.items, self.collator = trained, trained.items, trained.collator
+        self.prefilter = Prefilter.of(trained, exclude_seen=config.exclude_seen)
+        self.candidates = config.candidates
+        self.query_tokens = trained.store.manifest.config.query_tokens
 
     def recommend(self, user_id: str, k: int) -> Answers:
         """The k best items for a user who opens the application now.
@@ -164,9 +120,9 @@ class Answerer:
         if not len(row_K):
             return Answers(items=(), notes=(*notes, "the user already met every item"))
         task_G = np.array([task], dtype=np.int64)
-        batch = self.collator.query(user_G, end_G, task_G, query_GQ, row_K[None]).to(self.device)
+        batch = self.collator.query(user_G, end_G, task_G, query_GQ, row_K[None]).to(self.trained.device)
         with torch.inference_mode():
-            output = self.model(batch, likelihood=False)
+            output = self.trained.model(batch, likelihood=False)
             odds_K = output.yes_log_odds_GC[0].double().cpu()  # unlike the probability, it does not saturate
         best = torch.argsort(odds_K, descending=True, stable=True)[:k]
         answers = (

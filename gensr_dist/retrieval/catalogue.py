@@ -7,26 +7,19 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gensr_dist.data.collate import Collator
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.items import ItemStore
 from gensr_dist.data.rows import EvalRows
 from gensr_dist.data.splits import Split
-from gensr_dist.data.store import TimelineStore
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.gensr_scorer import GenSRScorer
 from gensr_dist.evaluation.metrics import MISSED, CatalogueMetrics
 from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
-from gensr_dist.graph.vectors import load_cf
-from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.config import RetrievalConfig
-from gensr_dist.retrieval.index import CatalogueIndex
 from gensr_dist.retrieval.prefilter import Prefilter
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.trained_run import TrainedRun
 
 FULL_UP_TO = 5_000  # items; larger catalogues are ranked through the prefilter only
 _PASS = 512  # candidates scored together; logits take 4 bytes x vocabulary each
@@ -34,30 +27,24 @@ _ROWS = 64  # prefiltered together
 
 
 def evaluate_catalogue(
-    run: RunFolder, config: RetrievalConfig, evaluation: EvaluationConfig, seed: int, *, history: int
+    trained: TrainedRun, config: RetrievalConfig, evaluation: EvaluationConfig, seed: int
 ) -> tuple[CatalogueMetrics, ...]:
     """Whole-catalogue metrics of both tasks of a run on sampled test rows, by prefilter and, if small, in full.
 
     Args:
-        run: holds shards, CF vectors, model and index.
+        trained: the run; its index is opened here.
         config: number of candidates, and whether seen items are left out.
         evaluation: `catalogue_rows` a task; 0 gives no metrics.
         seed: of the run.
-        history: interactions that the model sees.
 
     Raises:
-        InputError: an earlier stage's result is missing or broken.
+        InputError: the index is missing or broken.
     """
     if not evaluation.catalogue_rows:
         return ()
-    store = TimelineStore.open(run.shards)
-    items = ItemStore.open(run.shards)
-    item_IE, user_VE = load_cf(run.cf)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = GenSR.from_pretrained(run.model, reads=items.tokenizer(), cf_width=item_IE.shape[1]).to(device)
-    scorer = GenSRScorer(model, Collator(store, items, item_IE, history), device, batch=1)
-    index = CatalogueIndex.open(run.index)
-    prefilter = Prefilter(index, store, item_IE, user_VE, items.popularity_I, exclude_seen=config.exclude_seen)
+    store, items = trained.store, trained.items
+    scorer = GenSRScorer(trained.model, trained.collator, trained.device, batch=1)
+    prefilter = Prefilter.of(trained, exclude_seen=config.exclude_seen)
     metrics: list[CatalogueMetrics] = []
     for task in Behaviour:
         rows = draw_rows(store.eval_rows(Split.TEST, task), evaluation.catalogue_rows, seed)

@@ -6,11 +6,13 @@ group, E width of a CF vector, I items, S items already met.
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.index import REMEDY, CatalogueIndex
 from gensr_dist.retrieval.semantic import unit
+from gensr_dist.trained_run import TrainedRun
 
 Int = NDArray[np.int64]
 
@@ -50,6 +52,22 @@ class Prefilter:
         self.index, self.store, self.item_IE, self.user_VE = index, store, item_IE, user_VE
         self.exclude_seen = exclude_seen
         self.popular_I = np.argsort(-popularity_I.astype(np.int64), kind="stable")
+
+    @classmethod
+    def of(cls, trained: TrainedRun, *, exclude_seen: bool) -> Self:
+        """Open the index of a trained run.
+
+        Raises:
+            InputError: it is missing or broken, or was made for another catalogue.
+        """
+        return cls(
+            CatalogueIndex.open(trained.folder.index),
+            trained.store,
+            trained.item_IE,
+            trained.user_VE,
+            trained.items.popularity_I,
+            exclude_seen=exclude_seen,
+        )
 
     def recommendations(self, user_G: Int, history_end_G: Int, k: int) -> Int:
         """Nearest items in the CF view, topped up by popularity: distinct items [G, K], -1 pads at the end.

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.rows import EvalRows
@@ -21,6 +22,7 @@ from gensr_dist.graph.vectors import save_cf
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run_folder import RunFolder
+from gensr_dist.trained_run import TrainedRun
 
 KEYS = {f"{name}@{cutoff}" for name in ("recall", "ndcg") for cutoff in (1, 5, 10, 20)} | {"mrr", "count", "intervals"}
 CONFIG = EvaluationConfig(rows=40, batch=16, bootstrap=200)
@@ -49,9 +51,13 @@ def run(
     return run
 
 
+def opened(run: RunFolder) -> TrainedRun:
+    return TrainedRun.open(run, DataConfig(history=5))
+
+
 @pytest.fixture(scope="module")
 def result(run: RunFolder) -> EvaluationResult:
-    return evaluate(run, CONFIG, 0, history=5, catalogue=CATALOGUE)
+    return evaluate(opened(run), CONFIG, 0, catalogue=CATALOGUE)
 
 
 def test_metrics_json_has_the_published_shape(run: RunFolder, result: EvaluationResult) -> None:
@@ -105,12 +111,12 @@ def test_saved_ranks_are_those_of_the_table(run: RunFolder, result: EvaluationRe
 
 
 def test_results_do_not_depend_on_the_batch(run: RunFolder, result: EvaluationResult) -> None:
-    again = evaluate(run, dataclasses.replace(CONFIG, batch=7), 0, history=5, catalogue=CATALOGUE)
+    again = evaluate(opened(run), dataclasses.replace(CONFIG, batch=7), 0, catalogue=CATALOGUE)
     assert again == result
 
 
 def test_without_bootstrap_there_is_no_significance(run: RunFolder) -> None:
-    quick = evaluate(run, EvaluationConfig(rows=10, bootstrap=0), 0, history=5)
+    quick = evaluate(opened(run), EvaluationConfig(rows=10, bootstrap=0), 0)
     assert all(not scorer.behind for scorer in quick.scorers)
     assert quick.gensr[Behaviour.SEARCH].mrr.low == quick.gensr[Behaviour.SEARCH].mrr.value
     write_report(run, quick)
@@ -125,7 +131,7 @@ def test_a_log_without_searches_has_no_search_results(run: RunFolder, monkeypatc
         return found.take(np.arange(0)) if task == Behaviour.SEARCH else found
 
     monkeypatch.setattr(TimelineStore, "eval_rows", recommendation_only)
-    evaluate(run, CONFIG, 0, history=5)
+    evaluate(opened(run), CONFIG, 0)
     found = json.loads(run.metrics.read_text())
     assert "search" not in found
     assert found["baselines"].keys() == {"popularity", "lightgcn"}
@@ -137,7 +143,7 @@ def test_a_run_without_a_model_is_refused(run: RunFolder, tmp_path: Path) -> Non
     shutil.copytree(run.root / "shards", other.root / "shards")
     shutil.copytree(run.cf, other.cf)
     with pytest.raises(InputError, match="not a saved GenSR model"):
-        evaluate(other, CONFIG, 0, history=5)
+        evaluate(opened(other), CONFIG, 0)
     assert not other.metrics.exists()
 
 
@@ -149,4 +155,4 @@ def test_a_log_without_test_rows_is_refused(run: RunFolder, monkeypatch: pytest.
 
     monkeypatch.setattr(TimelineStore, "eval_rows", none_in_test)
     with pytest.raises(InputError, match="no test row of either task"):
-        evaluate(run, CONFIG, 0, history=5)
+        evaluate(opened(run), CONFIG, 0)

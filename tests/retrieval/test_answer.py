@@ -5,16 +5,17 @@ import pytest
 import torch
 
 from gensr_dist.config import load_config
+from gensr_dist.data.config import DataConfig
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.answer import Answerer
-from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.run_folder import RunFolder
+from gensr_dist.trained_run import TrainedRun
 
 
 @pytest.fixture(scope="module")
 def answerer(run):
     config = load_config(run.config)
-    return Answerer.open(run, config.retrieval, history=config.data.history)
+    return Answerer(TrainedRun.open(run, config.data), config.retrieval)
 
 
 def history_of(answerer, user_id):
@@ -47,12 +48,13 @@ def test_scores_are_those_of_the_model_for_the_whole_history(answerer):
     query_GQ = np.array(items.query_QT[[items.queries.index_of("blue w5")]]).astype(np.int64)
     batch = answerer.collator.query(user_G, store.history_span(user_G)[1], np.array([1]), query_GQ, rows)
     with torch.inference_mode():
-        expected = answerer.model.score(batch)[0].numpy()
+        expected = answerer.trained.model.score(batch)[0].numpy()
     np.testing.assert_allclose([answer.score for answer in answers.items], expected, atol=1e-5)
 
 
 def test_repeated_requests_agree_also_after_opening_again(run, answerer):
-    again = Answerer.open(run, load_config(run.config).retrieval, history=answerer.collator.history)
+    config = load_config(run.config)
+    again = Answerer(TrainedRun.open(run, config.data), config.retrieval)
     assert answerer.recommend("u1", 5) == answerer.recommend("u1", 5) == again.recommend("u1", 5)
     assert answerer.search("u1", "green", 5) == again.search("u1", "green", 5)
 
@@ -95,4 +97,4 @@ def test_a_user_without_history_is_answered_from_popularity(answerer, monkeypatc
 
 def test_an_unfinished_run_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match=r"manifest\.json"):
-        Answerer.open(RunFolder(tmp_path), RetrievalConfig(), history=5)
+        TrainedRun.open(RunFolder(tmp_path), DataConfig())

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.splits import Split
@@ -16,6 +17,7 @@ from gensr_dist.retrieval.catalogue import catalogue_metrics, evaluate_catalogue
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.index import CatalogueIndex
 from gensr_dist.retrieval.prefilter import Prefilter
+from gensr_dist.trained_run import TrainedRun
 
 
 class HashScorer:
@@ -94,9 +96,10 @@ def test_scores_that_are_no_numbers_are_refused(world):
 
 
 def test_stage_reports_both_tasks_by_prefilter_and_in_full(run):
+    trained = TrainedRun.open(run, DataConfig(history=6))
     evaluation = EvaluationConfig(catalogue_rows=5)
     config = RetrievalConfig(candidates=25)
-    results = evaluate_catalogue(run, config, evaluation, 0, history=6)
+    results = evaluate_catalogue(trained, config, evaluation, 0)
     assert [(found.task, found.full) for found in results] == [
         (Behaviour.RECOMMENDATION, False),
         (Behaviour.RECOMMENDATION, True),
@@ -107,5 +110,5 @@ def test_stage_reports_both_tasks_by_prefilter_and_in_full(run):
     assert results[0].candidates == 25
     for short, full in zip(results[::2], results[1::2], strict=True):
         assert short.prefilter_recall <= full.prefilter_recall
-    assert results == evaluate_catalogue(run, config, evaluation, 0, history=6)
-    assert evaluate_catalogue(run, config, dataclasses.replace(evaluation, catalogue_rows=0), 0, history=6) == ()
+    assert results == evaluate_catalogue(trained, config, evaluation, 0)
+    assert evaluate_catalogue(trained, config, dataclasses.replace(evaluation, catalogue_rows=0), 0) == ()

@@ -1,0 +1,59 @@
+"""A run whose model is trained, opened once for evaluation and answers.
+
+Dimensions: I items, V users, E width of a CF vector.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from gensr_dist.data.collate import Collator
+from gensr_dist.data.config import DataConfig
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.store import TimelineStore
+from gensr_dist.graph.vectors import load_cf
+from gensr_dist.model.gensr import GenSR
+from gensr_dist.run_folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """What a run learnt and what it learnt it from."""
+
+    folder: RunFolder
+    store: TimelineStore
+    items: ItemStore
+    item_IE: NDArray[np.float32]  # CF vectors, mapped
+    user_VE: NDArray[np.float32]
+    collator: Collator
+    model: GenSR  # in evaluation mode, on `device`
+    device: torch.device
+
+    @classmethod
+    def open(cls, folder: RunFolder, config: DataConfig) -> Self:
+        """Open shards, CF vectors and model.
+
+        Args:
+            folder: of the run.
+            config: how its shards are read.
+
+        Raises:
+            InputError: a stage's result is missing or broken, or they do not fit together.
+        """
+        store = TimelineStore.open(folder.shards, shuffle_shards=config.shuffle_shards, on_corrupt=config.on_corrupt)
+        items = ItemStore.open(folder.shards)
+        item_IE, user_VE = load_cf(folder.cf)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(
+            folder=folder,
+            store=store,
+            items=items,
+            item_IE=item_IE,
+            user_VE=user_VE,
+            collator=Collator(store, items, item_IE, config.history),
+            model=GenSR.from_pretrained(folder.model, reads=items.tokenizer(), cf_width=item_IE.shape[1]).to(device),
+            device=device,
+        )
