@@ -5,7 +5,7 @@ import logging
 import shutil
 import tracemalloc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -38,6 +38,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store") / "shards"
     write_folder(folder, TIMELINES, NEGATIVE_RC, users_per_shard=4)
     return folder
+
+
+@pytest.fixture
+def quick_collections() -> Iterator[None]:
+    """Leave what exists now, torch above all, out of the collections of a test."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def opened(folder: Path, shuffle_shards: int = 64, **settings) -> TimelineStore:
@@ -135,6 +143,7 @@ def test_evaluation_rows_one_by_one(folder: Path, shuffle_shards: int, split: Sp
     assert all(getattr(rows, field.name).dtype == np.int64 for field in fields(rows))
 
 
+@pytest.mark.usefixtures("quick_collections")
 def test_only_two_windows_are_kept(folder: Path) -> None:
     store = opened(folder, 1)
     seen: list[weakref.ref] = []
@@ -152,6 +161,7 @@ def test_only_two_windows_are_kept(folder: Path) -> None:
     assert seen[-2]() is before
 
 
+@pytest.mark.usefixtures("quick_collections")
 def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path) -> None:
     """The same window of a log of 10 and of 80 shards."""
     peaks = {}
