@@ -12,12 +12,20 @@ SplitMethod = Literal["days", "leave_one_out", "time"]
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateConfig:
-    """Size of the simulated KuaiSAR-format log."""
+    """Size and habits of the simulated KuaiSAR-format log. `gensr_dist.data.sources.presets` holds full-size ones."""
 
     users: Annotated[int, Field(ge=2)] = 600
     items: Annotated[int, Field(ge=20)] = 1_200
     days: Annotated[int, Field(ge=3)] = 12
-    events_per_user: Annotated[float, Field(gt=0)] = 60.0  # mean of shown items, both behaviours together
+    events_per_user: Annotated[float, Field(gt=0)] = 60.0  # mean shown items, if half of the sessions are searches
+    search_share: Annotated[float, Field(gt=0, lt=1)] = 2 / 3  # of a user's sessions, mean; searches show fewer items
+    activity_shape: Annotated[float, Field(gt=0)] = 4.0  # gamma shape of sessions a user: below 1, many hardly come
+    items_per_topic: Annotated[int, Field(ge=1)] = 33  # while there are fewer than the 240 leaf topics
+    popularity_spread: Annotated[float, Field(ge=0)] = 0.7  # standard deviation of log popularity, hits apart
+    hit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of items: Pareto popularity instead
+    hit_lift: Annotated[float, Field(gt=0)] = 10.0  # popularity of the least hit; an ordinary item's median is 1
+    hit_exponent: Annotated[float, Field(gt=1)] = 2.0  # of the hits' Pareto law: lower is a heavier tail
+    own_word_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of queries: one more word, of Zipf's law
 
 
 @dataclass(frozen=True, kw_only=True)

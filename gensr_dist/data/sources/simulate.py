@@ -63,7 +63,7 @@ def simulate(config: SimulateConfig, seed: int, folder: Path) -> SimulatedLog:
             (target / "src_inter.csv").open("wb") as search_file,
             (target / "user_features.csv").open("wb") as user_file,
             (target / "social_network.csv").open("wb") as social_file,
-            tqdm(total=config.users, desc="simulate", unit="user", disable=None) as progress,
+            tqdm(total=config.users, desc="users", unit="user", unit_scale=True, disable=None) as progress,
         ):
             for chunk in chunks(config, seed, catalogue, population):
                 searched_N = chunk.sessions.search_S[chunk.sessions.session_N]
@@ -108,11 +108,13 @@ def chunks(config: SimulateConfig, seed: int, catalogue: Catalogue, population: 
 
 def _write_items(path: Path, catalogue: Catalogue, seed: int) -> None:
     items = len(catalogue.topic_I)
-    with path.open("wb") as file:
+    progress = tqdm(total=items, desc="items", unit="item", unit_scale=True, disable=None)
+    with path.open("wb") as file, progress:
         for number, start in enumerate(range(0, items, _CHUNK_ITEMS)):
             rng = np.random.default_rng([seed, 2, number])
-            rows = item_features(catalogue, start, min(start + _CHUNK_ITEMS, items), rng)
-            _append(file, rows, header=start == 0)
+            stop = min(start + _CHUNK_ITEMS, items)
+            _append(file, item_features(catalogue, start, stop, rng), header=start == 0)
+            progress.update(stop - start)
 
 
 def _append(file: BinaryIO, rows: pl.DataFrame, *, header: bool) -> None:

@@ -25,7 +25,7 @@ RECOMMENDED_FROM = np.array([0.55, 0.20, 0.25])  # focus, another liked topic, a
 CLICK_LOGIT = np.array([0.9, 0.2, -2.5])  # the same three
 SEARCHED_FROM = np.array([0.35, 0.25, 0.40])  # focus, another liked topic, one that may be new to the user
 OFF_INTENT = 0.25  # share of search results from another topic of a query word
-SEARCH_SHARE = (8.0, 4.0)  # beta distribution over users: share of their sessions that are searches
+SEARCH_SHARE_CONCENTRATION = 12.0  # of the beta distribution over users of the share of searches
 SEARCH_CLICK = 0.85  # chance that a search session ends in a click
 STYLE_WEIGHT = 1.0
 SHOWN_PER_SESSION = 4.0  # mean; 5 of a recommendation session, 3 of a search
@@ -81,17 +81,21 @@ def simulate_sessions(
     style_UF /= np.linalg.norm(style_UF, axis=1, keepdims=True)
 
     mean = max(config.events_per_user / SHOWN_PER_SESSION - 1, 0.0)
-    sessions_U = 1 + rng.poisson(mean * rng.gamma(4.0, 0.25, len(community_U)))
+    sessions_U = 1 + rng.poisson(mean * rng.gamma(config.activity_shape, 1 / config.activity_shape, len(community_U)))
     user_S = np.repeat(np.arange(len(community_U)), sessions_U)
     start_S = rng.random(len(user_S)) * (config.days * DAY_MS - DAY_MS // 24)
     start_S = start_S[np.lexsort((start_S, user_S))].astype(np.int64)
-    search_S = rng.random(len(user_S)) < rng.beta(*SEARCH_SHARE, len(community_U))[user_S]
+    searches = SEARCH_SHARE_CONCENTRATION * config.search_share
+    draw_S = rng.random(len(user_S))
+    search_S = draw_S < rng.beta(searches, SEARCH_SHARE_CONCENTRATION - searches, len(community_U))[user_S]
 
     liked_SK = _liked_topics(community_U, population, user_S, start_S, config.days, rng)
     focus_S = liked_SK[np.arange(len(user_S)), _sticky_slot(user_S, rng)]
     fresh_S = _community_topics(population, community_U[user_S], rng)
     intent_S = np.where(search_S, _choose(SEARCHED_FROM, focus_S, _any_of(liked_SK, rng), fresh_S, rng)[0], focus_S)
     asked_S, query_SW = _queries(catalogue, intent_S, search_S, rng)
+    own_S = _own_words(catalogue.noise_words, config.own_word_share, search_S, rng.spawn(1)[0])
+    query_SW = np.column_stack([query_SW, own_S])
 
     shown_S = np.where(search_S, 2 + rng.poisson(1.0, len(user_S)), 3 + rng.poisson(2.0, len(user_S)))
     session_N = np.repeat(np.arange(len(user_S)), shown_S)
@@ -177,6 +181,12 @@ def _queries(
     query_SW[short_S, 2] = 0
     query_SW[~search_S] = 0
     return bits_SW.sum(axis=1).astype(np.uint8), query_SW
+
+
+def _own_words(noise_words: np.ndarray, share: float, search_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """[S] a further word for some queries, names and misspellings for instance; 0 for none. Zipf's law, exponent 1."""
+    rank_S = np.exp(rng.random(len(search_S)) * np.log(len(noise_words))).astype(np.int64) - 1
+    return np.where(search_S & (rng.random(len(search_S)) < share), noise_words[rank_S], 0).astype(np.int32)
 
 
 def _shown_items(
