@@ -161,24 +161,6 @@ class TimelineStore:
         """Training rows of each window; may be 0."""
         return tuple(np.diff(self._first_row).tolist())
 
-    @property
-    def timelines(self) -> Timelines:
-        """Of a log of one window."""
-        assert len(self._parts) == 1
-        return self.window(0).timelines
-
-    @property
-    def histories(self) -> Histories:
-        """Of a log of one window."""
-        assert len(self._parts) == 1
-        return self.window(0).histories
-
-    @property
-    def met_in_training(self) -> Met:
-        """Of a log of one window."""
-        assert len(self._parts) == 1
-        return self.window(0).met_in_training
-
     def window(self, number: int) -> Window:
         """Give a window; the last two are kept.
 

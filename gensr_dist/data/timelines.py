@@ -4,7 +4,6 @@ Dimensions: N events, V users.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -30,9 +29,9 @@ class Timelines:
         """Number of users, those without events included."""
         return len(self.user_start_V) - 1
 
-    @cached_property
+    @property
     def user_N(self) -> np.ndarray:
-        """User of each event, int64 [N]."""
+        """User of each event, int64 [N]; computed anew each time, as it would take more memory than the items."""
         return np.repeat(np.arange(self.users), np.diff(self.user_start_V))
 
     def user_of(self, event_R: np.ndarray) -> np.ndarray:

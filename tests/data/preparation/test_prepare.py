@@ -57,7 +57,7 @@ def test_result_counts(tmp_path: Path, make_log: Callable[..., EventLog], small_
         assert counts.train + counts.valid + counts.test == of_task.height
         assert len(store.eval_rows(Split.VALID, task)) == counts.valid
         assert len(store.eval_rows(Split.TEST, task)) == counts.test
-    assert len(training_rows(store.timelines)) == result.recommendation.train + result.search.train
+    assert len(training_rows(store.window(0).timelines)) == result.recommendation.train + result.search.train
     tars = sum(path.stat().st_size for path in (tmp_path / "shards").glob("*.tar"))
     assert result.bytes_per_event == tars / result.events
     assert (store.users, store.items, result.queries) == (result.users, result.items, len(items.queries))
@@ -66,7 +66,7 @@ def test_result_counts(tmp_path: Path, make_log: Callable[..., EventLog], small_
 
 def test_evaluation_rows(prepared: Path) -> None:
     store = TimelineStore.open(Folder.at(prepared))
-    timelines = store.timelines
+    timelines = store.window(0).timelines
     met = Met.from_timelines(timelines, store.users, store.items)
     for split in (Split.VALID, Split.TEST):
         for task in Behaviour:
