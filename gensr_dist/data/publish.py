@@ -6,6 +6,7 @@ list names belong to somebody else: then nothing is touched.
 """
 
 import json
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +19,58 @@ MANIFEST = "manifest.json"
 UNFINISHED = ".publishing.json"
 
 
-def publish(source: Path, destination: Folder, last: str = MANIFEST) -> None:
-    """Make a remote folder hold exactly what a local one holds.
+def announce(destination: Folder, names: Iterable[str]) -> None:
+    """Take the manifest away from a remote folder that is about to change.
+
+    Args:
+        destination: a remote folder: missing, empty, or one that was published before.
+        names: files that are going to be written.
+
+    Raises:
+        InputError: the destination holds files that were not published, or cannot be written.
+    """
+    ours = check_destination(destination)
+    destination.put(UNFINISHED, json.dumps(sorted({*ours, *names})).encode())
+    destination.delete(MANIFEST)
+
+
+def publish(source: Path, destination: Folder, uploaded: Collection[str] = ()) -> None:
+    """Make a remote folder hold exactly what a local one holds, and what was uploaded to it after `announce`.
 
     Interrupted at any point, it leaves no manifest, or a whole folder; the same call again finishes the work.
 
     Args:
-        source: a finished folder, the file `last` in it.
+        source: a finished folder, `manifest.json` in it.
         destination: a remote folder: missing, empty, or one that was published before.
-        last: the file that lists the others, under the keys `shards` and `files`, each with a `name`.
+        uploaded: files of the new folder that lie in the destination already.
 
     Raises:
         InputError: the destination holds files that were not published, or cannot be written.
     """
     fresh = Folder.at(source).sizes()
-    assert last in fresh, f"{source} lacks {last}"
-    ours = check_destination(destination, last)
-    destination.put(UNFINISHED, json.dumps(sorted({*ours, *fresh})).encode())
-    destination.delete(last)
+    assert MANIFEST in fresh, f"{source} lacks {MANIFEST}"
+    announce(destination, [*fresh, *uploaded])
     with tqdm(desc="upload", total=sum(fresh.values()), unit="B", unit_scale=True, disable=None) as bar:
-        for name in sorted(fresh.keys() - {last}):
+        for name in sorted(fresh.keys() - {MANIFEST}):
             destination.put(name, source / name)
             bar.update(fresh[name])
-        for name in sorted(ours - fresh.keys() - {last, UNFINISHED}):
+        for name in sorted(destination.sizes().keys() - fresh.keys() - {*uploaded, UNFINISHED}):
             destination.delete(name)
-        destination.put(last, source / last)
-        bar.update(fresh[last])
+        destination.put(MANIFEST, source / MANIFEST)
+        bar.update(fresh[MANIFEST])
     destination.delete(UNFINISHED)
 
 
-def check_destination(destination: Folder, last: str = MANIFEST) -> set[str]:
+def check_destination(destination: Folder) -> set[str]:
     """Names of the files in a remote folder, all of which were published before.
 
     Raises:
         InputError: there are others, or the storage cannot be read.
     """
     present = set(destination.sizes())
-    known = {last, UNFINISHED}
-    if last in present:
-        known |= _listed(destination, last)
+    known = {MANIFEST, UNFINISHED}
+    if MANIFEST in present:
+        known |= _listed(destination)
     if UNFINISHED in present:
         known |= _unfinished(destination)
     strangers = sorted(present - known)
@@ -69,8 +83,8 @@ def check_destination(destination: Folder, last: str = MANIFEST) -> set[str]:
     return present
 
 
-def _listed(destination: Folder, last: str) -> set[str]:
-    body = destination.read_json(last, "delete the folder, or give an empty one")
+def _listed(destination: Folder) -> set[str]:
+    body = destination.read_json(MANIFEST, "delete the folder, or give an empty one")
     tables: list[Any] = [body.get("shards"), body.get("files")] if isinstance(body, dict) else []
     records = [record for table in tables if isinstance(table, list) for record in table]
     return {str(record.get("name")) for record in records if isinstance(record, dict)}

@@ -1,7 +1,6 @@
 """What preparation asks of the machinery that does the work on all events: one machine, or a Ray cluster."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import polars as pl
@@ -9,6 +8,7 @@ import polars as pl
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Repair
 from gensr_dist.data.preparation.shard_work import ShardResult
+from gensr_dist.data.storage import Folder
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,13 @@ class Engine(Protocol):
             InputError: a raw file does not parse, filtering leaves nothing, or the log is too short for the split.
         """
 
-    def write_shards(self, folder: Path, config: DataConfig, seed: int) -> list[ShardResult]:
-        """Write the shards of the clean log into `folder`, in user order.
+    def write_shards(self, target: Folder, config: DataConfig, seed: int) -> list[ShardResult]:
+        """Write the shards of the clean log; returned in user order.
+
+        Args:
+            target: local or remote; every process of the engine must reach it.
+            config: settings.
+            seed: of the evaluation negatives.
 
         Raises:
             InputError: a user has met too many items for the evaluation negatives.

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -17,7 +16,7 @@ from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.preparation.filtering import keep_active
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard, write_users
 from gensr_dist.data.preparation.splitting import assign_splits, find_moments
-from gensr_dist.data.shards import shard_name
+from gensr_dist.data.storage import Folder
 from gensr_dist.data.timelines import Timelines, build_timelines
 from gensr_dist.errors import InputError
 
@@ -46,9 +45,9 @@ class LocalEngine:
         self._items = log.items.height
         return CleanLog(users=log.users, items=log.items, queries=log.queries, repairs=log.repairs)
 
-    def write_shards(self, folder: Path, config: DataConfig, seed: int) -> list[ShardResult]:
+    def write_shards(self, target: Folder, config: DataConfig, seed: int) -> list[ShardResult]:
         """As `Engine.write_shards`."""
-        work = _Work(self._timelines, self._items, folder, config, seed)
+        work = _Work(self._timelines, self._items, target, config, seed)
         shards = -(-self._timelines.users // users_per_shard(config))
         done: dict[int, ShardResult] = {}
         with tqdm(
@@ -63,8 +62,8 @@ class LocalEngine:
 class _Work:
     """Writing any shard of a log; forked processes share its arrays."""
 
-    def __init__(self, timelines: Timelines, items: int, folder: Path, config: DataConfig, seed: int) -> None:
-        self.timelines, self.items, self.folder, self.config, self.seed = timelines, items, folder, config, seed
+    def __init__(self, timelines: Timelines, items: int, target: Folder, config: DataConfig, seed: int) -> None:
+        self.timelines, self.items, self.target, self.config, self.seed = timelines, items, target, config, seed
 
     def of_all(self, shards: int, workers: int) -> Iterator[tuple[int, ShardResult]]:
         """Write every shard, in any order."""
@@ -84,7 +83,7 @@ class _Work:
                     pool.shutdown(cancel_futures=True)
         except BrokenProcessPool:
             raise InputError(
-                self.folder, "a process that wrote shards was killed", "free memory, or lower --workers"
+                self.target.place, "a process that wrote shards was killed", "free memory, or lower --workers"
             ) from None
 
     def of_shard(self, number: int) -> ShardResult:
@@ -92,7 +91,8 @@ class _Work:
         per_shard = users_per_shard(self.config)
         first = number * per_shard
         return write_users(
-            self.folder / shard_name(number),
+            self.target,
+            number,
             self.timelines.of_users(first, min(first + per_shard, self.timelines.users)),
             first,
             items=self.items,

@@ -25,8 +25,9 @@ from gensr_dist.data.manifest import (
 )
 from gensr_dist.data.preparation.engine import CleanLog, Engine
 from gensr_dist.data.preparation.item_store import write_item_store
-from gensr_dist.data.preparation.shard_work import ShardResult
-from gensr_dist.data.publish import check_destination, publish
+from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard
+from gensr_dist.data.publish import announce, publish
+from gensr_dist.data.shards import shard_name
 from gensr_dist.data.storage import Folder
 from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
 from gensr_dist.errors import InputError
@@ -73,8 +74,9 @@ def prepare(
     """
     began = time.monotonic()
     log = engine.clean(config)
-    with _made(folder) as fresh:
-        shards = engine.write_shards(fresh, config, seed)
+    names = [shard_name(number) for number in range(-(-log.users.height // users_per_shard(config)))]
+    with _made(folder, names) as (fresh, target):
+        shards = engine.write_shards(target, config, seed)
         recommendation = _total(shard.recommendation for shard in shards)
         search = _total(shard.search for shard in shards)
         _require_rows(recommendation, search, config)
@@ -111,16 +113,16 @@ def prepare(
 
 
 @contextmanager
-def _made(folder: Folder) -> Iterator[Path]:
-    """Yield a local folder that becomes `folder` when the block ends well."""
+def _made(folder: Folder, shard_names: list[str]) -> Iterator[tuple[Path, Folder]]:
+    """Yield where to write everything but shards, and where to write shards; `folder` is whole when the block ends."""
     if folder.local is not None:
         with atomic_folder(folder.local) as fresh:
-            yield fresh
+            yield fresh, Folder.at(fresh)
         return
-    check_destination(folder)  # before the work, not after it
-    with tempfile.TemporaryDirectory() as fresh:
-        yield Path(fresh)
-        publish(Path(fresh), folder)
+    announce(folder, shard_names)
+    with tempfile.TemporaryDirectory() as rest:
+        yield Path(rest), folder
+        publish(Path(rest), folder, uploaded=shard_names)
 
 
 def _total(counts: Iterable[TaskCounts]) -> TaskCounts:

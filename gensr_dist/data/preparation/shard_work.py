@@ -3,6 +3,9 @@
 Dimensions: V users of the shard, N their events, R evaluation rows, C items.
 """
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +16,9 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.manifest import ShardRecord, TaskCounts
 from gensr_dist.data.negatives import Met, sample_unmet
 from gensr_dist.data.rows import evaluation_rows, training_rows
-from gensr_dist.data.shards import shard_blocks, write_shard
+from gensr_dist.data.shards import shard_blocks, shard_name, write_shard
 from gensr_dist.data.splits import Split
+from gensr_dist.data.storage import Folder
 from gensr_dist.data.timelines import Timelines
 
 _EVALUATION = 0x6576616C  # names this use of random numbers: training draws have other keys
@@ -37,14 +41,15 @@ def users_per_shard(config: DataConfig) -> int:
 
 
 def write_users(
-    path: Path, timelines: Timelines, first_user: int, *, items: int, config: DataConfig, seed: int
+    target: Folder, number: int, timelines: Timelines, first_user: int, *, items: int, config: DataConfig, seed: int
 ) -> ShardResult:
     """Draw the evaluation negatives of some consecutive users and write their shard.
 
     The bytes depend on the arguments alone; a negative on (seed, user, place in the user's timeline).
 
     Args:
-        path: of the tar.
+        target: local or remote folder of the shards.
+        number: of the shard.
         timelines: of the shard's users, numbered from 0.
         first_user: number of the first among all users.
         items: size of the catalogue.
@@ -63,7 +68,8 @@ def write_users(
         items=items,
         key=(seed, _EVALUATION, first_user + user_R, event_R - timelines.user_start_V[user_R]),
     )
-    record = write_shard(path, shard_blocks(timelines, first_user, negative_RC, config.users_per_sample))
+    with _file_of(target, shard_name(number)) as path:
+        record = write_shard(path, shard_blocks(timelines, first_user, negative_RC, config.users_per_sample))
     trained_item_C, trained_count_C = np.unique(timelines.item_N[training_rows(timelines)], return_counts=True)
     return ShardResult(
         record=record,
@@ -72,6 +78,17 @@ def write_users(
         trained_item_C=trained_item_C,
         trained_count_C=trained_count_C,
     )
+
+
+@contextmanager
+def _file_of(target: Folder, name: str) -> Iterator[Path]:
+    """Yield a local path whose file is in the folder when the block ends well."""
+    if target.local is not None:
+        yield target.local / name
+        return
+    with tempfile.TemporaryDirectory() as here:
+        yield Path(here) / name
+        target.put(name, Path(here) / name)
 
 
 def _count(timelines: Timelines, task: Behaviour) -> TaskCounts:
