@@ -1,6 +1,7 @@
 """A folder behind a URL gives what the same folder on disk gives, and fails with the same lines."""
 
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -250,6 +251,15 @@ def test_a_transfer_that_garbled_bytes_is_tried_again(cache: Cache, monkeypatch:
 
     monkeypatch.setattr(Weak, "_open", garble)
     assert remote.read("b.tar", *record("second")) == b"second"
+
+
+def test_an_object_that_grew_takes_no_more_room_than_listed(cache: Cache) -> None:
+    remote = Folder.at("weak://bucket/shards", cache)
+    remote.put("b.tar", b"second" * 1_000)
+    target = io.BytesIO()
+    with pytest.raises(DamagedError, match="has grown: 6000 bytes instead of 6"):
+        remote._filler("b.tar", *record("second"), progress=False)(target)
+    assert target.getvalue() == b"second"
 
 
 def contents(remote: Folder) -> dict[str, str]:
