@@ -112,8 +112,12 @@ class Manifest:
 
     def _contradiction(self) -> str:
         """What is wrong with a manifest of the right form; empty if nothing is."""
+        if not self.shards:
+            return "it lists no shard"
         users = 0
         for shard in self.shards:
+            if min(value for value in dataclasses.astuple(shard) if isinstance(value, int)) < 0:
+                return f"{shard.name} has a negative count"
             if shard.first_user != users:
                 return f"{shard.name} begins at user {shard.first_user} instead of {users}"
             users += shard.users

@@ -122,7 +122,7 @@ class TimelineStore:
 
         Raises:
             InputError: the manifest was edited, a shard is missing, extra, out of place, cut short or changed, or no
-                shard is whole.
+                training row is left.
         """
         manifest = Manifest.read(folder)
         lost: list[LostShard] = []
@@ -142,9 +142,13 @@ class TimelineStore:
                 )
             )
             LOG.warning(str(lost[-1]))
-        if len(lost) == len(manifest.shards):
-            raise InputError(folder.place, f"none of its {len(manifest.shards)} shards is whole", REMEDY)
-        return cls(folder, manifest, tuple(lost), shuffle_shards)
+        store = cls(folder, manifest, tuple(lost), shuffle_shards)
+        if lost and not sum(store.window_rows):
+            problem = (
+                f"{len(lost)} of {len(manifest.shards)} shards are damaged or missing, and no training row is left"
+            )
+            raise InputError(folder.place, problem, REMEDY)
+        return store
 
     @property
     def users(self) -> int:

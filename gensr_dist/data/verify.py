@@ -75,12 +75,12 @@ def shard_faults(folder: Folder, manifest: Manifest) -> Iterator[tuple[ShardReco
     owner = {record.sha256: record.name for record in manifest.shards}
     present = [record for record in manifest.shards if record.name in found]
     for record in tqdm(present, desc="check shards", unit="shard", disable=None, delay=2):
-        damage: DamagedError | None = None
+        damage: InputError | None = None
         if folder.is_local:
             damage = _damage(folder, record)
         elif found[record.name] != record.bytes:
             damage = DamagedError(folder.where(record.name), expected=record.bytes, size=found[record.name])
-        if damage is not None and damage.sha256 in owner:
+        if isinstance(damage, DamagedError) and damage.sha256 in owner:
             problem = f"shards are out of order: it holds the contents of {owner[damage.sha256]}"
             yield record, InputError(damage.where, problem, REMEDY)
         elif damage is not None:
@@ -141,7 +141,7 @@ def check_item_store(folder: Folder, manifest: Manifest) -> None:
         )
     for record in manifest.files:
         damage = _damage(folder, record)
-        if damage is not None and record.name == TOKENIZER and damage.sha256:
+        if isinstance(damage, DamagedError) and record.name == TOKENIZER and damage.sha256:
             raise InputError(
                 damage.where,
                 f"the tokenizer has vocabulary {damage.sha256[:12]}, the manifest says {manifest.vocabulary[:12]}",
@@ -151,16 +151,19 @@ def check_item_store(folder: Folder, manifest: Manifest) -> None:
             raise damage
 
 
-def _damage(folder: Folder, record: FileRecord | ShardRecord) -> DamagedError | None:
+def _damage(folder: Folder, record: FileRecord | ShardRecord) -> InputError | None:
     """How a file differs from its record."""
+    where = folder.where(record.name)
     try:
         with folder.file(record.name, record.sha256, record.bytes) as path:
             size, digest = path.stat().st_size, sha256_of_file(path)
     except DamagedError as damage:
         return damage
+    except OSError as error:
+        return InputError(where, f"the file cannot be read ({error.strerror})", "check its permissions and the disk")
     if digest == record.sha256:
         return None
-    return DamagedError(folder.where(record.name), expected=record.bytes, size=size, sha256=digest)
+    return DamagedError(where, expected=record.bytes, size=size, sha256=digest)
 
 
 def _verify_shard(folder: Folder, manifest: Manifest, record: ShardRecord) -> int:

@@ -1,5 +1,6 @@
 """Each kind of damage has its own one-line message, from `verify` and from opening for training alike."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -12,6 +13,7 @@ import pytest
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
 from gensr_dist.data.items import ItemStore
+from gensr_dist.data.manifest import sha256_of_file
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.storage import Folder
@@ -134,6 +136,8 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda m: m["files"][0].update(name="items/../../x"), r"'items/\.\./\.\./x' is no name of a file"),
         (lambda m: m["files"][0].update(name="/etc/passwd"), "is no name of a file"),
         (lambda m: m["shards"].reverse(), r"shard-00003\.tar begins at user 36 instead of 0"),
+        (lambda m: m["shards"].clear(), "it lists no shard"),
+        (lambda m: m["shards"][0].update(users=-4), r"shard-00000\.tar has a negative count"),
         (lambda m: m["shards"].pop(), "do not add up to 40 users"),
         (lambda m: m.update(events=m["events"] + 1), r"do not add up to \d+ events"),
         (lambda m: m.update(vocabulary="0" * 64), r"tokenizer\.json is not listed with the vocabulary's checksum"),
@@ -147,6 +151,19 @@ def test_a_manifest_that_contradicts_itself(
     forge(folder, change)
     with pytest.raises(InputError, match=f"manifest\\.json: expected a valid manifest, .*{message}"):
         reader(Folder.at(folder))
+
+
+@pytest.mark.parametrize("reader", [verify, TimelineStore.open])
+def test_a_disk_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch, reader: Callable[[Folder], object]) -> None:
+    def failing(path: Path) -> str:
+        if path.name == "shard-00002.tar":
+            raise OSError(errno.EIO, "Input/output error")
+        return sha256_of_file(path)
+
+    monkeypatch.setattr("gensr_dist.data.verify.sha256_of_file", failing)
+    with pytest.raises(InputError, match=r"shard-00002\.tar: the file cannot be read \(Input/output error\)"):
+        reader(Folder.at(folder))
+    assert [lost.name for lost in TimelineStore.open(Folder.at(folder), on_corrupt="skip").lost] == ["shard-00002.tar"]
 
 
 def move_events(manifest: dict[str, Any]) -> None:
