@@ -4,8 +4,8 @@ Dimensions: G groups (one positive and its negatives share user, history and que
 Q query tokens, U distinct items of the batch (slot 0 is padding), T title tokens an item, E width of a CF vector.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 IGNORED = -100  # label of a padded candidate
+_ALIGNED = 64  # bytes, at whose multiples tensors begin in a buffer
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,62 @@ class Batch:
         changed: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         changed |= {name: change(value) for name, value in changed.items() if isinstance(value, Tensor)}
         return type(self)(**changed)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tensor lies in a buffer."""
+
+    dtype: torch.dtype
+    shape: torch.Size
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class PackedBatches:
+    """Batches in one buffer, to be sent by a loader process: each tensor that is sent costs a file descriptor."""
+
+    buffer_B: Tensor  # uint8
+    places: tuple[dict[str, _Place], ...]  # of each batch's tensors
+    step_groups: tuple[int, ...]
+
+    @classmethod
+    def pack(cls, batches: Sequence[Batch]) -> Self:
+        """Copy batches into a buffer of their own."""
+        places: list[dict[str, _Place]] = []
+        end = 0
+        for batch in batches:
+            place: dict[str, _Place] = {}
+            for name, tensor in _tensors(batch).items():
+                start = -(-end // _ALIGNED) * _ALIGNED
+                end = start + tensor.nbytes
+                place[name] = _Place(tensor.dtype, tensor.shape, start, end)
+            places.append(place)
+        packed = cls(
+            buffer_B=torch.empty(end, dtype=torch.uint8),
+            places=tuple(places),
+            step_groups=tuple(batch.step_groups for batch in batches),
+        )
+        for batch, views in zip(batches, packed.unpack(), strict=True):
+            for name, view in _tensors(views).items():
+                view.copy_(getattr(batch, name))
+        return packed
+
+    def unpack(self) -> list[Batch]:
+        """The batches, as views into the buffer."""
+        return [
+            Batch(**{name: self._view(place) for name, place in places.items()}, step_groups=groups)
+            for places, groups in zip(self.places, self.step_groups, strict=True)
+        ]
+
+    def pin_memory(self) -> Self:
+        """Page-locked copy."""
+        return replace(self, buffer_B=self.buffer_B.pin_memory())
+
+    def _view(self, place: _Place) -> Tensor:
+        return self.buffer_B[place.start : place.end].view(place.dtype).view(place.shape)
+
+
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    return {f.name: value for f in fields(batch) if isinstance(value := getattr(batch, f.name), Tensor)}

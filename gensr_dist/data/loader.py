@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from gensr_dist.data.batch import Batch
+from gensr_dist.data.batch import Batch, PackedBatches
 from gensr_dist.data.collate import Collator
 from gensr_dist.data.negatives import TrainingNegatives
 from gensr_dist.data.order import SampleOrder
@@ -28,17 +28,21 @@ class _Refusal:
     remedy: str
 
 
-class _Steps(Dataset[list[Batch] | _Refusal]):
-    """Step number -> this rank's micro-batches."""
+_Collated = list[Batch] | PackedBatches | _Refusal
+
+
+class _Steps(Dataset[_Collated]):
+    """Step number -> this rank's micro-batches, packed if they are sent to another process."""
 
     def __init__(self, loader: "TrainingLoader") -> None:
         self.loader = loader
 
-    def __getitem__(self, step: int) -> list[Batch] | _Refusal:
+    def __getitem__(self, step: int) -> _Collated:
         try:
-            return self.loader.batches_of_step(step)
+            batches = self.loader.batches_of_step(step)
         except InputError as error:
             return _Refusal(error.where, error.problem, error.remedy)
+        return PackedBatches.pack(batches) if self.loader.workers else batches
 
 
 class TrainingLoader:
@@ -130,8 +134,8 @@ class TrainingLoader:
         for step, collated in zip(steps, prefetched, strict=True):
             if isinstance(collated, _Refusal):
                 raise InputError(collated.where, collated.problem, collated.remedy)
-            yield step, collated
+            yield step, collated.unpack() if isinstance(collated, PackedBatches) else collated
 
 
-def _unchanged(value: list[Batch] | _Refusal) -> list[Batch] | _Refusal:
+def _unchanged(value: _Collated) -> _Collated:
     return value
