@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
+from gensr_dist.data.cache import Cache
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.exposures import Exposures
 from gensr_dist.data.histories import Histories
@@ -306,3 +308,42 @@ def test_damage_after_opening_stops(folder: Path, tmp_path: Path) -> None:
     store.window(2)
     with pytest.raises(InputError, match=r"shard-00003\.tar: the file was changed"):
         store.window(3)
+
+
+@pytest.fixture
+def remote(folder: Path, tmp_path: Path) -> Folder:
+    """The same folder in fsspec's memory, read through a cache that holds a window of two shards but not all."""
+    sizes = {path.name: path.stat().st_size for path in folder.glob("*.tar")}
+    storage = fsspec.filesystem("memory")
+    place = f"/{tmp_path.name}"
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        storage.pipe_file(f"{place}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    return Folder.at(f"memory:/{place}", Cache(tmp_path / "cache", 3 * max(sizes.values())))
+
+
+def test_a_remote_folder_is_read_through_a_small_cache(remote: Folder) -> None:
+    store = TimelineStore.open(remote, shuffle_shards=2)
+    for _ in range(2):
+        joined = np.concatenate([window.timelines.time_N for window in store.windows()])
+        assert np.array_equal(joined, TIMELINES.time_N)
+    rows = store.eval_rows(Split.TEST, Behaviour.SEARCH)
+    assert np.array_equal(rows.candidate_RC[:, 0], TIMELINES.item_N[rows.event_R])
+    assert remote.cache is not None
+    assert sum(path.stat().st_size for path in remote.cache.folder.iterdir()) <= remote.cache.limit
+
+
+def test_damage_of_a_remote_folder(remote: Folder) -> None:
+    storage = fsspec.filesystem("memory")
+    place = remote.place.removeprefix("memory:/")
+    storage.rm_file(f"{place}/shard-00004.tar")
+    content = bytearray(storage.cat_file(f"{place}/shard-00006.tar"))
+    storage.pipe_file(f"{place}/shard-00005.tar", bytes(content[:-512]))
+    content[700] ^= 1
+    storage.pipe_file(f"{place}/shard-00006.tar", bytes(content))
+    with pytest.raises(InputError, match=r"shard-00004\.tar: the manifest lists this file, but it is missing"):
+        TimelineStore.open(remote)
+    store = TimelineStore.open(remote, shuffle_shards=1, on_corrupt="skip")
+    assert [shard.name for shard in store.lost] == ["shard-00004.tar", "shard-00005.tar"]
+    assert store.window(3).timelines.users == store.window(4).timelines.users == 4
+    with pytest.raises(InputError, match=r"shard-00006\.tar: the file was changed"):
+        store.window(6)
