@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gensr_dist.data.batch import IGNORED, Batch
+from gensr_dist.data.batch import IGNORED, Batch, PackedBatches
 from gensr_dist.data.collate import Collator
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.loader import TrainingLoader
@@ -52,6 +52,24 @@ def test_workers_give_identical_batches(collator: Collator) -> None:
             for field in dataclasses.fields(Batch):
                 a, b = getattr(one, field.name), getattr(other, field.name)
                 assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_packed_batches_are_the_same_in_one_buffer(collator: Collator) -> None:
+    """Tensors of any size, an empty one among them, in batches of different sizes."""
+    batches = [batch for step in (0, 1) for batch in loader(collator, accumulation=2).batches_of_step(step)]
+    batches[1] = dataclasses.replace(batches[1], query_GQ=batches[1].query_GQ[:, :0], cf_UE=batches[1].cf_UE[:3, :1])
+    packed = PackedBatches.pack(batches)
+    unpacked = packed.unpack()
+    assert len(unpacked) == len(batches)
+    for one, other in zip(batches, unpacked, strict=True):
+        for field in dataclasses.fields(Batch):
+            a, b = getattr(one, field.name), getattr(other, field.name)
+            if isinstance(a, torch.Tensor):
+                assert (a.dtype, a.shape) == (b.dtype, b.shape)
+                assert torch.equal(a, b)
+                assert b.untyped_storage().data_ptr() == packed.buffer_B.untyped_storage().data_ptr()
+            else:
+                assert a == b
 
 
 def test_accumulated_batches_hold_the_same_groups_for_any_number_of_ranks(collator: Collator) -> None:
