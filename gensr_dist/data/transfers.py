@@ -11,7 +11,12 @@ from gensr_dist.errors import InputError
 _ATTEMPTS = 3  # besides the retries of the storage's own client
 _PAUSE_S = 0.5  # before the second attempt, twice as long before each further one
 CREDENTIALS = "set the credentials in the environment, for example AWS_PROFILE or GOOGLE_APPLICATION_CREDENTIALS"
-_CLIENTS = {"s3": "pip install 'gensr_dist[s3]'", "s3a": "pip install 'gensr_dist[s3]'"}
+_CLIENTS = {
+    "s3": "pip install 'gensr_dist[s3]'",
+    "s3a": "pip install 'gensr_dist[s3]'",
+    "gs": "pip install gcsfs",
+    "gcs": "pip install gcsfs",
+}
 _Value = TypeVar("_Value")
 
 
@@ -32,7 +37,7 @@ def require_client(scheme: str, where: str) -> type[fsspec.AbstractFileSystem]:
             where, f"fsspec knows no storage {scheme}://", "use a path or a URL such as s3://, gs:// or hdfs://"
         ) from None
     except ImportError as error:
-        remedy = _CLIENTS.get(scheme, "install it with pip")
+        remedy = _CLIENTS.get(scheme, "install the package that fsspec names for it")
         raise InputError(where, f"the package for {scheme}:// is missing ({error})", remedy) from None
 
 
@@ -47,6 +52,7 @@ def attempt(action: Callable[[], _Value], where: str) -> _Value:
         NotFoundError: there is no such object.
         InputError: no such bucket, access is denied, the URL is malformed, or the last attempt failed too.
     """
+    first: Exception | None = None  # says more than what follows it, such as "a prior attempt failed"
     for number in range(1, _ATTEMPTS + 1):
         try:
             return action()
@@ -58,10 +64,11 @@ def attempt(action: Callable[[], _Value], where: str) -> _Value:
                 raise explained from None
             if type(error).__module__ == "builtins" and not isinstance(error, OSError):
                 raise  # a bug of ours
+            first = first or error
             if number == _ATTEMPTS:
                 raise InputError(
                     where,
-                    f"the storage does not answer as expected ({_shown(error)})",
+                    f"the storage does not answer as expected ({_shown(first)})",
                     "check network, URL and endpoint (for s3 the variable AWS_ENDPOINT_URL), then start again",
                 ) from None
         time.sleep(_PAUSE_S * 2 ** (number - 1))
