@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from gensr_dist.config import Config, load_config, resolved_yaml
-from gensr_dist.data.sources.presets import PRESETS
+from gensr_dist.data.presets import PRESETS
 from gensr_dist.errors import InputError
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import STAGES

@@ -83,7 +83,7 @@ class Preparation:
     workers: int = os.cpu_count() or 1  # processes of the local engine
 
 
-def run_stage(stage: StageName, config: Config, say: Say, preparation: Preparation) -> StageResult:
+def run_stage(stage: StageName, config: Config, say: Say, preparation: Preparation = Preparation()) -> StageResult:
     """Run one stage, unless its last finished run had the same settings and inputs.
 
     Raises:

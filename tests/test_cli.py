@@ -97,7 +97,8 @@ def test_input_errors_are_one_line_and_exit_2(
     [
         ([], "the following arguments are required: COMMAND; see gensr --help"),
         (["trian"], "invalid choice: 'trian'"),
-        (["train"], "the following arguments are required: CONFIG; see gensr train --help"),
+        (["prepare", "simulate", "--preset", "huge"], "invalid choice: 'huge'"),
+        (["bench", "lightgcn", "--nodes", "3"], "expected an integer from 100 to 10000000000, found '3'"),
         (["prepare", "kuaishou", "x.yaml"], "invalid choice: 'kuaishou'"),
         (["recommend", "r", "--user", "1", "-k", "0"], "expected an integer from 1 to 100000, found '0'"),
         (["recommend", "r", "--user", "1", "-k", "ten"], "expected an integer from 1 to 100000, found 'ten'"),
@@ -115,6 +116,18 @@ def test_command_line_errors_are_one_line(
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("gensr: error: ")
     assert expected in captured.err
+
+
+def test_a_command_needs_a_config_or_a_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train"]) == 2
+    assert capsys.readouterr().err == "gensr: error: CONFIG: no config is given; give a YAML file or --preset\n"
+
+
+def test_a_preset_sets_sizes_and_run_folder(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--preset", "tiny", "--set", "simulate.days=9", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["run"] == "runs/simulated-tiny"
+    assert (found["data"]["source"], found["simulate"]["users"], found["simulate"]["days"]) == ("simulate", 51, 9)
 
 
 def test_help_and_config_load_no_heavy_library() -> None:

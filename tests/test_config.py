@@ -84,7 +84,7 @@ def test_an_unknown_key_names_its_line_and_the_nearest_key(tmp_path: Path) -> No
         ("trian.steps", "train.steps"),
         ("model.prompts.serch", "model.prompts.search"),
         ("zero_stage", "train.zero_stage"),
-        ("data.negatives", "data.eval_negatives"),
+        ("data.eval_negative", "data.eval_negatives"),
         ("train.history", "data.history"),
         ("sed", "seed"),
     ],

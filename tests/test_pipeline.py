@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,15 @@ from gensr_dist.stages import STAGES, check_consistent, locked, read_record, rec
 from gensr_dist.train.config import OPERATIONAL
 from gensr_dist.train.tensorboard import forget_events
 
+RESULTS: dict[stages.StageName, Callable[[RunFolder], tuple[Path, ...]]] = {
+    "simulate": lambda run: (run.raw,),
+    "prepare": lambda run: (run.root / "shards" / "manifest.json",),
+    "lightgcn": lambda run: (run.cf / "items.npy", run.cf / "users.npy"),
+    "train": lambda run: (run.model,),
+    "index": lambda run: (run.index,),
+    "evaluate": lambda run: (run.metrics, run.report),
+}
+
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
@@ -22,8 +32,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     run = RunFolder(tmp_path / "run")
 
     def work(stage: stages.StageName) -> None:
-        def make(config: Config, run: RunFolder) -> Outcome:
-            for path in stages._results(stage, run):
+        def make(config: Config, run: RunFolder, **_: object) -> Outcome:
+            for path in RESULTS[stage](run):
                 if path.suffix:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_text(stage)
@@ -35,7 +45,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
     for stage in STAGES:
         work(stage)
-    monkeypatch.setattr(pipeline, "_train_anew", pipeline._train)
     monkeypatch.setattr(pipeline, "_show_examples", lambda config, run, say: say("examples"))
     return run
 
@@ -89,7 +98,7 @@ def test_every_setting_belongs_to_a_stage() -> None:
     config = Config()
     seen = {key for stage in STAGES for key in stages._settings(stage, config)}
     unseen = set(flattened(config)) - seen
-    assert unseen == {"run", "data.raw", *OPERATIONAL}
+    assert unseen == {"run", "data.raw", "data.cache", "data.cache_gb", "data.on_corrupt", *OPERATIONAL}
 
 
 def test_a_fixed_tokenizer_does_not_depend_on_the_prompts(run: RunFolder) -> None:
@@ -131,7 +140,7 @@ def test_another_version_of_the_code_redoes_everything(run: RunFolder, monkeypat
 def test_a_failed_stage_is_not_skipped_and_names_no_result(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     done(run)
 
-    def fail(config: Config, run: RunFolder) -> Outcome:
+    def fail(config: Config, run: RunFolder, **_: object) -> Outcome:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -143,36 +152,32 @@ def test_a_failed_stage_is_not_skipped_and_names_no_result(run: RunFolder, monke
     assert done(run, "data.title_tokens=3") == list(STAGES[1:])
 
 
-@pytest.mark.parametrize(("history", "expected"), [("5", "resumed"), ("6", "anew")])
+@pytest.mark.parametrize(("history", "resumed"), [("5", True), ("6", False)])
 def test_an_interrupted_training_goes_on_only_with_its_own_settings(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch, history: str, expected: str
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, history: str, resumed: bool
 ) -> None:
-    def interrupt(config: Config, run: RunFolder) -> Outcome:
+    calls: list[bool] = []
+
+    def interrupt(config: Config, run: RunFolder, *, resume: bool) -> Outcome:
         raise KeyboardInterrupt
+
+    def train(config: Config, run: RunFolder, *, resume: bool) -> Outcome:
+        calls.append(resume)
+        run.model.mkdir()
+        return Outcome(summary=(), result={})
 
     monkeypatch.setattr(pipeline, "_train", interrupt)
     with pytest.raises(KeyboardInterrupt):
         done(run, "data.history=5")
-    calls: list[str] = []
-
-    def note(how: str) -> None:
-        def train(config: Config, run: RunFolder) -> Outcome:
-            calls.append(how)
-            run.model.mkdir()
-            return Outcome(summary=(), result={})
-
-        monkeypatch.setattr(pipeline, {"resumed": "_train", "anew": "_train_anew"}[how], train)
-
-    note("resumed")
-    note("anew")
+    monkeypatch.setattr(pipeline, "_train", train)
     done(run, f"data.history={history}")
-    assert calls == [expected]
+    assert calls == [resumed]
 
 
 def test_stage_commands_ask_for_what_they_need(run: RunFolder) -> None:
     with pytest.raises(InputError, match=r"simulate.json: stage simulate has not run in .*; run `gensr simulate` with"):
         run_stage("prepare", configured(run), print)
-    assert not run.shards.exists()
+    assert not run.shards.sizes()
     done(run)
     with pytest.raises(InputError, match=r"prepare was made with another config: data.title_tokens was 16, now 3; run"):
         run_stage("train", configured(run, "data.title_tokens=3"), print)

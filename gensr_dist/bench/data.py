@@ -40,7 +40,7 @@ def bench_data(preset: str, folder: Path | None = None) -> DataBench:
     """Run both stages on a preset, then the loader against the plain way.
 
     Args:
-        preset: name of a size in `data.sources.presets`.
+        preset: name of a size in `data.presets`.
         folder: keeps the run; a temporary one otherwise.
 
     Raises:
@@ -95,15 +95,16 @@ def _measure(arguments: list[str]) -> _Measured:
 
 def _memory_of(pid: int) -> int:
     """Bytes of a process and its children, a shared page split among those that share it."""
-    total = 0
     try:
         root = psutil.Process(pid)
-        processes = [root, *root.children(recursive=True)]
+        return sum(map(_share_of, [root, *root.children(recursive=True)]))
     except psutil.NoSuchProcess:
         return 0
-    for process in processes:
-        try:
-            total += process.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue
-    return total
+
+
+def _share_of(process: psutil.Process) -> int:
+    """Proportional set size; 0 for a process that has just ended."""
+    try:
+        return int(process.memory_full_info().pss)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0

@@ -138,7 +138,7 @@ class PlainWay:
 
     def __init__(self, tar: Path, items: ItemStore, cf_IE: np.ndarray, met: dict[int, set[int]]) -> None:
         self.tar = tar
-        self.title_IT, self.query_QT, self.cf_IE = items.title_IT, items.query_QT, cf_IE
+        self.title_IT, self.query_QT, self.cf_IE = (np.asarray(a) for a in (items.title_IT, items.query_QT, cf_IE))
         self.met = met
         self.random = random.Random(0)  # noqa: S311
 

@@ -12,7 +12,7 @@ SplitMethod = Literal["days", "leave_one_out", "time"]
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateConfig:
-    """Size and habits of the simulated KuaiSAR-format log. `gensr_dist.data.sources.presets` holds full-size ones."""
+    """Size and habits of the simulated KuaiSAR-format log. `gensr_dist.data.presets` holds full-size ones."""
 
     users: Annotated[int, Field(ge=2)] = 600
     items: Annotated[int, Field(ge=20)] = 1_200

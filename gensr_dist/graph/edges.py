@@ -1,6 +1,6 @@
 """Edges of the user-item graph and negatives for them.
 
-Dimensions: N events, Z edges, B users of a step, V users, I items.
+Dimensions: N events, M events or edges of a selection, Z edges, B users of a step, V users, I items.
 """
 
 import hashlib
@@ -30,9 +30,10 @@ class Edges:
         """Positive recommendation events of one split, each pair once; `first_user` is user 0 of the timelines."""
         kept_N = timelines.positive_N & (timelines.split_N == split)
         kept_N &= timelines.behaviour_N == Behaviour.RECOMMENDATION
-        key_N = timelines.item_N[kept_N].astype(np.int64)
-        key_N += (timelines.user_N[kept_N] + first_user) * items
-        return cls(key_Z=np.unique(key_N), users=users, items=items)
+        event_M = np.flatnonzero(kept_N)
+        key_M = (timelines.user_of(event_M) + first_user) * items
+        key_M += timelines.item_N[event_M]
+        return cls(key_Z=np.unique(key_M), users=users, items=items)
 
     def __len__(self) -> int:
         return len(self.key_Z)

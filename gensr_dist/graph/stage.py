@@ -23,8 +23,11 @@ def lightgcn(config: Config, run: RunFolder, *, resume: bool, ranks: ColumnRanks
         InputError: as of `train_lightgcn`, or the shards cannot be used.
     """
     ranks = ranks or ColumnRanks()
-    store = TimelineStore.open(run.shards)
+    # One shard at a time: the edges do not depend on windows.
+    store = TimelineStore.open(run.shards, shuffle_shards=1, on_corrupt=config.data.on_corrupt)
+    users, items = store.users, store.items
     windows = ((window.first_user, window.timelines) for window in store.windows())
+    del store  # with the windows that it keeps decoded: training only needs their edges
     writer = None
     if ranks.first:
         forget_events(run.tensorboard / "lightgcn")
@@ -32,8 +35,8 @@ def lightgcn(config: Config, run: RunFolder, *, resume: bool, ranks: ColumnRanks
     try:
         return train_lightgcn(
             windows,
-            store.users,
-            store.items,
+            users,
+            items,
             config.lightgcn,
             config.seed,
             run.cf,

@@ -37,7 +37,7 @@ def write_config(run: RunFolder, name: str, **train: object) -> Path:
     }
     folder = Path(str(settings["run"]))
     folder.mkdir()
-    (folder / "shards").symlink_to(run.shards)
+    (folder / "shards").symlink_to(run.root / "shards")
     (folder / "cf").symlink_to(run.cf)
     path = folder / "given.yaml"
     path.write_text(yaml.safe_dump(settings))

@@ -60,7 +60,7 @@ def weights(run: RunFolder) -> dict[str, torch.Tensor]:
 def another_folder(run: RunFolder, name: str) -> RunFolder:
     other = RunFolder(run.root.parent / name)
     other.root.mkdir()
-    other.shards.symlink_to(run.shards)
+    (other.root / "shards").symlink_to(run.root / "shards")
     other.cf.symlink_to(run.cf)
     return other
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import polars as pl
 
 from gensr_dist.data.config import DataConfig
@@ -18,6 +19,7 @@ class CleanLog:
     users: pl.DataFrame  # USER_SCHEMA
     items: pl.DataFrame  # ITEM_SCHEMA
     queries: pl.DataFrame  # QUERY_SCHEMA
+    positives_BS: np.ndarray  # int64 [2, 3]: positive events of each behaviour and split
     repairs: tuple[Repair, ...]
 
 

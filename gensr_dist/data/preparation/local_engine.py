@@ -15,7 +15,7 @@ from gensr_dist.data.events import EventLog
 from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.preparation.filtering import keep_active
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard, write_users
-from gensr_dist.data.preparation.splitting import assign_splits, find_moments
+from gensr_dist.data.preparation.splitting import assign_splits, count_positives, find_moments
 from gensr_dist.data.storage import Folder
 from gensr_dist.data.timelines import Timelines, build_timelines
 from gensr_dist.errors import InputError
@@ -43,7 +43,13 @@ class LocalEngine:
         events = assign_splits(log.events, find_moments(log.events, config))
         self._timelines = build_timelines(log, events)
         self._items = log.items.height
-        return CleanLog(users=log.users, items=log.items, queries=log.queries, repairs=log.repairs)
+        return CleanLog(
+            users=log.users,
+            items=log.items,
+            queries=log.queries,
+            positives_BS=count_positives(events),
+            repairs=log.repairs,
+        )
 
     def write_shards(self, target: Folder, config: DataConfig, seed: int) -> list[ShardResult]:
         """As `Engine.write_shards`."""

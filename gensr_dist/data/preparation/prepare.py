@@ -5,7 +5,7 @@ Dimensions: I items.
 
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +74,11 @@ def prepare(
     """
     began = time.monotonic()
     log = engine.clean(config)
+    recommendation, search = (TaskCounts(train=t, valid=v, test=e) for t, v, e in log.positives_BS.tolist())
+    _require_rows(recommendation, search, config)
     names = [shard_name(number) for number in range(-(-log.users.height // users_per_shard(config)))]
     with _made(folder, names) as (fresh, target):
         shards = engine.write_shards(target, config, seed)
-        recommendation = _total(shard.recommendation for shard in shards)
-        search = _total(shard.search for shard in shards)
-        _require_rows(recommendation, search, config)
         tokenizer = _tokenizer(log, config, phrases)
         repairs = write_item_store(fresh, log, tokenizer, _popularity(shards, log.items.height), config)
         manifest = Manifest(
@@ -123,11 +122,6 @@ def _made(folder: Folder, shard_names: list[str]) -> Iterator[tuple[Path, Folder
     with tempfile.TemporaryDirectory() as rest:
         yield Path(rest), folder
         publish(Path(rest), folder, uploaded=shard_names)
-
-
-def _total(counts: Iterable[TaskCounts]) -> TaskCounts:
-    train, valid, test = map(sum, zip(*((c.train, c.valid, c.test) for c in counts), strict=True))
-    return TaskCounts(train=train, valid=valid, test=test)
 
 
 def _popularity(shards: Sequence[ShardResult], items: int) -> np.ndarray:

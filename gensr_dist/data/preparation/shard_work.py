@@ -12,12 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.events import Behaviour
-from gensr_dist.data.manifest import ShardRecord, TaskCounts
+from gensr_dist.data.manifest import ShardRecord
 from gensr_dist.data.negatives import Met, sample_unmet
 from gensr_dist.data.rows import evaluation_rows, training_rows
 from gensr_dist.data.shards import shard_blocks, shard_name, write_shard
-from gensr_dist.data.splits import Split
 from gensr_dist.data.storage import Folder
 from gensr_dist.data.timelines import Timelines
 
@@ -29,8 +27,6 @@ class ShardResult:
     """What a written shard adds to the manifest and the item store."""
 
     record: ShardRecord
-    recommendation: TaskCounts
-    search: TaskCounts
     trained_item_C: np.ndarray  # uint32, ascending: items of positive training events
     trained_count_C: np.ndarray  # int64: how many such events each has
 
@@ -73,8 +69,6 @@ def write_users(
     trained_item_C, trained_count_C = np.unique(timelines.item_N[training_rows(timelines)], return_counts=True)
     return ShardResult(
         record=record,
-        recommendation=_count(timelines, Behaviour.RECOMMENDATION),
-        search=_count(timelines, Behaviour.SEARCH),
         trained_item_C=trained_item_C,
         trained_count_C=trained_count_C,
     )
@@ -89,9 +83,3 @@ def _file_of(target: Folder, name: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as here:
         yield Path(here) / name
         target.put(name, Path(here) / name)
-
-
-def _count(timelines: Timelines, task: Behaviour) -> TaskCounts:
-    of_task_N = timelines.positive_N & (timelines.behaviour_N == task)
-    train, valid, test = np.bincount(timelines.split_N[of_task_N], minlength=len(Split)).tolist()
-    return TaskCounts(train=train, valid=valid, test=test)

@@ -89,6 +89,16 @@ def assign_splits(events: pl.DataFrame, moments: Moments | None) -> pl.DataFrame
     return events.with_columns(split=_after(pl.lit(moments.valid), pl.lit(moments.test)))
 
 
+def count_positives(events: pl.DataFrame) -> np.ndarray:
+    """Positive events of each behaviour and split, int64 [2, 3]; counts of parts of a log add up.
+
+    Args:
+        events: with the columns behaviour, split and positive.
+    """
+    code_P = events.filter("positive").select(pl.col("behaviour").cast(pl.Int64) * len(Split) + pl.col("split"))
+    return np.bincount(code_P.to_series().to_numpy(), minlength=2 * len(Split)).reshape(2, len(Split))
+
+
 def _after(valid_time: pl.Expr, test_time: pl.Expr) -> pl.Expr:
     """Split of an event by its time alone. A null bound is never reached."""
     return (
