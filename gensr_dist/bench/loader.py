@@ -127,7 +127,7 @@ class PlainBatch:
 class PlainWay:
     """A tar of one sample a row, `{user, task, query, item, history, behaviours}` in JSON, read with webdataset.
 
-    What it is spared: shuffling, and the time to collect what each user met.
+    What it is spared: shuffling, tar headers for the time of writing, and collecting what each user met.
 
     Args:
         tar: of the rows.
@@ -147,7 +147,7 @@ class PlainWay:
         """Write the rows of the first steps of a loader, in their order."""
         collator = loader.collator
         met: dict[int, set[int]] = {}
-        with webdataset.TarWriter(str(tar)) as writer:
+        with webdataset.TarWriter(str(tar), mtime=0) as writer:  # a time with fractions would cost headers to read
             for step in range(steps):
                 row_R = loader.order.rows_of_step(step)
                 sample_R: list[dict[str, Any]] = [{} for _ in row_R]
