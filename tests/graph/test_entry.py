@@ -1,0 +1,79 @@
+"""`torchrun -m gensr_dist.graph` on a run folder gives what the stage gives in one process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from gensr_dist.config import load_config
+from gensr_dist.graph.__main__ import main
+from gensr_dist.graph.stage import lightgcn
+from gensr_dist.graph.vectors import load_cf
+from gensr_dist.pipeline import Preparation, run_stage
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.stages import finished_record
+
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "gensr_dist.graph"]
+LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose log is simulated and prepared."""
+    folder = tmp_path_factory.mktemp("entry")
+    settings = {
+        "run": str(folder / "run"),
+        "simulate": {"users": 40, "items": 80, "days": 5, "events_per_user": 30},
+        "data": {"vocabulary": 300, "eval_negatives": 5, "min_interactions": 1},
+        "lightgcn": {"width": 8, "layers": 2, "epochs": 3, "batch": 128, "validate_every": 1},
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    config = load_config(path)
+    for stage in ("simulate", "prepare"):
+        run_stage(stage, config, lambda line: None, Preparation(workers=1))
+    return path
+
+
+def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER}
+    return subprocess.run(
+        [sys.executable, *TORCHRUN, *map(str, arguments)],
+        env={**environment, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def test_two_ranks_finish_the_stage_with_the_vectors_of_one(config_file: Path) -> None:
+    config = load_config(config_file)
+    run = RunFolder.of(config)
+    lightgcn(config, run, resume=False)
+    items, users = (np.array(table) for table in load_cf(run.cf))
+    assert finished_record("lightgcn", config, run) is None
+
+    done = torchrun(config_file)
+    assert done.returncode == 0, done.stderr[-4_000:]
+    assert done.stdout.count("trained 3 epochs") == 1
+    for found, expected in zip(load_cf(run.cf), (items, users), strict=True):
+        assert np.abs(expected).max() > 0.05
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    record = finished_record("lightgcn", config, run)
+    assert record is not None
+    assert record.result["epochs"] == 3
+    assert not (run.root / "lightgcn_checkpoint").exists()
+
+
+def test_input_errors_are_one_line_with_exit_code_2(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(config_file), "--set", "lightgcn.wdith=4"]) == 2
+    assert "lightgcn.wdith" in capsys.readouterr().err
+    assert main([str(config_file), "--set", "seed=5"]) == 2  # prepared with another one
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "run `gensr" in message
