@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gensr_dist.bench import lightgcn_quality
 from gensr_dist.bench.lightgcn_quality import QualityComparison, compare_quality
 from gensr_dist.config import load_config
 from gensr_dist.data.store import TimelineStore
@@ -39,16 +40,24 @@ def check(result: QualityComparison) -> None:
     assert abs(result.difference) <= NOISE * result.noise, result
 
 
+PLANTED = LightGCNConfig(width=16, layers=2, epochs=12, batch=512, learning_rate=0.02)
+
+
 def test_recall_equals_that_of_stock_pyg_on_planted_tastes() -> None:
-    train, valid = tastes(users=300, items=600, groups=10)
-    config = LightGCNConfig(width=16, layers=2, epochs=12, batch=512, learning_rate=0.02)
-    result = compare_quality(train, valid, config, SEEDS)
+    result = compare_quality(*tastes(users=300, items=600, groups=10), PLANTED, SEEDS)
     check(result)
     assert min(result.ours) > 3 * 20 / 600  # chance finds 20 of 600
     assert result.noise < 0.1 * min(result.ours)  # or equality would say nothing
 
 
+def test_same_draws_give_the_same_recall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lightgcn_quality, "_STOCK", 0)
+    result = compare_quality(*tastes(users=300, items=600, groups=10), PLANTED, SEEDS)
+    assert result.ours == pytest.approx(result.stock, abs=0.005)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 @pytest.mark.skipif(not BEAUTY.is_dir(), reason=f"needs Amazon Beauty in {BEAUTY} or $GENSR_AMAZON_BEAUTY")
 def test_recall_equals_that_of_stock_pyg_on_amazon_beauty(tmp_path: Path) -> None:
     overrides = [f"run={tmp_path / 'run'}", f"data.raw={BEAUTY}", "data.vocabulary=300"]
