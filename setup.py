@@ -30,7 +30,9 @@ RAY_REQUIREMENTS = ["ray[data]>=2.40"]  # preparation on a cluster
 TEST_REQUIREMENTS = [
     *S3_REQUIREMENTS,
     *RAY_REQUIREMENTS,
-    "moto[server]>=5",  # an S3 server on loopback
+    "moto[s3]>=5",  # an S3 server on loopback, with
+    "flask>=2.2",
+    "flask-cors>=4",
     "pytest>=8",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",

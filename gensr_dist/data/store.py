@@ -113,7 +113,7 @@ class TimelineStore:
     def open(cls, folder: Folder, *, shuffle_shards: int = 64, on_corrupt: Literal["stop", "skip"] = "stop") -> Self:
         """Check every shard; decode none yet.
 
-        Remote shards are compared with their checksums when they are read; damage that is found then always stops.
+        Remote shards are compared with their checksums when they are read, or here if damaged ones are to be skipped.
 
         Args:
             folder: of the shards.
@@ -126,7 +126,7 @@ class TimelineStore:
         """
         manifest = Manifest.read(folder)
         lost: list[LostShard] = []
-        for record, fault in shard_faults(folder, manifest):
+        for record, fault in shard_faults(folder, manifest, contents=folder.is_local or on_corrupt == "skip"):
             if on_corrupt == "stop":
                 raise fault
             if record is None:

@@ -39,7 +39,7 @@ def verify(folder: Folder) -> VerifyReport:
     began = time.monotonic()
     manifest = Manifest.read(folder)
     check_item_store(folder, manifest)
-    for _, fault in shard_faults(folder, manifest):
+    for _, fault in shard_faults(folder, manifest, contents=folder.is_local):
         raise fault
     samples = 0
     for record in tqdm(manifest.shards, desc="decode shards", unit="shard", disable=None, delay=2):
@@ -56,10 +56,15 @@ def verify(folder: Folder) -> VerifyReport:
     )
 
 
-def shard_faults(folder: Folder, manifest: Manifest) -> Iterator[tuple[ShardRecord | None, InputError]]:
-    """Find shards that are missing, extra, out of place, cut short or changed; one is held in memory at no time.
+def shard_faults(
+    folder: Folder, manifest: Manifest, *, contents: bool
+) -> Iterator[tuple[ShardRecord | None, InputError]]:
+    """Find shards that are missing, extra, out of place, cut short or changed; none is held in memory.
 
-    Of a remote shard only the size is looked at here; its checksum is compared when it is downloaded.
+    Args:
+        folder: of the shards.
+        manifest: of the folder.
+        contents: compare checksums, which downloads remote shards; else names and sizes alone.
 
     Yields:
         The shard's record, None if the manifest has none, and what is wrong.
@@ -72,19 +77,15 @@ def shard_faults(folder: Folder, manifest: Manifest) -> Iterator[tuple[ShardReco
     for name in sorted(found.keys() - listed.keys()):
         problem = "the manifest does not list this shard"
         yield None, InputError(folder.where(name), problem, "delete it, or run `gensr prepare` again")
-    owner = {record.sha256: record.name for record in manifest.shards}
     present = [record for record in manifest.shards if record.name in found]
     for record in tqdm(present, desc="check shards", unit="shard", disable=None, delay=2):
         damage: InputError | None = None
-        if folder.is_local:
+        if contents:
             damage = _damage(folder, record)
         elif found[record.name] != record.bytes:
             damage = DamagedError(folder.where(record.name), expected=record.bytes, size=found[record.name])
-        if isinstance(damage, DamagedError) and damage.sha256 in owner:
-            problem = f"shards are out of order: it holds the contents of {owner[damage.sha256]}"
-            yield record, InputError(damage.where, problem, REMEDY)
-        elif damage is not None:
-            yield record, damage
+        if damage is not None:
+            yield record, _recognised(damage, manifest)
 
 
 def read_checked(folder: Folder, manifest: Manifest, record: ShardRecord, *, negatives: bool = True) -> Iterator[Block]:
@@ -102,7 +103,11 @@ def read_checked(folder: Folder, manifest: Manifest, record: ShardRecord, *, neg
     where = folder.where(record.name)
     width = manifest.config.eval_negatives if negatives else 0
     users = events = 0
-    for block in read_shard(folder.read(record.name, record.sha256, record.bytes), where, negatives=negatives):
+    try:
+        content = folder.read(record.name, record.sha256, record.bytes)
+    except DamagedError as damage:
+        raise _recognised(damage, manifest) from None
+    for block in read_shard(content, where, negatives=negatives):
         for name, limit in (("item", manifest.items), ("eval_negative", manifest.items), ("query", manifest.queries)):
             values = getattr(block, name)
             if values.size and values.max() >= limit:
@@ -123,6 +128,15 @@ def read_checked(folder: Folder, manifest: Manifest, record: ShardRecord, *, neg
             f"it holds other numbers of users or events than the {record.users} and {record.events} of the manifest",
             REMEDY,
         )
+
+
+def _recognised(damage: InputError, manifest: Manifest) -> InputError:
+    """The same damage, or the news that it is another shard's contents."""
+    owner = {record.sha256: record.name for record in manifest.shards}
+    if not isinstance(damage, DamagedError) or damage.sha256 not in owner:
+        return damage
+    problem = f"shards are out of order: it holds the contents of {owner[damage.sha256]}"
+    return InputError(damage.where, problem, REMEDY)
 
 
 def check_item_store(folder: Folder, manifest: Manifest) -> None:

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     )  # the launchers also set it as a variable
     options = parser.parse_args(arguments)
     rank = int(os.environ.get("RANK", "0"))
-    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, format="%(message)s")
     try:
         config = load_config(options.config, options.overrides)
         run = RunFolder.of(config)

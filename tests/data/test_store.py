@@ -17,6 +17,7 @@ from gensr_dist.data.cache import Cache
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.exposures import Exposures
 from gensr_dist.data.histories import Histories
+from gensr_dist.data.manifest import Manifest
 from gensr_dist.data.negatives import Met
 from gensr_dist.data.rows import evaluation_rows, training_rows
 from gensr_dist.data.splits import Split
@@ -343,7 +344,22 @@ def test_damage_of_a_remote_folder(remote: Folder) -> None:
     with pytest.raises(InputError, match=r"shard-00004\.tar: the manifest lists this file, but it is missing"):
         TimelineStore.open(remote)
     store = TimelineStore.open(remote, shuffle_shards=1, on_corrupt="skip")
-    assert [shard.name for shard in store.lost] == ["shard-00004.tar", "shard-00005.tar"]
-    assert store.window(3).timelines.users == store.window(4).timelines.users == 4
+    assert [shard.name for shard in store.lost] == ["shard-00004.tar", "shard-00005.tar", "shard-00006.tar"]
+    assert all(store.window(number).timelines.users == 4 for number in (3, 4, 5, 6))
+    assert not len(store.window(6).timelines.item_N)
+
+
+def test_damaged_bytes_of_a_remote_shard_stop_when_they_arrive(remote: Folder) -> None:
+    storage = fsspec.filesystem("memory")
+    place = remote.place.removeprefix("memory:/")
+    content = bytearray(storage.cat_file(f"{place}/shard-00006.tar"))
+    size = len(content)
+    content[700] ^= 1
+    storage.pipe_file(f"{place}/shard-00006.tar", bytes(content))
+    same_size = [r.name for r in Manifest.read(remote).shards if r.bytes == size and r.name != "shard-00006.tar"]
+    storage.pipe_file(f"{place}/{same_size[0]}", storage.cat_file(f"{place}/{same_size[1]}"))
+    store = TimelineStore.open(remote, shuffle_shards=1)
     with pytest.raises(InputError, match=r"shard-00006\.tar: the file was changed"):
         store.window(6)
+    with pytest.raises(InputError, match=rf"{same_size[0]}: shards are out of order: .* contents of {same_size[1]}"):
+        store.window(int(same_size[0][6:11]))
