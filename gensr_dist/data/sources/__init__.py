@@ -8,6 +8,7 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
 from gensr_dist.data.sources import amazon, kuaisar, tables
 from gensr_dist.data.sources.assembling import assemble
+from gensr_dist.data.sources.chunks import Each
 from gensr_dist.data.sources.parts import SourceParts, read_parts
 from gensr_dist.data.storage import Folder
 from gensr_dist.errors import InputError
@@ -15,12 +16,13 @@ from gensr_dist.errors import InputError
 SOURCES = {"kuaisar": kuaisar.parts, "simulate": kuaisar.parts, "amazon": amazon.parts, "tables": tables.parts}
 
 
-def open_source(config: DataConfig, raw: str | Path) -> SourceParts:
+def open_source(config: DataConfig, raw: str | Path, each: Each = map) -> SourceParts:
     """Name the parts of a raw log.
 
     Args:
         config: `source` says what kind of log it is.
         raw: path or fsspec URL of its folder.
+        each: as for `chunks.cut`.
 
     Raises:
         InputError: there is no such folder, or the source's files are missing, unreadable or empty.
@@ -29,7 +31,7 @@ def open_source(config: DataConfig, raw: str | Path) -> SourceParts:
     if folder.local is not None and not folder.local.is_dir():
         remedy = "run `gensr simulate` first" if config.source == "simulate" else "give the folder of the raw log"
         raise InputError("data.raw", f"expected a folder, and {str(raw)!r} is none", remedy)
-    return SOURCES[config.source](folder)
+    return SOURCES[config.source](folder, each)
 
 
 def read_source(config: DataConfig, raw: str | Path) -> EventLog:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
-from gensr_dist.data.sources.chunks import Advance
+from gensr_dist.data.sources.chunks import Advance, Each
 from gensr_dist.data.sources.json_lines import read_blocks
 from gensr_dist.data.sources.parts import Part, SourceParts
 from gensr_dist.data.sources.reading import Rows
@@ -42,7 +42,7 @@ _ENTITIES = {"&amp;": "&", "&quot;": '"', "&#39;": "'", "&#34;": '"', "&lt;": "<
 _DAY_S = 86_400
 
 
-def parts(raw: Folder) -> SourceParts:
+def parts(raw: Folder, each: Each = map) -> SourceParts:
     """Read `reviews_*_5.json.gz` and `meta_*.json.gz` (or the same without `.gz`) from the folder `raw`.
 
     Each review is a positive recommendation event and, where its item has a query, a search event of the same time.

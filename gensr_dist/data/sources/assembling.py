@@ -23,11 +23,16 @@ class Met:
     query: pl.Series  # without null
 
     @classmethod
-    def of(cls, interactions: Sequence[pl.DataFrame]) -> "Met":
-        """Collect from the interactions of one or several parts."""
-        columns = ("user_id", "item_id", "query")
-        distinct = {name: pl.concat([frame[name].unique() for frame in interactions]).unique() for name in columns}
-        return cls(distinct["user_id"], distinct["item_id"], distinct["query"].drop_nulls())
+    def of(cls, interactions: pl.DataFrame) -> "Met":
+        """Collect from the interactions of a log, or of a part of it."""
+        query = interactions["query"].unique().drop_nulls()
+        return cls(interactions["user_id"].unique(), interactions["item_id"].unique(), query)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Met"]) -> "Met":
+        """What several parts refer to."""
+        names = ("user_id", "item_id", "query")
+        return cls(*(pl.concat([getattr(part, name) for part in parts]).unique() for name in names))
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Tables:
 
 def assemble(interactions: Rows, items: Rows, users: Rows) -> EventLog:
     """Build the log of what the parts of its three tables gave (`SourceParts`)."""
-    tables, repairs = build_tables(Met.of([interactions.frame]), items.frame, users.frame)
+    tables, repairs = build_tables(Met.of(interactions.frame), items.frame, users.frame)
     events = tables.number(interactions.frame)
     distinct = drop_repeats(events)
     dropped = Repair("duplicate events dropped", events.height - distinct.height)

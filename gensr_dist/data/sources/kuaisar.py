@@ -7,7 +7,7 @@ w7`. A query is its anonymised words: `w12 w7`. Only columns that are used are r
 import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
-from gensr_dist.data.sources.chunks import Advance, Chunk
+from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds, parse_text
 from gensr_dist.data.sources.parts import SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
@@ -77,7 +77,7 @@ ITEM_COLUMNS = (
 USER_COLUMNS = (Column(name="user_id", expected=ID, parse=parse_integer),)
 
 
-def parts(raw: Folder) -> SourceParts:
+def parts(raw: Folder, each: Each = map) -> SourceParts:
     """Open a folder with rec_inter.csv, src_inter.csv, item_features.csv and user_features.csv.
 
     Every shown item is an event, positive if clicked. Searches that showed no item are dropped and counted.
@@ -93,9 +93,9 @@ def parts(raw: Folder) -> SourceParts:
     recommendations, searches, items, users = (raw.where(name) for name in FILES)
     unshown = "no search showed an item, expected item_id above 0 in some rows"
     return SourceParts(
-        interactions=cut_table(recommendations, _recommendations) + cut_table(searches, _searches, unshown),
-        items=cut_table(items, _items),
-        users=cut_table(users, _users),
+        interactions=cut_table(recommendations, _recommendations, each) + cut_table(searches, _searches, each, unshown),
+        items=cut_table(items, _items, each),
+        users=cut_table(users, _users, each),
     )
 
 

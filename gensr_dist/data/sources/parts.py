@@ -11,7 +11,7 @@ from functools import partial
 import polars as pl
 
 from gensr_dist.data.events import Repair
-from gensr_dist.data.sources.chunks import Advance, Chunk
+from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.reading import Rows, cut_file
 from gensr_dist.errors import InputError
 
@@ -39,19 +39,21 @@ class SourceParts:
     users: tuple[Part, ...]
 
 
-def cut_table(file: str, load: Callable[[Chunk, Advance], Rows], none_kept: str = "") -> tuple[Part, ...]:
+def cut_table(file: str, load: Callable[[Chunk, Advance], Rows], each: Each, none_kept: str = "") -> tuple[Part, ...]:
     """Parts of one file.
 
     Args:
         file: path or URL.
         load: reads a chunk; a function of a module, so that a part can travel.
+        each: as for `chunks.cut`.
         none_kept: as `Part.none_kept`.
 
     Raises:
         InputError: the file is missing, unreadable or empty.
     """
     return tuple(
-        Part(file=file, size=chunk.size, load=partial(load, chunk), none_kept=none_kept) for chunk in cut_file(file)
+        Part(file=file, size=chunk.size, load=partial(load, chunk), none_kept=none_kept)
+        for chunk in cut_file(file, each=each)
     )
 
 
@@ -74,10 +76,18 @@ def read_parts(parts: Sequence[Part], advance: Advance = int) -> Rows:
     Raises:
         InputError: a row is wrong, or there is none.
     """
-    rows = [read_part(part, advance) for part in parts]
+    return join_rows(parts, [read_part(part, advance) for part in parts])
+
+
+def join_rows(parts: Sequence[Part], rows: Sequence[Rows]) -> Rows:
+    """The table of what all its parts gave.
+
+    Raises:
+        InputError: there is no row.
+    """
     require_rows(parts, [part.read for part in rows], [part.frame.height for part in rows])
-    repairs = add_repairs(repair for part in rows for repair in part.repairs)
     frame = pl.concat([part.frame for part in rows]) if rows else pl.DataFrame()
+    repairs = add_repairs(repair for part in rows for repair in part.repairs)
     return Rows(frame, repairs, sum(part.read for part in rows))
 
 

@@ -21,6 +21,7 @@ from gensr_dist.data.sources.chunks import (
     CHUNK_BYTES,
     Advance,
     Chunk,
+    Each,
     base_name,
     blocks,
     cut,
@@ -42,7 +43,7 @@ class Rows:
     read: int = 0  # rows that were not blank, kept or not
 
 
-def cut_file(file: str | Path, size: int = CHUNK_BYTES) -> tuple[Chunk, ...]:
+def cut_file(file: str | Path, size: int = CHUNK_BYTES, each: Each = map) -> tuple[Chunk, ...]:
     """Cut a file into chunks of about `size` bytes for `read_chunk`; see `chunks.cut`.
 
     Raises:
@@ -51,7 +52,7 @@ def cut_file(file: str | Path, size: int = CHUNK_BYTES) -> tuple[Chunk, ...]:
     with _readable(str(file)):
         if not is_file(str(file)):
             raise InputError(file, "the file does not exist", "check the folder given as data.raw")
-        return cut(file, size)
+        return cut(file, size, each)
 
 
 def read_chunk(

@@ -3,7 +3,7 @@
 import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
-from gensr_dist.data.sources.chunks import Advance, Chunk
+from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.columns import Column, latest_time, parse_text
 from gensr_dist.data.sources.parts import SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
@@ -70,7 +70,7 @@ ITEM_COLUMNS = (
 USER_COLUMNS = (Column(name="user_id", expected="an id", parse=parse_id),)
 
 
-def parts(raw: Folder) -> SourceParts:
+def parts(raw: Folder, each: Each = map) -> SourceParts:
     """Open a folder with `events`, `items` and optionally `users`, each as .csv, .csv.gz or .parquet.
 
     Raises:
@@ -79,9 +79,9 @@ def parts(raw: Folder) -> SourceParts:
     events, items = (_table(raw, name) for name in ("events", "items"))
     users = _table(raw, "users", required=False)
     return SourceParts(
-        interactions=cut_table(events, _events),
-        items=cut_table(items, _items),
-        users=cut_table(users, _users) if users else (),
+        interactions=cut_table(events, _events, each),
+        items=cut_table(items, _items, each),
+        users=cut_table(users, _users, each) if users else (),
     )
 
 

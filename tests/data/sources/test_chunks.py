@@ -199,7 +199,7 @@ def test_progress_counts_every_byte_once(table: Path, monkeypatch: pytest.Monkey
 
 
 def test_parts_travel(table: Path) -> None:
-    parts = cut_table(str(table), load)
+    parts = cut_table(str(table), load, map)
     travelled: list[Part] = pickle.loads(pickle.dumps(parts))
     frame = pl.concat([read_part(part).frame for part in travelled])
     assert frame.rows() == [(n, "a b") for n in range(100)]

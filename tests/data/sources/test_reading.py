@@ -23,7 +23,7 @@ def load(chunk: Chunk, advance: Advance) -> Rows:
 
 
 def read_rows(path: Path) -> Rows:
-    return read_parts(cut_table(str(path), load))
+    return read_parts(cut_table(str(path), load, map))
 
 
 def write(folder: Path, content: bytes, name: str = "log.csv") -> Path:
