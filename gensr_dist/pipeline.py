@@ -221,6 +221,10 @@ def _prepare(config: Config, run: RunFolder, preparation: Preparation) -> Outcom
 
 def _engine(config: Config, raw: Folder, preparation: Preparation) -> Any:
     """The engine of `prepare`, a `data.preparation.engine.Engine`."""
+    if preparation.engine == "ray":
+        from gensr_dist.data.preparation.ray_engine import RayEngine
+
+        return RayEngine(raw.place, preparation.address)
     from gensr_dist.data.preparation.local_engine import LocalEngine
     from gensr_dist.data.sources import read_source
 
