@@ -159,7 +159,7 @@ class ColumnTrainer:
         """CSR matrix of entries by ascending rows; entries of the same place add up."""
         index = self.adjacency_NN.col_indices().dtype
         row_start = torch.zeros(rows + 1, dtype=index, device=row_M.device)
-        torch.cumsum(row_M.bincount(minlength=rows), dim=0, out=row_start[1:])
+        torch.cumsum(row_M.bincount(minlength=rows), dim=0, dtype=index, out=row_start[1:])
         return torch.sparse_csr_tensor(
             row_start, column_M.to(index), value_M, size=(rows, columns), check_invariants=False
         )
