@@ -110,10 +110,10 @@ def drop_repeats(events: pl.DataFrame) -> pl.DataFrame:
     """
     hashes = events.hash_rows()
     ordered = np.sort(hashes.to_numpy())
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    if not len(repeated):
+    repeated = pl.Series(np.unique(ordered[1:][ordered[1:] == ordered[:-1]]))
+    if repeated.is_empty():
         return events
-    suspects = events.with_row_index("row").filter(hashes.is_in(repeated))
+    suspects = events.with_row_index("row").filter(hashes.is_in(repeated.implode()))
     firsts = suspects.unique(events.columns, keep="first")
     keep = np.ones(events.height, dtype=np.bool_)
     keep[suspects["row"].to_numpy()] = False
