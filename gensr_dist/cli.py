@@ -126,7 +126,13 @@ def _bench_data(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
 def _bench_lightgcn(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
     from gensr_dist.bench.lightgcn import bench_lightgcn
 
-    result = bench_lightgcn(nodes=options.nodes, edges=options.edges, rounds=options.rounds, stock=not options.ours)
+    result = bench_lightgcn(
+        nodes=options.nodes,
+        users=options.users,
+        edges=options.edges,
+        rounds=options.rounds,
+        stock=not options.ours,
+    )
     return _said(result, say)
 
 
@@ -256,6 +262,7 @@ def _parser() -> argparse.ArgumentParser:
         within=benches,
     )
     added.add_argument("--nodes", metavar="N", type=_count, default=100_000, help="users and items (default 100,000)")
+    added.add_argument("--users", metavar="N", type=_positive, help="of the nodes (default half)")
     added.add_argument("--edges", metavar="N", type=_count, default=1_000_000, help="(default 1,000,000)")
     added.add_argument("--rounds", metavar="N", type=_positive, default=5, help="of each way, alternated (default 5)")
     added.add_argument("--ours", action="store_true", help="do not measure stock PyG")
