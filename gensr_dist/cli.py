@@ -24,6 +24,11 @@ A run is described by one YAML config and keeps everything it makes in one run f
 raw logs to evaluated answers and skips what is unchanged; the stages can also be run one by one, in this order:
 simulate (only for simulated data), prepare, lightgcn, train, index, evaluate."""
 
+_OUTPUT_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EBUSY, errno.EIO, errno.ENAMETOOLONG),
+)
+
 STAGE_HELP = {
     "simulate": (
         "write a simulated KuaiSAR-format log into the run folder",
@@ -78,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that Python's own flush at exit stays quiet
         return 128 + 13
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in _OUTPUT_ERRORS:
             raise
         return _fail(f"{error.filename or 'output'}: {error.strerror}; free space or set `run` to another folder", 2)
     return 0

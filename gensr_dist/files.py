@@ -1,6 +1,7 @@
 """Writing results so that a reader sees the old one or the new one, never half of one."""
 
 import dataclasses
+import glob
 import json
 import os
 import re
@@ -31,8 +32,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it takes the place of `path` when the block ends well.
 
-    What killed processes left of earlier attempts is deleted.
+    What killed processes left of earlier attempts is deleted. Of a link, the folder that it names is
+    replaced.
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -51,7 +54,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def _sweep(path: Path) -> None:
     """Delete temporary folders of `path` whose process is gone."""
-    for left in path.parent.glob(f".{path.name}.*"):
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         owner = re.fullmatch(re.escape(f".{path.name}.") + r"(\d+)\.(tmp|old)", left.name)
         if owner and not Path(f"/proc/{owner[1]}").exists():
             shutil.rmtree(left, ignore_errors=True)
@@ -75,5 +78,5 @@ def read_json(path: Path, remedy: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(path, "the file does not exist", remedy) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(path, f"expected a JSON file ({error})", remedy) from None

@@ -136,6 +136,11 @@ class Manifest:
         return ""
 
 
+def may_hold(name: str) -> bool:
+    """Whether a shard folder may hold a file of this name; tars that its manifest does not list are left-overs."""
+    return name == "manifest.json" or ("/" not in name and name.endswith(".tar")) or bool(_FILE_NAME.fullmatch(name))
+
+
 def sha256_of_file(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()

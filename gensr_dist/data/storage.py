@@ -125,7 +125,7 @@ class Folder:
             return json.loads(attempt(lambda: system.cat_file(f"{root}/{name}"), self.where(name)))
         except NotFoundError:
             raise InputError(self.where(name), "the file does not exist", remedy) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(self.where(name), f"expected a JSON file ({error})", remedy) from None

@@ -69,6 +69,7 @@ SHARD_FAULTS: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: (f / "manifest.json").unlink(), r"manifest\.json: the file does not exist; run `gensr prepare` first"),
     (lambda f: (f / "manifest.json").write_text("[]"), r"manifest\.json: expected a manifest"),
     (lambda f: (f / "manifest.json").write_text('{"a'), r"manifest\.json: expected a JSON file"),
+    (lambda f: (f / "manifest.json").write_text("[" * 100_000), r"manifest\.json: expected a JSON file"),
 ]
 
 

@@ -3,6 +3,8 @@
 Dimensions: I items, T tokens a text.
 """
 
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +34,9 @@ def write_item_store(
     tokenizer.save_pretrained(folder / "tokenizer")
     store = folder / "items"
     store.mkdir()
-    log.items.select("item_id", "text").write_parquet(store / "items.parquet")
-    log.users.select("user_id").write_parquet(store / "users.parquet")
-    log.queries.select("text").write_parquet(store / "queries.parquet")
+    _write_parquet(store / "items.parquet", log.items.select("item_id", "text"))
+    _write_parquet(store / "users.parquet", log.users.select("user_id"))
+    _write_parquet(store / "queries.parquet", log.queries.select("text"))
     np.save(store / "popularity.npy", popularity_I, allow_pickle=False)
     write_json(store / "vocabulary.json", vocabulary_fingerprint(folder / "tokenizer"))
     repairs = (
@@ -50,12 +52,25 @@ def write_item_store(
     return tuple(repair for repair in repairs if repair.count)
 
 
+def _write_parquet(path: Path, table: pl.DataFrame) -> None:
+    """Write a table; what the system refuses is an OSError as everywhere else."""
+    try:
+        table.write_parquet(path)
+    except pl.exceptions.ComputeError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+
+
 def _write_tokens(path: Path, tokenizer: PreTrainedTokenizerFast, texts: pl.Series, width: int) -> int:
     """Write an int32 table, a batch at a time; returns the number of rows that are all padding."""
     if not len(texts):  # an empty file cannot be mapped
         np.save(path, np.zeros((0, width), dtype=np.int32))
         return 0
     table_IT = np.lib.format.open_memmap(path, mode="w+", dtype=np.int32, shape=(len(texts), width), version=(1, 0))
+    with path.open("r+b") as file:  # a full disk is an error here; in the mapped file it would kill the process
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     fill_token_table(tokenizer, texts, table_IT)
     table_IT.flush()
     return int((table_IT[:, 0] == 0).sum())

@@ -20,6 +20,7 @@ from gensr_dist.data.manifest import (
     SCHEMA_VERSION,
     Manifest,
     TaskCounts,
+    may_hold,
     record_files,
     vocabulary_fingerprint,
 )
@@ -69,10 +70,12 @@ def prepare(
         phrases: prompt texts whose words a corpus tokenizer keeps whole.
 
     Raises:
-        InputError: the log cannot be read, filtering leaves nothing, a split is empty, or users have met too many items
-            for the negatives.
+        InputError: the log cannot be read, filtering leaves nothing, a split is empty, users have met too many items
+            for the negatives, or `folder` holds files of others.
     """
     began = time.monotonic()
+    if folder.local is not None:
+        _require_replaceable(folder.local)
     log = engine.clean(config)
     recommendation, search = (TaskCounts(train=t, valid=v, test=e) for t, v, e in log.positives_BS.tolist())
     _require_rows(recommendation, search, config)
@@ -122,6 +125,23 @@ def _made(folder: Folder, shard_names: list[str]) -> Iterator[tuple[Path, Folder
     with tempfile.TemporaryDirectory() as rest:
         yield Path(rest), folder
         publish(Path(rest), folder, uploaded=shard_names)
+
+
+def _require_replaceable(folder: Path) -> None:
+    """Refuse to delete what no `prepare` wrote.
+
+    Raises:
+        InputError: the place is a file, or a folder that holds other files than shards do.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(folder, "expected a folder, found a file", "give another folder, or delete it")
+    strangers = sorted(name for name in Folder.at(folder).sizes() if not may_hold(name))
+    if strangers:
+        raise InputError(
+            folder,
+            f"the folder holds files that are no part of shards ({len(strangers)}, the first is {strangers[0]!r})",
+            "give an empty folder, or delete them",
+        )
 
 
 def _popularity(shards: Sequence[ShardResult], items: int) -> np.ndarray:

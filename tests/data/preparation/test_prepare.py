@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog, Repair
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives import Met
+from gensr_dist.data.preparation import item_store
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.rows import training_rows
@@ -26,6 +29,10 @@ def digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_same_input_same_bytes(
@@ -132,3 +139,49 @@ def test_empty_split(tmp_path: Path, make_rows_log: Callable[..., EventLog], sma
     config = replace(small_config, split="time", min_interactions=1)
     with pytest.raises(InputError, match=r"data\.split: split 'time' leaves no positive event of either task to train"):
         prepare(LocalEngine(make_rows_log(rows, 2, 20)), config, 0, Folder.at(tmp_path / "shards"))
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "items/old/notes.txt", "shard-00000.tar.part"])
+def test_files_of_others_are_not_deleted(
+    prepared: Path, tmp_path: Path, make_log: Callable[..., EventLog], small_config: DataConfig, name: str
+) -> None:
+    folder = Path(shutil.copytree(prepared, tmp_path / "shards"))
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("precious")
+    before = digests(folder)
+    with pytest.raises(InputError, match=rf"shards: the folder holds files that are no part of shards \(1, .*{name}"):
+        prepare(LocalEngine(make_log()), small_config, 7, Folder.at(folder))
+    assert digests(folder) == before
+    with pytest.raises(InputError, match="expected a folder, found a file"):
+        prepare(LocalEngine(make_log()), small_config, 7, Folder.at(folder / "manifest.json"))
+    assert digests(folder) == before
+    assert names_in(tmp_path) == ["shards"]
+
+
+def test_a_folder_behind_a_link_is_replaced_where_it_lies(
+    prepared: Path, tmp_path: Path, make_log: Callable[..., EventLog], small_config: DataConfig
+) -> None:
+    disk = tmp_path / "disk"
+    shutil.copytree(prepared, disk / "real")
+    (disk / "real" / "shard-00009.tar").write_bytes(b"left over")
+    (tmp_path / "shards").symlink_to(disk / "real")
+    prepare(LocalEngine(make_log()), small_config, 7, Folder.at(tmp_path / "shards"))
+    assert (tmp_path / "shards").is_symlink()
+    assert digests(disk / "real") == digests(prepared)
+    assert (names_in(tmp_path), names_in(disk)) == (["disk", "shards"], ["real"])
+
+
+def test_a_full_disk_is_an_os_error_and_never_a_signal(
+    tmp_path: Path, make_log: Callable[..., EventLog], small_config: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        item_store._write_parquet(Path("/dev/full"), pl.DataFrame({"user_id": ["a"]}))
+    assert caught.value.errno == errno.ENOSPC
+
+    def fill(tokenizer: object, texts: object, table_IT: np.memmap) -> None:
+        status = Path(str(table_IT.filename)).stat()
+        assert status.st_blocks * 512 >= status.st_size > 4_096, "writing to the map may find no room"
+
+    monkeypatch.setattr(item_store, "fill_token_table", fill)
+    log = make_log(items=500, events=9_000)
+    prepare(LocalEngine(log), replace(small_config, query_tokens=400), 0, Folder.at(tmp_path / "shards"))
