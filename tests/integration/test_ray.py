@@ -32,7 +32,9 @@ CONFIG = DataConfig(
 )
 SEED = 3
 STORE_BYTES = 100 << 20  # of each node
-NOTICED_SOON = {  # a dead node within 2 s, not 30
+SETTINGS = {
+    "RAY_max_direct_call_object_size": "1024",  # results live on the node that made them, even these small ones
+    # A dead node is noticed within 2 s, not 30.
     "RAY_health_check_initial_delay_ms": "0",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "1000",
@@ -55,7 +57,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A head and a worker with a core each; the driver is connected."""
     from ray.cluster_utils import Cluster
 
-    for name, value in NOTICED_SOON.items():
+    for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
     node = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
@@ -127,18 +129,31 @@ def load(chunk: Chunk, advance: Callable[[int], object]) -> Any:
 def test_a_node_dies(cluster: Any, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
     from gensr_dist.data.preparation import ray_engine
 
+    buckets: list[Any] = []  # as they were dealt out
+    deal_out = ray_engine._deal_out
+
+    def deal_out_and_tell(*arguments: Any) -> list[Any]:
+        buckets.extend(deal_out(*arguments))
+        return buckets
+
+    monkeypatch.setattr(ray_engine, "_deal_out", deal_out_and_tell)
+
     class Killer(tqdm.tqdm):
         """Kills the worker node when the phase has done its first part."""
 
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            self.in_phase = options["desc"] == phase
+            super().__init__(*arguments, **options)
+
         def update(self, n: float | None = 1) -> bool | None:
-            if self.desc_was == phase and cluster.worker is not None:
+            if self.in_phase and cluster.worker is not None:
+                if phase == "gather users":
+                    ray.wait(buckets, num_returns=len(buckets), fetch_local=False)
+                    found = [place["node_ids"] for place in ray.experimental.get_object_locations(buckets).values()]
+                    assert [cluster.worker.node_id] in found, "nothing is lost with the node"
                 cluster.remove_node(cluster.worker, allow_graceful=False)
                 cluster.worker = None
             return super().update(n)
-
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            self.desc_was = options["desc"]
-            super().__init__(*arguments, **options)
 
     monkeypatch.setattr(ray_engine, "tqdm", Killer)
     prepare_here(raw, CONFIG, tmp_path / "here")

@@ -4,6 +4,7 @@ What is lost with a machine is made again from what it was made of, back to the 
 must live. The driver holds the tables of users, items and queries, and counts a user and an item, but never the events.
 """
 
+import logging
 import os
 import pickle
 import sys
@@ -143,10 +144,14 @@ def _connect(address: str) -> None:
     # Tasks, and not actors whose state is lost with their machine. It also does with any number of cores.
     context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
     context.enable_progress_bars = sys.stderr.isatty()
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     if ray.is_initialized():
         return
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level="ERROR")
+        # A task has one core, and should not start a thread for each core of its machine.
+        environment = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
+        more = {} if address else {"include_dashboard": False}
+        ray.init(address or "local", log_to_driver=False, logging_level="ERROR", runtime_env=environment, **more)
     except (ConnectionError, ValueError, RuntimeError) as error:
         problem = f"no Ray cluster at {address or 'this machine'} ({' '.join(str(error).split())[:200]})"
         raise InputError("--address", problem, "start one with `ray start --head`, or correct the address") from None
