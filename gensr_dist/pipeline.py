@@ -86,6 +86,8 @@ class Preparation:
 def run_stage(stage: StageName, config: Config, say: Say, preparation: Preparation = Preparation()) -> StageResult:
     """Run one stage, unless its last finished run had the same settings and inputs.
 
+    Damaged shards are prepared again, as the messages about them advise.
+
     Raises:
         InputError: an earlier stage has not run, or ran with other settings; or what the stage itself finds wrong.
     """
@@ -93,6 +95,8 @@ def run_stage(stage: StageName, config: Config, say: Say, preparation: Preparati
     with locked(run):
         check_inputs(stage, config, run)
         earlier = finished_record(stage, config, run)
+        if stage == "prepare" and earlier is not None and not _whole(run.shards, say):
+            earlier = None
         if earlier is not None:
             say(f"{stage}: unchanged, skipped; delete {record_path(stage, run)} to do it again")
         record = earlier or _do(stage, config, run, say, preparation)
@@ -178,6 +182,18 @@ def verify_shards(place: str, say: Say) -> Any:
     report = verify(Folder.at(place, Cache.at(defaults.cache, defaults.cache_gb)))
     say(f"{place}: whole; {_sentence(dataclasses.asdict(report))}")
     return report
+
+
+def _whole(shards: Folder, say: Say) -> bool:
+    """Whether no file of a prepared folder is missing or damaged; says what is."""
+    from gensr_dist.data.verify import check_files
+
+    try:
+        check_files(shards)
+    except InputError as fault:
+        say(f"prepare: {fault.where}: {fault.problem}")
+        return False
+    return True
 
 
 def _do(stage: StageName, config: Config, run: RunFolder, say: Say, preparation: Preparation) -> StageRecord:

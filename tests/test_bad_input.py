@@ -189,3 +189,23 @@ def test_a_bad_log_does_not_touch_the_shards_of_a_good_one(
     assert prepared("tables", tmp_path, monkeypatch, capfd)[0] == 2
     assert {path: path.read_bytes() for path in shards.rglob("*") if path.is_file()} == before
     assert main(["verify", str(shards)]) == 0
+
+
+@pytest.mark.parametrize("name", ["shard-00000.tar", "items/title_tokens.npy", "manifest.json"])
+def test_preparing_again_mends_what_was_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    tables(tmp_path / "raw")
+    code, out, _ = prepared("tables", tmp_path, monkeypatch, capfd)
+    assert (code, json.loads(out)["skipped"]) == (0, False)
+    path = next(tmp_path.rglob("shards")) / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2_000] + bytes([whole[2_000] ^ 1]) + whole[2_001:] if len(whole) > 2_000 else whole[:-2])
+    assert main(["verify", str(next(tmp_path.rglob("shards")))]) == 2
+
+    code, out, err = prepared("tables", tmp_path, monkeypatch, capfd)
+    assert (code, json.loads(out)["skipped"]) == (0, False)
+    assert name in err
+    assert path.read_bytes() == whole
+    code, out, _ = prepared("tables", tmp_path, monkeypatch, capfd)
+    assert (code, json.loads(out)["skipped"]) == (0, True)
