@@ -164,3 +164,13 @@ def test_a_node_dies(cluster: Any, raw: Path, tmp_path: Path, monkeypatch: pytes
         assert time.monotonic() < patience, "the cluster did not notice"
         time.sleep(0.1)
     assert digests(tmp_path / "there") == digests(tmp_path / "here")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "127.0.0.1:nine"])
+def test_no_cluster_at_the_address(raw: Path, address: str) -> None:
+    from gensr_dist.data.preparation.ray_engine import RayEngine
+
+    with pytest.raises(
+        InputError, match=rf"--address: no Ray cluster at {address} .*; start one with `ray start --head`"
+    ):
+        RayEngine(raw, address)

@@ -7,6 +7,7 @@ must live. The driver holds the tables of users, items and queries, and counts a
 import logging
 import os
 import pickle
+import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -63,6 +64,7 @@ except ImportError as error:
     raise InputError("--engine ray", f"Ray is missing ({error})", "pip install 'gensr_dist[ray]'") from None
 
 BUCKET_ROWS = 1_000_000  # mean events of a bucket; some 100 bytes each in a task
+_ANSWER_S = 5.0  # seconds that a cluster's head has to take a connection
 _RETRIES = 20  # of a task whose machine or process died
 _FAN_IN = 16  # partial results that one task adds up
 _Value = TypeVar("_Value")
@@ -148,11 +150,14 @@ def _connect(address: str) -> None:
     if ray.is_initialized():
         return
     try:
+        if ":" in address and "://" not in address:
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), _ANSWER_S).close()  # Ray itself would try for minutes
         # A task has one core, and should not start a thread for each core of its machine.
         environment = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
         more = {} if address else {"include_dashboard": False}
         ray.init(address or "local", log_to_driver=False, logging_level="ERROR", runtime_env=environment, **more)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         problem = f"no Ray cluster at {address or 'this machine'} ({' '.join(str(error).split())[:200]})"
         raise InputError("--address", problem, "start one with `ray start --head`, or correct the address") from None
 
