@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import tqdm
 
@@ -19,6 +20,7 @@ from gensr_dist.data.sources.reading import cut_file
 from gensr_dist.data.sources.simulate import simulate
 from gensr_dist.data.storage import Folder
 from gensr_dist.errors import InputError
+from tests.object_store import object_store
 
 ray = pytest.importorskip("ray")
 
@@ -50,6 +52,12 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = rec.read_text().splitlines(keepends=True)
     rec.write_text("".join([*lines, *lines[1:400], "\n"]))  # repeats of other parts, and a blank row
     return folder
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    with object_store("ray") as url:
+        yield url
 
 
 @pytest.fixture
@@ -89,7 +97,7 @@ def prepare_here(raw: Path, config: DataConfig, folder: Path) -> PrepareResult:
     return prepare(LocalEngine(read_source(config, raw)), config, SEED, Folder.at(folder))
 
 
-def prepare_on_ray(raw: Path, config: DataConfig, folder: Path) -> PrepareResult:
+def prepare_on_ray(raw: Path | str, config: DataConfig, folder: Path | str) -> PrepareResult:
     from gensr_dist.data.preparation.ray_engine import RayEngine
 
     return prepare(RayEngine(raw, bucket_rows=1_000), config, SEED, Folder.at(folder))
@@ -164,6 +172,19 @@ def test_a_node_dies(cluster: Any, raw: Path, tmp_path: Path, monkeypatch: pytes
         assert time.monotonic() < patience, "the cluster did not notice"
         time.sleep(0.1)
     assert digests(tmp_path / "there") == digests(tmp_path / "here")
+
+
+@pytest.mark.usefixtures("many_parts")
+def test_from_and_to_an_object_store(bucket: str, request: pytest.FixtureRequest, raw: Path, tmp_path: Path) -> None:
+    request.getfixturevalue("cluster")  # after the store, whose address the nodes have in their environment
+    for path in raw.iterdir():
+        Folder.at(f"{bucket}/raw").put(path.name, path)
+    prepare_here(raw, CONFIG, tmp_path / "here")
+    prepare_on_ray(f"{bucket}/raw", CONFIG, f"{bucket}/shards")
+    system, root = fsspec.core.url_to_fs(f"{bucket}/shards")
+    names = Folder.at(f"{bucket}/shards").sizes()
+    found = {name: hashlib.sha256(system.cat_file(f"{root}/{name}")).hexdigest() for name in names}
+    assert found == digests(tmp_path / "here")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "127.0.0.1:nine"])
