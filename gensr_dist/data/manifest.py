@@ -20,6 +20,7 @@ from gensr_dist.files import write_json
 SCHEMA_VERSION = 2
 _SHARD_NAME = re.compile(r"shard-\d+\.tar", re.ASCII)
 _FILE_NAME = re.compile(r"(items|tokenizer)/[\w-][\w.-]*", re.ASCII)
+_MOST_ITEMS, _MOST_QUERIES = 1 << 32, 1 << 31  # what the shards' uint32 and int32 can number
 TOKENIZER = "tokenizer/tokenizer.json"
 
 
@@ -118,6 +119,8 @@ class Manifest:
         for shard in self.shards:
             if min(value for value in dataclasses.astuple(shard) if isinstance(value, int)) < 0:
                 return f"{shard.name} has a negative count"
+            if max(shard.users, shard.events, shard.training_rows, shard.interactions) > shard.bytes:
+                return f"{shard.name} counts more than its {shard.bytes} bytes can hold"
             if shard.first_user != users:
                 return f"{shard.name} begins at user {shard.first_user} instead of {users}"
             users += shard.users
@@ -125,6 +128,11 @@ class Manifest:
                 return f"{shard.name!r} is no name of a shard"
         if len({shard.name for shard in self.shards}) != len(self.shards):
             return "it lists a shard twice"
+        if not self.config.eval_negatives <= self.items <= _MOST_ITEMS or self.queries > _MOST_QUERIES:
+            counts = f"{self.items} items, {self.queries} queries and {self.config.eval_negatives} negatives"
+            return f"{counts} do not go together"
+        if len({file.name for file in self.files}) != len(self.files):
+            return "it lists a file twice"
         for file in self.files:
             if not _FILE_NAME.fullmatch(file.name):
                 return f"{file.name!r} is no name of a file in items/ or tokenizer/"

@@ -102,27 +102,28 @@ def write_shard(path: Path, blocks: Iterable[tuple[int, Block]]) -> ShardRecord:
     )
 
 
-def read_shard(content: bytes, where: str | Path, *, negatives: bool = True) -> Iterator[Block]:
+def read_shard(content: bytes, where: str | Path, first_user: int, *, negatives: bool = True) -> Iterator[Block]:
     """Read the blocks of a tar in order.
 
     Args:
         content: the tar's bytes.
         where: named in errors.
+        first_user: row of the shard's first user.
         negatives: whether evaluation negatives are decoded; without them `eval_negative` is [R, 0].
 
     Raises:
         InputError: the tar is not one that `write_shard` wrote; nothing in it is unpacked to disk or run.
     """
     try:
-        for arrays in _samples(content):
+        for arrays in _samples(content, first_user):
             yield decode(arrays, negatives=negatives)
     except (ValueError, EOFError, tarfile.TarError, OverflowError, MemoryError) as error:
         raise InputError(where, f"expected a timeline shard ({error})", REMEDY) from None
 
 
-def _samples(content: bytes) -> Iterator[dict[str, np.ndarray]]:
+def _samples(content: bytes, first_user: int) -> Iterator[dict[str, np.ndarray]]:
     """Members of one sample after the other; keys must count users without gaps."""
-    key, expected, arrays = "", "", dict[str, np.ndarray]()
+    key, expected, arrays = "", f"{first_user:010d}", dict[str, np.ndarray]()
     # The file is closed by hand because a TarFile is part of a cycle, which would keep the content for a while.
     with io.BytesIO(content) as file, tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
@@ -133,7 +134,7 @@ def _samples(content: bytes) -> Iterator[dict[str, np.ndarray]]:
                 if arrays:
                     raise ValueError(f"sample {key} is not complete")
                 key = name["key"]
-                if expected not in ("", key):
+                if key != expected:
                     raise ValueError(f"sample {key} stands where sample {expected} belongs")
             end = member.offset_data + member.size
             if end > len(content) or name["array"] in arrays:
@@ -144,7 +145,7 @@ def _samples(content: bytes) -> Iterator[dict[str, np.ndarray]]:
                 expected, arrays = f"{int(key) + len(arrays['user_count']):010d}", {}
     if arrays:
         raise ValueError(f"sample {key} is not complete")
-    if not expected:
+    if not key:
         raise ValueError("it holds no sample")
 
 

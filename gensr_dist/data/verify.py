@@ -3,7 +3,10 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+import polars as pl
 from tqdm import tqdm
 
 from gensr_dist.data.block import Block
@@ -38,12 +41,11 @@ def verify(folder: Folder) -> VerifyReport:
     """
     began = time.monotonic()
     manifest = check_files(folder)
-    samples = 0
     for record in tqdm(manifest.shards, desc="decode shards", unit="shard", disable=None, delay=2):
-        samples += _verify_shard(folder, manifest, record)
+        _verify_shard(folder, manifest, record)
     return VerifyReport(
         shards=len(manifest.shards),
-        samples=samples,
+        samples=sum(shard.samples for shard in manifest.shards),
         users=manifest.users,
         events=manifest.events,
         evaluation_rows=sum(shard.evaluation_rows for shard in manifest.shards),
@@ -112,12 +114,13 @@ def read_checked(folder: Folder, manifest: Manifest, record: ShardRecord, *, neg
     """
     where = folder.where(record.name)
     width = manifest.config.eval_negatives if negatives else 0
-    users = events = 0
+    listed = (record.samples, record.users, record.events, record.training_rows, record.evaluation_rows)
+    found = np.zeros(len(listed), dtype=np.int64)
     try:
         content = folder.read(record.name, record.sha256, record.bytes)
     except DamagedError as damage:
         raise _recognised(damage, manifest) from None
-    for block in read_shard(content, where, negatives=negatives):
+    for block in read_shard(content, where, record.first_user, negatives=negatives):
         for name, limit in (("item", manifest.items), ("eval_negative", manifest.items), ("query", manifest.queries)):
             values = getattr(block, name)
             if values.size and values.max() >= limit:
@@ -127,15 +130,15 @@ def read_checked(folder: Folder, manifest: Manifest, record: ShardRecord, *, neg
             raise InputError(
                 where, f"evaluation rows have {block.eval_negative.shape[1]} negatives, not {width}", REMEDY
             )
-        users += block.users
-        events += len(block.item)
-        if users > record.users or events > record.events:
+        found += (1, block.users, len(block.item), len(training_rows(block.timelines)), len(block.eval_negative))
+        if (found > listed).any():
             break
         yield block
-    if (users, events) != (record.users, record.events):
+    if tuple(found.tolist()) != listed:
         raise InputError(
             where,
-            f"it holds other numbers of users or events than the {record.users} and {record.events} of the manifest",
+            f"it holds other numbers of samples, users, events, training rows or evaluation rows than the {listed} of "
+            "the manifest",
             REMEDY,
         )
 
@@ -173,6 +176,48 @@ def check_item_store(folder: Folder, manifest: Manifest) -> None:
             )
         if damage is not None:
             raise damage
+    _check_tables(folder, manifest)
+
+
+def _check_tables(folder: Folder, manifest: Manifest) -> None:
+    """Compare the sizes of the item store's tables with the manifest.
+
+    Raises:
+        InputError: a table is not listed, cannot be read, or is of another log.
+    """
+    config, records = manifest.config, {record.name: record for record in manifest.files}
+    tables: dict[str, tuple[int, ...]] = {
+        "items.parquet": (manifest.items,),
+        "users.parquet": (manifest.users,),
+        "queries.parquet": (manifest.queries,),
+        "popularity.npy": (manifest.items,),
+        "title_tokens.npy": (manifest.items, config.title_tokens),
+        "query_tokens.npy": (manifest.queries, config.query_tokens),
+    }
+    for table, expected in tables.items():
+        name = f"items/{table}"
+        if name not in records:
+            raise InputError(folder.where("manifest.json"), f"expected a valid manifest, {name} is not listed", REMEDY)
+        with folder.file(name, records[name].sha256, records[name].bytes) as path:
+            found = _shape_of(path, table, folder.where(name))
+        if found != expected:
+            problem = f"it holds a table of {_shown(found)}, the manifest says {_shown(expected)}"
+            raise InputError(folder.where(name), problem, REMEDY)
+
+
+def _shape_of(path: Path, table: str, where: str) -> tuple[int, ...]:
+    try:
+        if table.endswith(".parquet"):
+            return (int(pl.scan_parquet(path).select(pl.len()).collect().item()),)
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            return tuple(np.lib.format.read_array_header_1_0(file)[0])
+    except (ValueError, pl.exceptions.PolarsError) as error:
+        raise InputError(where, f"expected a table ({str(error).splitlines()[0]})", REMEDY) from None
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) + (" rows" if len(shape) == 1 else "")
 
 
 def _damage(folder: Folder, record: FileRecord | ShardRecord) -> InputError | None:
@@ -185,25 +230,14 @@ def _damage(folder: Folder, record: FileRecord | ShardRecord) -> InputError | No
         return damage
     except OSError as error:
         return InputError(where, f"the file cannot be read ({error.strerror})", "check its permissions and the disk")
-    if digest == record.sha256:
-        return None
+    if digest == record.sha256:  # of a forged record the size may be wrong all the same
+        return None if size == record.bytes else DamagedError(where, expected=record.bytes, size=size)
     return DamagedError(where, expected=record.bytes, size=size, sha256=digest)
 
 
-def _verify_shard(folder: Folder, manifest: Manifest, record: ShardRecord) -> int:
-    """Decode a shard and count what it holds; returns its number of samples."""
-    samples = training = evaluation = interactions = 0
-    for block in read_checked(folder, manifest, record):
-        samples += 1
-        training += len(training_rows(block.timelines))
-        evaluation += len(block.eval_negative)
-        interactions += count_interactions(block.timelines)
-    found = (samples, training, evaluation, interactions)
-    listed = (record.samples, record.training_rows, record.evaluation_rows, record.interactions)
-    if found != listed:
-        raise InputError(
-            folder.where(record.name),
-            f"it holds {found} samples, training rows, evaluation rows and interactions, the manifest says {listed}",
-            REMEDY,
-        )
-    return samples
+def _verify_shard(folder: Folder, manifest: Manifest, record: ShardRecord) -> None:
+    """Decode a shard and count what `read_checked` does not."""
+    found = sum(count_interactions(block.timelines) for block in read_checked(folder, manifest, record))
+    if found != record.interactions:
+        problem = f"it holds {found} interactions, the manifest says {record.interactions}"
+        raise InputError(folder.where(record.name), problem, REMEDY)

@@ -71,14 +71,14 @@ def test_blocks_come_back_as_they_were(
     blocks = list(shard_blocks(timelines, first_user, negative_RC, users_per_sample))
     path = tmp_path_factory.mktemp("shard") / "shard-00000.tar"
     write_shard(path, blocks)
-    back = list(read_shard(path.read_bytes(), path))
+    back = list(read_shard(path.read_bytes(), path, first_user))
     assert len(back) == len(blocks) == -(-users // users_per_sample)
     assert all(same(block, written) for block, (_, written) in zip(back, blocks, strict=True))
     assert [key for key, _ in blocks] == list(range(first_user, first_user + users, users_per_sample))
     for name in ("item", "time", "query", "behaviour", "positive", "split"):
         assert np.array_equal(np.concatenate([getattr(block, name) for block in back]), getattr(timelines, f"{name}_N"))
     assert np.array_equal(np.concatenate([block.eval_negative for block in back]), np.sort(negative_RC, axis=1))
-    without = list(read_shard(path.read_bytes(), path, negatives=False))
+    without = list(read_shard(path.read_bytes(), path, first_user, negatives=False))
     assert all(np.array_equal(one.time, other.time) for one, other in zip(back, without, strict=True))
     assert all(block.eval_negative.shape == (len(block.eval_event), 0) for block in without)
 
@@ -143,7 +143,7 @@ def test_a_log_like_kuaisar_takes_at_most_24_bytes_an_event(tmp_path: Path) -> N
 
 def test_stock_webdataset_finds_the_members_of_the_specification(tar: Path) -> None:
     samples = list(webdataset.WebDataset([str(tar)], shardshuffle=False).decode())
-    blocks = list(read_shard(tar.read_bytes(), tar))
+    blocks = list(read_shard(tar.read_bytes(), tar, 40))
     assert [sample["__key__"] for sample in samples] == ["0000000040", "0000000046", "0000000052", "0000000058"]
     for sample, block in zip(samples, blocks, strict=True):
         assert {name for name in sample if not name.startswith("__")} == {f"{name}.npy" for name in MEMBERS}
@@ -224,7 +224,7 @@ def sample_members(key: int, **changed: np.ndarray) -> list[tuple[str, bytes]]:
 
 
 def test_the_sample_of_the_next_tests_is_whole() -> None:
-    (block,) = read_shard(sample_of(), "shard-00000.tar")
+    (block,) = read_shard(sample_of(), "shard-00000.tar", 0)
     assert (block.eval_negative.tolist(), block.eval_event.tolist(), block.time.tolist()) == (
         [[1, 3]],
         [2],
@@ -281,17 +281,19 @@ ITEM = "0000000000.item.npy"
 )
 def test_foreign_tars_are_refused(content: bytes, fault: str | None) -> None:
     if fault is None:
-        assert len(list(read_shard(content, "shard-00000.tar"))) == 1
+        assert len(list(read_shard(content, "shard-00000.tar", 0))) == 1
         return
     with pytest.raises(InputError, match=fault) as caught:
-        list(read_shard(content, "shard-00000.tar"))
+        list(read_shard(content, "shard-00000.tar", 0))
     assert str(caught.value).startswith("shard-00000.tar: expected a timeline shard (")
 
 
 def test_samples_must_count_users_without_gaps() -> None:
-    assert len(list(read_shard(tar_of(*sample_members(5), *sample_members(7)), "shard-00000.tar"))) == 2
+    assert len(list(read_shard(tar_of(*sample_members(5), *sample_members(7)), "shard-00000.tar", 5))) == 2
     with pytest.raises(InputError, match="sample 0000000008 stands where sample 0000000007 belongs"):
-        list(read_shard(tar_of(*sample_members(5), *sample_members(8)), "shard-00000.tar"))
+        list(read_shard(tar_of(*sample_members(5), *sample_members(8)), "shard-00000.tar", 5))
+    with pytest.raises(InputError, match="sample 0000000005 stands where sample 0000000004 belongs"):
+        list(read_shard(tar_of(*sample_members(5)), "shard-00000.tar", 4))
 
 
 @settings(max_examples=200, deadline=None)
@@ -304,7 +306,7 @@ def test_any_bytes_give_blocks_or_one_error(tar: Path, changes: list[tuple[int, 
     for block, offset, value in changes:  # aimed at tar headers, npy headers and the first values
         content[min(block % (len(content) // 512) * 512 + offset, len(content) - 1)] = value
     with contextlib.suppress(InputError):
-        list(read_shard(bytes(content[: int(kept * len(content))]), "shard-00000.tar"))
+        list(read_shard(bytes(content[: int(kept * len(content))]), "shard-00000.tar", 40))
 
 
 @settings(max_examples=200, deadline=None)
@@ -321,7 +323,7 @@ def test_any_values_give_blocks_or_one_error(data: st.DataObject) -> None:
     kept = data.draw(st.sets(st.sampled_from(sorted(MEMBERS))))
     content = sample_of(**{name: array for name, array in changed.items() if name not in kept})
     with contextlib.suppress(InputError):
-        list(read_shard(content, "shard-00000.tar"))
+        list(read_shard(content, "shard-00000.tar", 0))
 
 
 def test_blocks_that_leave_users_out_are_a_bug(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,11 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda m: m["shards"].pop(), "do not add up to 40 users"),
         (lambda m: m.update(events=m["events"] + 1), r"do not add up to \d+ events"),
         (lambda m: m.update(vocabulary="0" * 64), r"tokenizer\.json is not listed with the vocabulary's checksum"),
+        (lambda m: m["files"].append(m["files"][0]), "it lists a file twice"),
+        (lambda m: m["shards"][0].update(training_rows=10**30), r"shard-00000\.tar counts more than its \d+ bytes"),
+        (lambda m: (m["shards"][3].update(users=10**12), m.update(users=36 + 10**12)), "counts more than its"),
+        (lambda m: m.update(items=10**30), "do not go together"),
+        (lambda m: m["config"].update(eval_negatives=10**30), "do not go together"),
         (lambda m: m["shards"][0].pop("interactions"), r"shards\.0\.interactions: Field required"),
     ],
 )
@@ -172,15 +178,29 @@ def move_events(manifest: dict[str, Any]) -> None:
     manifest["shards"][1]["events"] += 1
 
 
+def swap_records(manifest: dict[str, Any]) -> None:
+    first, second, *_ = manifest["shards"]
+    second["first_user"], first["first_user"] = 0, second["users"]
+    manifest["shards"][:2] = [second, first]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (move_events, r"shard-00000\.tar: it holds other numbers of users or events than"),
-        (lambda m: m.update(items=50), r"shard-00000\.tar: item \d+ is none of the 50 that the manifest counts"),
-        (lambda m: m.update(queries=4), r"shard-00000\.tar: query 4 is none of the 4 that the manifest counts"),
+        (move_events, r"shard-00000\.tar: it holds other numbers of samples, users, events,"),
+        (lambda m: m.update(items=50), r"items\.parquet: it holds a table of 60 rows, the manifest says 50 rows"),
+        (
+            lambda m: m["config"].update(query_tokens=5),
+            r"query_tokens\.npy: .* a table of 5 x 4, the .* says 5 x 5",
+        ),
         (lambda m: m["config"].update(eval_negatives=5), "evaluation rows have 4 negatives, not 5"),
-        (lambda m: m["shards"][2].update(interactions=1), r"shard-00002\.tar: it holds \(\d+, .* the manifest says"),
-        (lambda m: m["shards"][2].update(training_rows=1), r"shard-00002\.tar: it holds \(\d+, .* the manifest says"),
+        (lambda m: m["shards"][2].update(interactions=1), r"shard-00002\.tar: it holds \d+ interactions, the manifest"),
+        (lambda m: m["shards"][2].update(training_rows=1), r"shard-00002\.tar: it holds other numbers of samples"),
+        (lambda m: m["shards"][2].update(samples=1), r"shard-00002\.tar: it holds other numbers of samples"),
+        (lambda m: m["shards"][2].update(evaluation_rows=1), r"shard-00002\.tar: it holds other numbers of samples"),
+        (lambda m: m["shards"][2].update(bytes=10**6), r"shard-00002\.tar: the file is cut short"),
+        (lambda m: m["files"][0].update(bytes=1), "items.parquet: the file has grown: "),
+        (swap_records, r"shard-00001\.tar: .*sample 0000000012 stands where sample 0000000000 belongs"),
     ],
 )
 def test_verify_compares_arrays_with_the_manifest(
@@ -191,10 +211,56 @@ def test_verify_compares_arrays_with_the_manifest(
         verify(Folder.at(folder))
 
 
-def test_a_forged_manifest_cannot_make_the_store_read_beyond_its_arrays(folder: Path) -> None:
-    forge(folder, move_events)
-    with pytest.raises(InputError, match="other numbers of users or events"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (move_events, "other numbers of samples, users, events"),
+        (lambda m: m["shards"][2].update(training_rows=500), "other numbers of samples, users, events"),
+        (swap_records, r"shard-00001\.tar: .*sample 0000000012 stands where sample 0000000000 belongs"),
+        (lambda m: m.update(items=50), r"shard-00000\.tar: item \d+ is none of the 50 that the manifest counts"),
+        (lambda m: m.update(queries=4), r"shard-00000\.tar: query 4 is none of the 4 that the manifest counts"),
+    ],
+)
+def test_a_forged_manifest_cannot_make_the_store_read_beyond_its_arrays(
+    folder: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    forge(folder, change)
+    with pytest.raises(InputError, match=message):
         TimelineStore.open(Folder.at(folder)).window(0)
+
+
+@pytest.mark.parametrize(
+    "table", [f"{name}.parquet" for name in ("items", "users", "queries")] + ["popularity.npy", "title_tokens.npy"]
+)
+@pytest.mark.parametrize("reader", [verify, ItemStore.open])
+def test_tables_of_another_log(
+    folder: Path,
+    tmp_path: Path,
+    make_log: Callable[..., EventLog],
+    small_config: DataConfig,
+    table: str,
+    reader: Callable[[Folder], object],
+) -> None:
+    """Each file fits its checksum, yet they do not belong together."""
+    log = make_log(users=20, items=55, events=700)
+    other = replace(log, queries=log.queries.head(4), events=log.events.filter(log.events["query"] < 4))
+    prepare(LocalEngine(other), small_config, 7, Folder.at(tmp_path / "other"))
+    path = shutil.copy(tmp_path / "other" / "items" / table, folder / "items" / table)
+
+    def list_it(manifest: dict[str, Any]) -> None:
+        (record,) = [record for record in manifest["files"] if record["name"] == f"items/{table}"]
+        record.update(bytes=path.stat().st_size, sha256=sha256_of_file(path))
+
+    forge(folder, list_it)
+    with pytest.raises(InputError, match=rf"{table}: it holds a table of \d.*, the manifest says \d"):
+        reader(Folder.at(folder))
+    path.write_bytes(b"no table")
+    forge(folder, list_it)
+    with pytest.raises(InputError, match=f"{table}: expected a table"):
+        reader(Folder.at(folder))
+    forge(folder, lambda m: m["files"].remove(next(r for r in m["files"] if r["name"] == f"items/{table}")))
+    with pytest.raises(InputError, match=f"items/{table} is not listed"):
+        reader(Folder.at(folder))
 
 
 def test_a_whole_folder(prepared: Path) -> None:
