@@ -59,6 +59,11 @@ class RunFolder:
         return self.root / "cf"
 
     @property
+    def lightgcn_checkpoint(self) -> Path:
+        """What an interrupted LightGCN training resumes from."""
+        return self.root / "lightgcn_checkpoint"
+
+    @property
     def checkpoints(self) -> Path:
         """DeepSpeed checkpoints to resume from."""
         return self.root / "checkpoints"

@@ -10,11 +10,11 @@ import pytest
 from gensr_dist import pipeline, stages
 from gensr_dist.config import Config, flattened, load_config
 from gensr_dist.errors import InputError
+from gensr_dist.event_files import forget_events
 from gensr_dist.pipeline import Outcome, run_all, run_stage
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import STAGES, check_consistent, locked, read_record, record_path
 from gensr_dist.train.config import OPERATIONAL
-from gensr_dist.train.tensorboard import forget_events
 
 RESULTS: dict[stages.StageName, Callable[[RunFolder], tuple[Path, ...]]] = {
     "simulate": lambda run: (run.raw,),

@@ -4,10 +4,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from gensr_dist.config import Config
 from gensr_dist.data.store import TimelineStore
+from gensr_dist.event_files import forget_events
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.training import LightGCNResult, train_lightgcn
 from gensr_dist.run_folder import RunFolder
-from gensr_dist.train.tensorboard import forget_events
 
 
 def lightgcn(config: Config, run: RunFolder, *, resume: bool, ranks: ColumnRanks | None = None) -> LightGCNResult:
@@ -40,7 +40,7 @@ def lightgcn(config: Config, run: RunFolder, *, resume: bool, ranks: ColumnRanks
             config.lightgcn,
             config.seed,
             run.cf,
-            run.root / "lightgcn_checkpoint",
+            run.lightgcn_checkpoint,
             ranks=ranks,
             resume=resume,
             writer=writer,

@@ -6,7 +6,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 # Keys without effect on what training learns: a resumed run may change them.
-OPERATIONAL = ("train.checkpoint_every", "train.keep_last", "train.log_every", "train.workers")
+OPERATIONAL = (
+    "train.checkpoint_every",
+    "train.keep_last",
+    "train.log_every",
+    "train.workers",
+    "lightgcn.checkpoint_minutes",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from gensr_dist.data.batch import Batch
 from gensr_dist.model.gensr import GenSR, GenSROutput
+from gensr_dist.processes import Ranks
 from gensr_dist.train.config import TrainConfig
-from gensr_dist.train.processes import Ranks
 from gensr_dist.train.schedule import learning_rate_factor
 
 _NEVER = 10**12  # steps between DeepSpeed's own reports

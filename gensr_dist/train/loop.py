@@ -20,8 +20,10 @@ from gensr_dist.data.negatives import TrainingNegatives
 from gensr_dist.data.order import SampleOrder
 from gensr_dist.data.store import TimelineStore
 from gensr_dist.errors import InputError
+from gensr_dist.event_files import forget_events
 from gensr_dist.graph.vectors import load_cf
 from gensr_dist.model.gensr import GenSR
+from gensr_dist.processes import Ranks, check_same_shards, join_processes
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
 from gensr_dist.train.config import OPERATIONAL
@@ -29,9 +31,8 @@ from gensr_dist.train.engine import Engine
 from gensr_dist.train.export import export_model
 from gensr_dist.train.meter import Meter, peak_cuda_memory_gb, peak_memory_gb
 from gensr_dist.train.objective import FiniteWatch, StepLosses, step_losses
-from gensr_dist.train.processes import Ranks, check_same_shards, join_processes
 from gensr_dist.train.report import StepReport
-from gensr_dist.train.tensorboard import TrainingBoard, forget_events
+from gensr_dist.train.tensorboard import TrainingBoard
 from gensr_dist.train.validation import Validation
 
 LOG = logging.getLogger("gensr_dist.train")
@@ -86,7 +87,7 @@ class _Training:
         self.store = store = TimelineStore.open(
             run.shards, shuffle_shards=config.data.shuffle_shards, on_corrupt=config.data.on_corrupt
         )
-        check_same_shards(store.lost, ranks)
+        check_same_shards([shard.name for shard in store.lost], ranks)
         self.items = ItemStore.open(run.shards)
         self.cf_IE, _ = load_cf(run.cf)
         self.tokenizer = self.items.tokenizer()

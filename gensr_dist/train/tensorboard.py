@@ -1,7 +1,6 @@
 """What a run shows in TensorBoard. Only rank 0 writes."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -80,9 +79,3 @@ class TrainingBoard:
     def close(self) -> None:
         """Write what is still held back."""
         self.writer.close()
-
-
-def forget_events(folder: Path) -> None:
-    """Delete the event files of an earlier training, which would be drawn into the curves of the new one."""
-    for path in folder.glob("events.out.tfevents.*"):
-        path.unlink()

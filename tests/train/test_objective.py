@@ -1,7 +1,7 @@
 import torch
 
+from gensr_dist.processes import join_processes
 from gensr_dist.train.objective import FiniteWatch, StepLosses
-from gensr_dist.train.processes import join_processes
 
 
 def losses(task: float, contrastive: float) -> StepLosses:

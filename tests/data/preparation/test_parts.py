@@ -1,5 +1,6 @@
 """What is counted in parts and added up is what is counted at once."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_filtering_in_parts(seed: int, minimum: int, both: bool, cuts: list[int]
     ).cast(dict(EVENT_SCHEMA))
     expected = by_definition(events, minimum, both)
     edges = [0, *sorted(cuts), users]
-    parts = [events.filter(pl.col("user").is_between(a, b - 1)) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [events.filter(pl.col("user").is_between(a, b - 1)) for a, b in itertools.pairwise(edges)]
     if not all(expected):
         return
     kept = Kept.all_of(users, items)

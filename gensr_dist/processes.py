@@ -13,7 +13,6 @@ import deepspeed
 import torch
 import torch.distributed as dist
 
-from gensr_dist.data.store import LostShard
 from gensr_dist.errors import InputError
 
 # Every rank of every launcher has these; a process without any of them trains alone.
@@ -54,14 +53,17 @@ def join_processes() -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
 
 
-def check_same_shards(lost: Sequence[LostShard], ranks: Ranks) -> None:
+def check_same_shards(lost: Sequence[str], ranks: Ranks) -> None:
     """Make sure that all ranks read the same shards. Every rank must call it.
+
+    Args:
+        lost: names of the shards that this rank leaves out.
+        ranks: this process among the others.
 
     Raises:
         InputError: some rank's disk holds other damaged shards than another's.
     """
-    names = [shard.name for shard in lost]
-    digest = hashlib.sha256("\n".join(names).encode()).digest()[:8]
+    digest = hashlib.sha256("\n".join(lost).encode()).digest()[:8]
     seen = torch.tensor([int.from_bytes(digest, "big", signed=True)], device=ranks.device)
     least, most = seen.clone(), seen.clone()
     dist.all_reduce(least, op=dist.ReduceOp.MIN)
@@ -69,7 +71,7 @@ def check_same_shards(lost: Sequence[LostShard], ranks: Ranks) -> None:
     if not torch.equal(least, most):
         raise InputError(
             "data.on_corrupt",
-            f"rank {ranks.rank} lost {', '.join(names) or 'no shard'}, other ranks lost others",
+            f"rank {ranks.rank} lost {', '.join(lost) or 'no shard'}, other ranks lost others",
             "copy the shard folder anew to the machines that miss some",
         )
 

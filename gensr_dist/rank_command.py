@@ -1,0 +1,86 @@
+"""The command line of programs that `torchrun`, `deepspeed` and Slurm start on every rank."""
+
+import argparse
+import dataclasses
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from gensr_dist.config import Config, load_config
+from gensr_dist.errors import InputError
+from gensr_dist.processes import Ranks, join_processes
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.stages import Recorder, StageName, locked
+
+Result = TypeVar("Result")
+
+
+def run_rank(
+    program: str,
+    stage: StageName,
+    work: Callable[[Config, RunFolder, Ranks, bool], Result],
+    summary: Callable[[Result], str],
+    description: str,
+    example: str,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Do a stage's work on this rank; returns the exit code: 0, or 2 for input that cannot be used.
+
+    Args:
+        program: module that is started.
+        stage: whose record rank 0 leaves, where the run folder has been filled by the commands of `gensr`.
+        work: gets the config, the run folder, this rank, and whether to go on from a checkpoint.
+        summary: one line about the result.
+        description: of the program, for --help.
+        example: of a command.
+        arguments: of the command line; by default those of this process.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {work.__module__.removesuffix('.__main__')}",
+        description=description,
+        epilog=f"Example: {example}",
+    )
+    parser.add_argument("config", type=Path, help="YAML config of the run")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override a setting"
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="delete this run's checkpoints and start anew, instead of resuming"
+    )
+    for name in ("--local_rank", "--local-rank"):
+        parser.add_argument(name, dest="local_rank", help=argparse.SUPPRESS)  # launchers also set it as a variable
+    options = parser.parse_args(arguments)
+    rank = int(os.environ.get("RANK", "0"))
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, format="%(message)s")
+    try:
+        config = load_config(options.config, options.overrides)
+        run = RunFolder.of(config)
+        with locked(run) if rank == 0 else nullcontext():
+            recorder = Recorder(stage, config, run) if rank == 0 and run.stages.is_dir() else None
+            ranks = join_processes()
+            same_settings = recorder is None or recorder.resume
+            resume = _as_first(same_settings and not options.restart, ranks)
+            result = work(config, run, ranks, resume)
+            if ranks.first:
+                if recorder is not None:
+                    values: dict[str, Any] = dataclasses.asdict(result)  # type: ignore[call-overload]
+                    recorder.finish((summary(result),), values)
+                print(summary(result))
+    except InputError as error:
+        print(f"{'' if rank == 0 else f'rank {rank}: '}{error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _as_first(value: bool, ranks: Ranks) -> bool:
+    """What rank 0 says."""
+    said = torch.tensor([int(value)], device=ranks.device)
+    dist.broadcast(said, src=0)
+    return bool(said.item())
