@@ -9,7 +9,8 @@ import os
 import pickle
 import socket
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -120,12 +121,15 @@ class RayEngine:
 
     def write_shards(self, target: Folder, config: DataConfig, seed: int) -> list[ShardResult]:
         """As `Engine.write_shards`."""
+        if target.local:
+            target = Folder.at(target.local.resolve())
         write = partial(write_bucket, target=target, users=self._users, items=self._items, config=config, seed=seed)
         tables = [_call.remote(pl.DataFrame.to_arrow, bucket) for bucket in self._buckets]
         dealt_out = ray.data.from_arrow_refs(tables).groupby("shard")
         written = dealt_out.map_groups(_written, fn_kwargs={"work": write}, batch_format="pyarrow")
         done: dict[str, ShardResult] = {}
-        with tqdm(total=self._events, desc="write shards", unit="event", unit_scale=True, disable=None) as bar:
+        bar = tqdm(total=self._events, desc="write shards", unit="event", unit_scale=True, disable=None)
+        with bar, _explained():
             for row in written.iter_rows():
                 result = pickle.loads(row["content"])  # noqa: S301
                 if isinstance(result, InputError):
@@ -190,13 +194,20 @@ def _get(refs: Sequence[_Ref], what: str, sizes: Sequence[int] = ()) -> list[Any
 
 
 def _values(refs: Any) -> Any:
-    """Like `ray.get`; what a task finds wrong with the input is raised as itself."""
-    try:
+    """Like `ray.get`."""
+    with _explained():
         return ray.get(refs)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise what a task finds wrong with the input as itself, and what the cluster cannot do as one line."""
+    try:
+        yield
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, InputError):
             raise error.cause from None
-        raise
+        raise  # a bug
     except ray.exceptions.RayError as error:
         problem = f"the cluster gave up ({' '.join(str(error).split())[:200]})"
         raise InputError("--engine ray", problem, "see its logs; give it more memory or machines") from None
@@ -247,7 +258,9 @@ def _deal_out(parts: Sequence[Part], tables: Tables, buckets: int) -> list[_Ref]
         batch_format="pyarrow",
     )
     gathered = numbered.groupby("bucket").map_groups(_gather, batch_format="pyarrow")
-    return [_call.remote(_frame, block) for block in gathered.materialize().to_arrow_refs()]
+    with _explained():
+        blocks = gathered.materialize().to_arrow_refs()
+    return [_call.remote(_frame, block) for block in blocks]
 
 
 def _number_parts(places: pa.Table, parts: _Ref, tables: _Ref, buckets: int) -> pa.Table:
