@@ -1,4 +1,5 @@
 """Small logs for the tests of this folder."""
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from gensr_dist.data.config import SimulateConfig
-from gensr_dist.data.sources import simulate
 from gensr_dist.data.presets import KUAISAR_ITEMS, KUAISAR_USERS, PRESETS, Preset
+from gensr_dist.data.sources import simulate
 from gensr_dist.data.sources.simulated_sessions import DAY_MS
 
 TINY = PRESETS["tiny"]
