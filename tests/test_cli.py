@@ -118,6 +118,14 @@ def test_command_line_errors_are_one_line(
     assert expected in captured.err
 
 
+def test_a_benchmark_leaves_other_files_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("precious")
+    for folder in (tmp_path, tmp_path / "file"):
+        assert main(["bench", "data", "--folder", str(folder)]) == 2
+        assert "expected an empty folder or none; give a new folder" in capfd.readouterr().err.splitlines()[-1]
+    assert (tmp_path / "file").read_text() == "precious"
+
+
 def test_a_command_needs_a_config_or_a_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train"]) == 2
     assert capsys.readouterr().err == "gensr: error: CONFIG: no config is given; give a YAML file or --preset\n"

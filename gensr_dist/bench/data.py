@@ -44,10 +44,10 @@ def bench_data(preset: str, folder: Path | None = None) -> DataBench:
         folder: keeps the run; a temporary one otherwise.
 
     Raises:
-        InputError: `folder` is not empty, or a stage failed.
+        InputError: `folder` is a file or not empty, or a stage failed.
     """
-    if folder is not None and folder.exists() and any(folder.iterdir()):
-        raise InputError(folder, "the folder is not empty", "give a new folder")
+    if folder is not None and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(folder, "expected an empty folder or none", "give a new folder")
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
         run = Path(place) / "run"
         settings = ["--preset", preset, "--set", f"run={run}", "--json"]
