@@ -198,7 +198,8 @@ class _Way:
                 pipe, other = context.Pipe()
                 arguments = (self.make, setting, rank, self.world, Path(meeting), other)
                 process = context.Process(target=_rank, args=arguments, daemon=True)
-                process.start()
+                with _patient_threads():
+                    process.start()
                 other.close()
                 started.append(process)
                 self.pipes.append(pipe)
@@ -223,6 +224,23 @@ class _Way:
         for pipe in self.pipes:
             pipe.send("peak")
         self.peak_gb = max(pipe.recv() for pipe in self.pipes)
+
+
+@contextmanager
+def _patient_threads() -> Iterator[None]:
+    """Let threads of processes that start here sleep at barriers.
+
+    One that spins, while some other process has the core of the thread that it waits for, makes two threads slower than
+    one: on a busy machine that measures the other process.
+    """
+    before = os.environ.get("OMP_WAIT_POLICY")
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    try:
+        yield
+    finally:
+        del os.environ["OMP_WAIT_POLICY"]
+        if before is not None:
+            os.environ["OMP_WAIT_POLICY"] = before
 
 
 def _take_turns(ways: list[_Way], setting: _Setting, rounds: int) -> None:
