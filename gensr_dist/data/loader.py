@@ -4,14 +4,17 @@ A step's batches are a function of (seed, step), so the number of workers and ra
 ranks take the same steps with the same number of micro-batches, so that none waits for a batch that another lacks.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gensr_dist.data.batch import Batch, PackedBatches
 from gensr_dist.data.collate import Collator
+from gensr_dist.data.forks import die_with_parent
 from gensr_dist.data.negatives import TrainingNegatives
 from gensr_dist.data.order import SampleOrder
 from gensr_dist.errors import InputError
@@ -126,6 +129,7 @@ class TrainingLoader:
             batch_size=None,
             num_workers=self.workers,
             collate_fn=_unchanged,
+            worker_init_fn=partial(_end_with, os.getpid()),
             pin_memory=torch.cuda.is_available(),
             prefetch_factor=PREFETCH if self.workers else None,
             multiprocessing_context="fork" if self.workers else None,  # shares what is decoded instead of copying it
@@ -135,6 +139,10 @@ class TrainingLoader:
             if isinstance(collated, _Refusal):
                 raise InputError(collated.where, collated.problem, collated.remedy)
             yield step, collated.unpack() if isinstance(collated, PackedBatches) else collated
+
+
+def _end_with(parent: int, worker: int) -> None:
+    die_with_parent(parent)
 
 
 def _unchanged(value: _Collated) -> _Collated:

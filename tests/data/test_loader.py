@@ -1,4 +1,6 @@
 import dataclasses
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,6 +107,16 @@ def test_stopping_early_ends_the_workers(collator: Collator) -> None:
     assert set(multiprocessing.active_children()) - before
     batches.close()  # type: ignore[attr-defined]
     assert not set(multiprocessing.active_children()) - before
+
+
+def test_workers_end_with_their_process(collator: Collator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed training must not keep its run folder locked through them."""
+    monkeypatch.setattr(
+        "gensr_dist.data.loader.die_with_parent", lambda parent: (tmp_path / f"{os.getpid()}").write_text(str(parent))
+    )
+    list(loader(collator, workers=2).batches(0, 4))
+    told = [path.read_text() for path in tmp_path.iterdir()]
+    assert told == [str(os.getpid())] * 2
 
 
 def test_a_batch_that_does_not_divide_is_refused(collator: Collator) -> None:

@@ -4,7 +4,6 @@ Dimensions: I items, T tokens a text.
 """
 
 import os
-import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Repair
 from gensr_dist.data.manifest import vocabulary_fingerprint
+from gensr_dist.data.os_errors import numbered_os_errors
 from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.tokenizer import fill_token_table
 from gensr_dist.files import write_json
@@ -53,14 +53,8 @@ def write_item_store(
 
 
 def _write_parquet(path: Path, table: pl.DataFrame) -> None:
-    """Write a table; what the system refuses is an OSError as everywhere else."""
-    try:
+    with numbered_os_errors(path):
         table.write_parquet(path)
-    except pl.exceptions.ComputeError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def _write_tokens(path: Path, tokenizer: PreTrainedTokenizerFast, texts: pl.Series, width: int) -> int:

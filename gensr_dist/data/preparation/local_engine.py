@@ -1,8 +1,7 @@
 """Preparation on one machine: the log in memory, shards written by several processes."""
 
-import ctypes
 import multiprocessing
-import signal
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +11,7 @@ from tqdm import tqdm
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
+from gensr_dist.data.forks import die_with_parent
 from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.preparation.filtering import keep_active
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard, write_users
@@ -19,8 +19,6 @@ from gensr_dist.data.preparation.splitting import assign_splits, count_positives
 from gensr_dist.data.storage import Folder
 from gensr_dist.data.timelines import Timelines, build_timelines
 from gensr_dist.errors import InputError
-
-_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 class LocalEngine:
@@ -79,7 +77,9 @@ class _Work:
         try:
             with (
                 _shared(self),
-                ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _die_with_parent) as pool,
+                ProcessPoolExecutor(
+                    workers, multiprocessing.get_context("fork"), die_with_parent, initargs=(os.getpid(),)
+                ) as pool,
             ):
                 number_of: dict[Future[ShardResult], int] = {pool.submit(_of_shard, n): n for n in range(shards)}
                 try:
@@ -118,11 +118,6 @@ def _shared(work: _Work) -> Iterator[None]:
         yield
     finally:
         _work = None
-
-
-def _die_with_parent() -> None:
-    """End this process when the one that forked it is killed: it would keep the run folder locked."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _of_shard(number: int) -> ShardResult:

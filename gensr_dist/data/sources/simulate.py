@@ -10,6 +10,7 @@ import polars as pl
 from tqdm import tqdm
 
 from gensr_dist.data.config import SimulateConfig
+from gensr_dist.data.os_errors import numbered_os_errors
 from gensr_dist.data.sources.simulated_catalogue import Catalogue, item_features, plant_catalogue, word_lists
 from gensr_dist.data.sources.simulated_sessions import (
     Population,
@@ -118,7 +119,8 @@ def _write_items(path: Path, catalogue: Catalogue, seed: int) -> None:
 
 
 def _append(file: BinaryIO, rows: pl.DataFrame, *, header: bool) -> None:
-    rows.write_csv(file, include_header=header)
+    with numbered_os_errors(file.name):
+        rows.write_csv(file, include_header=header)
 
 
 def _clock(timestamp: pl.Expr) -> pl.Expr:
