@@ -9,8 +9,6 @@ import numpy as np
 import polars as pl
 from typing_extensions import Self
 
-from gensr_dist.data.events import EventLog
-
 
 @dataclass(frozen=True)
 class Timelines:
@@ -52,11 +50,11 @@ class Timelines:
         )
 
 
-def build_timelines(log: EventLog, events: pl.DataFrame) -> Timelines:
-    """Sort the events of a log.
+def build_timelines(users: int, events: pl.DataFrame) -> Timelines:
+    """Sort the events of users 0 to `users - 1`.
 
     Args:
-        log: gives the number of users.
+        users: how many there are, those without events included.
         events: EVENT_SCHEMA with the column `split` that `assign_splits` adds.
     """
     twin = ["user", "time", "item"]
@@ -65,7 +63,7 @@ def build_timelines(log: EventLog, events: pl.DataFrame) -> Timelines:
         .with_columns(first=pl.col("row").min().over(twin))
         .sort("user", "time", "first", "row")
     )
-    count_V = np.bincount(events["user"].to_numpy(), minlength=log.users.height)
+    count_V = np.bincount(events["user"].to_numpy(), minlength=users)
     return Timelines(
         user_start_V=np.concatenate([[0], np.cumsum(count_V)]).astype(np.int64),
         item_N=events["item"].to_numpy().astype(np.uint32),

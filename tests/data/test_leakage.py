@@ -42,7 +42,7 @@ def timelines_of(log: EventLog, method: str) -> Timelines:
     assume(log.events["positive"].any())
     assume(method != "days" or len(days) >= 3)
     return build_timelines(
-        log,
+        log.users.height,
         assign_splits(log.events, find_moments(log.events, DataConfig(split=method, valid_share=0.2, test_share=0.2))),
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.events import EVENT_SCHEMA, EventLog, Repair
+from gensr_dist.data.events import EVENT_SCHEMA, Repair
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard, write_users
 from gensr_dist.data.preparation.splitting import DAY, Moments, assign_splits
 from gensr_dist.data.sources.assembling import Met, Tables
@@ -91,7 +91,7 @@ def write_bucket(
     first = number * users_per_shard(config)
     here = min(first + users_per_shard(config), users) - first
     events = events.sort("order").with_columns(pl.col("user") - first)
-    timelines = build_timelines(_log_of_users(here), events)
+    timelines = build_timelines(here, events)
     return write_users(target, number, timelines, first, items=items, config=config, seed=seed)
 
 
@@ -119,9 +119,3 @@ def time_of_rank(rank: int, latest: int, count: Callable[[np.ndarray], np.ndarra
         place = int(np.searchsorted(count(edge_E), rank, side="right")) - 1
         low, high = int(edge_E[place]), int(edge_E[place + 1])
     return low
-
-
-def _log_of_users(users: int) -> EventLog:
-    nothing = pl.DataFrame(schema={"item_id": pl.String, "text": pl.String})
-    events = pl.DataFrame(schema=EVENT_SCHEMA)
-    return EventLog(pl.DataFrame({"user_id": [""] * users}), nothing, nothing.select("text"), events)

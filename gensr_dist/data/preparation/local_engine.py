@@ -39,7 +39,7 @@ class LocalEngine:
         log, self._log = self._log, None
         log = keep_active(log, min_interactions=config.min_interactions, both_behaviours=config.both_behaviours)
         events = assign_splits(log.events, find_moments(log.events, config))
-        self._timelines = build_timelines(log, events)
+        self._timelines = build_timelines(log.users.height, events)
         self._items = log.items.height
         return CleanLog(
             users=log.users,
