@@ -14,9 +14,12 @@ import torch
 import torch.distributed as dist
 
 from gensr_dist.errors import InputError
+from gensr_dist.peers import PeerWatch
 
 # Every rank of every launcher has these; a process without any of them trains alone.
 _LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+_watches: list[PeerWatch] = []  # that of this process's group, while it is in one with others
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ class Ranks:
 
 
 def join_processes() -> Ranks:
-    """Join the process group that the launcher describes, or one of this process alone: nccl on GPUs, else gloo."""
+    """Join the process group that the launcher describes, or one of this process alone: nccl on GPUs, else gloo.
+
+    From then on a rank that dies or cannot be reached ends this process, see `peers`.
+    """
     if "RANK" not in os.environ:
         alone = ("0", "1", "0", "127.0.0.1", str(_free_port()))
         os.environ.update(zip(_LAUNCHER_VARIABLES, alone, strict=True))
@@ -50,6 +56,7 @@ def join_processes() -> Ranks:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
         atexit.register(_leave)
+        _watch_peers(device)
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
 
 
@@ -76,7 +83,23 @@ def check_same_shards(lost: Sequence[str], ranks: Ranks) -> None:
         )
 
 
+def meet() -> None:
+    """Wait for all ranks: nobody leaves before the others have finished, since leaving looks like dying."""
+    dist.barrier()
+
+
+def _watch_peers(device: torch.device) -> None:
+    if dist.get_world_size() == 1:
+        return
+    session = torch.tensor([int.from_bytes(os.urandom(7), "big")], device=device)
+    dist.broadcast(session, src=0)
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    _watches.append(PeerWatch(host, port, int(session), dist.get_rank(), dist.get_world_size()))
+
+
 def _leave() -> None:
+    while _watches:
+        _watches.pop().stop()
     if dist.is_initialized():
         dist.destroy_process_group()
 

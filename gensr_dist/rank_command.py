@@ -15,7 +15,8 @@ import torch.distributed as dist
 
 from gensr_dist.config import Config, load_config
 from gensr_dist.errors import InputError
-from gensr_dist.processes import Ranks, join_processes
+from gensr_dist.peers import end_process, lost_connection
+from gensr_dist.processes import Ranks, join_processes, meet
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import Recorder, StageName, locked
 
@@ -32,6 +33,8 @@ def run_rank(
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Do a stage's work on this rank; returns the exit code: 0, or 2 for input that cannot be used.
+
+    When another rank or its machine is lost, the process says so and ends with code 1.
 
     Args:
         program: module that is started.
@@ -52,7 +55,11 @@ def run_rank(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override a setting"
     )
     parser.add_argument(
-        "--restart", action="store_true", help="delete this run's checkpoints and start anew, instead of resuming"
+        "--resume",
+        choices=("auto", "never"),
+        default="auto",
+        help="auto (the default): go on from the newest checkpoint, if there is one; never: delete this run's "
+        "checkpoints and start anew",
     )
     for name in ("--local_rank", "--local-rank"):
         parser.add_argument(name, dest="local_rank", help=argparse.SUPPRESS)  # launchers also set it as a variable
@@ -66,8 +73,9 @@ def run_rank(
             recorder = Recorder(stage, config, run) if rank == 0 and run.stages.is_dir() else None
             ranks = join_processes()
             same_settings = recorder is None or recorder.resume
-            resume = _as_first(same_settings and not options.restart, ranks)
+            resume = _as_first(same_settings and options.resume == "auto", ranks)
             result = work(config, run, ranks, resume)
+            meet()
             if ranks.first:
                 if recorder is not None:
                     values: dict[str, Any] = dataclasses.asdict(result)  # type: ignore[call-overload]
@@ -76,6 +84,11 @@ def run_rank(
     except InputError as error:
         print(f"{'' if rank == 0 else f'rank {rank}: '}{error}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        problem = lost_connection(error)
+        if problem is None:
+            raise
+        end_process(rank, problem)
     return 0
 
 
