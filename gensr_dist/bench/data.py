@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from gensr_dist.bench.loader import measure_loader
+from gensr_dist.bench.loader import NEGATIVES, measure_loader
 from gensr_dist.errors import InputError
 
 _POLL_S = 0.2
@@ -32,6 +32,7 @@ class DataBench:
     prepare_peak_gb: float
     bytes_per_event: float  # of the tars
     loader_rows_per_s: float  # candidate rows in ready batches, one core
+    loader_groups_per_s: float  # the same: groups of one positive and its negatives
     plain_rows_per_s: float  # the same from a WebDataset of one sample a row, one core
     loader_ratio: float  # median of alternated rounds
 
@@ -64,6 +65,7 @@ def bench_data(preset: str, folder: Path | None = None) -> DataBench:
         prepare_peak_gb=prepared.peak_gb,
         bytes_per_event=round(prepared.result["bytes_per_event"], 2),
         loader_rows_per_s=speed.loader_rows_per_s,
+        loader_groups_per_s=round(speed.loader_rows_per_s / (1 + NEGATIVES), 1),
         plain_rows_per_s=speed.plain_rows_per_s,
         loader_ratio=speed.loader_ratio,
     )

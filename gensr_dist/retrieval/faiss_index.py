@@ -77,10 +77,18 @@ def build_faiss(
 
 
 def write_faiss(index: Any, path: Path) -> None:
-    """Save an index, its search effort included."""
+    """Save an index, its search effort included.
+
+    Raises:
+        InputError: the file cannot be written, for example because the disk is full.
+    """
     import faiss
 
-    faiss.write_index(index, str(path))
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(path, f"the index cannot be written ({reason})", "free space or set `run` elsewhere") from None
 
 
 def read_faiss(path: Path, remedy: str) -> Any:

@@ -1,13 +1,15 @@
 """FAISS indices: exactness, recall of the approximate kinds, round trip, damaged files."""
 
 import json
+from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.config import RetrievalConfig
-from gensr_dist.retrieval.faiss_index import RECALL
+from gensr_dist.retrieval.faiss_index import RECALL, write_faiss
 from gensr_dist.retrieval.index import CatalogueIndex, write_index
 from gensr_dist.retrieval.semantic import pool, unit, weighted_tokens
 
@@ -156,3 +158,10 @@ def test_semantic_vectors_equal_the_formula():
     np.testing.assert_allclose(pool(title_IT, weighted_VD), expected, atol=1e-6)
     assert not weighted_VD[[0, 2]].any()
     np.testing.assert_array_equal(unit(np.zeros((2, 3), np.float32)), 0)
+
+
+def test_an_index_that_cannot_be_written_is_one_line():
+    flat = faiss.IndexFlatIP(64)
+    flat.add(np.zeros((2_000, 64), dtype=np.float32))  # more than a buffer of the C library
+    with pytest.raises(InputError, match=r"/dev/full: the index cannot be written \(.*No space left"):
+        write_faiss(flat, Path("/dev/full"))
