@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TextIO
 
 from gensr_dist.config import Config, load_config, resolved_yaml
 from gensr_dist.data.presets import PRESETS
-from gensr_dist.errors import InputError
+from gensr_dist.errors import InputError, Paused
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import STAGES
 
@@ -72,7 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _results_stream() as results:
             say = _sayer(sys.stderr if options.json else results)
-            result = options.command(options, say)
+            try:
+                result = options.command(options, say)
+            except Paused as pause:
+                say(str(pause))
+                result = {"paused": str(pause)}
             if options.json:
                 print(json.dumps(result, default=_plain), file=results, flush=True)
     except InputError as error:

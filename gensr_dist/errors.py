@@ -1,4 +1,4 @@
-"""The one error that user input can raise."""
+"""The one error that user input can raise, and the end of a run before its last step."""
 
 from pathlib import Path
 
@@ -25,3 +25,10 @@ class InputError(ValueError):
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
         """Travel between processes."""
         return type(self), (self.where, self.problem, self.remedy)
+
+
+class Paused(Exception):  # noqa: N818
+    """Work ended early because it was asked to, with everything kept; the same command goes on from there.
+
+    The command line prints it as one line and exits with code 0.
+    """

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from gensr_dist.config import Config, load_config
-from gensr_dist.errors import InputError
+from gensr_dist.errors import InputError, Paused
 from gensr_dist.peers import end_process, lost_connection
 from gensr_dist.processes import Ranks, join_processes, meet
 from gensr_dist.run_folder import RunFolder
@@ -74,7 +74,13 @@ def run_rank(
             ranks = join_processes()
             same_settings = recorder is None or recorder.resume
             resume = _as_first(same_settings and options.resume == "auto", ranks)
-            result = work(config, run, ranks, resume)
+            try:
+                result = work(config, run, ranks, resume)
+            except Paused as pause:
+                meet()
+                if ranks.first:
+                    print(pause)
+                return 0
             meet()
             if ranks.first:
                 if recorder is not None:

@@ -69,6 +69,16 @@ class RunFolder:
         return self.root / "checkpoints"
 
     @property
+    def logs(self) -> Path:
+        """One log file a rank, of all starts of the training."""
+        return self.root / "logs"
+
+    @property
+    def not_finite(self) -> Path:
+        """What `gensr replay` needs of a step that was stopped because its loss or gradient was not finite."""
+        return self.root / "not_finite"
+
+    @property
     def model(self) -> Path:
         """The best model as a `save_pretrained` folder."""
         return self.root / "model"

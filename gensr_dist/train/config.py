@@ -11,6 +11,8 @@ OPERATIONAL = (
     "train.keep_last",
     "train.log_every",
     "train.workers",
+    "train.stall_minutes",
+    "train.max_hours",
     "lightgcn.checkpoint_minutes",
 )
 
@@ -40,3 +42,7 @@ class TrainConfig:
     keep_last: Annotated[int, Field(ge=1)] = 2
     log_every: Annotated[int, Field(ge=1)] = 10
     workers: Annotated[int, Field(ge=0)] = 1  # loader processes a rank
+    # Without a pass of the model for so long, every rank shows its stacks and the job ends, so that the launcher
+    # restarts it. Longer than anything that training does in one piece, such as a checkpoint.
+    stall_minutes: Annotated[float, Field(gt=0)] = 30.0
+    max_hours: Annotated[float, Field(ge=0)] = 0.0  # of one start, then it saves a checkpoint and ends; 0 is no limit

@@ -70,13 +70,26 @@ class Engine:
         self.deepspeed.train()
         return self.deepspeed(batch)
 
-    def backward_and_step(self, loss: Tensor) -> None:
-        """Backward pass of a micro-batch; the last one of a step updates the weights and the learning rate."""
+    def backward(self, loss: Tensor) -> None:
+        """Backward pass of a micro-batch; after the last one of a step the gradients of all ranks are averaged."""
         self.deepspeed.backward(loss)
         if self.zero_stage == 0 and self.deepspeed.is_gradient_accumulation_boundary():
             # DeepSpeed clips here too, but throws the norm away.
             self._gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+
+    @property
+    def norm_before_update(self) -> Tensor | None:
+        """Norm of the whole gradient, where it is known before `step`: not under ZeRO, whose `step` looks at it."""
+        return self._gradient_norm if self.zero_stage == 0 else None
+
+    def step(self) -> bool:
+        """Count a micro-batch; after the last one of a step, update the weights and the learning rate.
+
+        Returns:
+            False where the ZeRO optimizers found the gradient not finite and left everything as it was.
+        """
         self.deepspeed.step()
+        return not getattr(self.deepspeed.optimizer, "overflow", False)
 
     def weights(self) -> dict[str, Tensor]:
         """All weights in fp32 on the CPU, by name, on rank 0 and empty elsewhere. Every rank must call it."""

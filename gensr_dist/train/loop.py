@@ -4,13 +4,13 @@ import dataclasses
 import hashlib
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, NoReturn
 
-import numpy as np
 import torch
 import torch.distributed as dist
 
-from gensr_dist.config import Config, digest, flattened
+from gensr_dist.config import Config, digest, flattened, resolved_yaml
 from gensr_dist.data.batch import Batch
 from gensr_dist.data.collate import Collator
 from gensr_dist.data.config import BATCHING
@@ -19,8 +19,9 @@ from gensr_dist.data.loader import TrainingLoader
 from gensr_dist.data.negatives import TrainingNegatives
 from gensr_dist.data.order import SampleOrder
 from gensr_dist.data.store import TimelineStore
-from gensr_dist.errors import InputError
+from gensr_dist.errors import InputError, Paused
 from gensr_dist.event_files import forget_events
+from gensr_dist.files import atomic_file, write_json
 from gensr_dist.graph.vectors import load_cf
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.processes import Ranks, check_same_shards, join_processes
@@ -29,11 +30,15 @@ from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
 from gensr_dist.train.config import OPERATIONAL
 from gensr_dist.train.engine import Engine
 from gensr_dist.train.export import export_model
-from gensr_dist.train.meter import Meter, peak_cuda_memory_gb, peak_memory_gb
-from gensr_dist.train.objective import FiniteWatch, StepLosses, step_losses
-from gensr_dist.train.report import StepReport
+from gensr_dist.train.meter import Meter, PhaseClock, RowDigest, peak_cuda_memory_gb, peak_memory_gb
+from gensr_dist.train.objective import Agreement, StepCheck, StepLosses, seed_dropout, step_losses
+from gensr_dist.train.rank_log import DETAIL, log_path, rank_log
+from gensr_dist.train.replay import CONFIG, MODEL, RECORD, first_bad_gradient, not_finite_record
+from gensr_dist.train.report import StepReport, TimeReport
+from gensr_dist.train.signals import Stop, StopRequest
 from gensr_dist.train.tensorboard import TrainingBoard
 from gensr_dist.train.validation import Validation
+from gensr_dist.train.watchdog import Watchdog
 
 LOG = logging.getLogger("gensr_dist.train")
 
@@ -49,6 +54,7 @@ class TrainResult:
     seconds: float  # all resumptions together
     rows_per_second: float  # prompts through training steps, without validations and checkpoints
     ranks: int
+    time: TimeReport = field(compare=False)  # of the last start, on rank 0
 
 
 def train(config: Config, run: RunFolder, resume: bool = True) -> TrainResult:
@@ -63,7 +69,8 @@ def train(config: Config, run: RunFolder, resume: bool = True) -> TrainResult:
 
     Raises:
         InputError: an earlier stage's result is missing or broken, the batch cannot be cut evenly, the checkpoints
-            belong to other settings, or the loss is not finite.
+            belong to other settings, or a loss or gradient is not finite.
+        Paused: a signal or `train.max_hours` asked to end; a checkpoint of the last step is there.
     """
     ranks = join_processes()
     if not resume:
@@ -71,19 +78,35 @@ def train(config: Config, run: RunFolder, resume: bool = True) -> TrainResult:
             discard(run.checkpoints)
             forget_events(run.tensorboard)
         dist.barrier()
-    training = _Training(config, run, ranks)
-    try:
-        return training.run()
-    finally:
-        training.close()
+    with (
+        rank_log(run.logs, ranks),
+        StopRequest(config.train.max_hours, decides=ranks.first) as request,
+        Watchdog(config.train.stall_minutes * 60, log_path(run.logs, ranks.rank), ranks.rank) as watchdog,
+    ):
+        clock = PhaseClock(ranks.device)
+        training = _Training(config, run, ranks, request, watchdog, clock)
+        try:
+            with clock.collectives():
+                return training.run()
+        finally:
+            training.close()
 
 
 class _Training:
     """The parts of one training run and how far it is."""
 
-    def __init__(self, config: Config, run: RunFolder, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        config: Config,
+        run: RunFolder,
+        ranks: Ranks,
+        request: StopRequest,
+        watchdog: Watchdog,
+        clock: PhaseClock,
+    ) -> None:
         settings = config.train
         self.config, self.settings, self.run_folder, self.ranks = config, settings, run, ranks
+        self.request, self.watchdog, self.clock = request, watchdog, clock
         self.store = store = TimelineStore.open(
             run.shards, shuffle_shards=config.data.shuffle_shards, on_corrupt=config.data.on_corrupt
         )
@@ -110,7 +133,11 @@ class _Training:
         self.checkpoints = Checkpoints(run.checkpoints, self.engine, settings.keep_last)
         self.progress = self.checkpoints.load(self._beginning())
         self.meter = Meter(self.progress.train_seconds)
-        self.watch = FiniteWatch(ranks.device)
+        self.check = StepCheck(ranks.device)
+        self.rows = RowDigest()
+        self.engine.model.register_forward_hook(
+            lambda *_: watchdog.beat(f"a forward pass after step {self.progress.steps}")
+        )
         self.board: TrainingBoard | None = None
         if ranks.first:
             self.board = TrainingBoard(run, self.progress.steps)
@@ -122,21 +149,27 @@ class _Training:
         if not self._finished:
             batches = self.loader.batches(self.progress.steps, self.settings.steps)
             while not self._finished:
-                with self.meter.wait():
+                with self.meter.wait(), self.clock.phase("data"):
                     step, micro_batches = next(batches)
                 with self.meter.step():
                     learning_rate = self.engine.learning_rate
-                    losses = self._optimize(step, micro_batches)
+                    losses, stop = self._optimize(step, micro_batches)
                     self.progress = dataclasses.replace(self.progress, steps=step + 1)
-                    if self._due(self.settings.log_every):
-                        self._stop_if_not_finite()
+                self.watchdog.beat(f"the end of step {step + 1}")
                 if self._due(self.settings.log_every):
                     self._report(losses, learning_rate)
                 if self._due(self.settings.validate_every):
                     self._validate()
-                if self._due(self.settings.checkpoint_every):
+                if self._due(self.settings.checkpoint_every) or stop:
                     self._save()
+                if stop and not self._finished:
+                    self._tell_time()
+                    raise Paused(
+                        f"stopped after step {step + 1} of {self.settings.steps} ({stop}); a checkpoint is saved, "
+                        "the same command goes on from there"
+                    )
             self._conclude()
+            self._tell_time()
         return self._result()
 
     def close(self) -> None:
@@ -144,26 +177,43 @@ class _Training:
         if self.board is not None:
             self.board.close()
 
-    def _optimize(self, step: int, micro_batches: list[Batch]) -> StepLosses:
-        """One optimizer step."""
-        # Dropout is a function of (seed, step, rank), so that a resumed run draws what an uninterrupted one would have.
-        dropout_key = np.random.SeedSequence([self.config.seed, step, self.ranks.rank])
-        torch.manual_seed(int(dropout_key.generate_state(1, np.uint64)[0]))
+    def _optimize(self, step: int, micro_batches: list[Batch]) -> tuple[StepLosses, Stop]:
+        """One optimizer step, and whether to end after it."""
+        seed_dropout(self.config.seed, step, self.ranks.rank)
         total = StepLosses.zero(self.ranks.device)
-        for batch in micro_batches:
+        self.check.begin()
+        agreed: Agreement | None = None
+        for number, batch in enumerate(micro_batches, start=1):
             self.meter.count(batch)
-            moved = batch.to(self.ranks.device)
-            losses = step_losses(self.engine.forward(moved), moved, self.config, self.ranks.world)
-            self.engine.backward_and_step(losses.to_minimise(self.settings.contrastive_weight))
+            self.rows.see(batch)
+            with self.clock.phase("forward"):
+                moved = batch.to(self.ranks.device)
+                losses = step_losses(self.engine.forward(moved), moved, self.config, self.ranks.world)
+            with self.clock.phase("backward"):
+                self.engine.backward(losses.to_minimise(self.settings.contrastive_weight))
+            self.check.see(losses)
             total = total + losses
-        self.watch.see(total, step)
-        return total
+            if number == len(micro_batches):
+                agreed = self.check.agree(self.engine.norm_before_update, self.request.reason)
+                if not agreed.finite:
+                    self._refuse_update(step, micro_batches, agreed)
+            with self.clock.phase("update"):
+                updated = self.engine.step()
+        assert agreed is not None
+        if not updated:
+            self._refuse_update(step, micro_batches, dataclasses.replace(agreed, gradient_finite=False))
+        self.clock.settle()
+        return total, agreed.stop
 
     def _report(self, losses: StepLosses, learning_rate: float) -> None:
         """Log the step."""
         task, contrastive = losses.of_all_ranks(self.ranks.world, self.settings.accumulation)
         gradient_norm = self.engine.gradient_norm
         speed = self.meter.read()
+        DETAIL.info(
+            f"step {self.progress.steps} rows {self.rows.digest()} {speed.rows} prompts in {speed.seconds:.3f} s, "
+            f"of them {speed.waited:.3f} s for the loader"
+        )
         totals = torch.tensor([speed.rows, speed.tokens], dtype=torch.float64, device=self.ranks.device)
         dist.all_reduce(totals)
         if self.board is None:
@@ -187,8 +237,10 @@ class _Training:
 
     def _validate(self) -> None:
         """Validate; export the weights if they are the best so far; stop early after too many without gain."""
-        self._stop_if_not_finite()
-        result = self.validation.run()
+        DETAIL.info(f"validation after step {self.progress.steps} begins")
+        with self.clock.phase("validation"):
+            result = self.validation.run()
+        DETAIL.info(f"validation after step {self.progress.steps} ended")
         progress = self.progress
         if result.ndcg > progress.best_ndcg:
             export_model(self.engine, self.tokenizer, self.run_folder.model)
@@ -210,10 +262,13 @@ class _Training:
 
     def _save(self) -> None:
         """Write a checkpoint of this moment."""
-        self._stop_if_not_finite()
         seconds = time.perf_counter() - self.started
         self.progress = dataclasses.replace(self.progress, seconds=seconds, train_seconds=self.meter.train_seconds)
-        self.checkpoints.save(self.progress)
+        self.watchdog.beat(f"the checkpoint of step {self.progress.steps}")
+        DETAIL.info(f"checkpoint of step {self.progress.steps} begins")
+        with self.clock.phase("checkpoint"):
+            self.checkpoints.save(self.progress)
+        DETAIL.info(f"checkpoint of step {self.progress.steps} ended")
 
     def _conclude(self) -> None:
         """What TensorBoard shows of the whole run."""
@@ -253,16 +308,35 @@ class _Training:
     def _finished(self) -> bool:
         return self.progress.stopped_early or self.progress.steps >= self.settings.steps
 
-    def _stop_if_not_finite(self) -> None:
-        """The only place of a plain step that waits for the device and the other ranks."""
-        step = self.watch.first_bad_step()
-        if step is not None:
-            raise InputError(
-                "train",
-                f"the loss is not finite at step {step + 1}",
-                f"lower train.learning_rate ({self.settings.learning_rate:g}) or raise train.warmup_steps "
-                f"({self.settings.warmup_steps})",
-            )
+    def _refuse_update(self, step: int, micro_batches: list[Batch], agreed: Agreement) -> NoReturn:
+        """End before an update that would spoil the weights; leave what `gensr replay` needs. Every rank calls it."""
+        folder = self.run_folder.not_finite
+        what: Literal["loss", "gradient"] = "gradient" if agreed.losses_finite else "loss"
+        export_model(self.engine, self.tokenizer, folder / MODEL)
+        if what == "loss":
+            own = self.check.first_bad()
+        else:  # averaged over the ranks by now: each looks at its own again
+            own = first_bad_gradient(self.config, self.run_folder, self.ranks, folder / MODEL, step)
+        found = [float("nan")] * 3
+        if own is not None:
+            found = [float(own), *self.check.losses_of(own)]
+        mine = torch.tensor(found, dtype=torch.float64, device=self.ranks.device)
+        everyone = [torch.empty_like(mine) for _ in range(self.ranks.world)]
+        dist.all_gather(everyone, mine)
+        record = not_finite_record(
+            what, step, self.config.seed, self.loader.order, self.settings.accumulation, [e.tolist() for e in everyone]
+        )
+        if self.ranks.first:
+            with atomic_file(folder / CONFIG) as config:
+                config.write_text(resolved_yaml(self.config), encoding="utf-8")
+            write_json(folder / RECORD, record)
+        dist.barrier()
+        raise InputError("train", record.sentence(), record.remedy(self.run_folder.root, self.settings))
+
+    def _tell_time(self) -> None:
+        """Where the time of this start went, on every rank."""
+        line = TimeReport.of(self.clock).line()
+        (LOG if self.ranks.first else DETAIL).info(line)
 
     def _beginning(self) -> Progress:
         """Progress of a run that has not begun, with all that it depends on."""
@@ -286,4 +360,5 @@ class _Training:
             seconds=round(progress.seconds, 3),
             rows_per_second=round(rows / self.meter.train_seconds, 1) if self.meter.train_seconds else 0.0,
             ranks=self.ranks.world,
+            time=TimeReport.of(self.clock),
         )

@@ -1,14 +1,26 @@
-"""What training costs: rows, tokens, seconds, loader wait, memory."""
+"""What training costs: rows, tokens, seconds by phase, loader wait, memory.
 
+On a GPU the host runs ahead of the device, so phases are timed by events on the device's stream, which are read when
+the host has waited for the device anyway.
+"""
+
+import hashlib
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
+from torch._C._distributed_c10d import Work
 
 from gensr_dist.data.batch import IGNORED, Batch
+from gensr_dist.data.order import PADDING
+
+Phase: TypeAlias = Literal["data", "forward", "backward", "update", "communication", "validation", "checkpoint"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+_ON_DEVICE: tuple[Phase, ...] = ("forward", "backward", "update", "communication")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +31,87 @@ class Speed:
     tokens: int  # text tokens the model was shown: histories, candidates, queries
     seconds: float  # in training steps; validations and checkpoints are left out
     waited: float  # of them, for the loader
+
+
+class PhaseClock:
+    """Seconds of each phase of this start of a run, each counted once.
+
+    `communication` is the time for which a phase of a step stood still in the `wait` of a collective, including for
+    slower ranks; what overlaps with computing costs nothing and is not in it. It is taken out of the phase around it.
+
+    Args:
+        device: of this rank.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.on_gpu = device.type == "cuda"
+        self.started = time.perf_counter()
+        self._seconds: dict[Phase, float] = dict.fromkeys(PHASES, 0.0)
+        self._open: list[Phase] = []
+        self._events: list[tuple[Phase, Phase | None, torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextmanager
+    def phase(self, phase: Phase) -> Iterator[None]:
+        """Count what happens inside as `phase`, and not as the phase around it."""
+        around = self._open[-1] if self._open else None
+        self._open.append(phase)
+        begin = self._now(phase)
+        try:
+            yield
+        finally:
+            self._open.pop()
+            end = self._now(phase)
+            if isinstance(begin, float):
+                self._add(phase, around, end - begin)
+            else:
+                self._events.append((phase, around, begin, end))
+
+    @contextmanager
+    def collectives(self) -> Iterator[None]:
+        """Count waits for collectives inside phases of a step as communication."""
+        wait = Work.wait
+
+        def timed_wait(work: Work, *arguments: Any, **options: Any) -> bool:
+            if not self._open or self._open[-1] not in ("forward", "backward", "update"):
+                return wait(work, *arguments, **options)
+            with self.phase("communication"):
+                return wait(work, *arguments, **options)
+
+        Work.wait = timed_wait  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            Work.wait = wait  # type: ignore[method-assign]
+
+    def seconds(self) -> Mapping[Phase, float]:
+        """So far; waits for the device."""
+        if self._events:
+            torch.cuda.synchronize()
+            self.settle()
+        return dict(self._seconds)
+
+    def settle(self) -> None:
+        """Read the device's events that have happened, without waiting for it."""
+        while self._events and self._events[0][3].query():
+            phase, around, begin, end = self._events.pop(0)
+            self._add(phase, around, begin.elapsed_time(end) / 1_000)
+
+    def total(self) -> float:
+        """Seconds since the clock was made."""
+        return time.perf_counter() - self.started
+
+    def _add(self, phase: Phase, around: Phase | None, seconds: float) -> None:
+        self._seconds[phase] += seconds
+        if around is not None:
+            self._seconds[around] -= seconds
+
+    def _now(self, phase: Phase) -> Any:
+        """An event on the device's stream for what the device does, seconds for what the host waits for."""
+        if not self.on_gpu or phase not in _ON_DEVICE:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
 
 
 class Meter:
@@ -63,6 +156,24 @@ class Meter:
     def _clear(self) -> None:
         self._rows = self._tokens = 0
         self._seconds = self._waited = 0.0
+
+
+class RowDigest:
+    """A short digest of the training rows that this rank saw since the last reading, in order."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def see(self, batch: Batch) -> None:
+        """Add a micro-batch that still lies on the CPU."""
+        row_G = batch.row_G.numpy()
+        self._hash.update(row_G[row_G != PADDING].tobytes())
+
+    def digest(self) -> str:
+        """16 hexadecimal digits; begins anew."""
+        digest = self._hash.hexdigest()[:16]
+        self._hash = hashlib.sha256()
+        return digest
 
 
 def peak_memory_gb() -> float:

@@ -1,7 +1,9 @@
 """The loss of a step (eq. 8) and what is reported of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -11,8 +13,7 @@ from gensr_dist.config import Config
 from gensr_dist.data.batch import Batch
 from gensr_dist.model.gensr import GenSROutput
 from gensr_dist.model.losses import contrastive_loss, task_loss
-
-_NEVER = torch.iinfo(torch.int64).max
+from gensr_dist.train.signals import Stop
 
 
 @dataclass(frozen=True)
@@ -45,37 +46,125 @@ class StepLosses:
         return task, contrastive
 
 
-class FiniteWatch:
-    """Remembers on the device the first step whose loss was not finite, so that steps need not wait to look."""
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """What all ranks know alike before an update."""
+
+    losses_finite: bool
+    gradient_finite: bool  # True where only the optimizer finds out
+    stop: Stop
+
+    @property
+    def finite(self) -> bool:
+        """Whether the update may be applied."""
+        return self.losses_finite and self.gradient_finite
+
+
+class StepCheck:
+    """Looks at the losses of a step and agrees with the other ranks before the update: one small reduction a step.
+
+    Reading its result makes the host wait for the backward pass, once a step. DeepSpeed's ZeRO optimizers wait at the
+    same place to look at the gradient norm, and on CPUs there is nothing to wait for.
+
+    Args:
+        device: of this rank.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self._first_bad = torch.tensor(_NEVER, device=device)
+        self.device = device
+        self.begin()
 
-    def see(self, losses: StepLosses, step: int) -> None:
-        """Look at the losses of a step."""
-        bad = torch.where((losses.task + losses.contrastive).isfinite(), _NEVER, step)
-        self._first_bad = torch.minimum(self._first_bad, bad)
+    def begin(self) -> None:
+        """Begin a step."""
+        self._bad = torch.zeros((), device=self.device)
+        self._losses: list[StepLosses] = []
 
-    def first_bad_step(self) -> int | None:
-        """The first such step on any rank. Every rank must call it; it waits for the device."""
-        first = self._first_bad.clone()
-        dist.all_reduce(first, op=dist.ReduceOp.MIN)
-        return None if first.item() == _NEVER else int(first.item())
+    def see(self, losses: StepLosses) -> None:
+        """Look at the losses of the next micro-batch."""
+        kept = StepLosses(losses.task.detach(), losses.contrastive.detach())
+        self._losses.append(kept)
+        self._bad = self._bad + (~(kept.task + kept.contrastive).isfinite()).float()
+
+    def agree(self, gradient_norm: Tensor | None, stop: Stop) -> Agreement:
+        """What all ranks found. Every rank must call it.
+
+        Args:
+            gradient_norm: of the whole gradient, where it is known before the update.
+            stop: what this rank knows of requests to end.
+        """
+        norm_bad = torch.zeros_like(self._bad) if gradient_norm is None else (~gradient_norm.isfinite()).float()
+        flags = torch.stack([self._bad, norm_bad, torch.full_like(self._bad, float(stop))])
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        bad, norm, code = flags.tolist()
+        return Agreement(losses_finite=not bad, gradient_finite=not norm, stop=Stop(int(code)))
+
+    def first_bad(self) -> int | None:
+        """This rank's first micro-batch of the step whose loss is not finite."""
+        for number, losses in enumerate(self._losses):
+            if not bool((losses.task + losses.contrastive).isfinite()):
+                return number
+        return None
+
+    def losses_of(self, micro_batch: int) -> tuple[float, float]:
+        """Task and contrastive loss of a micro-batch of this rank."""
+        losses = self._losses[micro_batch]
+        return float(losses.task), float(losses.contrastive)
+
+
+def seed_dropout(seed: int, step: int, rank: int) -> None:
+    """Make dropout a function of (seed, step, rank): a resumed run draws what an uninterrupted one would have."""
+    key = np.random.SeedSequence([seed, step, rank])
+    torch.manual_seed(int(key.generate_state(1, np.uint64)[0]))
 
 
 def step_losses(output: GenSROutput, batch: Batch, config: Config, world: int) -> StepLosses:
     """Both losses of one micro-batch (eq. 9, 10). Without weight or without one of its views, the second is 0."""
-    assert output.nll_GC is not None
-    shared = {"step_groups": batch.step_groups, "world": world, "accumulation": config.train.accumulation}
-    task = task_loss(output.nll_GC, candidates=batch.candidate_GC.shape[1], **shared)
-    if not (config.train.contrastive_weight and config.model.cf_view and config.model.semantic_view):
+    task = _task(output, batch, config, world)
+    if not _contrasts(config):
         return StepLosses(task, torch.zeros_like(task))
-    contrastive = contrastive_loss(
-        output.user_cf_GD,
-        output.user_semantic_GD,
-        batch.user_G,
-        output.has_history_G,
-        temperature=config.train.temperature,
-        **shared,
+    return StepLosses(task, _contrastive([(batch, output)], config, world))
+
+
+def joint_losses(seen: Sequence[tuple[Batch, GenSROutput]], own: int, config: Config, world: int) -> StepLosses:
+    """What `step_losses` gives on one of several ranks, from the micro-batches of all of them and without the others.
+
+    Args:
+        seen: of every rank in order, or of one alone where there is no contrastive loss.
+        own: place of the rank among them; the gradient goes to its rows, if the others were computed without.
+        config: of the run.
+        world: ranks.
+    """
+    batch, output = seen[own]
+    task = _task(output, batch, config, world)
+    if not _contrasts(config):
+        return StepLosses(task, torch.zeros_like(task))
+    whole = _contrastive(seen, config, 1)
+    return StepLosses(task, whole * world - whole.detach() * (world - 1))
+
+
+def _contrasts(config: Config) -> bool:
+    return bool(config.train.contrastive_weight and config.model.cf_view and config.model.semantic_view)
+
+
+def _task(output: GenSROutput, batch: Batch, config: Config, world: int) -> Tensor:
+    assert output.nll_GC is not None
+    return task_loss(
+        output.nll_GC,
+        candidates=batch.candidate_GC.shape[1],
+        step_groups=batch.step_groups,
+        world=world,
+        accumulation=config.train.accumulation,
     )
-    return StepLosses(task, contrastive)
+
+
+def _contrastive(seen: Sequence[tuple[Batch, GenSROutput]], config: Config, world: int) -> Tensor:
+    return contrastive_loss(
+        torch.cat([output.user_cf_GD for _, output in seen]),
+        torch.cat([output.user_semantic_GD for _, output in seen]),
+        torch.cat([batch.user_G for batch, _ in seen]),
+        torch.cat([output.has_history_G for _, output in seen]),
+        temperature=config.train.temperature,
+        step_groups=seen[0][0].step_groups,
+        world=world,
+        accumulation=config.train.accumulation,
+    )

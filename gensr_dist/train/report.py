@@ -1,7 +1,11 @@
-"""What a training step tells: one line for people, scalars for TensorBoard."""
+"""What training tells: one line a step for people, scalars for TensorBoard, and at the end where the time went."""
 
 from dataclasses import dataclass
 from datetime import timedelta
+
+from typing_extensions import Self
+
+from gensr_dist.train.meter import PhaseClock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,3 +33,34 @@ class StepReport:
             f"  lr {self.learning_rate:.2e}  grad {self.gradient_norm:.3f}  {self.rows_per_second:,.0f} rows/s"
             f"  wait {self.wait_share:.0%}  eta {timedelta(seconds=round(left))}"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeReport:
+    """Where the seconds of one start of a run went on this rank; `PhaseClock` says what the phases hold."""
+
+    data: float  # waiting for the loader
+    forward: float
+    backward: float
+    update: float  # gradient norm, clipping, optimizer
+    communication: float  # standing still for collectives of a step; those of the other two are in them
+    validation: float
+    checkpoint: float
+    other: float  # everything else since the start: opening the log, building the model, reports
+    total: float
+
+    @classmethod
+    def of(cls, clock: PhaseClock) -> Self:
+        """What a clock shows now."""
+        seconds, total = clock.seconds(), clock.total()
+        rounded: dict[str, float] = {phase: round(value, 3) for phase, value in seconds.items()}
+        return cls(**rounded, other=round(max(0.0, total - sum(seconds.values())), 3), total=round(total, 3))
+
+    def line(self) -> str:
+        """`time 12.3 s: data 0.1 s (1 %), forward ...`."""
+        parts = [
+            f"{name} {value:.1f} s ({value / self.total if self.total else 0.0:.0%})"
+            for name, value in vars(self).items()
+            if name != "total"
+        ]
+        return f"time {self.total:.1f} s: {', '.join(parts)}"
