@@ -9,6 +9,9 @@ from pydantic import Field
 OPERATIONAL = (
     "train.checkpoint_every",
     "train.keep_last",
+    "train.keep_best",
+    "train.save_in_background",
+    "train.zero_stage",
     "train.log_every",
     "train.workers",
     "train.stall_minutes",
@@ -40,6 +43,8 @@ class TrainConfig:
     patience: Annotated[int, Field(ge=1)] = 5  # validations without a better mean NDCG@10 before it stops
     checkpoint_every: Annotated[int, Field(ge=1)] = 200
     keep_last: Annotated[int, Field(ge=1)] = 2
+    keep_best: bool = True  # a checkpoint of the best validation too
+    save_in_background: bool = True  # while training goes on
     log_every: Annotated[int, Field(ge=1)] = 10
     workers: Annotated[int, Field(ge=0)] = 1  # loader processes a rank
     # Without a pass of the model for so long, every rank shows its stacks and the job ends, so that the launcher

@@ -130,7 +130,13 @@ class _Training:
         model = GenSR.build(config.model, self.tokenizer, self.cf_IE.shape[1], cf_scale)
         self.engine = Engine(model, settings, ranks)
         self.validation = Validation(store, collator, self.engine, rows=settings.validate_rows, seed=config.seed)
-        self.checkpoints = Checkpoints(run.checkpoints, self.engine, settings.keep_last)
+        self.checkpoints = Checkpoints(
+            run.checkpoints,
+            self.engine,
+            keep_last=settings.keep_last,
+            keep_best=settings.keep_best,
+            in_background=settings.save_in_background,
+        )
         self.progress = self.checkpoints.load(self._beginning())
         self.meter = Meter(self.progress.train_seconds)
         self.check = StepCheck(ranks.device)
@@ -160,20 +166,24 @@ class _Training:
                     self._report(losses, learning_rate)
                 if self._due(self.settings.validate_every):
                     self._validate()
-                if self._due(self.settings.checkpoint_every) or stop:
+                self.checkpoints.look()
+                if self._due(self.settings.checkpoint_every) or self._best_to_keep or stop:
                     self._save()
                 if stop and not self._finished:
+                    self._finish_saving()
                     self._tell_time()
                     raise Paused(
                         f"stopped after step {step + 1} of {self.settings.steps} ({stop}); a checkpoint is saved, "
                         "the same command goes on from there"
                     )
+            self._finish_saving()
             self._conclude()
             self._tell_time()
         return self._result()
 
     def close(self) -> None:
-        """Release the event files."""
+        """Release the event files, and let a checkpoint under way be written."""
+        self.checkpoints.close()
         if self.board is not None:
             self.board.close()
 
@@ -270,6 +280,11 @@ class _Training:
             self.checkpoints.save(self.progress)
         DETAIL.info(f"checkpoint of step {self.progress.steps} ended")
 
+    def _finish_saving(self) -> None:
+        """Wait until the last checkpoint is on the disk."""
+        with self.clock.phase("checkpoint"):
+            self.checkpoints.finish()
+
     def _conclude(self) -> None:
         """What TensorBoard shows of the whole run."""
         if self.board is None:
@@ -303,6 +318,11 @@ class _Training:
     def _due(self, every: int) -> bool:
         """Whether something that happens every so many steps, and at the end, happens now."""
         return self.progress.steps % every == 0 or self._finished
+
+    @property
+    def _best_to_keep(self) -> bool:
+        """Whether the validation of this step was the best so far."""
+        return self.settings.keep_best and self.progress.best_step == self.progress.steps
 
     @property
     def _finished(self) -> bool:

@@ -143,7 +143,7 @@ def test_a_finished_run_is_not_trained_again_and_can_be_restarted(
 
 def test_checkpoints_of_other_settings_are_refused(small_run: RunFolder) -> None:
     train(small_config(steps=2), small_run)
-    with pytest.raises(InputError, match=r"train.learning_rate was 0.001 and is 0.01.*--restart"):
+    with pytest.raises(InputError, match=r"train.learning_rate was 0.001 and is 0.01.*--resume never"):
         train(small_config(steps=2, learning_rate=0.01), small_run)
     with pytest.raises(InputError, match="another folder"):
         train(dataclasses.replace(small_config(steps=2), seed=1), small_run)
@@ -155,24 +155,6 @@ def test_only_the_last_checkpoints_are_kept(small_run: RunFolder) -> None:
     assert {path.name for path in small_run.checkpoints.iterdir()} == {"step_00000003", "step_00000004", "latest"}
     assert (small_run.checkpoints / "latest").read_text() == "step_00000004"
     assert json.loads((small_run.checkpoints / "step_00000004" / "state.json").read_text())["steps"] == 4
-
-
-def test_a_damaged_checkpoint_is_named(small_run: RunFolder) -> None:
-    config = small_config(steps=2)
-    train(config, small_run)
-    (file,) = (small_run.checkpoints / "step_00000002").glob("*.pt")
-    file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(InputError, match="step_00000002: the checkpoint cannot be read"):
-        train(config, small_run)
-
-
-def test_checkpoints_cannot_run_code(small_run: RunFolder) -> None:
-    config = small_config(steps=2)
-    train(config, small_run)
-    (file,) = (small_run.checkpoints / "step_00000002").glob("*.pt")
-    torch.save({"module": Path("anything")}, file)
-    with pytest.raises(InputError, match="cannot be read"):
-        train(config, small_run)
 
 
 def test_stops_after_too_many_validations_without_gain(small_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
