@@ -1,6 +1,5 @@
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
