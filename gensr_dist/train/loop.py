@@ -177,6 +177,7 @@ class _Training:
                         "the same command goes on from there"
                     )
             self._finish_saving()
+            self._tell_parameters()
             self._conclude()
             self._tell_time()
         return self._result()
@@ -297,6 +298,7 @@ class _Training:
             LOG.info(f"stopped early: no better validation since step {progress.best_step}")
 
     def _announce(self) -> None:
+        DETAIL.info(f"training begins after step {self.progress.steps}")
         if self.board is None:
             return
         if self.progress.steps:
@@ -352,6 +354,15 @@ class _Training:
             write_json(folder / RECORD, record)
         dist.barrier()
         raise InputError("train", record.sentence(), record.remedy(self.run_folder.root, self.settings))
+
+    def _tell_parameters(self) -> None:
+        """What the last step left, for comparing runs to the last bit."""
+        weights = self.engine.weights()
+        if self.ranks.first:
+            digest = hashlib.sha256()
+            for name in sorted(weights):
+                digest.update(weights[name].numpy().tobytes())
+            DETAIL.info(f"parameters of step {self.progress.steps}: {digest.hexdigest()}")
 
     def _tell_time(self) -> None:
         """Where the time of this start went, on every rank."""

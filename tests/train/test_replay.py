@@ -1,0 +1,175 @@
+"""A loss or gradient that is not finite is planted at one training row: training stops before it, replay finds it."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gensr_dist.config import Config
+from gensr_dist.data.batch import Batch
+from gensr_dist.data.config import DataConfig
+from gensr_dist.data.order import SampleOrder
+from gensr_dist.data.store import TimelineStore
+from gensr_dist.errors import InputError
+from gensr_dist.model.config import ModelConfig
+from gensr_dist.model.gensr import GenSR, GenSROutput
+from gensr_dist.model.history import HistoryEncoder
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.train.config import TrainConfig
+from gensr_dist.train.loop import train
+from gensr_dist.train.replay import NotFinite, Player, not_finite_record, replay
+from gensr_dist.train.validation import ValidationResult
+
+
+def config_of(**changes: Any) -> Config:
+    settings = {
+        "steps": 5,
+        "batch": 8,
+        "accumulation": 2,
+        "warmup_steps": 1,
+        "validate_every": 2,
+        "validate_rows": 4,
+        "checkpoint_every": 100,
+        "log_every": 100,
+        "workers": 0,
+        "contrastive_weight": 0.1,
+    }
+    return Config(
+        data=DataConfig(history=4, train_negatives=2),
+        model=ModelConfig(cf_heads=2, semantic_history="pooled", dropout=0.1),
+        train=TrainConfig(**{**settings, **changes}),
+    )
+
+
+class _BadBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, value: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return gradient * float("inf")
+
+
+class Plant:
+    """Spoils the loss or the gradient of the micro-batch that holds a row."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.row, self.what, self.on = -2, "loss", False
+        forward, encode = GenSR.forward, HistoryEncoder.forward
+
+        def model_forward(model: GenSR, batch: Batch, likelihood: bool = True) -> GenSROutput:
+            self.on = likelihood and bool((batch.row_G == self.row).any())
+            output = forward(model, batch, likelihood)
+            if self.on and self.what == "gradient":
+                output = dataclasses.replace(output, nll_GC=_BadBackward.apply(output.nll_GC))
+            return output
+
+        def encoder_forward(encoder: HistoryEncoder, *arguments: Tensor) -> Tensor:
+            encoded = encode(encoder, *arguments)
+            if self.on and self.what == "loss":
+                encoded = encoded.clone()
+                encoded[-1, 0, 0] = float("nan")
+            return encoded
+
+        patch.setattr(GenSR, "forward", model_forward)
+        patch.setattr(HistoryEncoder, "forward", encoder_forward)
+        patch.setattr(ValidationResult, "ndcg", property(lambda result: 0.5))  # step 2 stays the best
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
+    return Plant(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("what", "stage", "precision"),
+    [
+        ("loss", 0, "fp32"),
+        ("loss", 3, "fp32"),
+        ("gradient", 0, "fp32"),
+        ("gradient", 1, "bf16"),
+        ("gradient", 2, "fp32"),
+        ("gradient", 3, "fp32"),
+    ],
+)
+def test_training_stops_before_the_update_and_replay_finds_the_tensor(
+    small_run: RunFolder, small_store: TimelineStore, plant: Plant, what: str, stage: int, precision: str
+) -> None:
+    config = config_of(zero_stage=stage, precision=precision)
+    order = SampleOrder(small_store.window_rows, config.train.batch, config.seed)
+    rows = order.slices_of_step(2, rank=0, world=1, accumulation=2)[1].tolist()
+    plant.row, plant.what = rows[2], what
+    with pytest.raises(InputError) as stopped:
+        train(config, small_run)
+    shown = ", ".join(map(str, rows))
+    expected = f"the {what} is not finite at step 3 (rank 0, micro-batch 1, rows {shown}); nothing was updated"
+    assert stopped.value.problem == expected
+    assert f"gensr replay {small_run.root}" in stopped.value.remedy
+    assert not small_run.checkpoints.exists()
+    for name in ("gensr.safetensors", "backbone/model.safetensors"):  # validated and exported after step 2
+        before, kept = load_file(small_run.model / name), load_file(small_run.not_finite / "model" / name)
+        assert before.keys() == kept.keys()
+        assert all(torch.equal(before[key], kept[key]) for key in before)
+
+    replayed = replay(small_run)
+    assert (replayed.step, replayed.rank, replayed.micro_batch) == (3, 0, 1)
+    assert replayed.rows == tuple(rows)
+    assert replayed.same_losses
+    assert replayed.origin is not None
+    if what == "loss":
+        assert (replayed.origin.kind, replayed.origin.name) == ("output", "cf_history")
+        assert (replayed.origin.not_finite, replayed.origin.shape[0]) == (1, len(rows))
+        assert set(replayed.bad_rows) <= set(rows)
+        assert replayed.task == "nan"
+    else:
+        assert replayed.origin.kind == "gradient of an output"
+        assert replayed.origin.name == "backbone.t5.lm_head"
+        assert replayed.bad_rows == ()
+        assert float(replayed.task) > 0
+
+
+def test_nothing_is_found_where_nothing_is_wrong(small_run: RunFolder) -> None:
+    """Masks and padding hold infinities that are meant."""
+    config = config_of(steps=2)
+    train(config, small_run)
+    with pytest.raises(InputError, match=r"record\.json: the file does not exist"):
+        replay(small_run)
+    player = Player.open(config, small_run, 2, small_run.model, "cpu")
+    for step in (0, 3):
+        played = player.play(step, 1, 1)
+        assert played.origin is None
+        assert float(played.gradient_norm) > 0
+        assert len(played.rows) == config.train.batch // 4
+
+
+def test_the_rank_whose_own_rows_are_at_fault_is_named() -> None:
+    """A contrastive loss that is not finite is every rank's."""
+    order = SampleOrder([40], 8, 0)
+    nan = float("nan")
+    record = not_finite_record("loss", 1, 0, order, 2, [[1.0, 0.5, nan], [1.0, nan, nan]])
+    assert (record.rank, record.micro_batch, record.step) == (1, 1, 2)
+    assert record.rows == tuple(order.slices_of_step(1, rank=1, world=2, accumulation=2)[1].tolist())
+    assert (record.task, record.contrastive) == ("nan", "nan")
+    first = not_finite_record("loss", 1, 0, order, 2, [[1.0, nan, nan], [0.0, 0.5, nan]])
+    assert (first.rank, first.micro_batch) == (1, 0)
+
+
+def test_where_no_rank_is_at_fault_all_rows_of_the_step_are_kept() -> None:
+    order = SampleOrder([40], 8, 0)
+    record = not_finite_record("gradient", 4, 0, order, 1, [[float("nan")] * 3] * 2)
+    assert record == NotFinite(
+        what="gradient",
+        step=5,
+        ranks=2,
+        rank=None,
+        micro_batch=None,
+        rows=tuple(order.rows_of_step(4).tolist()),
+        task="",
+        contrastive="",
+        seed=0,
+    )
+    assert "no rank's own gradient" in record.sentence()
