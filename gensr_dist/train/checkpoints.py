@@ -23,6 +23,7 @@ from gensr_dist.files import atomic_file, read_json
 from gensr_dist.processes import Ranks
 from gensr_dist.train.checkpoint_folder import STATE, TensorReader, damage_of, write_checkpoint
 from gensr_dist.train.engine import Engine
+from gensr_dist.train.rank_log import DETAIL
 from gensr_dist.train.state import State, gather_state, shapes, spread_state
 
 LOG = logging.getLogger("gensr_dist.train")
@@ -185,11 +186,13 @@ class _Writer(threading.Thread):
     def run(self) -> None:
         """Work of the thread."""
         path = self.folder / _name(self.progress.steps)
+        DETAIL.info(f"checkpoint of step {self.progress.steps} begins")
         try:
             write_checkpoint(path, self.state, self.progress)
             with atomic_file(self.folder / "latest") as latest:  # for people and scripts: a load looks for itself
                 latest.write_text(path.name, encoding="utf-8")
             self._delete_superseded()
+            DETAIL.info(f"checkpoint of step {self.progress.steps} ended")
         except Exception as error:  # the main thread raises it
             self.failure = error
         finally:

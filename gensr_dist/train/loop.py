@@ -276,10 +276,8 @@ class _Training:
         seconds = time.perf_counter() - self.started
         self.progress = dataclasses.replace(self.progress, seconds=seconds, train_seconds=self.meter.train_seconds)
         self.watchdog.beat(f"the checkpoint of step {self.progress.steps}")
-        DETAIL.info(f"checkpoint of step {self.progress.steps} begins")
         with self.clock.phase("checkpoint"):
             self.checkpoints.save(self.progress)
-        DETAIL.info(f"checkpoint of step {self.progress.steps} ended")
 
     def _finish_saving(self) -> None:
         """Wait until the last checkpoint is on the disk."""
