@@ -19,7 +19,7 @@ from typing import NoReturn
 import torch.distributed as dist
 
 INTERVAL = 2.0  # seconds between two signs of life
-SILENCE = 30.0  # seconds without one after which a rank counts as lost
+SILENCE = 25.0  # seconds without one after which a rank counts as lost
 _REMEDY = "start the same command again: it goes on from the newest checkpoint"
 _GLOO = re.compile(r"gloo/transport|pair closure")
 _NCCL = re.compile(r"ncclRemoteError|remote process exit")

@@ -22,6 +22,9 @@ from gensr_dist.stages import Recorder, StageName, locked
 
 Result = TypeVar("Result")
 
+# How often a launcher has started the same command again by itself.
+_RESTART_COUNTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+
 
 def run_rank(
     program: str,
@@ -59,7 +62,7 @@ def run_rank(
         choices=("auto", "never"),
         default="auto",
         help="auto (the default): go on from the newest checkpoint, if there is one; never: delete this run's "
-        "checkpoints and start anew",
+        "checkpoints and start anew, except where a launcher restarts the run after a failure",
     )
     for name in ("--local_rank", "--local-rank"):
         parser.add_argument(name, dest="local_rank", help=argparse.SUPPRESS)  # launchers also set it as a variable
@@ -73,7 +76,7 @@ def run_rank(
             recorder = Recorder(stage, config, run) if rank == 0 and run.stages.is_dir() else None
             ranks = join_processes()
             same_settings = recorder is None or recorder.resume
-            resume = _as_first(same_settings and options.resume == "auto", ranks)
+            resume = _as_first(same_settings and (options.resume == "auto" or _restarted()), ranks)
             try:
                 result = work(config, run, ranks, resume)
             except Paused as pause:
@@ -96,6 +99,11 @@ def run_rank(
             raise
         end_process(rank, problem)
     return 0
+
+
+def _restarted() -> bool:
+    """Whether a launcher repeats this command after a failure: then there is something to go on from, asked or not."""
+    return any(int(os.environ.get(name) or "0") for name in _RESTART_COUNTS)
 
 
 def _as_first(value: bool, ranks: Ranks) -> bool:
