@@ -3,17 +3,23 @@
 #
 #   bash launch/test.sh [PYTEST_OPTION ...]
 #
-# The TensorBoard test needs chromium: as root with apt-get it is installed, else that test is skipped and says so.
+# The TensorBoard test needs chromium, the two-node test ip, sshd and pdsh: as root with apt-get they are installed
+# (sshd only in containers), else that test is skipped and says so.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_environment.sh"
 
 setup_environment test
 
-if ! command -v chromium >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    say "installing chromium for the TensorBoard test"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
-        >/dev/null || say "chromium cannot be installed; its test will be skipped"
-fi
+install_for_tests() { # PACKAGE...
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
+    say "installing $* for the tests"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } \
+        >/dev/null || say "$* cannot be installed; a test will be skipped"
+}
+command -v chromium >/dev/null || install_for_tests chromium
+# Not where systemd runs: it would start the machine's ssh server, which nobody asked for.
+{ command -v ip && command -v pdsh && [ -x /usr/sbin/sshd ]; } >/dev/null || [ -d /run/systemd/system ] ||
+    install_for_tests iproute2 openssh-server pdsh
 
 export OMP_NUM_THREADS=1 # two test processes on two cores
 export HF_HUB_OFFLINE=1  # no test asks the Hub
