@@ -1,0 +1,154 @@
+"""Two ranks under torchrun; one hangs, dies, or is asked to end: the run ends like one that nobody disturbed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gensr_dist.data.store import TimelineStore
+from gensr_dist.graph.vectors import save_cf
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.train.replay import replay
+
+STEPS = 8
+RANK_PROGRAM = Path(__file__).with_name("misbehaving_rank.py")
+
+
+@pytest.fixture(scope="module")
+def base(
+    tmp_path_factory: pytest.TempPathFactory, small_shards: Path, small_store: TimelineStore, small_cf: np.ndarray
+) -> RunFolder:
+    """Shards and CF vectors for the runs of this module."""
+    run = RunFolder(tmp_path_factory.mktemp("watching") / "base")
+    run.root.mkdir()
+    (run.root / "shards").symlink_to(small_shards)
+    width = small_cf.shape[1]
+    result = {"items": small_store.items, "users": small_store.users}
+    save_cf(
+        run.cf,
+        small_cf,
+        np.zeros((small_store.users, width), np.float32),
+        {"settings": {"width": width}, "result": result},
+    )
+    return run
+
+
+def write_config(run: RunFolder, name: str, **train: object) -> Path:
+    settings = {
+        "run": str(run.root.parent / name),
+        "data": {"history": 4, "train_negatives": 2},
+        "lightgcn": {"width": 8},
+        "model": {"cf_heads": 2, "semantic_history": "pooled", "dropout": 0.1},
+        "train": {
+            "steps": STEPS,
+            "batch": 8,
+            "warmup_steps": 1,
+            "validate_every": 4,
+            "validate_rows": 7,
+            "checkpoint_every": 2,
+            "log_every": 1,
+            "workers": 1,
+            "contrastive_weight": 0.1,
+            **train,
+        },
+    }
+    folder = Path(str(settings["run"]))
+    folder.mkdir()
+    (folder / "shards").symlink_to(run.root / "shards")
+    (folder / "cf").symlink_to(run.cf)
+    path = folder / "given.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def start(config: Path, what: str, step: int, restarts: int = 0) -> subprocess.CompletedProcess[str]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--max_restarts", str(restarts)]
+    given = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    return subprocess.run(
+        [sys.executable, *launcher, str(RANK_PROGRAM), what, str(step), "1", str(config)],
+        env={
+            **{name: value for name, value in os.environ.items() if name not in given},
+            "OMP_NUM_THREADS": "1",
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # without it no restart finds the others
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def log(config: Path, rank: int) -> str:
+    return (config.parent / "logs" / f"rank_{rank:05d}.log").read_text()
+
+
+def parameters(config: Path) -> str:
+    lines = [line for line in log(config, 0).splitlines() if "parameters of step" in line]
+    assert len(lines) == 1
+    return lines[0].split()[-1]
+
+
+def losses(config: Path) -> list[tuple[int, float]]:
+    events = EventAccumulator(str(config.parent / "tensorboard"))
+    events.Reload()
+    return [(point.step, point.value) for point in events.Scalars("loss/total")]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base: RunFolder) -> Path:
+    config = write_config(base, "undisturbed")
+    done = start(config, "SIGKILL", STEPS + 1)
+    assert done.returncode == 0, done.stderr[-3_000:]
+    return config
+
+
+def test_a_hang_and_a_death_are_survived(base: RunFolder, undisturbed: Path) -> None:
+    for what, settings in (("hang", {"stall_minutes": 0.4}), ("SIGKILL", {})):
+        config = write_config(base, what, **settings)
+        done = start(config, what, 6, restarts=1)
+        assert done.returncode == 0, done.stderr[-3_000:]
+        assert log(config, 0).count(" start: rank 0 of 2") == 2
+        assert "resuming after step 4 of 8" in log(config, 0)
+        assert parameters(config) == parameters(undisturbed)
+        assert losses(config) == losses(undisturbed)
+        assert [step for step, _ in losses(config)] == list(range(1, STEPS + 1))
+        if what == "hang":
+            assert "in misbehaving" in log(config, 1)
+            assert "nothing happened for 0.4 minutes since the end of step 5" in log(config, 1)
+            assert "nothing happened for 0.4 minutes" in log(config, 0)  # it waits in a collective
+            assert "in backward" in log(config, 0) or "in all_gather" in log(config, 0)
+            assert "Thread 0x" in done.stderr
+
+
+def test_a_signal_to_one_rank_ends_all_with_a_checkpoint(base: RunFolder, undisturbed: Path) -> None:
+    config = write_config(base, "signal", checkpoint_every=100)
+    done = start(config, "SIGUSR1", 3)
+    assert done.returncode == 0, done.stderr[-3_000:]
+    assert done.stdout.count("stopped after step 3 of 8 (SIGUSR1); a checkpoint is saved") == 1
+    assert [path.name for path in (config.parent / "checkpoints").glob("step_*")] == ["step_00000003"]
+    done = start(config, "SIGKILL", STEPS + 1)
+    assert done.returncode == 0, done.stderr[-3_000:]
+    assert done.stdout.count("trained 8 steps") == 1
+    assert parameters(config) == parameters(undisturbed)
+    assert losses(config) == losses(undisturbed)
+
+
+def test_the_rank_of_a_bad_gradient_is_named_and_replayed(base: RunFolder) -> None:
+    config = write_config(base, "poison", zero_stage=2)
+    done = start(config, "poison", 3)
+    assert done.returncode != 0
+    assert "is not finite at step 3 (rank" in done.stderr
+    record = json.loads((config.parent / "not_finite" / "record.json").read_text())
+    assert (record["step"], record["ranks"], record["what"]) == (3, 2, "loss")
+    assert sorted(path.name for path in (config.parent / "checkpoints").glob("step_*")) == ["step_00000002"]
+    replayed = replay(RunFolder(config.parent))  # here nothing is poisoned
+    assert replayed.rows == tuple(record["rows"])
+    assert replayed.origin is None
+    assert not replayed.same_losses
