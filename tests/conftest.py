@@ -1,8 +1,10 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch.distributed as dist
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER_SCHEMA, EventLog
@@ -44,6 +46,14 @@ def random_log(seed: int, *, users: int = 40, items: int = 60, events: int = 1_5
         queries=pl.DataFrame({"text": [" ".join(rng.choice(WORDS, size=2)) for _ in range(12)]}, schema=QUERY_SCHEMA),
         events=pl.concat([frame, twins.cast(dict(EVENT_SCHEMA))]),
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_process_group_outlives_its_module() -> Iterator[None]:
+    """Processes that later modules fork would take it for theirs."""
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 @pytest.fixture(scope="session")

@@ -46,12 +46,13 @@ def loader(shards: Path, shuffle_shards: int, workers: int = 0) -> TrainingLoade
 def resident_growth(loading: TrainingLoader, consume: Callable[[list[Batch]], object]) -> int:
     """Bytes that this process and its workers gained from epoch SETTLED to epoch EPOCHS."""
     this, steps = psutil.Process(), loading.order.steps_per_epoch
+    others = this.children()  # of earlier tests
     measured = []
     for step, batches in loading.batches(0, EPOCHS * steps):
         consume(batches)
         if step in (SETTLED * steps, EPOCHS * steps - 1):
             gc.collect()
-            processes = [this, *this.children()]
+            processes = [this, *(child for child in this.children() if child not in others)]
             assert len(processes) == 1 + loading.workers
             measured.append(sum(process.memory_info().rss for process in processes))
     return measured[1] - measured[0]
