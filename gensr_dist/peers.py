@@ -23,6 +23,7 @@ SILENCE = 25.0  # seconds without one after which a rank counts as lost
 _REMEDY = "start the same command again: it goes on from the newest checkpoint"
 _GLOO = re.compile(r"gloo/transport|pair closure")
 _NCCL = re.compile(r"ncclRemoteError|remote process exit")
+_LATE = re.compile(r"timed out|timeout", re.IGNORECASE)
 
 
 @dataclass
@@ -104,10 +105,12 @@ class PeerWatch:
 
 
 def lost_connection(error: RuntimeError) -> str | None:
-    """What a collective says of a peer that left it, in a line; None for an error of another kind."""
+    """What a collective says of a peer that left it or did not come, in a line; None for an error of another kind."""
     text = str(error)
     if isinstance(error, dist.DistNetworkError | dist.DistStoreError) or _GLOO.search(text) or _NCCL.search(text):
         reason = re.sub(r"^\[[^]]*\]\s*", "", text.splitlines()[0]).partition(". This is")[0]
+        if _LATE.search(reason):
+            return f"another rank did not come to a collective in time ({reason}); it stands still or never started"
         return f"the connection to another rank is lost ({reason}); its process or machine is gone"
     return None
 

@@ -93,7 +93,10 @@ def test_who_leaves_after_stop_is_not_missed(monkeypatch: pytest.MonkeyPatch) ->
             "[/x/gloo/transport/tcp/pair.cc:537] Read error [10.0.0.2]:16271: Connection reset by peer. This is",
             "Read error [10.0.0.2]:16271: Connection reset by peer",
         ),
-        ("Application timeout caused pair closure", "Application timeout caused pair closure"),
+        (
+            "[/x/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 600000ms for recv operation to complete",
+            "did not come to a collective in time (Timed out waiting 600000ms",
+        ),
         ("NCCL error: remote process exited or there was a network error", "NCCL error"),
     ],
 )
