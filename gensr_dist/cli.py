@@ -9,9 +9,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
+from gensr_dist.arguments import OneLineParser, integer
+from gensr_dist.bench.commands import add_benches
 from gensr_dist.config import Config, load_config, resolved_yaml
 from gensr_dist.data.presets import PRESETS
 from gensr_dist.errors import InputError, Paused
@@ -125,32 +128,6 @@ def _load(options: argparse.Namespace, more: Sequence[str] = ()) -> Config:
     return load_config(options.config, [*preset, *options.set, *more])
 
 
-def _bench_data(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
-    from gensr_dist.bench.data import bench_data
-
-    result = bench_data(options.preset, options.folder)
-    return _said(result, say)
-
-
-def _bench_lightgcn(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
-    from gensr_dist.bench.lightgcn import bench_lightgcn
-
-    result = bench_lightgcn(
-        nodes=options.nodes,
-        users=options.users,
-        edges=options.edges,
-        rounds=options.rounds,
-        stock=not options.ours,
-    )
-    return _said(result, say)
-
-
-def _said(result: Any, say: Callable[[str], None]) -> Any:
-    for key, value in dataclasses.asdict(result).items():
-        say(f"{key:<24} {value:,.4g}" if isinstance(value, float) else f"{key:<24} {value}")
-    return result
-
-
 def _config(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
     config = _load(options)
     say(resolved_yaml(config).rstrip("\n"))
@@ -163,6 +140,12 @@ def _verify(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
     return verify_shards(options.shards, say)
 
 
+def _replay(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
+    from gensr_dist.pipeline import replay_run
+
+    return replay_run(RunFolder(options.run), say)
+
+
 def _answer(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
     from gensr_dist.pipeline import answer
 
@@ -170,8 +153,8 @@ def _answer(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="gensr", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    parser = OneLineParser(prog="gensr", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=OneLineParser)
 
     def add(
         name: str, command: Callable[..., Any], summary: str, more: str, example: str, within: Any = commands
@@ -208,7 +191,9 @@ def _parser() -> argparse.ArgumentParser:
     def add_answer(added: argparse.ArgumentParser) -> None:
         added.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
         added.add_argument("--user", metavar="U", required=True, help="user id as in the raw log")
-        added.add_argument("-k", metavar="K", type=_positive, default=10, help="number of answers (default 10)")
+        added.add_argument(
+            "-k", metavar="K", type=integer(1, 100_000), default=10, help="number of answers (default 10)"
+        )
 
     for name in STAGES:
         summary, more = STAGE_HELP[name]
@@ -221,7 +206,11 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--engine", choices=("local", "ray"), default="local", help="who does the work (local)")
             added.add_argument("--address", metavar="A", default="", help="of a running Ray cluster, e.g. auto")
             added.add_argument(
-                "--workers", metavar="N", type=_positive, default=os.cpu_count(), help="processes of the local engine"
+                "--workers",
+                metavar="N",
+                type=integer(1, 100_000),
+                default=os.cpu_count(),
+                help="processes of the local engine",
             )
         add_config(added)
     add_config(
@@ -248,33 +237,17 @@ def _parser() -> argparse.ArgumentParser:
         "Finds missing, extra, changed and reordered files. Exit code 2 names the first fault.",
         "gensr verify runs/quickstart/shards",
     ).add_argument("shards", metavar="SHARDS", help="folder or URL that holds manifest.json")
-    summary = "measure this machine: data path or LightGCN against the plain way, alternated in one run"
+    summary = "measure this machine: ours against the plain way, and what failures cost"
     bench = commands.add_parser("bench", help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-    benches = bench.add_subparsers(metavar="NAME", required=True, parser_class=_Parser)
+    add_benches(partial(add, within=bench.add_subparsers(metavar="NAME", required=True, parser_class=OneLineParser)))
     added = add(
-        "data",
-        _bench_data,
-        "simulate and prepare a log, then read batches",
-        "Seconds and peak memory of both stages, bytes an event, and rows/s of the loader on one core beside a\n"
-        "WebDataset of one sample a row that is decoded in Python.",
-        "gensr bench data --preset kuaisar --json",
-        within=benches,
+        "replay",
+        _replay,
+        "do the micro-batch again that stopped a training with a loss or gradient that was not finite",
+        "Names the first tensor that was not finite, in the order of computation, and the rows that gave it.",
+        "gensr replay runs/quickstart",
     )
-    added.add_argument("--preset", choices=tuple(PRESETS), default="tiny", help="size of the log (default tiny)")
-    added.add_argument("--folder", metavar="DIR", type=Path, help="keep the log and the shards there; else deleted")
-    added = add(
-        "lightgcn",
-        _bench_lightgcn,
-        "seconds a step of LightGCN: PyG's edge_index, ours on one rank and on two",
-        "The graph is random. --ours leaves stock PyG out, whose memory large graphs do not fit.",
-        "gensr bench lightgcn --json",
-        within=benches,
-    )
-    added.add_argument("--nodes", metavar="N", type=_count, default=100_000, help="users and items (default 100,000)")
-    added.add_argument("--users", metavar="N", type=_positive, help="of the nodes (default half)")
-    added.add_argument("--edges", metavar="N", type=_count, default=1_000_000, help="(default 1,000,000)")
-    added.add_argument("--rounds", metavar="N", type=_positive, default=5, help="of each way, alternated (default 5)")
-    added.add_argument("--ours", action="store_true", help="do not measure stock PyG")
+    added.add_argument("run", metavar="RUN", type=Path, help="folder of the stopped run")
     add_config(
         add(
             "config",
@@ -285,25 +258,6 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """Command-line errors on one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"gensr: error: {message}; see {self.prog} --help\n")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
-        raise argparse.ArgumentTypeError(f"expected an integer from 1 to 100000, found {text!r}")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 100 <= int(text) <= 10_000_000_000:
-        raise argparse.ArgumentTypeError(f"expected an integer from 100 to 10000000000, found {text!r}")
-    return int(text)
 
 
 @contextlib.contextmanager

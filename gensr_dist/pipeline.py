@@ -196,6 +196,30 @@ def _whole(shards: Folder, say: Say) -> bool:
     return True
 
 
+def replay_run(run: RunFolder, say: Say) -> Any:
+    """Do again what stopped a training; returns `train.replay.Replay`.
+
+    Raises:
+        InputError: the run was not stopped by a loss or gradient that was not finite.
+    """
+    from gensr_dist.train.replay import replay
+
+    replayed = replay(run)
+    origin = replayed.origin
+    say(
+        f"step {replayed.step}, rank {replayed.rank}, micro-batch {replayed.micro_batch}, {len(replayed.rows)} rows: "
+        f"task loss {replayed.task}, contrastive loss {replayed.contrastive}"
+    )
+    if origin is None:
+        say("everything was finite this time")
+    else:
+        say(
+            f"first not finite: {origin.kind} {origin.name} {list(origin.shape)}, {origin.not_finite:,} of "
+            f"{origin.elements:,} elements"
+        )
+    return replayed
+
+
 def _do(stage: StageName, config: Config, run: RunFolder, say: Say, preparation: Preparation) -> StageRecord:
     say(f"{stage}: running")
     recorder = Recorder(stage, config, run)

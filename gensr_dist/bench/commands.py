@@ -1,0 +1,97 @@
+"""`gensr bench NAME`: arguments of the benchmarks. Their own code is imported only when they run."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gensr_dist.arguments import integer
+from gensr_dist.data.presets import PRESETS
+
+Add = Callable[..., argparse.ArgumentParser]  # (name, command, summary, more, example)
+Say = Callable[[str], None]
+
+
+def add_benches(add: Add) -> None:
+    """Add every benchmark to the command line."""
+    added = add(
+        "data",
+        _data,
+        "simulate and prepare a log, then read batches",
+        "Seconds and peak memory of both stages, bytes an event, and rows/s of the loader on one core beside a\n"
+        "WebDataset of one sample a row that is decoded in Python.",
+        "gensr bench data --preset kuaisar --json",
+    )
+    added.add_argument("--preset", choices=tuple(PRESETS), default="tiny", help="size of the log (default tiny)")
+    added.add_argument("--folder", metavar="DIR", type=Path, help="keep the log and the shards there; else deleted")
+
+    added = add(
+        "lightgcn",
+        _lightgcn,
+        "seconds a step of LightGCN: PyG's edge_index, ours on one rank and on two",
+        "The graph is random. --ours leaves stock PyG out, whose memory large graphs do not fit.",
+        "gensr bench lightgcn --json",
+    )
+    count = integer(100, 10**10)
+    added.add_argument("--nodes", metavar="N", type=count, default=100_000, help="users and items (default 100,000)")
+    added.add_argument("--users", metavar="N", type=integer(1, 10**9), help="of the nodes (default half)")
+    added.add_argument("--edges", metavar="N", type=count, default=1_000_000, help="(default 1,000,000)")
+    added.add_argument("--rounds", metavar="N", type=integer(1, 1_000), default=5, help="of each way (default 5)")
+    added.add_argument("--ours", action="store_true", help="do not measure stock PyG")
+
+    added = add(
+        "resume",
+        _resume,
+        "kill a training at random moments, also while it saves and validates, and start it again",
+        "Compares the final parameters with those of a run that nobody killed, and counts rows lost and repeated.",
+        "gensr bench resume --kills 20 --json",
+    )
+    added.add_argument("--kills", metavar="N", type=integer(1, 1_000), default=20, help="SIGKILLs (default 20)")
+    added.add_argument("--ranks", metavar="N", type=integer(1, 64), default=1, help="processes (default 1)")
+
+    added = add(
+        "reshape",
+        _reshape,
+        "resume checkpoints on other numbers of ranks and at other ZeRO stages",
+        "Compares the losses with those of one rank without ZeRO.",
+        "gensr bench reshape --json",
+    )
+    added.add_argument("--full", action="store_true", help="every pair of layouts instead of a covering set")
+
+
+def _data(options: argparse.Namespace, say: Say) -> Any:
+    from gensr_dist.bench.data import bench_data
+
+    return _said(bench_data(options.preset, options.folder), say)
+
+
+def _lightgcn(options: argparse.Namespace, say: Say) -> Any:
+    from gensr_dist.bench.lightgcn import bench_lightgcn
+
+    result = bench_lightgcn(
+        nodes=options.nodes,
+        users=options.users,
+        edges=options.edges,
+        rounds=options.rounds,
+        stock=not options.ours,
+    )
+    return _said(result, say)
+
+
+def _resume(options: argparse.Namespace, say: Say) -> Any:
+    from gensr_dist.bench.resume import bench_resume
+
+    return _said(bench_resume(options.kills, options.ranks), say)
+
+
+def _reshape(options: argparse.Namespace, say: Say) -> Any:
+    from gensr_dist.bench.reshape import bench_reshape
+
+    return _said(bench_reshape(full=options.full), say)
+
+
+def _said(result: Any, say: Say) -> Any:
+    for key, value in dataclasses.asdict(result).items():
+        say(f"{key:<24} {value:,.4g}" if isinstance(value, float) else f"{key:<24} {value}")
+    return result
