@@ -4,6 +4,13 @@ import threading
 
 import pytest
 
+from gensr_dist.config import Config
+from gensr_dist.data.config import DataConfig
+from gensr_dist.errors import Paused
+from gensr_dist.model.config import ModelConfig
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.train.config import TrainConfig
+from gensr_dist.train.loop import train
 from gensr_dist.train.signals import Stop, StopRequest
 
 
@@ -43,3 +50,22 @@ def test_it_can_be_made_outside_the_main_thread() -> None:
     assert made[0].reason is Stop.BUDGET
     assert signal.getsignal(signal.SIGTERM) == before
     made[0].close()
+
+
+def test_a_spent_budget_saves_a_checkpoint_and_the_next_start_goes_on(small_run: RunFolder) -> None:
+    config = Config(
+        data=DataConfig(history=4, train_negatives=2),
+        model=ModelConfig(cf_heads=2, semantic_history="pooled"),
+        train=TrainConfig(
+            steps=3, batch=8, warmup_steps=1, validate_rows=4, log_every=1, workers=0, max_hours=1e-9
+        ),
+    )  # fmt: skip
+    for step in (1, 2):
+        with pytest.raises(Paused, match=rf"stopped after step {step} of 3 \(train\.max_hours is used up\)"):
+            train(config, small_run)
+        assert (small_run.checkpoints / f"step_{step:08d}").is_dir()
+    assert train(config, small_run).steps == 3  # the last step is no pause
+    log = (small_run.logs / "rank_00000.log").read_text()
+    assert log.count("time ") == 3
+    assert log.count("end: Paused") == 2
+    assert "Traceback" not in log
