@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from gensr_dist import pipeline, stages
+from gensr_dist.cli import main
 from gensr_dist.config import Config, flattened, load_config
-from gensr_dist.errors import InputError
+from gensr_dist.errors import InputError, Paused
 from gensr_dist.event_files import forget_events
 from gensr_dist.pipeline import Outcome, run_all, run_stage
 from gensr_dist.run_folder import RunFolder
@@ -172,6 +173,28 @@ def test_an_interrupted_training_goes_on_only_with_its_own_settings(
     monkeypatch.setattr(pipeline, "_train", train)
     done(run, f"data.history={history}")
     assert calls == [resumed]
+
+
+def test_a_paused_training_ends_the_command_well_and_is_not_finished(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def pause(config: Config, run: RunFolder, *, resume: bool) -> Outcome:
+        raise Paused("stopped after step 3 of 9")
+
+    whole = pipeline._train
+    monkeypatch.setattr(pipeline, "_train", pause)
+    config = run.root.parent / "given.yaml"
+    config.write_text(f"run: {run.root}\n")
+    assert main(["run", str(config)]) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == "stopped after step 3 of 9"
+    assert main(["run", str(config), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"paused": "stopped after step 3 of 9"}
+    record = read_record("train", run)
+    assert record is not None
+    assert not record.finished
+    assert not run.index.exists()
+    monkeypatch.setattr(pipeline, "_train", whole)
+    assert done(run) == ["train", "index", "evaluate"]
 
 
 def test_stage_commands_ask_for_what_they_need(run: RunFolder) -> None:
