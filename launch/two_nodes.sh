@@ -271,7 +271,8 @@ say "deepspeed --hostfile: training on both nodes, log in $folder/reference.txt"
 new_run reference
 start reference reference
 tail -n +1 -F --pid "$launcher" "$log" 2>/dev/null |
-    grep --line-buffered -E '^gensr[01]: (step|trained|rank|[0-9,]+ parameters)' || true
+    grep --line-buffered -E '^gensr[01]: (step|trained|rank|[0-9,]+ parameters)' &
+wait $! || true # not in the foreground, where a signal to this script would have to wait for it
 finish
 [ -n "$fail" ] || exit 0
 

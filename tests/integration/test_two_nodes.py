@@ -28,7 +28,8 @@ def test_a_job_that_loses_a_node_says_so_and_goes_on_where_it_was(tmp_path: Path
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     done = subprocess.run(
-        ["bash", str(SCRIPT), "--fail", "--folder", str(tmp_path / "two_nodes")],
+        # SIGTERM first: the script takes its namespaces down.
+        ["timeout", "--kill-after=30", "900", "bash", str(SCRIPT), "--fail", "--folder", str(tmp_path / "two_nodes")],
         env=environment,
         capture_output=True,
         text=True,
