@@ -84,7 +84,7 @@ def bench_resume(kills: int = 20, ranks: int = 1, seed: int = 0) -> ResumeBench:
         whole, fired = (_twin(base, Path(place) / name) for name in ("whole", "fired"))
         began = time.monotonic()
         with _started(whole, ranks) as processes:
-            _finish(processes)
+            _finish(whole, processes)
         uninterrupted = time.monotonic() - began
         lengths = _lengths(log_of(whole, 0).read_text(encoding="utf-8"))
         began = time.monotonic()
@@ -182,7 +182,7 @@ def _fire(run: RunFolder, ranks: int, kills: int, lengths: Mapping[str, float], 
         if alive:
             struck.append(_struck(_text_since(log_of(run, 0), at)))
     with _started(run, ranks) as processes:
-        _finish(processes)
+        _finish(run, processes)
     return struck
 
 
@@ -326,7 +326,8 @@ def _started(run: RunFolder, ranks: int) -> Iterator[list[subprocess.Popen[bytes
                 process.wait()
 
 
-def _finish(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def _finish(run: RunFolder, processes: Sequence[subprocess.Popen[bytes]]) -> None:
     codes = [process.wait() for process in processes]
     if any(codes):
-        raise InputError("gensr_dist.train", f"exit codes {codes}", "train a small run by hand to see why")
+        said = (run.root / "output.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise InputError("gensr_dist.train", f"exit codes {codes}, the last line is: {said[-1]}", "mend that first")
