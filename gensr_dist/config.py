@@ -97,6 +97,13 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
             f"train.batch {train.batch} is not a multiple of train.accumulation {train.accumulation}",
             "change one of them",
         )
+    lowest_stage = {"none": 0, "optimizer": 1, "parameters": 3}[train.offload]
+    if train.zero_stage < lowest_stage:
+        refuse(
+            "train.offload",
+            f"train.offload {train.offload!r} needs train.zero_stage >= {lowest_stage}, which is {train.zero_stage}",
+            f"set train.zero_stage to {lowest_stage}, or train.offload to 'none'",
+        )
     if config.lightgcn.width % model.cf_heads:
         refuse(
             "model.cf_heads" if "model.cf_heads" in settings else "lightgcn.width",
@@ -127,6 +134,8 @@ def _value_error(key: str, setting: Setting, hint: Any) -> InputError:
     expected = " ".join([expected, " and ".join(bounds)]).strip()
     default = operator.attrgetter(key)(Config())
     remedy = "quote the value" if base is str and setting.value is not None else f"the default is {_shown(default)}"
+    if key == "train.precision" and str(setting.value).lower() in ("fp16", "float16", "half"):
+        remedy = "T5 overflows in fp16; use bf16, which needs no more memory"
     return InputError(setting.where, f"{key} is {_shown(setting.value)}, expected {expected}", remedy)
 
 

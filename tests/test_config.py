@@ -108,7 +108,19 @@ def test_nearest_key(typo: str, meant: str) -> None:
         ("data: {valid_share: 0.5}", "/mine.yaml:1: data.valid_share is 0.5, expected a number > 0 and < 0.5"),
         (
             "train: {precision: fp16}",
-            "/mine.yaml:1: train.precision is 'fp16', expected one of fp32, bf16; the default",
+            "/mine.yaml:1: train.precision is 'fp16', expected one of fp32, bf16; T5 overflows in fp16; use bf16",
+        ),
+        (
+            "train: {precision: tf32}",
+            "/mine.yaml:1: train.precision is 'tf32', expected one of fp32, bf16; the default",
+        ),
+        (
+            "train:\n  offload: optimizer\n",
+            "/mine.yaml:2: train.offload 'optimizer' needs train.zero_stage >= 1, which is 0; set train.zero_stage to 1",
+        ),
+        (
+            "train: {zero_stage: 2, offload: parameters}",
+            "/mine.yaml:1: train.offload 'parameters' needs train.zero_stage >= 3, which is 2; set train.zero_stage to",
         ),
         ("data: {split: day}", "/mine.yaml:1: data.split is 'day', expected one of days, leave_one_out, time"),
         ("model: {cf_view: 1}", "/mine.yaml:1: model.cf_view is 1, expected true or false; the default is true"),

@@ -12,19 +12,23 @@ Dimensions: G groups, C candidates, S context tokens, P block tokens, N = S + P,
 V vocabulary, B any batch.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar
 
 from gensr_dist.errors import InputError
+
+Result = TypeVar("Result")
 
 disable_progress_bar()  # one line for every file of weights that is read or written
 
@@ -125,6 +129,7 @@ class Backbone(nn.Module):
         self.scoring = scoring
         self.dropout = t5.config.dropout_rate
         self.heads = t5.config.num_heads
+        self.recompute = False  # blocks keep only their inputs for the backward pass, which computes them again
 
     @property
     def width(self) -> int:
@@ -170,17 +175,20 @@ class Backbone(nn.Module):
         bias_BHNN = (bias_HNN + _mask_bias(mask_GN, x_BND)[:, None, None, :]).repeat_interleave(C, dim=0)
         x_BND = encoder.dropout(x_BND)
         for block in encoder.block:
-            attention, normed_BND = block.layer[0].SelfAttention, block.layer[0].layer_norm(x_BND)
-            out_BND = self._attend(
-                attention,
-                self._split(attention.q(normed_BND)),
-                self._split(attention.k(normed_BND)),
-                self._split(attention.v(normed_BND)),
-                bias_BHNN,
-            )
-            x_BND = block.layer[-1](x_BND + block.layer[0].dropout(out_BND))
+            x_BND = self._run(self._joint_block, block, x_BND, bias_BHNN)
         x_BND = encoder.dropout(encoder.final_layer_norm(x_BND))
         return Memory(None, None, x_BND.view(G, C, N, D), mask_GN)
+
+    def _joint_block(self, block: Any, x_BND: Tensor, bias_BHNN: Tensor) -> Tensor:
+        attention, normed_BND = block.layer[0].SelfAttention, block.layer[0].layer_norm(x_BND)
+        out_BND = self._attend(
+            attention,
+            self._split(attention.q(normed_BND)),
+            self._split(attention.k(normed_BND)),
+            self._split(attention.v(normed_BND)),
+            bias_BHNN,
+        )
+        return block.layer[-1](x_BND + block.layer[0].dropout(out_BND))
 
     def _encode_shared(
         self, context_GSD: Tensor, context_mask_GS: Tensor, block_GCPD: Tensor, block_mask_GP: Tensor
@@ -197,28 +205,43 @@ class Backbone(nn.Module):
         to_own_GHCPP = (bias_HNN[:, S:, S:] + _mask_bias(block_mask_GP, block_GCPD)[:, None, None, :])[:, :, None]
         x_GSD, y_GMD = encoder.dropout(context_GSD), encoder.dropout(block_GCPD).flatten(1, 2)
         for block in encoder.block:
-            attention, norm = block.layer[0].SelfAttention, block.layer[0].layer_norm
-            normed_GSD, normed_GMD = norm(x_GSD), norm(y_GMD)
-            key_GHSK, value_GHSK = self._split(attention.k(normed_GSD)), self._split(attention.v(normed_GSD))
-            context_GSD = self._attend(
-                attention, self._split(attention.q(normed_GSD)), key_GHSK, value_GHSK, context_bias_GHSS
+            x_GSD, y_GMD = self._run(
+                self._shared_block, block, x_GSD, y_GMD, context_bias_GHSS, to_context_GHCPS, to_own_GHCPP
             )
-            query_GHMK = self._split(attention.q(normed_GMD))
-            own_key_GHCPK = self._split(attention.k(normed_GMD)).unflatten(2, (C, P))
-            own_value_GHCPK = self._split(attention.v(normed_GMD)).unflatten(2, (C, P))
-            seen_GHCPS = (query_GHMK @ key_GHSK.transpose(-1, -2)).unflatten(2, (C, P)) + to_context_GHCPS
-            own_GHCPP = query_GHMK.unflatten(2, (C, P)) @ own_key_GHCPK.transpose(-1, -2) + to_own_GHCPP
-            weight_GHCPN = F.dropout(
-                torch.cat([seen_GHCPS, own_GHCPP], dim=-1).softmax(-1), self.dropout, self.training
-            )
-            out_GHCPK = weight_GHCPN[..., S:] @ own_value_GHCPK
-            out_GHMK = out_GHCPK.flatten(2, 3) + weight_GHCPN[..., :S].flatten(2, 3) @ value_GHSK
-            block_GMD = attention.o(out_GHMK.transpose(1, 2).flatten(2))
-            x_GSD = block.layer[-1](x_GSD + block.layer[0].dropout(context_GSD))
-            y_GMD = block.layer[-1](y_GMD + block.layer[0].dropout(block_GMD))
         x_GSD = encoder.dropout(encoder.final_layer_norm(x_GSD))
         y_GMD = encoder.dropout(encoder.final_layer_norm(y_GMD))
         return Memory(x_GSD, context_mask_GS, y_GMD.unflatten(1, (C, P)), block_mask_GP)
+
+    def _shared_block(
+        self,
+        block: Any,
+        x_GSD: Tensor,
+        y_GMD: Tensor,
+        context_bias_GHSS: Tensor,
+        to_context_GHCPS: Tensor,
+        to_own_GHCPP: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        S, P = x_GSD.shape[1], to_own_GHCPP.shape[-1]
+        C = y_GMD.shape[1] // P
+        attention, norm = block.layer[0].SelfAttention, block.layer[0].layer_norm
+        normed_GSD, normed_GMD = norm(x_GSD), norm(y_GMD)
+        key_GHSK, value_GHSK = self._split(attention.k(normed_GSD)), self._split(attention.v(normed_GSD))
+        context_GSD = self._attend(
+            attention, self._split(attention.q(normed_GSD)), key_GHSK, value_GHSK, context_bias_GHSS
+        )
+        query_GHMK = self._split(attention.q(normed_GMD))
+        own_key_GHCPK = self._split(attention.k(normed_GMD)).unflatten(2, (C, P))
+        own_value_GHCPK = self._split(attention.v(normed_GMD)).unflatten(2, (C, P))
+        seen_GHCPS = (query_GHMK @ key_GHSK.transpose(-1, -2)).unflatten(2, (C, P)) + to_context_GHCPS
+        own_GHCPP = query_GHMK.unflatten(2, (C, P)) @ own_key_GHCPK.transpose(-1, -2) + to_own_GHCPP
+        weight_GHCPN = F.dropout(torch.cat([seen_GHCPS, own_GHCPP], dim=-1).softmax(-1), self.dropout, self.training)
+        out_GHCPK = weight_GHCPN[..., S:] @ own_value_GHCPK
+        out_GHMK = out_GHCPK.flatten(2, 3) + weight_GHCPN[..., :S].flatten(2, 3) @ value_GHSK
+        block_GMD = attention.o(out_GHMK.transpose(1, 2).flatten(2))
+        return (
+            block.layer[-1](x_GSD + block.layer[0].dropout(context_GSD)),
+            block.layer[-1](y_GMD + block.layer[0].dropout(block_GMD)),
+        )
 
     def _decode(self, memory: Memory, answers: Tensor | None) -> Tensor:
         decoder = self.t5.decoder
@@ -226,22 +249,38 @@ class Backbone(nn.Module):
         start = torch.full((1, 1), self.t5.config.decoder_start_token_id, device=memory.own_GCND.device)
         x_GCD = decoder.dropout(self.embed(start)).expand(G, C, -1)
         for block in decoder.block:
-            attention = block.layer[0].SelfAttention
-            value_GCD = attention.o(attention.v(block.layer[0].layer_norm(x_GCD)))
-            x_GCD = x_GCD + block.layer[0].dropout(value_GCD)
-            cross = block.layer[1].EncDecAttention
-            # As in the soft filter: neither keys nor values of the memory are formed, for few queries read it.
-            query_GCHK = cross.q(block.layer[1].layer_norm(x_GCD)).unflatten(-1, (self.heads, -1))
-            absorbed_GCHD = torch.einsum("gchk,hkd->gchd", query_GCHK, cross.k.weight.unflatten(0, (self.heads, -1)))
-            pooled_GCHD = self._pool(absorbed_GCHD, memory)
-            value_HKD = cross.v.weight.unflatten(0, (self.heads, -1))
-            out_GCHK = torch.einsum("gchd,hkd->gchk", pooled_GCHD, value_HKD)
-            x_GCD = x_GCD + block.layer[1].dropout(cross.o(out_GCHK.flatten(2)))
-            x_GCD = block.layer[-1](x_GCD)
+            x_GCD = self._run(self._decoder_block, block, x_GCD, memory)
         x_GCD = decoder.dropout(decoder.final_layer_norm(x_GCD))
         if self.t5.config.scale_decoder_outputs:
             x_GCD = x_GCD * self.width**-0.5
         return self.t5.lm_head(x_GCD) if answers is None else F.linear(x_GCD, self.t5.lm_head.weight[answers])
+
+    def _decoder_block(self, block: Any, x_GCD: Tensor, memory: Memory) -> Tensor:
+        attention = block.layer[0].SelfAttention
+        value_GCD = attention.o(attention.v(block.layer[0].layer_norm(x_GCD)))
+        x_GCD = x_GCD + block.layer[0].dropout(value_GCD)
+        cross = block.layer[1].EncDecAttention
+        # As in the soft filter: neither keys nor values of the memory are formed, for few queries read it.
+        query_GCHK = cross.q(block.layer[1].layer_norm(x_GCD)).unflatten(-1, (self.heads, -1))
+        absorbed_GCHD = torch.einsum("gchk,hkd->gchd", query_GCHK, cross.k.weight.unflatten(0, (self.heads, -1)))
+        pooled_GCHD = self._pool(absorbed_GCHD, memory)
+        value_HKD = cross.v.weight.unflatten(0, (self.heads, -1))
+        out_GCHK = torch.einsum("gchd,hkd->gchk", pooled_GCHD, value_HKD)
+        x_GCD = x_GCD + block.layer[1].dropout(cross.o(out_GCHK.flatten(2)))
+        return block.layer[-1](x_GCD)
+
+    def _run(self, compute: Callable[..., Result], *inputs: Any) -> Result:
+        """`compute(*inputs)`, a block."""
+        if not (self.recompute and torch.is_grad_enabled()):
+            return compute(*inputs)
+
+        def computed(*inputs: Any) -> Any:
+            output = compute(*inputs)
+            return _ComputeAgain.apply(output)[0] if isinstance(output, Tensor) else _ComputeAgain.apply(*output)
+
+        # To the block's end, though its last layers need not be computed again, and without a look at shapes: weights
+        # that are sharded over ranks are there only between the hooks before and after a layer.
+        return checkpoint(computed, *inputs, use_reentrant=False, determinism_check="none", early_stop=False)
 
     def _pool(self, query_GCHD: Tensor, memory: Memory) -> Tensor:
         """Mean of the memory [G, C, H, D], weighted by softmax of its products with each query."""
@@ -270,6 +309,24 @@ class Backbone(nn.Module):
             query, key, value, attn_mask=bias, dropout_p=self.dropout if self.training else 0.0, scale=1.0
         )
         return attention.o(out_BHNK.transpose(1, 2).flatten(2))
+
+
+class _ComputeAgain(torch.autograd.Function):
+    """Identity at a block's end: its backward pass is the first to ask for a tensor that the block did not keep.
+
+    So the whole block is computed again before the backward pass of its first layer begins. In between, the hooks that
+    let go of sharded weights after a layer's forward pass would take them from the layer whose gradient is computed.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *output: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(output[0])
+        return tuple(part.view_as(part) for part in output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, ...]:
+        _ = ctx.saved_tensors
+        return gradient
 
 
 def _mask_bias(mask_GN: Tensor, like: Tensor) -> Tensor:

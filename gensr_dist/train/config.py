@@ -12,6 +12,8 @@ OPERATIONAL = (
     "train.keep_best",
     "train.save_in_background",
     "train.zero_stage",
+    "train.offload",
+    "train.activation_checkpointing",
     "train.log_every",
     "train.workers",
     "train.stall_minutes",
@@ -36,6 +38,9 @@ class TrainConfig:
     clip: Annotated[float, Field(gt=0)] = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
+    # To CPU memory: fp32 weights and moments, whose update is computed there; with `parameters` the weights too.
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    activation_checkpointing: bool = False  # the backward pass computes T5's blocks again, which saves memory
     temperature: Annotated[float, Field(gt=0)] = 0.1  # tau of eq. 10
     contrastive_weight: Annotated[float, Field(ge=0)] = 0.01  # lambda of eq. 8; 0 is the ablation
     validate_every: Annotated[int, Field(ge=1)] = 200

@@ -36,12 +36,17 @@ class Engine:
         self.config = config
         self.ranks = ranks
         self.zero_stage = max(config.zero_stage, 1) if config.precision == "bf16" else config.zero_stage
+        model.backbone.recompute = config.activation_checkpointing
         factor = partial(learning_rate_factor, warmup_steps=config.warmup_steps, steps=config.steps)
         with contextlib.redirect_stdout(io.StringIO()):  # the bf16 optimizer prints how much memory it takes
             self.deepspeed, _, _, _ = deepspeed.initialize(
                 model=model,
                 optimizer=torch.optim.AdamW(
-                    parameter_groups(model, config), lr=config.learning_rate, betas=(0.9, 0.98)
+                    parameter_groups(model, config),
+                    lr=config.learning_rate,
+                    betas=(0.9, 0.98),
+                    # One pass over what lies in CPU memory: as DeepSpeed's own AdamW, and nothing is compiled.
+                    fused=config.offload != "none" or None,
                 ),
                 lr_scheduler=lambda optimizer: LambdaLR(optimizer, factor),
                 config=deepspeed_config(config, self.zero_stage, ranks.world),
@@ -120,6 +125,11 @@ def deepspeed_config(config: TrainConfig, zero_stage: int, world: int) -> dict[s
         "zero_optimization": {"stage": zero_stage},
         "steps_per_print": _NEVER,
     }
+    if config.offload != "none":
+        settings["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
+        settings["zero_force_ds_cpu_optimizer"] = False
+    if config.offload == "parameters":
+        settings["zero_optimization"]["offload_param"] = {"device": "cpu"}
     if config.precision == "bf16":
         # Without `immediate_grad_update`, DeepSpeed 0.19 adds accumulated bf16 gradients of stage 1 twice.
         settings["bf16"] = {"enabled": True, "immediate_grad_update": True}
