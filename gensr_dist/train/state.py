@@ -120,7 +120,9 @@ def _prepare_moments(engine: Engine, steps: int = 0) -> None:
     for master in masters:
         if not base.state.get(master):
             moments = {part: torch.zeros_like(master).detach() for part in PARTS[1:]}
-            base.state[master] = {"step": torch.tensor(float(steps))} | moments
+            # As AdamW itself does: the fused one counts where the weights lie.
+            device = master.device if base.defaults["fused"] else None
+            base.state[master] = {"step": torch.tensor(float(steps), device=device)} | moments
     if engine.zero_stage in (1, 2):
         # DeepSpeed 0.19 makes these views after the step of the first parameter group, when the others have no state.
         for parameter in engine.model.parameters():
