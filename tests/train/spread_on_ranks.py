@@ -13,11 +13,17 @@ from tests.model.builders import tiny_model
 STEPS = 7
 
 
-def engine(stage: int, precision: str, ranks: Ranks) -> Engine:
+def engine(stage: int, precision: str, offload: str, ranks: Ranks) -> Engine:
     """An engine of a model with a matrix too large for ZeRO-3 to leave whole, which the ranks do not divide."""
     model = tiny_model()
     model.ballast = nn.Linear(401, 301)
-    config = TrainConfig(batch=ranks.world, zero_stage=stage, precision=precision, warmup_steps=10)  # type: ignore[arg-type]
+    config = TrainConfig(
+        batch=ranks.world,
+        zero_stage=stage,
+        precision=precision,  # type: ignore[arg-type]
+        offload=offload,  # type: ignore[arg-type]
+        warmup_steps=10,
+    )
     return Engine(model, config, ranks)
 
 
@@ -30,9 +36,9 @@ def drawn(engine: Engine) -> State:
     }
 
 
-def check(stage: int, precision: str, ranks: Ranks) -> None:
+def check(stage: int, precision: str, offload: str, ranks: Ranks) -> None:
     """Give the state to an engine and ask for it."""
-    trained = engine(stage, precision, ranks)
+    trained = engine(stage, precision, offload, ranks)
     given = drawn(trained)
     spread_state(trained, (lambda part, name: given[part][name]) if ranks.first else None, STEPS)
     assert trained.learning_rate == trained.config.learning_rate * (STEPS + 1) / (trained.config.warmup_steps + 1)
@@ -54,7 +60,10 @@ def check(stage: int, precision: str, ranks: Ranks) -> None:
 if __name__ == "__main__":
     joined = join_processes()
     for of_stage in range(4):
-        check(of_stage, "fp32", joined)
-        check(of_stage, "bf16", joined)
+        check(of_stage, "fp32", "none", joined)
+        check(of_stage, "bf16", "none", joined)
+    for of_stage in range(1, 4):
+        check(of_stage, "bf16", "optimizer", joined)
+    check(3, "fp32", "parameters", joined)
     if joined.first:
         print("all alike")

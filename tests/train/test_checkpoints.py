@@ -59,10 +59,25 @@ def some_progress(steps: int, **changes: Any) -> Progress:
 
 
 @pytest.mark.parametrize(
-    ("stage", "precision"), [(0, "fp32"), (1, "fp32"), (2, "fp32"), (3, "fp32"), (1, "bf16"), (2, "bf16"), (3, "bf16")]
+    ("stage", "precision", "offload"),
+    [
+        (0, "fp32", "none"),
+        (1, "fp32", "none"),
+        (2, "fp32", "none"),
+        (3, "fp32", "none"),
+        (1, "bf16", "none"),
+        (2, "bf16", "none"),
+        (3, "bf16", "none"),
+        (2, "fp32", "optimizer"),
+        (3, "fp32", "parameters"),
+    ],
 )
-def test_a_resumed_run_has_every_bit_of_an_uninterrupted_one(small_run: RunFolder, stage: int, precision: str) -> None:
-    config = small_config(zero_stage=stage, precision=precision, accumulation=2, validate_every=4, keep_last=9)
+def test_a_resumed_run_has_every_bit_of_an_uninterrupted_one(
+    small_run: RunFolder, stage: int, precision: str, offload: str
+) -> None:
+    config = small_config(
+        zero_stage=stage, precision=precision, offload=offload, accumulation=2, validate_every=4, keep_last=9
+    )
     train(config, small_run)
     assert kept(small_run) == ["latest", "step_00000002", "step_00000004"]
     other = resumed_from(small_run, "other", 2)
