@@ -54,5 +54,5 @@ class TrainConfig:
     workers: Annotated[int, Field(ge=0)] = 1  # loader processes a rank
     # Without a pass of the model for so long, every rank shows its stacks and the job ends, so that the launcher
     # restarts it. Longer than anything that training does in one piece, such as a checkpoint.
-    stall_minutes: Annotated[float, Field(gt=0)] = 30.0
+    stall_minutes: Annotated[float, Field(gt=0)] = 8.0
     max_hours: Annotated[float, Field(ge=0)] = 0.0  # of one start, then it saves a checkpoint and ends; 0 is no limit
