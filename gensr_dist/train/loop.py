@@ -205,14 +205,15 @@ class _Training:
             self.check.see(losses)
             total = total + losses
             if number == len(micro_batches):
-                agreed = self.check.agree(self.engine.norm_before_update, self.request.reason)
+                with self.clock.phase("update"):
+                    agreed = self.check.agree(self.engine.norm_before_update, self.request.reason)
                 if not agreed.finite:
-                    self._refuse_update(step, micro_batches, agreed)
+                    self._refuse_update(step, agreed)
             with self.clock.phase("update"):
                 updated = self.engine.step()
         assert agreed is not None
         if not updated:
-            self._refuse_update(step, micro_batches, dataclasses.replace(agreed, gradient_finite=False))
+            self._refuse_update(step, dataclasses.replace(agreed, gradient_finite=False))
         self.clock.settle()
         return total, agreed.stop
 
@@ -328,7 +329,7 @@ class _Training:
     def _finished(self) -> bool:
         return self.progress.stopped_early or self.progress.steps >= self.settings.steps
 
-    def _refuse_update(self, step: int, micro_batches: list[Batch], agreed: Agreement) -> NoReturn:
+    def _refuse_update(self, step: int, agreed: Agreement) -> NoReturn:
         """End before an update that would spoil the weights; leave what `gensr replay` needs. Every rank calls it."""
         folder = self.run_folder.not_finite
         what: Literal["loss", "gradient"] = "gradient" if agreed.losses_finite else "loss"
