@@ -139,7 +139,8 @@ def run_module(
         return answers
     said = next((line.strip() for line in reversed(errors.splitlines()) if line.strip()), f"exit code {code}")
     if code == 124:
-        return Problem(f"no answer within {seconds:.0f} s", "look for a hanging disk or network there: ssh HOST")
+        name = host.name if host else "this machine"
+        return Problem(f"no answer within {seconds:.0f} s", f"look for a hanging disk or network on {name}")
     if host is not None and code == _SSH_FAILED:
         remedies = (remedy for word, remedy in _SSH_REMEDIES if word in said.lower())
         remedy = next(remedies, "make `ssh HOST true` work without a password")
