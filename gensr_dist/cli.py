@@ -82,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 result = {"paused": str(pause)}
             if options.json:
                 print(json.dumps(result, default=_plain), file=results, flush=True)
+            code: int = getattr(result, "exit_code", 0)  # of a report that is bad news
     except InputError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in _OUTPUT_ERRORS:
             raise
         return _fail(f"{error.filename or 'output'}: {error.strerror}; free space or set `run` to another folder", 2)
-    return 0
+    return code
 
 
 def _run_stage(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
@@ -144,6 +145,16 @@ def _replay(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
     from gensr_dist.pipeline import replay_run
 
     return replay_run(RunFolder(options.run), say)
+
+
+def _doctor(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
+    from gensr_dist.doctor.checks import check_hosts
+
+    config = _load(options) if options.config or options.preset else None
+    report = check_hosts(config, options.hostfile)
+    for line in report.lines():
+        say(line)
+    return report
 
 
 def _answer(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
@@ -240,6 +251,16 @@ def _parser() -> argparse.ArgumentParser:
     summary = "measure this machine: ours against the plain way, and what failures cost"
     bench = commands.add_parser("bench", help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     add_benches(partial(add, within=bench.add_subparsers(metavar="NAME", required=True, parser_class=OneLineParser)))
+    added = add(
+        "doctor",
+        _doctor,
+        "check machines before a training starts",
+        "ssh, package versions, shards, free port, network, GPUs, disk, clocks, left locks, then an all-reduce over all of\n"
+        "them. One line a node; exit code 2 and the remedies if something is wrong. Without --hostfile: this machine.",
+        "gensr doctor configs/kuaisar.yaml --hostfile launch/hostfile",
+    )
+    add_config(added)
+    added.add_argument("--hostfile", metavar="FILE", type=Path, help="a line `host slots=GPUS` for each machine")
     added = add(
         "replay",
         _replay,

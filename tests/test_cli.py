@@ -1,8 +1,10 @@
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -192,3 +194,22 @@ def test_python_m_is_the_command() -> None:
     ended = gensr("config", "configs/quickstart.yaml", cwd=ROOT)
     assert ended.returncode == 0
     assert "backbone: nano" in ended.stdout
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_doctor_says_a_line_a_node_and_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], well: bool
+) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Report:
+        ok: bool
+        exit_code: ClassVar[int] = 0 if well else 2
+
+        def lines(self) -> tuple[str, ...]:
+            return ("host0  ok" if self.ok else "host0  FAIL  no ssh; start sshd",)
+
+    monkeypatch.setattr("gensr_dist.doctor.checks.check_hosts", lambda config, hostfile: Report(well))
+    assert main(["doctor", "--json"]) == (0 if well else 2)
+    output = capfd.readouterr()
+    assert json.loads(output.out) == {"ok": well}
+    assert ("host0  ok" in output.err) == well
