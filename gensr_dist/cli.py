@@ -255,8 +255,8 @@ def _parser() -> argparse.ArgumentParser:
         "doctor",
         _doctor,
         "check machines before a training starts",
-        "ssh, package versions, shards, free port, network, GPUs, disk, clocks, left locks, then an all-reduce over all of\n"
-        "them. One line a node; exit code 2 and the remedies if something is wrong. Without --hostfile: this machine.",
+        "ssh, package versions, shards, free port, network, GPUs, disk, clocks, left locks, then an all-reduce over all.\n"
+        "One line a node; exit code 2 and the remedies if something is wrong. Without --hostfile: this machine.",
         "gensr doctor configs/kuaisar.yaml --hostfile launch/hostfile",
     )
     add_config(added)

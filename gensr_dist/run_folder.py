@@ -65,7 +65,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """DeepSpeed checkpoints to resume from."""
+        """Checkpoints to resume from."""
         return self.root / "checkpoints"
 
     @property
