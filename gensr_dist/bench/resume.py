@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import yaml
 from tqdm import tqdm
@@ -31,6 +31,7 @@ from gensr_dist.errors import InputError
 from gensr_dist.run_folder import RunFolder
 
 Moment: TypeAlias = Literal["any", "save", "validation"]
+MOMENTS: tuple[Moment, ...] = get_args(Moment)
 
 BATCH = 16  # groups
 SEED = 5
@@ -39,6 +40,7 @@ _VALIDATE_EVERY = 6
 _STEPS_A_KILL = 10
 _STEPS_MORE = 20
 _LOOK_S = 0.0005
+_EARLY = 0.7  # of a checkpoint or validation: later ones may be over when the kill comes
 _STARTED_AT_MOST_S = 300.0
 _EVENT = re.compile(r"(checkpoint|validation) (?:of|after) step (\d+) (begins|ended)")
 
@@ -71,7 +73,7 @@ def bench_resume(kills: int = 20, ranks: int = 1, seed: int = 0) -> ResumeBench:
     """Train a small run twice, once under fire.
 
     Args:
-        kills: SIGKILLs of all ranks at once. A third of them strike in a checkpoint, a third in a validation.
+        kills: SIGKILLs of all ranks at once. They aim at checkpoints, validations and any moment in equal parts.
         ranks: processes of the run.
         seed: of the moments.
 
@@ -164,10 +166,11 @@ def log_of(run: RunFolder, rank: int) -> Path:
 
 def _fire(run: RunFolder, ranks: int, kills: int, lengths: Mapping[str, float], chance: random.Random) -> list[Moment]:
     """Kill and resume until all kills are spent, then train to the end; returns where each kill struck."""
-    moments: list[Moment] = [("any", "save", "validation")[kill % 3] for kill in range(kills)]
-    chance.shuffle(moments)
     struck: list[Moment] = []
-    for moment in tqdm(moments, desc="kills", disable=None):
+    for _ in tqdm(range(kills), desc="kills", disable=None):
+        moment = min(
+            MOMENTS, key=lambda name: (struck.count(name), chance.random())
+        )  # some kills miss what they aim at
         at = log_of(run, 0).stat().st_size if log_of(run, 0).exists() else 0
         with _started(run, ranks) as processes:
             if moment == "any":
@@ -175,7 +178,7 @@ def _fire(run: RunFolder, ranks: int, kills: int, lengths: Mapping[str, float], 
             else:
                 event = "checkpoint" if moment == "save" else moment
                 _await(processes, log_of(run, 0), at, event, chance.randint(1, 2))
-                time.sleep(chance.uniform(0, 0.8 * lengths[event]))
+                time.sleep(chance.uniform(0, _EARLY * lengths[event]))
             alive = all(process.poll() is None for process in processes)
             for process in processes:
                 process.send_signal(signal.SIGKILL)
@@ -206,7 +209,7 @@ def _struck(text: str) -> Moment:
 
 
 def _lengths(log: str) -> dict[str, float]:
-    """Mean seconds of a checkpoint and a validation, and of the start up to the first step."""
+    """Seconds of the shortest checkpoint and validation, and of the start up to the first step."""
     begun: dict[str, float] = {}
     spent: dict[str, list[float]] = {"checkpoint": [], "validation": [], "start": []}
     for line in log.splitlines():
@@ -224,7 +227,7 @@ def _lengths(log: str) -> dict[str, float]:
             begun["start"] = now
         elif " step 1 rows " in line:
             spent["start"].append(now - begun["start"])
-    return {name: sum(values) / len(values) for name, values in spent.items()}
+    return {name: min(values) for name, values in spent.items()}
 
 
 def _parameters(log: str) -> str:
