@@ -275,7 +275,7 @@ class Backbone(nn.Module):
             return compute(*inputs)
 
         def computed(*inputs: Any) -> Any:
-            output = compute(*inputs)
+            output: Any = compute(*inputs)
             return _ComputeAgain.apply(output)[0] if isinstance(output, Tensor) else _ComputeAgain.apply(*output)
 
         # To the block's end, though its last layers need not be computed again, and without a look at shapes: weights

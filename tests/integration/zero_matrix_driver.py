@@ -1,0 +1,85 @@
+"""Trains several configs one after the other in the same ranks: to start them takes longer than to train.
+
+python -m torch.distributed.run --nproc_per_node 2 -m tests.integration.zero_matrix_driver CONFIG.yaml ...
+"""
+
+import gc
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from gensr_dist.config import load_config
+from gensr_dist.files import write_json
+from gensr_dist.model.gensr import GenSR
+from gensr_dist.processes import Ranks, join_processes, meet
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.train import engine, loop
+from gensr_dist.train.config import TrainConfig
+
+FACTS = "facts.json"
+
+_plain_config = engine.deepspeed_config
+
+
+def sharding_everything(config: TrainConfig, zero_stage: int, world: int) -> dict[str, Any]:
+    """ZeRO-3 keeps parameters below 100,000 elements whole, which are nearly all of a small model's."""
+    settings = _plain_config(config, zero_stage, world)
+    if zero_stage == 3:
+        settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+    return settings
+
+
+class ObservedEngine(engine.Engine):
+    """Tells what its ranks hold between steps."""
+
+    last: "ObservedEngine | None" = None
+
+    def __init__(self, model: GenSR, config: TrainConfig, ranks: Ranks) -> None:
+        super().__init__(model, config, ranks)
+        ObservedEngine.last = self
+
+    def facts(self) -> dict[str, Any]:
+        """Elements of the model and of those that this rank holds, and where DeepSpeed keeps what."""
+        parameters = list(self.model.parameters())
+        optimizer = self.deepspeed.optimizer
+        return {
+            "elements": sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in parameters),
+            "whole": sum(parameter.numel() for parameter in parameters),
+            "masters": sum(master.numel() for group in optimizer.param_groups for master in group["params"]),
+            "dtype": str(parameters[0].dtype),
+            "optimizer offloaded": any(
+                getattr(optimizer, flag, False) for flag in ("cpu_offload", "offload_optimizer")
+            ),
+            "parameters offloaded": getattr(optimizer, "offload_param", False),
+            "blocks recomputed": self.model.backbone.recompute,
+        }
+
+
+def main() -> None:
+    """Train each config; leave its facts beside it."""
+    engine.deepspeed_config = sharding_everything
+    loop.Engine = ObservedEngine
+    ranks = join_processes()
+    for argument in sys.argv[1:]:
+        began = time.perf_counter()
+        path = Path(argument)
+        config = load_config(path)
+        loop.train(config, RunFolder(Path(config.run)))
+        observed = ObservedEngine.last
+        assert observed is not None
+        if ranks.first:
+            write_json(path.parent / FACTS, observed.facts())
+        observed.deepspeed.destroy()
+        ObservedEngine.last = observed = None
+        gc.collect()
+        dist.barrier()
+        if ranks.first:
+            print(f"{path.parent.name} {time.perf_counter() - began:.1f} s", flush=True)
+    meet()
+
+
+if __name__ == "__main__":
+    main()
