@@ -31,6 +31,8 @@ _SSH_FAILED, _NO_FOLDER, _NO_PROGRAM = 255, 125, 127  # exit codes of ssh, of `e
 
 _SSH_REMEDIES = (
     ("refused", "start sshd there and open its port"),
+    ("no route", "switch it on and bring its network up"),
+    ("timed out", "switch it on, bring its network up and open its ssh port"),
     ("permission denied", "add this machine's public key to ~/.ssh/authorized_keys there"),
     ("host key", "add the host's key to ~/.ssh/known_hosts: ssh-keyscan HOST"),
     ("resolve", "correct the name in the hostfile, or add it to ~/.ssh/config or /etc/hosts"),

@@ -34,6 +34,8 @@ def test_two_good_hosts_pass_and_sum_together(hosts: FakeHosts, small_run: RunFo
 def test_each_bad_host_has_its_own_line(hosts: FakeHosts) -> None:
     bad = {
         "refused": "ssh cannot reach it (ssh: connect to host refused port 22: Connection refused); start sshd there",
+        "off": "ssh cannot reach it (ssh: connect to host off port 22: No route to host); switch it on",
+        "silent": "ssh cannot reach it (ssh: connect to host silent port 22: Connection timed out); switch it on",
         "denied": "ssh cannot reach it (root@denied: Permission denied (publickey).); add this machine's public key",
         "unknown": "ssh cannot reach it (Host key verification failed.); add the host's key to ~/.ssh/known_hosts: "
         "ssh-keyscan unknown",
@@ -51,6 +53,8 @@ def test_each_bad_host_has_its_own_line(hosts: FakeHosts) -> None:
     }
     for host, said in (
         ("refused", "ssh: connect to host refused port 22: Connection refused"),
+        ("off", "ssh: connect to host off port 22: No route to host"),
+        ("silent", "ssh: connect to host silent port 22: Connection timed out"),
         ("denied", "root@denied: Permission denied (publickey)."),
         ("unknown", "Host key verification failed."),
         ("unnamed", "ssh: Could not resolve hostname unnamed: no"),
