@@ -38,11 +38,19 @@ class Case:
     precision: str = "fp32"
     accumulation: int = 1
     dropout: float = 0.0
+    resumed: bool = False  # halfway, from its checkpoint
 
     @property
     def name(self) -> str:
         parts = [f"zero{self.zero_stage}", self.offload, self.precision, f"accumulation{self.accumulation}"]
-        return "_".join([*parts, "recomputed" * self.activation_checkpointing, "dropout" * bool(self.dropout)])
+        return "_".join(
+            [
+                *parts,
+                "recomputed" * self.activation_checkpointing,
+                "dropout" * bool(self.dropout),
+                "resumed" * self.resumed,
+            ]
+        )
 
     @property
     def works(self) -> bool:
@@ -71,6 +79,7 @@ def train_all(run: RunFolder, cases: Sequence[Case], launcher: Sequence[str], na
         (folder / "shards").symlink_to(run.root / "shards")
         (folder / "cf").symlink_to(run.cf)
         switches = dataclasses.asdict(case)
+        resumed = switches.pop("resumed")
         settings = {
             "run": str(folder),
             "data": {"history": 4, "train_negatives": 2},
@@ -82,7 +91,7 @@ def train_all(run: RunFolder, cases: Sequence[Case], launcher: Sequence[str], na
                 "warmup_steps": 1,
                 "validate_every": STEPS,
                 "validate_rows": 7,  # odd: the ranks have unequal shares
-                "checkpoint_every": STEPS,
+                "checkpoint_every": STEPS // 2 if resumed else STEPS,
                 "log_every": 1,
                 "workers": 0,
                 "contrastive_weight": 0.5,
@@ -162,11 +171,11 @@ def test_stages_offloads_recomputation_and_precisions_train_like_one_process(sma
             Case(activation_checkpointing=True, accumulation=2),
             Case(zero_stage=1, offload="optimizer", activation_checkpointing=True),
             Case(zero_stage=1, precision="bf16", accumulation=2),
-            Case(zero_stage=2, offload="optimizer", accumulation=2),
+            Case(zero_stage=2, offload="optimizer", accumulation=2, resumed=True),
             Case(zero_stage=2, offload="optimizer", precision="bf16", activation_checkpointing=True),
             Case(zero_stage=3, activation_checkpointing=True, accumulation=2),
             Case(zero_stage=3, offload="optimizer"),
-            Case(zero_stage=3, offload="parameters"),
+            Case(zero_stage=3, offload="parameters", resumed=True),
             Case(zero_stage=3, offload="parameters", precision="bf16", activation_checkpointing=True, accumulation=2),
             Case(zero_stage=3, dropout=0.1),
             Case(zero_stage=3, dropout=0.1, activation_checkpointing=True),

@@ -4,6 +4,7 @@ python -m torch.distributed.run --nproc_per_node 2 -m tests.integration.zero_mat
 """
 
 import gc
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from gensr_dist.config import load_config
+from gensr_dist.config import Config, load_config
 from gensr_dist.files import write_json
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.processes import Ranks, join_processes, meet
@@ -58,8 +59,21 @@ class ObservedEngine(engine.Engine):
         }
 
 
+def train(config: Config) -> dict[str, Any]:
+    """Train to the end and let go of what it took."""
+    loop.train(config, RunFolder(Path(config.run)))
+    observed = ObservedEngine.last
+    assert observed is not None
+    facts = observed.facts()
+    observed.deepspeed.destroy()
+    ObservedEngine.last = observed = None
+    gc.collect()
+    dist.barrier()
+    return facts
+
+
 def main() -> None:
-    """Train each config; leave its facts beside it."""
+    """Train each config and leave its facts beside it; from an early checkpoint, where it has one, once again."""
     engine.deepspeed_config = sharding_everything
     loop.Engine = ObservedEngine
     ranks = join_processes()
@@ -67,16 +81,14 @@ def main() -> None:
         began = time.perf_counter()
         path = Path(argument)
         config = load_config(path)
-        loop.train(config, RunFolder(Path(config.run)))
-        observed = ObservedEngine.last
-        assert observed is not None
+        facts = train(config)
+        if config.train.checkpoint_every < config.train.steps:
+            if ranks.first:
+                shutil.rmtree(RunFolder(Path(config.run)).checkpoints / f"step_{config.train.steps:08d}")
+            dist.barrier()
+            facts = train(config)
         if ranks.first:
-            write_json(path.parent / FACTS, observed.facts())
-        observed.deepspeed.destroy()
-        ObservedEngine.last = observed = None
-        gc.collect()
-        dist.barrier()
-        if ranks.first:
+            write_json(path.parent / FACTS, facts)
             print(f"{path.parent.name} {time.perf_counter() - began:.1f} s", flush=True)
     meet()
 
