@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from gensr_dist.config import Config, load_config
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.storage import Folder
+from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import (
@@ -175,8 +175,8 @@ def verify_shards(place: str, say: Say) -> Any:
     Raises:
         InputError: the first fault.
     """
-    from gensr_dist.data.cache import Cache
-    from gensr_dist.data.verify import verify
+    from gensr_dist.data.shards.verify import verify
+    from gensr_dist.data.storage.cache import Cache
 
     defaults = DataConfig()
     report = verify(Folder.at(place, Cache.at(defaults.cache, defaults.cache_gb)))
@@ -186,7 +186,7 @@ def verify_shards(place: str, say: Say) -> Any:
 
 def _whole(shards: Folder, say: Say) -> bool:
     """Whether no file of a prepared folder is missing or damaged; says what is."""
-    from gensr_dist.data.verify import check_files
+    from gensr_dist.data.shards.verify import check_files
 
     try:
         check_files(shards)
@@ -313,7 +313,7 @@ def _show_examples(config: Config, run: RunFolder, say: Say) -> None:
     import numpy as np
 
     from gensr_dist.data.events import Behaviour
-    from gensr_dist.data.splits import Split
+    from gensr_dist.data.timelines.splits import Split
     from gensr_dist.retrieval.answer import Answerer
     from gensr_dist.trained_run import TrainedRun
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing_extensions import Self
 
 from gensr_dist.config import Config
-from gensr_dist.data.cache import Cache
-from gensr_dist.data.storage import Folder
+from gensr_dist.data.storage.cache import Cache
+from gensr_dist.data.storage.folder import Folder
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from gensr_dist import __version__
 from gensr_dist.config import Config, digest, flattened, resolved_yaml
 from gensr_dist.data.config import BATCHING, READING
-from gensr_dist.data.storage import Folder
+from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_file, read_json, write_json
 from gensr_dist.run_folder import RunFolder

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from gensr_dist.data.collate import Collator
+from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.vectors import load_cf
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run_folder import RunFolder

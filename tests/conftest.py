@@ -11,8 +11,8 @@ from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
-from gensr_dist.data.storage import Folder
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.storage.folder import Folder
 from gensr_dist.graph.vectors import save_cf
 from gensr_dist.run_folder import RunFolder
 

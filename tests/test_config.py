@@ -116,7 +116,8 @@ def test_nearest_key(typo: str, meant: str) -> None:
         ),
         (
             "train:\n  offload: optimizer\n",
-            "/mine.yaml:2: train.offload 'optimizer' needs train.zero_stage >= 1, which is 0; set train.zero_stage to 1",
+            "/mine.yaml:2: train.offload 'optimizer' needs train.zero_stage >= 1, which is 0; "
+            "set train.zero_stage to 1",
         ),
         (
             "train: {zero_stage: 2, offload: parameters}",

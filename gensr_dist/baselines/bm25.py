@@ -11,7 +11,7 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-from gensr_dist.data.rows import EvalRows
+from gensr_dist.data.timelines.rows import EvalRows
 
 _WORD = re.compile(r"\w+")
 

@@ -6,7 +6,7 @@ Dimensions: I items, R rows, C candidates.
 import numpy as np
 from numpy.typing import NDArray
 
-from gensr_dist.data.rows import EvalRows
+from gensr_dist.data.timelines.rows import EvalRows
 
 
 class Popularity:

@@ -1,7 +1,7 @@
 """The loader against the plain way of loading: one WebDataset sample a training row, put together in Python.
 
 Both run in this process, on one thread, on the same rows, with histories of 20 and groups of 5. Dimensions as in
-`data/batch.py`; T title tokens, E width of a CF vector.
+`data/batches/batch.py`; T title tokens, E width of a CF vector.
 """
 
 import random
@@ -19,13 +19,13 @@ import webdataset
 from torch import Tensor
 from tqdm import tqdm
 
-from gensr_dist.data.collate import Collator
+from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.loader import TrainingLoader
+from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.loader import TrainingLoader
-from gensr_dist.data.negatives import TrainingNegatives
-from gensr_dist.data.order import SampleOrder
-from gensr_dist.data.storage import Folder
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.storage.folder import Folder
 
 HISTORY = 20
 NEGATIVES = 4

@@ -24,9 +24,9 @@ from typing import Literal, TypeAlias, get_args
 import yaml
 from tqdm import tqdm
 
-from gensr_dist.data.order import PADDING, SampleOrder
-from gensr_dist.data.storage import Folder
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.batches.order import PADDING, SampleOrder
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.run_folder import RunFolder
 

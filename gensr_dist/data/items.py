@@ -15,10 +15,10 @@ import polars as pl
 from transformers import PreTrainedTokenizerFast
 from typing_extensions import Self
 
-from gensr_dist.data.manifest import Manifest
-from gensr_dist.data.storage import Folder
+from gensr_dist.data.shards.manifest import Manifest
+from gensr_dist.data.shards.verify import check_item_store
+from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.tokenizer import load_tokenizer
-from gensr_dist.data.verify import check_item_store
 from gensr_dist.errors import InputError
 
 

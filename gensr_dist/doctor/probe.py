@@ -18,9 +18,9 @@ import psutil
 
 import gensr_dist
 from gensr_dist.config import digest
-from gensr_dist.data.cache import Cache
-from gensr_dist.data.manifest import FileRecord, Manifest, ShardRecord
-from gensr_dist.data.storage import Folder
+from gensr_dist.data.shards.manifest import FileRecord, Manifest, ShardRecord
+from gensr_dist.data.storage.cache import Cache
+from gensr_dist.data.storage.folder import Folder
 from gensr_dist.doctor.hosts import Problem
 from gensr_dist.errors import InputError
 
@@ -62,7 +62,7 @@ class Findings:
 
     hostname: str
     machine: str  # equal on two nodes that are one machine with one network
-    clock: float  # seconds since 1970, read last of all
+    clock: float  # seconds since 1970, read last of all; in a report ahead of the machine that asked
     versions: dict[str, str]  # "" where a package is missing
     addresses: tuple[str, ...]  # IPv4 and IPv6, without loopback
     resolved: tuple[str, ...]  # what the node's own name leads to

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gensr_dist.data.collate import Collator
-from gensr_dist.data.rows import EvalRows
+from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.timelines.rows import EvalRows
 
 
 class GenSRScorer:

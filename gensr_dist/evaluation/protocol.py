@@ -11,7 +11,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gensr_dist.data.rows import EvalRows
+from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.errors import InputError
 
 _NAN = -1  # stands for a rank that could not be had

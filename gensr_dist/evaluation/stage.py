@@ -11,9 +11,9 @@ from gensr_dist.baselines.bm25 import BM25
 from gensr_dist.baselines.lightgcn import LightGCNDotProduct
 from gensr_dist.baselines.popularity import Popularity
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.manifest import Manifest
-from gensr_dist.data.rows import EvalRows
-from gensr_dist.data.splits import Split
+from gensr_dist.data.shards.manifest import Manifest
+from gensr_dist.data.timelines.rows import EvalRows
+from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.gensr_scorer import GenSRScorer

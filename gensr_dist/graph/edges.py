@@ -11,8 +11,8 @@ import numpy as np
 from typing_extensions import Self
 
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.splits import Split
-from gensr_dist.data.timelines import Timelines
+from gensr_dist.data.timelines.splits import Split
+from gensr_dist.data.timelines.timelines import Timelines
 
 
 @dataclass(frozen=True, kw_only=True)

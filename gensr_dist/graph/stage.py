@@ -3,7 +3,7 @@
 from torch.utils.tensorboard import SummaryWriter
 
 from gensr_dist.config import Config
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.event_files import forget_events
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.training import LightGCNResult, train_lightgcn

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from gensr_dist.data.timelines import Timelines
+from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
 from gensr_dist.graph.batches import EdgeBatches
 from gensr_dist.graph.checkpoints import Checkpoints, Progress

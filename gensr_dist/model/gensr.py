@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5ForConditionalGeneration
 
-from gensr_dist.data.batch import IGNORED, Batch
+from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_folder
 from gensr_dist.model.backbone import Backbone, load_t5, open_t5

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.rows import EvalRows
-from gensr_dist.data.splits import Split
+from gensr_dist.data.timelines.rows import EvalRows
+from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.gensr_scorer import GenSRScorer
 from gensr_dist.evaluation.metrics import MISSED, CatalogueMetrics

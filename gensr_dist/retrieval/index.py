@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.manifest import FileRecord, record_files, sha256_of_file
-from gensr_dist.data.storage import Folder
+from gensr_dist.data.shards.manifest import FileRecord, record_files, sha256_of_file
+from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_folder, read_json, write_json
 from gensr_dist.graph.vectors import load_cf

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.index import REMEDY, CatalogueIndex
 from gensr_dist.retrieval.semantic import unit

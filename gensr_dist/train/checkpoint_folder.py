@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gensr_dist.data.manifest import FileRecord, record_files, sha256_of_file
+from gensr_dist.data.shards.manifest import FileRecord, record_files, sha256_of_file
 from gensr_dist.errors import InputError
 from gensr_dist.files import read_json, write_json
 from gensr_dist.train.state import PARTS, Part, State

@@ -11,7 +11,7 @@ from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from gensr_dist.data.batch import Batch
+from gensr_dist.data.batches.batch import Batch
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.processes import Ranks
 from gensr_dist.train.config import TrainConfig

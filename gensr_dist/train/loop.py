@@ -11,14 +11,14 @@ import torch
 import torch.distributed as dist
 
 from gensr_dist.config import Config, digest, flattened, resolved_yaml
-from gensr_dist.data.batch import Batch
-from gensr_dist.data.collate import Collator
+from gensr_dist.data.batches.batch import Batch
+from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.loader import TrainingLoader
+from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.config import BATCHING
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.loader import TrainingLoader
-from gensr_dist.data.negatives import TrainingNegatives
-from gensr_dist.data.order import SampleOrder
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.event_files import forget_events
 from gensr_dist.files import atomic_file, write_json

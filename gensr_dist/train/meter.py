@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch._C._distributed_c10d import Work
 
-from gensr_dist.data.batch import IGNORED, Batch
-from gensr_dist.data.order import PADDING
+from gensr_dist.data.batches.batch import IGNORED, Batch
+from gensr_dist.data.batches.order import PADDING
 
 Phase: TypeAlias = Literal["data", "forward", "backward", "update", "communication", "validation", "checkpoint"]
 PHASES: tuple[Phase, ...] = get_args(Phase)

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from gensr_dist.config import Config
-from gensr_dist.data.batch import Batch
+from gensr_dist.data.batches.batch import Batch
 from gensr_dist.model.gensr import GenSROutput
 from gensr_dist.model.losses import contrastive_loss, task_loss
 from gensr_dist.train.signals import Stop

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gensr_dist.config import Config, load_config
-from gensr_dist.data.batch import Batch
-from gensr_dist.data.collate import Collator
+from gensr_dist.data.batches.batch import Batch
+from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.loader import TrainingLoader
+from gensr_dist.data.batches.order import PADDING, SampleOrder
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.loader import TrainingLoader
-from gensr_dist.data.negatives import TrainingNegatives
-from gensr_dist.data.order import PADDING, SampleOrder
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.files import read_json
 from gensr_dist.graph.vectors import load_cf

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gensr_dist.data.collate import Collator
+from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.splits import Split
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.gensr_scorer import GenSRScorer
 from gensr_dist.evaluation.metrics import TASK_NAMES, TaskMetrics

@@ -10,9 +10,9 @@ from gensr_dist.baselines.lightgcn import LightGCNDotProduct
 from gensr_dist.baselines.popularity import Popularity
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.rows import EvalRows
-from gensr_dist.data.splits import Split
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.timelines.rows import EvalRows
+from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.protocol import Scorer
 
 

@@ -9,7 +9,7 @@ import pytest
 from gensr_dist.bench import lightgcn_quality
 from gensr_dist.bench.lightgcn_quality import QualityComparison, compare_quality
 from gensr_dist.config import load_config
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.edges import Edges, recommendation_edges
 from gensr_dist.pipeline import Preparation, run_stage

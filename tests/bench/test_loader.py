@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from gensr_dist.bench.loader import HISTORY, NEGATIVES, PlainWay, measure_loader
-from gensr_dist.data.collate import Collator
+from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.loader import TrainingLoader
+from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.loader import TrainingLoader
-from gensr_dist.data.negatives import TrainingNegatives
-from gensr_dist.data.order import SampleOrder
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
 
 

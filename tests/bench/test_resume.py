@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from gensr_dist.bench.resume import Attempt, bench_resume, read_attempts, rows_lost_and_repeated
-from gensr_dist.data.order import PADDING, SampleOrder
+from gensr_dist.data.batches.order import PADDING, SampleOrder
 
 STEPS = 10
 ORDER = SampleOrder([50], 16, 3)  # the last step of an epoch is short

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog
-from gensr_dist.data.histories import Histories
-from gensr_dist.data.negatives import Met, sample_unmet
+from gensr_dist.data.negatives.unmet import Met, sample_unmet
 from gensr_dist.data.preparation.splitting import DAY, assign_splits, find_moments
-from gensr_dist.data.rows import training_rows
-from gensr_dist.data.splits import Split
-from gensr_dist.data.timelines import Timelines, build_timelines
+from gensr_dist.data.timelines.histories import Histories
+from gensr_dist.data.timelines.rows import training_rows
+from gensr_dist.data.timelines.splits import Split
+from gensr_dist.data.timelines.timelines import Timelines, build_timelines
 from gensr_dist.graph.edges import Edges
 
 USERS, ITEMS = 4, 8

@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from gensr_dist.data.manifest import vocabulary_fingerprint
+from gensr_dist.data.shards.manifest import vocabulary_fingerprint
 from gensr_dist.data.tokenizer import load_tokenizer, token_table, train_tokenizer
 from gensr_dist.errors import InputError
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.manifest import SCHEMA_VERSION, FileRecord, Manifest, ShardRecord, TaskCounts
-from gensr_dist.data.rows import evaluation_rows
-from gensr_dist.data.shards import shard_blocks, shard_name, write_shard
-from gensr_dist.data.timelines import Timelines
+from gensr_dist.data.shards.manifest import SCHEMA_VERSION, FileRecord, Manifest, ShardRecord, TaskCounts
+from gensr_dist.data.shards.tar import shard_blocks, shard_name, write_shard
+from gensr_dist.data.timelines.rows import evaluation_rows
+from gensr_dist.data.timelines.timelines import Timelines
 
 ITEMS, QUERIES, NEGATIVES = 50, 9, 4
 

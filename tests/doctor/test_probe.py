@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gensr_dist.config import digest
-from gensr_dist.data.manifest import Manifest
-from gensr_dist.data.storage import Folder
+from gensr_dist.data.shards.manifest import Manifest
+from gensr_dist.data.storage.folder import Folder
 from gensr_dist.doctor.all_reduce import AllReduceRequest, join
 from gensr_dist.doctor.probe import ProbeRequest, look
 from tests.doctor.conftest import free_port

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gensr_dist.data.batch import Batch
-from gensr_dist.data.collate import Collator
+from gensr_dist.data.batches.batch import Batch
+from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.splits import Split
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.gensr_scorer import GenSRScorer
 
 

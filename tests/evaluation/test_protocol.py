@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gensr_dist.data.rows import EvalRows
+from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.protocol import draw_rows, rank_positives
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gensr_dist.data.splits import Split
-from gensr_dist.data.timelines import Timelines
+from gensr_dist.data.timelines.splits import Split
+from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.training import LightGCNResult, train_lightgcn
 from gensr_dist.graph.vectors import load_cf

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.splits import Split
-from gensr_dist.data.timelines import Timelines
+from gensr_dist.data.timelines.splits import Split
+from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
 from gensr_dist.files import read_json
 from gensr_dist.graph.batches import EdgeBatches

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from gensr_dist.data import cache as cache_module
-from gensr_dist.data.cache import Cache
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.manifest import Manifest
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
-from gensr_dist.data.publish import publish
-from gensr_dist.data.storage import Folder
-from gensr_dist.data.store import TimelineStore
-from gensr_dist.data.verify import verify
+from gensr_dist.data.shards.manifest import Manifest
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.shards.verify import verify
+from gensr_dist.data.storage import cache as cache_module
+from gensr_dist.data.storage.cache import Cache
+from gensr_dist.data.storage.folder import Folder
+from gensr_dist.data.storage.publish import publish
 from gensr_dist.errors import InputError
 from tests.conftest import random_log
 from tests.object_store import forget_clients, object_store

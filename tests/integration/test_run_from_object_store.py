@@ -7,9 +7,9 @@ import fsspec
 import pytest
 
 from gensr_dist.cli import main
-from gensr_dist.data import cache as cache_module
-from gensr_dist.data.manifest import Manifest
-from gensr_dist.data.storage import Folder
+from gensr_dist.data.shards.manifest import Manifest
+from gensr_dist.data.storage import cache as cache_module
+from gensr_dist.data.storage.folder import Folder
 from tests.object_store import object_store
 
 CONFIG = """

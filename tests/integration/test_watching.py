@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.vectors import save_cf
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.replay import replay

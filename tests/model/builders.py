@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-from gensr_dist.data.batch import IGNORED, Batch
+from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
 from gensr_dist.model.config import ModelConfig, PromptConfig

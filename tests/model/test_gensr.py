@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from gensr_dist.data.batch import IGNORED
+from gensr_dist.data.batches.batch import IGNORED
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.model.gensr import GenSR, GenSROutput

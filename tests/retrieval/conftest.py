@@ -14,7 +14,7 @@ from gensr_dist.data.events import EVENT_SCHEMA, EventLog
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.training import train_lightgcn
 from gensr_dist.model.config import ModelConfig

@@ -8,8 +8,8 @@ import pytest
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.splits import Split
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.graph.vectors import load_cf

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gensr_dist.data.histories import Histories
-from gensr_dist.data.timelines import Timelines
+from gensr_dist.data.timelines.histories import Histories
+from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.index import CatalogueIndex, write_index

@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gensr_dist.config import Config
-from gensr_dist.data.batch import Batch
+from gensr_dist.data.batches.batch import Batch
+from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.order import SampleOrder
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR, GenSROutput

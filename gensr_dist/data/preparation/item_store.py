@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerFast
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Repair
-from gensr_dist.data.manifest import vocabulary_fingerprint
 from gensr_dist.data.os_errors import numbered_os_errors
 from gensr_dist.data.preparation.engine import CleanLog
+from gensr_dist.data.shards.manifest import vocabulary_fingerprint
 from gensr_dist.data.tokenizer import fill_token_table
 from gensr_dist.files import write_json
 

@@ -16,7 +16,10 @@ from transformers import PreTrainedTokenizerFast
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Repair
-from gensr_dist.data.manifest import (
+from gensr_dist.data.preparation.engine import CleanLog, Engine
+from gensr_dist.data.preparation.item_store import write_item_store
+from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard
+from gensr_dist.data.shards.manifest import (
     SCHEMA_VERSION,
     Manifest,
     TaskCounts,
@@ -24,12 +27,9 @@ from gensr_dist.data.manifest import (
     record_files,
     vocabulary_fingerprint,
 )
-from gensr_dist.data.preparation.engine import CleanLog, Engine
-from gensr_dist.data.preparation.item_store import write_item_store
-from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard
-from gensr_dist.data.publish import announce, publish
-from gensr_dist.data.shards import shard_name
-from gensr_dist.data.storage import Folder
+from gensr_dist.data.shards.tar import shard_name
+from gensr_dist.data.storage.folder import Folder
+from gensr_dist.data.storage.publish import announce, publish
 from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_folder

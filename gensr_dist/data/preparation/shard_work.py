@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.manifest import ShardRecord
-from gensr_dist.data.negatives import Met, sample_unmet
-from gensr_dist.data.rows import evaluation_rows, training_rows
-from gensr_dist.data.shards import shard_blocks, shard_name, write_shard
-from gensr_dist.data.storage import Folder
-from gensr_dist.data.timelines import Timelines
+from gensr_dist.data.negatives.unmet import Met, sample_unmet
+from gensr_dist.data.shards.manifest import ShardRecord
+from gensr_dist.data.shards.tar import shard_blocks, shard_name, write_shard
+from gensr_dist.data.storage.folder import Folder
+from gensr_dist.data.timelines.rows import evaluation_rows, training_rows
+from gensr_dist.data.timelines.timelines import Timelines
 
 _EVALUATION = 0x6576616C  # names this use of random numbers: training draws have other keys
 

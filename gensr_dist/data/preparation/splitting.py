@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.splits import Split
+from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 
 DAY = 86_400_000  # milliseconds

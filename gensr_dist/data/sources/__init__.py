@@ -10,7 +10,7 @@ from gensr_dist.data.sources import amazon, kuaisar, tables
 from gensr_dist.data.sources.assembling import assemble
 from gensr_dist.data.sources.chunks import Each
 from gensr_dist.data.sources.parts import SourceParts, read_parts
-from gensr_dist.data.storage import Folder
+from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 
 SOURCES = {"kuaisar": kuaisar.parts, "simulate": kuaisar.parts, "amazon": amazon.parts, "tables": tables.parts}

@@ -16,7 +16,7 @@ from gensr_dist.data.sources.chunks import Advance, Each
 from gensr_dist.data.sources.json_lines import read_blocks
 from gensr_dist.data.sources.parts import Part, SourceParts
 from gensr_dist.data.sources.reading import Rows
-from gensr_dist.data.storage import Folder
+from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 
 _REVIEW_SCHEMA: dict[str, pl.DataType] = {

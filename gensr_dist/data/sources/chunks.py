@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gensr_dist.data.transfers import NotFoundError, attempt
+from gensr_dist.data.storage.transfers import NotFoundError, attempt
 from gensr_dist.errors import InputError
 
 CHUNK_BYTES = 64 << 20

@@ -7,7 +7,7 @@ from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.columns import Column, latest_time, parse_text
 from gensr_dist.data.sources.parts import SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
-from gensr_dist.data.storage import Folder
+from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")

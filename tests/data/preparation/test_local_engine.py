@@ -15,8 +15,8 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
-from gensr_dist.data.storage import Folder
-from gensr_dist.data.verify import verify
+from gensr_dist.data.shards.verify import verify
+from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 
 

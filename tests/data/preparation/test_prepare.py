@@ -11,14 +11,14 @@ import pytest
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog, Repair
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.negatives import Met
+from gensr_dist.data.negatives.unmet import Met
 from gensr_dist.data.preparation import item_store
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
-from gensr_dist.data.rows import training_rows
-from gensr_dist.data.splits import Split
-from gensr_dist.data.storage import Folder
-from gensr_dist.data.store import TimelineStore
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.storage.folder import Folder
+from gensr_dist.data.timelines.rows import training_rows
+from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 
 

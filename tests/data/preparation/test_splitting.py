@@ -6,7 +6,7 @@ import pytest
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
 from gensr_dist.data.preparation.splitting import DAY, assign_splits, find_moments
-from gensr_dist.data.splits import Split
+from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 
 HOUR = DAY // 24

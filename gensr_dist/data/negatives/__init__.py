@@ -1,0 +1,1 @@
+"""Items that a user did not like: uniform, by popularity, and from the session's exposures."""

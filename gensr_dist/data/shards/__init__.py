@@ -1,0 +1,1 @@
+"""The shard format: written, checked, read a window at a time."""

@@ -1,0 +1,1 @@
+"""Every user's events in order, and what is looked up in them."""

@@ -1,0 +1,264 @@
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gensr_dist.data.batches.batch import IGNORED, Batch
+from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.storage.folder import Folder
+from gensr_dist.data.timelines.rows import training_rows
+from gensr_dist.data.timelines.splits import Split
+from gensr_dist.data.timelines.timelines import Timelines
+from gensr_dist.errors import InputError
+
+HISTORY = 7
+FOUR = TrainingNegatives(count=4, hard=0, popularity=None)
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """A collator and, apart from it, the whole log that its windows were cut from."""
+
+    collator: Collator
+    log: Timelines
+    training_event_R: np.ndarray
+
+
+def joined(store: TimelineStore) -> Timelines:
+    """The timelines of all windows as one."""
+    windows = [window.timelines for window in store.windows()]
+    count_V = np.concatenate([np.diff(timelines.user_start_V) for timelines in windows])
+    columns = {
+        field.name: np.concatenate([getattr(timelines, field.name) for timelines in windows])
+        for field in dataclasses.fields(Timelines)
+        if field.name != "user_start_V"
+    }
+    return Timelines(user_start_V=np.concatenate([[0], np.cumsum(count_V)]), **columns)
+
+
+@pytest.fixture(scope="module", params=["one window", "a window a shard"])
+def world(request: pytest.FixtureRequest, small_shards: Path, prepared: Path) -> World:
+    """One window of a log with twin events, and a log of several windows."""
+    one = request.param == "one window"
+    shards = Folder.at(small_shards if one else prepared)
+    store = TimelineStore.open(shards, shuffle_shards=64 if one else 1)
+    assert (len(store.window_rows) == 1) == one
+    cf_IE = np.random.default_rng(1).normal(size=(store.items, 8)).astype(np.float32)
+    log = joined(store)
+    return World(Collator(store, ItemStore.open(shards), cf_IE, HISTORY), log, training_rows(log))
+
+
+@pytest.fixture(scope="module")
+def collator(world: World) -> Collator:
+    return world.collator
+
+
+def training(
+    collator: Collator, rows: np.ndarray, epoch: int = 0, seed: int = 3, negatives: TrainingNegatives = FOUR
+) -> Batch:
+    return collator.training(rows, epoch=epoch, seed=seed, negatives=negatives, step_groups=len(rows))
+
+
+def mixed_rows(world: World, count: int) -> np.ndarray:
+    """Rows of all windows in disorder."""
+    return np.random.default_rng(0).permutation(len(world.training_event_R))[:count]
+
+
+def catalogue_rows(batch: Batch, slots: torch.Tensor) -> np.ndarray:
+    return batch.item_U[slots].numpy()
+
+
+def check_item_table(collator: Collator, batch: Batch) -> None:
+    item_U = batch.item_U.numpy()
+    assert item_U[0] == -1
+    assert len(np.unique(item_U)) == len(item_U)
+    assert not batch.cf_UE[0].any()
+    assert not batch.title_UT[0].any()
+    assert np.array_equal(batch.cf_UE[1:].numpy(), collator.cf_IE[item_U[1:]])
+    assert np.array_equal(batch.title_UT[1:].numpy(), collator.items.title_IT[item_U[1:]])
+    used = torch.cat([batch.history_GL.ravel(), batch.candidate_GC.ravel(), torch.zeros(1, dtype=torch.int64)])
+    assert torch.equal(used.unique(), torch.arange(len(item_U)))
+    dtypes = {f.name: getattr(batch, f.name).dtype for f in dataclasses.fields(batch) if f.name != "step_groups"}
+    assert dtypes.pop("cf_UE") == torch.float32
+    assert set(dtypes.values()) == {torch.int64}
+
+
+def expected_history(timelines: Timelines, user: int, time: int) -> tuple[list[int], list[int]]:
+    """The definition, event by event: strictly earlier positives, both events of one interaction merged."""
+    merged: dict[tuple[int, int], int] = {}
+    for event in range(timelines.user_start_V[user], timelines.user_start_V[user + 1]):
+        if timelines.positive_N[event] and timelines.time_N[event] < time:
+            key = (int(timelines.time_N[event]), int(timelines.item_N[event]))
+            merged[key] = merged.get(key, 0) | (1 << int(timelines.behaviour_N[event]))
+    newest = list(merged.items())[-HISTORY:]
+    padding = [-1] * (HISTORY - len(newest))
+    return [key[1] for key, _ in newest] + padding, [code for _, code in newest] + [0] * len(padding)
+
+
+def met_in_training(log: Timelines) -> set[tuple[int, int]]:
+    training_N = log.split_N == Split.TRAIN
+    return set(zip(log.user_N[training_N].tolist(), log.item_N[training_N].tolist(), strict=True))
+
+
+def test_a_training_batch_holds_what_the_log_says(world: World) -> None:
+    collator, log = world.collator, world.log
+    met = met_in_training(log)
+    rows_G = mixed_rows(world, 80)
+    batch = training(collator, rows_G)
+    check_item_table(collator, batch)
+    candidate_GC = catalogue_rows(batch, batch.candidate_GC)
+    for group, row in enumerate(rows_G):
+        event = world.training_event_R[row]
+        user = int(log.user_N[event])
+        assert log.positive_N[event]
+        assert log.split_N[event] == Split.TRAIN
+        assert int(batch.user_G[group]) == user
+        assert int(batch.task_G[group]) == log.behaviour_N[event]
+        query = log.query_N[event]
+        tokens = collator.items.query_QT[query] if query >= 0 else np.zeros(4)
+        assert np.array_equal(batch.query_GQ[group].numpy(), tokens)
+        items, codes = expected_history(log, user, int(log.time_N[event]))
+        assert catalogue_rows(batch, batch.history_GL[group]).tolist() == items
+        assert batch.behaviour_GL[group].tolist() == codes
+        assert candidate_GC[group, 0] == log.item_N[event]
+        assert len(set(candidate_GC[group])) == 5
+        assert not {(user, int(item)) for item in candidate_GC[group, 1:]} & met
+    assert batch.label_GC.tolist() == [[1, 0, 0, 0, 0]] * len(rows_G)
+    assert np.array_equal(batch.row_G.numpy(), rows_G)
+    assert batch.step_groups == len(rows_G)
+
+
+def test_hard_negatives_come_from_the_session_of_the_positive(world: World) -> None:
+    two_hard = TrainingNegatives(count=4, hard=2, popularity=None)
+    rows_G = mixed_rows(world, 120)
+    batch = training(world.collator, rows_G, negatives=two_hard)
+    candidate_GC = catalogue_rows(batch, batch.candidate_GC)
+    found = 0
+    for window, place_P in world.collator.store.parts_of_rows(rows_G):
+        for group in place_P:
+            offered = set(window.exposures.of_event(window.training_event_R[rows_G[group] - window.first_row]).tolist())
+            hard = offered & set(candidate_GC[group, 1:].tolist())
+            assert len(hard) == min(2, len(offered))
+            found += len(hard)
+    assert bool(found) == (len(world.collator.store.window_rows) > 1)  # the other log's times are too far apart
+
+
+def test_held_out_items_are_negatives_like_any_other(world: World) -> None:
+    collator, log = world.collator, world.log
+    held_out_N = log.split_N != Split.TRAIN
+    held_out = set(zip(log.user_N[held_out_N].tolist(), log.item_N[held_out_N].tolist(), strict=True))
+    drawn: set[tuple[int, int]] = set()
+    rows_G = np.arange(len(world.training_event_R))
+    for epoch in range(6):
+        batch = training(collator, rows_G, epoch=epoch, seed=1)
+        negative_GC = catalogue_rows(batch, batch.candidate_GC)[:, 1:]
+        for user, items in zip(batch.user_G.tolist(), negative_GC.tolist(), strict=True):
+            drawn |= {(user, item) for item in items}
+    users = set(log.user_N[world.training_event_R].tolist())
+    met = {(user, item) for user, item in met_in_training(log) if user in users}
+    unmet = len(users) * collator.store.items - len(met)
+    held_out = {(user, item) for user, item in held_out if user in users} - met
+    assert 0.5 < (len(held_out & drawn) / len(held_out)) / (len(drawn) / unmet) < 2
+
+
+def test_a_row_does_not_depend_on_its_batch(world: World) -> None:
+    collator, rows_G = world.collator, mixed_rows(world, 6)
+    together = training(collator, rows_G)
+    for group, row in enumerate(rows_G):
+        alone = training(collator, np.array([row]))
+        for slots in ("history_GL", "candidate_GC"):
+            expected = catalogue_rows(together, getattr(together, slots)[group])
+            assert np.array_equal(catalogue_rows(alone, getattr(alone, slots)[0]), expected)
+
+
+def test_negatives_change_with_epoch_and_seed_only(collator: Collator) -> None:
+    rows_G = np.arange(50)
+    first, again = (catalogue_rows(batch, batch.candidate_GC) for batch in (training(collator, rows_G),) * 2)
+    assert np.array_equal(first, again)
+    for other in (training(collator, rows_G, epoch=1), training(collator, rows_G, seed=4)):
+        candidate_GC = catalogue_rows(other, other.candidate_GC)
+        assert np.array_equal(candidate_GC[:, 0], first[:, 0])
+        assert np.mean(candidate_GC[:, 1:] == first[:, 1:]) < 0.2
+
+
+@pytest.mark.parametrize("rows", [[5, -1, 9, -1], [-1, -1]])
+def test_padded_groups_are_empty(collator: Collator, rows: list[int]) -> None:
+    batch = training(collator, np.array(rows))
+    check_item_table(collator, batch)
+    assert batch.row_G.tolist() == rows
+    padded = batch.row_G == -1
+    for name in ("user_G", "task_G", "query_GQ", "history_GL", "behaviour_GL", "candidate_GC"):
+        values = getattr(batch, name)
+        assert values.shape[0] == len(rows)
+        assert not values[padded].any()
+    assert (batch.label_GC[padded] == IGNORED).all()
+    real = [row for row in rows if row >= 0]
+    if real:
+        alone = training(collator, np.array(real))
+        assert torch.equal(alone.label_GC, batch.label_GC[~padded])
+        assert torch.equal(alone.history_GL, batch.history_GL[~padded])
+        assert torch.equal(alone.candidate_GC, batch.candidate_GC[~padded])
+
+
+@pytest.mark.parametrize("task", list(Behaviour))
+def test_an_evaluation_batch_holds_the_frozen_candidates(world: World, task: Behaviour) -> None:
+    collator = world.collator
+    rows = collator.store.eval_rows(Split.TEST, task)
+    batch = collator.evaluation(rows)
+    check_item_table(collator, batch)
+    assert np.array_equal(catalogue_rows(batch, batch.candidate_GC), rows.candidate_RC)
+    assert np.array_equal(batch.user_G.numpy(), rows.user_R)
+    assert (batch.task_G == task).all()
+    assert bool(batch.query_GQ.any()) == (task == Behaviour.SEARCH)
+    for group in range(0, len(rows), 9):
+        time = world.log.time_N[rows.event_R[group]]
+        items, _ = expected_history(world.log, int(rows.user_R[group]), int(time))
+        assert catalogue_rows(batch, batch.history_GL[group]).tolist() == items
+    assert batch.label_GC[:, 0].eq(1).all()
+    assert batch.label_GC[:, 1:].eq(0).all()
+
+
+def test_a_serving_batch_takes_any_candidates(world: World) -> None:
+    collator = world.collator
+    user_G = np.array([world.log.users - 1, 0])
+    _, end_G = collator.store.history_span(user_G)
+    query_GQ = np.array([[4, 1, 0], [0, 0, 0]])
+    candidate_GC = np.array([[3, 3, 8], [1, 0, -1]])
+    batch = collator.query(user_G, end_G, np.array([1, 0]), query_GQ, candidate_GC)
+    check_item_table(collator, batch)
+    assert np.array_equal(catalogue_rows(batch, batch.candidate_GC), candidate_GC)
+    assert batch.label_GC.tolist() == [[0, 0, 0], [0, 0, IGNORED]]
+    assert batch.query_GQ.tolist() == query_GQ.tolist()
+    items, _ = expected_history(world.log, world.log.users - 1, np.iinfo(np.int64).max)
+    assert catalogue_rows(batch, batch.history_GL[0]).tolist() == items
+
+
+def test_vectors_of_another_catalogue_are_refused(collator: Collator) -> None:
+    with pytest.raises(
+        InputError, match=r"cf/items\.npy: 3 vectors for a catalogue of \d+ items; run `gensr lightgcn`"
+    ):
+        Collator(collator.store, collator.items, collator.cf_IE[:3], HISTORY)
+
+
+def test_too_many_negatives_are_refused(collator: Collator) -> None:
+    many = TrainingNegatives(count=collator.store.items, hard=0, popularity=None)
+    with pytest.raises(InputError, match="has met"):
+        training(collator, np.arange(9), negatives=many)
+
+
+def test_threads_do_not_mix_up_their_item_tables(world: World) -> None:
+    parts = [mixed_rows(world, 400)[start::8] for start in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda rows_G: training(world.collator, rows_G), parts * 4))
+    for rows_G, batch in zip(parts * 4, together, strict=True):
+        alone = training(world.collator, rows_G)
+        assert torch.equal(alone.item_U, batch.item_U)
+        assert torch.equal(alone.history_GL, batch.history_GL)
+        assert torch.equal(alone.candidate_GC, batch.candidate_GC)

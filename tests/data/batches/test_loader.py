@@ -1,0 +1,145 @@
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gensr_dist.data.batches.batch import IGNORED, Batch, PackedBatches
+from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.loader import TrainingLoader
+from gensr_dist.data.batches.order import SampleOrder
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.errors import InputError
+
+BATCH = 24
+
+
+@pytest.fixture(scope="module")
+def collator(small_store: TimelineStore, small_items: ItemStore, small_cf: np.ndarray) -> Collator:
+    return Collator(small_store, small_items, small_cf, history=5)
+
+
+def loader(
+    collator: Collator,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    accumulation: int = 1,
+    workers: int = 0,
+    negatives: int = 3,
+    batch: int = BATCH,
+) -> TrainingLoader:
+    return TrainingLoader(
+        collator,
+        SampleOrder(collator.store.window_rows, batch, seed=9),
+        seed=9,
+        negatives=TrainingNegatives(count=negatives, hard=0, popularity=None),
+        rank=rank,
+        world=world,
+        accumulation=accumulation,
+        workers=workers,
+    )
+
+
+def test_workers_give_identical_batches(collator: Collator) -> None:
+    alone, helped = (list(loader(collator, accumulation=2, workers=workers).batches(2, 8)) for workers in (0, 2))
+    assert [step for step, _ in alone] == [step for step, _ in helped] == list(range(2, 8))
+    for (_, first), (_, second) in zip(alone, helped, strict=True):
+        assert len(first) == len(second) == 2
+        for one, other in zip(first, second, strict=True):
+            for field in dataclasses.fields(Batch):
+                a, b = getattr(one, field.name), getattr(other, field.name)
+                assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_packed_batches_are_the_same_in_one_buffer(collator: Collator) -> None:
+    """Tensors of any size, an empty one among them, in batches of different sizes."""
+    batches = [batch for step in (0, 1) for batch in loader(collator, accumulation=2).batches_of_step(step)]
+    batches[1] = dataclasses.replace(batches[1], query_GQ=batches[1].query_GQ[:, :0], cf_UE=batches[1].cf_UE[:3, :1])
+    packed = PackedBatches.pack(batches)
+    unpacked = packed.unpack()
+    assert len(unpacked) == len(batches)
+    for one, other in zip(batches, unpacked, strict=True):
+        for field in dataclasses.fields(Batch):
+            a, b = getattr(one, field.name), getattr(other, field.name)
+            if isinstance(a, torch.Tensor):
+                assert (a.dtype, a.shape) == (b.dtype, b.shape)
+                assert torch.equal(a, b)
+                assert b.untyped_storage().data_ptr() == packed.buffer_B.untyped_storage().data_ptr()
+            else:
+                assert a == b
+
+
+def test_accumulated_batches_hold_the_same_groups_for_any_number_of_ranks(collator: Collator) -> None:
+    one = [batch.row_G for batch in loader(collator, accumulation=3).batches_of_step(4)]
+    two = [loader(collator, rank=rank, world=2, accumulation=3).batches_of_step(4) for rank in range(2)]
+    for accumulated, rows_G in enumerate(one):
+        assert torch.equal(torch.cat([rank[accumulated].row_G for rank in two]), rows_G)
+
+
+def test_an_epoch_holds_every_training_row_once(collator: Collator) -> None:
+    whole = loader(collator)
+    steps = dict(whole.batches(0, whole.order.steps_per_epoch))
+    row = torch.cat([batch.row_G for batches in steps.values() for batch in batches])
+    assert torch.equal(row[row >= 0].sort().values, torch.arange(whole.order.rows))
+    (short,) = steps[whole.order.steps_per_epoch - 1]
+    assert short.row_G.shape == (BATCH,)
+    assert short.step_groups == int((short.row_G >= 0).sum()) < BATCH
+    assert (short.label_GC[short.row_G < 0] == IGNORED).all()
+
+
+def test_loading_leaves_the_global_random_state_alone(collator: Collator) -> None:
+    before = torch.get_rng_state()
+    assert len(list(loader(collator, workers=1).batches(0, 2))) == 2
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_stopping_early_ends_the_workers(collator: Collator) -> None:
+    import multiprocessing
+
+    before = set(multiprocessing.active_children())
+    batches = loader(collator, workers=2).batches(0, 1_000)
+    next(batches)
+    assert set(multiprocessing.active_children()) - before
+    batches.close()  # type: ignore[attr-defined]
+    assert not set(multiprocessing.active_children()) - before
+
+
+def test_workers_end_with_their_process(collator: Collator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed training must not keep its run folder locked through them."""
+    monkeypatch.setattr(
+        "gensr_dist.data.batches.loader.die_with_parent",
+        lambda parent: (tmp_path / f"{os.getpid()}").write_text(str(parent)),
+    )
+    list(loader(collator, workers=2).batches(0, 4))
+    told = [path.read_text() for path in tmp_path.iterdir()]
+    assert told == [str(os.getpid())] * 2
+
+
+def test_a_batch_that_does_not_divide_is_refused(collator: Collator) -> None:
+    with pytest.raises(InputError) as caught:
+        loader(collator, world=5, accumulation=2)
+    assert str(caught.value) == (
+        "train.batch: 24 groups cannot be cut into 5 ranks x 2 accumulated batches; "
+        "make it a multiple of 10, such as 20"
+    )
+
+
+def test_a_batch_larger_than_an_epoch_is_refused(collator: Collator) -> None:
+    rows = sum(collator.store.window_rows)
+    loader(collator, batch=rows)
+    with pytest.raises(InputError) as caught:
+        loader(collator, batch=rows + 1)
+    assert str(caught.value) == (
+        f"train.batch: {rows + 1} groups, but the log has only {rows} training rows; lower it or bring a larger log"
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bad_input_found_by_a_worker_is_one_line(collator: Collator, workers: int) -> None:
+    with pytest.raises(InputError, match="has met"):
+        next(loader(collator, negatives=10_000, workers=workers).batches(0, 1))
