@@ -1,8 +1,10 @@
 """All nodes sum numbers together: what training does in every step, with its bandwidth. One rank a node."""
 
+import concurrent.futures
 import datetime
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +38,10 @@ class AllReduceAnswer:
 
 
 def join(request: AllReduceRequest) -> AllReduceAnswer:
-    """Join the other nodes and sum numbers with them."""
+    """Join the other nodes and sum numbers with them.
+
+    The process should end with `os._exit` then: gloo may hang in a thread of it.
+    """
     limit = datetime.timedelta(seconds=request.seconds)
     where = f"{request.address} port {request.port}"
     try:
@@ -47,20 +52,33 @@ def join(request: AllReduceRequest) -> AllReduceAnswer:
             return AllReduceAnswer(problem=Problem(problem, "see the other nodes' lines"))
         problem = f"it cannot connect to {where}, the first node ({_first(error)})"
         return AllReduceAnswer(problem=Problem(problem, "open the ports between the nodes for each other"))
+    # All were here: an error from now on is one of the connections between them.
+    work = ThreadPoolExecutor(1).submit(_sum, request, store, limit)
     try:
-        # All were here: an error from now on is one of the connections between them.
+        # gloo does not keep its own time limit where connections come to nothing.
+        return work.result(1.5 * request.seconds)
+    except concurrent.futures.TimeoutError:
+        return _not_joined(request, f"no end after {1.5 * request.seconds:.0f} s")
+
+
+def _sum(request: AllReduceRequest, store: dist.Store, limit: datetime.timedelta) -> AllReduceAnswer:
+    try:
         device = torch.device("cuda", 0) if request.backend == "nccl" else torch.device("cpu")
         dist.init_process_group(
             request.backend, store=store, rank=request.rank, world_size=request.world, timeout=limit
         )
         return _measure(request, device)
     except RuntimeError as error:
-        name = f"{request.backend.upper()}_SOCKET_IFNAME"
-        remedy = f"set {name} in .deepspeed_env to the interface that joins the nodes and open all ports between them"
-        return AllReduceAnswer(problem=Problem(f"{request.backend} failed to join the nodes ({_first(error)})", remedy))
+        return _not_joined(request, _first(error))
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _not_joined(request: AllReduceRequest, reason: str) -> AllReduceAnswer:
+    name = f"{request.backend.upper()}_SOCKET_IFNAME"
+    remedy = f"set {name} in .deepspeed_env to the interface that joins the nodes and open all ports between them"
+    return AllReduceAnswer(problem=Problem(f"{request.backend} failed to join the nodes ({reason})", remedy))
 
 
 def _measure(request: AllReduceRequest, device: torch.device) -> AllReduceAnswer:

@@ -3,6 +3,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from gensr_dist.config import digest
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.data.storage.folder import Folder
+from gensr_dist.doctor import all_reduce
 from gensr_dist.doctor.all_reduce import AllReduceRequest, join
 from gensr_dist.doctor.probe import ProbeRequest, look
 from tests.doctor.conftest import free_port
@@ -90,3 +92,14 @@ def test_nodes_that_do_not_find_each_other_say_so(rank: int, expected: str) -> N
     problem = join(request).problem
     assert problem is not None
     assert problem.problem.startswith(expected)
+
+
+def test_a_join_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(all_reduce, "_sum", lambda request, store, limit: go_on.wait(60))
+    request = AllReduceRequest(rank=0, world=1, address="127.0.0.1", port=free_port(), backend="gloo", seconds=2)
+    problem = join(request).problem
+    go_on.set()
+    assert problem is not None
+    assert problem.problem == "gloo failed to join the nodes (no end after 3 s)"
+    assert "GLOO_SOCKET_IFNAME" in problem.remedy
