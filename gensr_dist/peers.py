@@ -8,6 +8,7 @@ numbers, the others at that of rank 0 and at a note that it leaves for them.
 
 import contextlib
 import os
+import random
 import re
 import socket
 import sys
@@ -24,6 +25,18 @@ _REMEDY = "start the same command again: it goes on from the newest checkpoint"
 _GLOO = re.compile(r"gloo/transport|pair closure")
 _NCCL = re.compile(r"ncclRemoteError|remote process exit")
 _LATE = re.compile(r"timed out|timeout", re.IGNORECASE)
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on, below those that the system gives to outgoing connections.
+
+    One of the latter may be taken by any connection between asking for it here and listening there.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_768)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 @dataclass

@@ -4,7 +4,6 @@ import atexit
 import hashlib
 import logging
 import os
-import socket
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,8 +41,7 @@ def join_processes() -> Ranks:
     From then on a rank that dies or cannot be reached ends this process, see `peers`.
     """
     if "RANK" not in os.environ:
-        alone = ("0", "1", "0", "127.0.0.1", str(_free_port()))
-        os.environ.update(zip(_LAUNCHER_VARIABLES, alone, strict=True))
+        os.environ.update(zip(_LAUNCHER_VARIABLES, ("0", "1", "0", "127.0.0.1", "0"), strict=True))
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
@@ -54,7 +52,10 @@ def join_processes() -> Ranks:
         # DeepSpeed would compile a shared-memory kernel for tensor-parallel inference here: 35 s, unused in training,
         # and a process killed meanwhile leaves a lock file on which every later run waits for ever.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        deepspeed.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        if os.environ["WORLD_SIZE"] == "1":  # nobody to meet: no port, which another process could take first
+            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        deepspeed.init_distributed(backend, verbose=False)
         atexit.register(_leave)
         _watch_peers(device)
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
@@ -102,12 +103,6 @@ def _leave() -> None:
         _watches.pop().stop()
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _quieten() -> None:

@@ -170,6 +170,12 @@ new_run() { # RUN: a run folder that shares the log's shards and CF vectors
     ln -s "$folder/log/shards" "$folder/log/cf" "$folder/$1/"
 }
 
+preflight() { # RUN: check both nodes as a user would, from node 0
+    ip netns exec "$name-0" env PATH="$private/bin:$PATH" HOSTFILE="$private/hostfile" \
+        DS_ENV_FILE="$private/deepspeed_env" TMPDIR="$private/tmp" \
+        bash launch/preflight "$folder/config.yaml" --set "run=$folder/$1"
+}
+
 start() { # RUN LOG: train on both nodes, started on node 0 as a user would; sets $launcher and $log
     log=$folder/$2.txt
     ip netns exec "$name-0" env PATH="$private/bin:$PATH" HOSTFILE="$private/hostfile" \
@@ -267,8 +273,10 @@ prepare_log
 say "two nodes: gensr0 ${PLACE[0]} and gensr1 ${PLACE[1]}, joined by veth, an sshd in each"
 make_nodes
 
-say "deepspeed --hostfile: training on both nodes, log in $folder/reference.txt"
 new_run reference
+say "launch/preflight: can both nodes train together?"
+preflight reference || die "a node has a problem; see above"
+say "deepspeed --hostfile: training on both nodes, log in $folder/reference.txt"
 start reference reference
 tail -n +1 -F --pid "$launcher" "$log" 2>/dev/null |
     grep --line-buffered -E '^gensr[01]: (step|trained|rank|[0-9,]+ parameters)' &

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch.distributed as dist
 
-from gensr_dist.peers import PeerWatch, lost_connection
+from gensr_dist.peers import PeerWatch, free_port, lost_connection
 
 # A rank that waits for ever in the main thread, as in a collective.
 RANK = """
@@ -24,12 +24,6 @@ watch = peers.PeerWatch("127.0.0.1", port, 5, rank, 3)
 print("here", flush=True)
 time.sleep(600)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start_three() -> list[subprocess.Popen[str]]:

@@ -9,7 +9,6 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from gensr_dist.data.batches.order import PADDING, SampleOrder
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
+from gensr_dist.peers import free_port
 from gensr_dist.run_folder import RunFolder
 
 Moment: TypeAlias = Literal["any", "save", "validation"]
@@ -299,9 +299,7 @@ def _twin(base: RunFolder, root: Path) -> RunFolder:
 @contextmanager
 def _started(run: RunFolder, ranks: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """The ranks of a training, as a launcher would start them; killed at the end, if they still run."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (run.root / "output.txt").open("ab") as output:
         processes = [
             subprocess.Popen(

@@ -1,11 +1,12 @@
 """Hosts that are this machine: a fake `ssh` runs the command here, in an environment of the host's own."""
 
 import os
-import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from gensr_dist.peers import free_port
 
 # HOST.sh, if there, runs first and may change the environment of the command or end in its place.
 SSH = """#!/usr/bin/env bash
@@ -53,12 +54,6 @@ class FakeHosts:
         folder.mkdir()
         (folder / "sitecustomize.py").write_text(code)
         self.on(host, f'set -- env PYTHONPATH="{folder}" "$@"')
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

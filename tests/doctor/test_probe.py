@@ -14,7 +14,7 @@ from gensr_dist.data.storage.folder import Folder
 from gensr_dist.doctor import all_reduce
 from gensr_dist.doctor.all_reduce import AllReduceRequest, join
 from gensr_dist.doctor.probe import ProbeRequest, look
-from tests.doctor.conftest import free_port
+from gensr_dist.peers import free_port
 
 
 @pytest.fixture(autouse=True)

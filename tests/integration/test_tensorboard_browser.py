@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pytest
 from gensr_dist.config import Config
 from gensr_dist.data.config import DataConfig
 from gensr_dist.model.config import ModelConfig
+from gensr_dist.peers import free_port
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.loop import train
@@ -44,9 +44,7 @@ def board(small_run: RunFolder) -> Iterator[str]:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1"]
     with (folder.parent / "tensorboard.log").open("w") as log:
         server = subprocess.Popen([*command, "--port", str(port), "--load_fast", "false"], stdout=log, stderr=log)
