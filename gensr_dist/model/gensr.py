@@ -20,11 +20,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5ForConditiona
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_folder
-from gensr_dist.model.backbone import Backbone, load_t5, open_t5
+from gensr_dist.model.backbone import Backbone
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.history import HistoryEncoder
 from gensr_dist.model.prompt import PromptAssembler
 from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
+from gensr_dist.model.t5 import load_t5, open_t5
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from typing import Literal
 import pytest
 import torch
 
-from gensr_dist.model.backbone import Backbone, load_t5
+from gensr_dist.model.backbone import Backbone
+from gensr_dist.model.t5 import load_t5
 
 G, C, S, P, V = 2, 3, 5, 4, 40
 

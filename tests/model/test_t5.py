@@ -1,0 +1,94 @@
+"""Backbones from a config, a folder or a name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig
+
+from gensr_dist.errors import InputError
+from gensr_dist.model.t5 import SIZES, load_t5
+from tests.model.builders import corpus_tokenizer, tiny_t5
+
+
+@pytest.mark.parametrize("size", ["nano", "mini"])
+def test_sizes_are_built_from_a_config(size: str) -> None:
+    t5 = load_t5(size, 100, dropout=0.25)
+    d_model, d_kv, heads, d_ff, encoder_layers, decoder_layers = SIZES[size]
+    config = t5.config
+    assert (config.d_model, config.d_kv, config.num_heads, config.d_ff) == (d_model, d_kv, heads, d_ff)
+    assert (len(t5.encoder.block), len(t5.decoder.block)) == (encoder_layers, decoder_layers)
+    assert config.vocab_size == 100
+    assert t5.lm_head.weight is t5.shared.weight
+    assert {module.p for module in t5.modules() if isinstance(module, torch.nn.Dropout)} == {0.25}
+
+
+@pytest.mark.parametrize("untied", [False, True])
+@torch.no_grad()
+def test_a_local_folder_is_a_backbone(tmp_path: Path, untied: bool) -> None:
+    saved = tiny_t5(untied=untied)
+    saved.save_pretrained(tmp_path)
+    loaded = load_t5(str(tmp_path), len(corpus_tokenizer()), dropout=0.25).eval()
+    assert (loaded.lm_head.weight is loaded.shared.weight) is not untied
+    assert loaded.config.scale_decoder_outputs is not untied
+    assert loaded.config.dropout_rate == 0.25
+    arguments = inputs(8)
+    assert torch.equal(backbone_of(loaded, "shared")(*arguments), backbone_of(saved, "shared")(*arguments))
+
+
+def test_a_half_precision_folder_is_trained_in_single_precision(tmp_path: Path) -> None:
+    tiny_t5().bfloat16().save_pretrained(tmp_path)
+    assert {p.dtype for p in load_t5(str(tmp_path), 10, dropout=0.1).parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("untied", [False, True])
+def test_a_larger_vocabulary_enlarges_tables_and_keeps_their_rows(tmp_path: Path, untied: bool) -> None:
+    saved = tiny_t5(untied=untied)
+    saved.save_pretrained(tmp_path)
+    before = len(corpus_tokenizer())
+    loaded = load_t5(str(tmp_path), before + 7, dropout=0.1)
+    assert loaded.shared.weight.shape == loaded.lm_head.weight.shape == (before + 7, 16)
+    assert torch.equal(loaded.shared.weight[:before], saved.shared.weight)
+    assert torch.equal(loaded.lm_head.weight[:before], saved.lm_head.weight)
+    assert load_t5(str(tmp_path), before - 7, dropout=0.1).shared.num_embeddings == before
+
+
+def cut_short(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def not_json(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def another_model(folder: Path) -> None:
+    BertConfig().save_pretrained(folder)
+
+
+def other_shapes(folder: Path) -> None:
+    tiny_t5().config.save_pretrained(folder)
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace('"d_ff": 24', '"d_ff": 48'))
+
+
+def more_layers(folder: Path) -> None:
+    tiny_t5(layers=3).config.save_pretrained(folder)
+
+
+@pytest.mark.parametrize("damage", [cut_short, not_json, another_model, other_shapes, more_layers])
+def test_a_damaged_folder_is_a_one_line_error(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    tiny_t5().save_pretrained(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(InputError, match=r"^model\.backbone: cannot load '.*' \(.+\); give one of nano, ") as error:
+        load_t5(str(tmp_path), 10, dropout=0.1)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["nanoo", "no/such-t5", "/no/such/folder"])
+def test_unknown_backbone_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match=r"^model\.backbone: cannot load '.*' \(.+\); give one of nano, ") as error:
+        load_t5(name, 10, dropout=0.1)
+    assert "\n" not in str(error.value)
