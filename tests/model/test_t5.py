@@ -33,8 +33,9 @@ def test_a_local_folder_is_a_backbone(tmp_path: Path, untied: bool) -> None:
     assert (loaded.lm_head.weight is loaded.shared.weight) is not untied
     assert loaded.config.scale_decoder_outputs is not untied
     assert loaded.config.dropout_rate == 0.25
-    arguments = inputs(8)
-    assert torch.equal(backbone_of(loaded, "shared")(*arguments), backbone_of(saved, "shared")(*arguments))
+    before, after = saved.state_dict(), loaded.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_a_half_precision_folder_is_trained_in_single_precision(tmp_path: Path) -> None:
