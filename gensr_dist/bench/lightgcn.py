@@ -3,23 +3,15 @@
 Dimensions: Z edges, B edges of a step.
 """
 
-import gc
-import multiprocessing
-import os
 import statistics
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch_geometric.nn.models import LightGCN
 
+from gensr_dist.bench.turns import Rank, Spread, Way, cores, started, take_turns
 from gensr_dist.graph.batches import EdgeBatches
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.edges import Edges
@@ -27,6 +19,7 @@ from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.trainer import ColumnTrainer
 
 _SEED = 0
+_WARM_UP = 2  # steps
 Step = Callable[[], None]
 
 
@@ -40,7 +33,7 @@ class LightGCNBench:
     ratio: float | None  # stock / ours, median over rounds
     ratio_min: float | None
     ratio_max: float | None
-    peak_gb: float  # 1e9 bytes, resident, of ours on one rank; the libraries are part of it
+    peak_gb: float  # 1e9 bytes of ours on one rank: of the GPU, or resident with the libraries
     peak_2_ranks_gb: float  # of the larger of both ranks
     idle_gb: float  # of a process that has only imported the libraries
     users: int
@@ -90,25 +83,26 @@ def bench_lightgcn(
     """
     users = nodes // 2 if users is None else users
     config = LightGCNConfig(width=width, layers=layers, batch=batch)
+    peak_gb: dict[Way[_Setting, Step], float] = {}
     setting = _Setting(users=users, items=nodes - users, edges=edges, config=config)
-    ours, ours_2 = _Way(_ours, 1), _Way(_ours, 2)
-    ways = [_Way(_stock, 1), ours, ours_2] if stock else [ours, ours_2]
-    if stock:
-        _take_turns(ways, setting, rounds)
-    else:
-        for way in ways:
-            _take_turns([way], setting, rounds)
-    stock_s = ways[0].seconds if stock else None
-    ratios = [slow / fast for slow, fast in zip(stock_s, ours.seconds, strict=True)] if stock_s else None
+    ours, ours_2, plain = Way(_ours), Way(_ours, world=2), Way(_stock)
+    for ways in [[plain, ours, ours_2]] if stock else [[ours], [ours_2]]:
+        with started(ways, setting):
+            for _ in range(_WARM_UP):
+                for way in ways:
+                    way.ask(_step)
+            take_turns(ways, _step, rounds, "LightGCN")
+            peak_gb |= {way: way.peak_gb() for way in ways}
+    ratio = Spread.of_ratios(plain.seconds, ours.seconds) if stock else None
     return LightGCNBench(
-        stock_s_per_step=_median(stock_s) if stock_s else None,
+        stock_s_per_step=_median(plain.seconds) if stock else None,
         ours_s_per_step=_median(ours.seconds),
         ours_2_ranks_s_per_step=_median(ours_2.seconds),
-        ratio=_median(ratios) if ratios else None,
-        ratio_min=round(min(ratios), 4) if ratios else None,
-        ratio_max=round(max(ratios), 4) if ratios else None,
-        peak_gb=ours.peak_gb,
-        peak_2_ranks_gb=ours_2.peak_gb,
+        ratio=ratio.median if ratio else None,
+        ratio_min=ratio.low if ratio else None,
+        ratio_max=ratio.high if ratio else None,
+        peak_gb=peak_gb[ours],
+        peak_2_ranks_gb=peak_gb[ours_2],
         idle_gb=ours.idle_gb,
         users=users,
         items=setting.items,
@@ -118,7 +112,7 @@ def bench_lightgcn(
         layers=layers,
         batch=batch,
         rounds=rounds,
-        cores=_cores(),
+        cores=cores(),
     )
 
 
@@ -134,10 +128,10 @@ def random_edges(users: int, items: int, count: int, seed: int) -> Edges:
     return Edges(key_Z=key_Z[kept_Z], users=users, items=items)
 
 
-def _ours(setting: _Setting, ranks: ColumnRanks) -> Step:
+def _ours(setting: _Setting, rank: Rank) -> Step:
     """A step of `gensr lightgcn`, its negatives included."""
     edges = random_edges(setting.users, setting.items, setting.edges, _SEED)
-    trainer = ColumnTrainer(edges, setting.config, _SEED, ranks)
+    trainer = ColumnTrainer(edges, setting.config, _SEED, ColumnRanks(rank.rank, rank.world, rank.device))
     batches = _endless(EdgeBatches(edges, setting.config.batch, _SEED))
 
     def step() -> None:
@@ -153,11 +147,11 @@ def _endless(batches: EdgeBatches) -> Iterator[tuple[np.ndarray, np.ndarray, np.
         yield from batches.epoch(epoch)
 
 
-def _stock(setting: _Setting, _: ColumnRanks) -> Step:
+def _stock(setting: _Setting, rank: Rank) -> Step:
     """A step as in PyG's examples/lightgcn.py, its negatives included."""
     config, users = setting.config, setting.users
     edges = random_edges(users, setting.items, setting.edges, _SEED)
-    device = ColumnRanks().device
+    device = rank.device
     user_Z = torch.from_numpy(edges.user_Z).to(device)
     item_Z = torch.from_numpy(edges.item_Z).to(device) + users
     edge_index = torch.cat([torch.stack([user_Z, item_Z]), torch.stack([item_Z, user_Z])], dim=1)
@@ -179,129 +173,9 @@ def _stock(setting: _Setting, _: ColumnRanks) -> Step:
     return step
 
 
-class _Way:
-    """One way of training, measured in as many processes as it has ranks."""
-
-    def __init__(self, make: Callable[[_Setting, ColumnRanks], Step], world: int) -> None:
-        self.make, self.world = make, world
-        self.seconds: list[float] = []
-        self.peak_gb = self.idle_gb = 0.0
-        self.pipes: list[Connection] = []
-
-    @contextmanager
-    def processes(self, setting: _Setting) -> Iterator[None]:
-        """Start the processes, which set up and then wait for orders; end them."""
-        context = multiprocessing.get_context("spawn")
-        with tempfile.TemporaryDirectory() as meeting:
-            started = []
-            for rank in range(self.world):
-                pipe, other = context.Pipe()
-                arguments = (self.make, setting, rank, self.world, Path(meeting), other)
-                process = context.Process(target=_rank, args=arguments, daemon=True)
-                with _patient_threads():
-                    process.start()
-                other.close()
-                started.append(process)
-                self.pipes.append(pipe)
-            self.idle_gb = max(pipe.recv() for pipe in self.pipes)  # EOFError: the process died, and said why
-            try:
-                yield
-            finally:
-                for pipe in self.pipes:
-                    pipe.close()
-                for process in started:
-                    process.join()
-                self.pipes = []
-
-    def step(self) -> float:
-        """Seconds of the slowest rank, from the common start."""
-        for pipe in self.pipes:
-            pipe.send("step")
-        return max(pipe.recv() for pipe in self.pipes)
-
-    def finish(self) -> None:
-        """Ask for the memory."""
-        for pipe in self.pipes:
-            pipe.send("peak")
-        self.peak_gb = max(pipe.recv() for pipe in self.pipes)
-
-
-@contextmanager
-def _patient_threads() -> Iterator[None]:
-    """Let threads of processes that start here sleep at barriers.
-
-    One that spins, while some other process has the core of the thread that it waits for, makes two threads slower than
-    one: on a busy machine that measures the other process.
-    """
-    before = os.environ.get("OMP_WAIT_POLICY")
-    os.environ["OMP_WAIT_POLICY"] = "passive"
-    try:
-        yield
-    finally:
-        del os.environ["OMP_WAIT_POLICY"]
-        if before is not None:
-            os.environ["OMP_WAIT_POLICY"] = before
-
-
-def _take_turns(ways: list[_Way], setting: _Setting, rounds: int) -> None:
-    with ExitStack() as stack:
-        for way in ways:
-            stack.enter_context(way.processes(setting))
-        for number in range(-2, rounds):
-            for way in ways:
-                seconds = way.step()
-                if number >= 0:
-                    way.seconds.append(seconds)
-        for way in ways:
-            way.finish()
-
-
-def _rank(
-    make: Callable[[_Setting, ColumnRanks], Step],
-    setting: _Setting,
-    rank: int,
-    world: int,
-    meeting: Path,
-    pipe: Connection,
-) -> None:
-    """Serve orders until the pipe closes."""
-    torch.set_num_threads(max(1, _cores() // world))
-    idle_gb = _peak_gb()
-    if world > 1:
-        backend = "nccl" if torch.cuda.device_count() >= world else "gloo"
-        dist.init_process_group(backend, init_method=f"file://{meeting}/ranks", rank=rank, world_size=world)
-    device = torch.device("cuda", rank % torch.cuda.device_count()) if torch.cuda.is_available() else None
-    ranks = ColumnRanks(rank, world) if device is None else ColumnRanks(rank, world, device)
-    step = make(setting, ranks)
-    gc.collect()
-    ranks.wait()
-    pipe.send(idle_gb)
-    while True:
-        try:
-            order = pipe.recv()
-        except EOFError:
-            break
-        if order == "peak":
-            pipe.send(_peak_gb())
-            continue
-        ranks.wait()
-        began = time.perf_counter()
-        step()
-        ranks.wait()
-        pipe.send(time.perf_counter() - began)
-    if world > 1:
-        dist.destroy_process_group()
-
-
-def _peak_gb() -> float:
-    """Largest resident size of this process so far; unlike `ru_maxrss` it knows nothing of the parent's."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return round(int(line.split()[1]) * 1024 / 1e9, 3)
+def _step(step: Step) -> None:
+    step()
 
 
 def _median(values: list[float]) -> float:
     return round(statistics.median(values), 4)
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1
