@@ -17,12 +17,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 import yaml
 from tqdm import tqdm
 
+from gensr_dist.data.batches.dealing import DealtOrder
 from gensr_dist.data.batches.order import PADDING, SampleOrder
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.storage.folder import Folder
@@ -35,6 +37,7 @@ MOMENTS: tuple[Moment, ...] = get_args(Moment)
 
 BATCH = 16  # groups
 SEED = 5
+_HISTORY = 8
 _CHECKPOINT_EVERY = 4  # steps
 _VALIDATE_EVERY = 6
 _STEPS_A_KILL = 10
@@ -92,7 +95,7 @@ def bench_resume(kills: int = 20, ranks: int = 1, seed: int = 0) -> ResumeBench:
         began = time.monotonic()
         struck = _fire(fired, ranks, kills, lengths, random.Random(seed))  # noqa: S311
         seconds = time.monotonic() - began
-        order = _order(whole, steps)
+        order = _order(whole)
         lost, repeated = 0, 0
         for rank in range(ranks):
             attempts = read_attempts(log_of(fired, rank).read_text(encoding="utf-8"))
@@ -127,7 +130,7 @@ def read_attempts(log: str) -> list[Attempt]:
 
 
 def rows_lost_and_repeated(
-    attempts: Sequence[Attempt], order: SampleOrder, steps: int, *, rank: int, ranks: int
+    attempts: Sequence[Attempt], order: DealtOrder, steps: int, *, rank: int, ranks: int
 ) -> tuple[int, int]:
     """Compare the rows of the surviving updates of a rank with the order.
 
@@ -141,7 +144,7 @@ def rows_lost_and_repeated(
         rank: whose rows they are.
         ranks: that shared each step.
     """
-    rows_of = [order.slices_of_step(step, rank=rank, world=ranks, accumulation=1)[0] for step in range(steps)]
+    rows_of = [order.rows_of_step(step, accumulation=1, world=ranks)[0][rank] for step in range(steps)]
     rows_of = [row_G[row_G != PADDING] for row_G in rows_of]
     named = {hashlib.sha256(row_G.tobytes()).hexdigest()[:16]: row_G for row_G in rows_of}
     expected = Counter(row for row_G in rows_of for row in row_G.tolist())
@@ -243,9 +246,9 @@ def _text_since(log: Path, at: int) -> str:
         return file.read().decode("utf-8", errors="replace")
 
 
-def _order(run: RunFolder, steps: int) -> SampleOrder:
+def _order(run: RunFolder) -> DealtOrder:
     store = TimelineStore.open(Folder.at(run.root / "shards"))
-    return SampleOrder(store.window_rows, BATCH, SEED)
+    return DealtOrder(SampleOrder(store.window_rows, BATCH, SEED), partial(store.history_lengths, longest=_HISTORY))
 
 
 def _prepared(place: Path, steps: int) -> RunFolder:
@@ -258,7 +261,7 @@ def _prepared(place: Path, steps: int) -> RunFolder:
             "source": "simulate",
             "min_interactions": 2,
             "vocabulary": 400,
-            "history": 8,
+            "history": _HISTORY,
             "eval_negatives": 49,
             "train_negatives": 2,
         },

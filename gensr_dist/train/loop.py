@@ -345,7 +345,7 @@ class _Training:
         everyone = [torch.empty_like(mine) for _ in range(self.ranks.world)]
         dist.all_gather(everyone, mine)
         record = not_finite_record(
-            what, step, self.config.seed, self.loader.order, self.settings.accumulation, [e.tolist() for e in everyone]
+            what, step, self.config.seed, self.loader.dealt, self.settings.accumulation, [e.tolist() for e in everyone]
         )
         if self.ranks.first:
             with atomic_file(folder / CONFIG) as config:

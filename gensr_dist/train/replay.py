@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from gensr_dist.config import Config, load_config
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.dealing import DealtOrder
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import PADDING, SampleOrder
 from gensr_dist.data.items import ItemStore
@@ -131,7 +132,7 @@ def not_finite_record(
     what: Literal["loss", "gradient"],
     step: int,
     seed: int,
-    order: SampleOrder,
+    order: DealtOrder,
     accumulation: int,
     found: Sequence[Sequence[float]],
 ) -> NotFinite:
@@ -141,7 +142,7 @@ def not_finite_record(
         what: was not finite.
         step: from 0.
         seed: of the run.
-        order: of its rows.
+        order: of its rows, as the ranks shared them.
         accumulation: micro-batches a step.
         found: of each rank, its first bad micro-batch with both losses; NaN where it has none.
     """
@@ -149,10 +150,10 @@ def not_finite_record(
     bad = [(micro, math.isfinite(task), rank) for rank, (micro, task, _) in enumerate(found) if micro == micro]
     if not bad:
         whole = {"rank": None, "micro_batch": None, "task": "", "contrastive": ""}
-        rows = tuple(order.rows_of_step(step).tolist())
+        rows = tuple(order.order.rows_of_step(step).tolist())
         return NotFinite(what=what, step=step + 1, ranks=len(found), rows=rows, seed=seed, **whole)  # type: ignore[arg-type]
     micro, _, rank = min(bad)
-    rows_G = order.slices_of_step(step, rank=rank, world=len(found), accumulation=accumulation)[int(micro)]
+    rows_G = order.rows_of_step(step, accumulation=accumulation, world=len(found))[int(micro)][rank]
     return NotFinite(
         what=what,
         step=step + 1,

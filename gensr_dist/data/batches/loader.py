@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gensr_dist.data.batches.batch import Batch, PackedBatches
 from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.dealing import DealtOrder
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.forks import die_with_parent
 from gensr_dist.data.negatives.unmet import TrainingNegatives
@@ -93,6 +94,7 @@ class TrainingLoader:
         assert order.window_rows == tuple(collator.store.window_rows), "the order is of another log"
         self.collator = collator
         self.order = order
+        self.dealt = DealtOrder(order, partial(collator.store.history_lengths, longest=collator.history))
         self.seed = seed
         self.negatives = negatives
         self.rank = rank
@@ -102,16 +104,15 @@ class TrainingLoader:
 
     def batches_of_step(self, step: int) -> list[Batch]:
         """This rank's micro-batches of a global step, collated here and now."""
-        rows_AG = self.order.slices_of_step(step, rank=self.rank, world=self.world, accumulation=self.accumulation)
         return [
             self.collator.training(
-                rows_G,
+                rows_WG[self.rank],
                 epoch=self.order.epoch_of_step(step),
                 seed=self.seed,
                 negatives=self.negatives,
                 step_groups=self.order.groups_of_step(step),
             )
-            for rows_G in rows_AG
+            for rows_WG in self.dealt.rows_of_step(step, accumulation=self.accumulation, world=self.world)
         ]
 
     def batches(self, start_step: int, end_step: int) -> Iterator[tuple[int, list[Batch]]]:

@@ -67,18 +67,6 @@ class SampleOrder:
         ]
         return np.concatenate(parts)
 
-    def slices_of_step(self, step: int, *, rank: int, world: int, accumulation: int) -> Int:
-        """A rank's part of a global step, int64 [accumulation, batch / (world * accumulation)], padded with -1.
-
-        The padded step is cut into `accumulation` contiguous parts and each of them into one contiguous part a rank, so
-        that what all ranks see together at one accumulation does not depend on how many they are.
-        """
-        assert self.batch % (world * accumulation) == 0
-        padded = np.full(self.batch, PADDING, dtype=np.int64)
-        rows = self.rows_of_step(step)
-        padded[: len(rows)] = rows
-        return padded.reshape(accumulation, world, -1)[:, rank]
-
     def windows_of_epoch(self, epoch: int) -> Int:
         """Windows in the order in which an epoch visits them, int64 [W]."""
         return self._windows(epoch)[0]

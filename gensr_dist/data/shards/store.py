@@ -208,6 +208,15 @@ class TimelineStore:
             item_GL[place_P], behaviour_GL[place_P] = window.histories.gather(user_P, end_P, length)
         return item_GL, behaviour_GL
 
+    def history_lengths(self, row_R: Int, longest: int) -> Int:
+        """Interactions before each training row that a history of at most `longest` shows, int64 [R]."""
+        length_R = np.zeros(len(row_R), dtype=np.int64)
+        for window, place_P in self.parts_of_rows(row_R):
+            event_P = window.training_event_R[row_R[place_P] - window.first_row]
+            start_P = window.histories.user_start_V[window.timelines.user_of(event_P)]
+            length_R[place_P] = window.histories.end_of_event_N[event_P] - start_P
+        return np.minimum(length_R, longest)
+
     def history_span(self, user_G: Int) -> tuple[Int, Int]:
         """Where the whole history of each user starts and ends (exclusive), global."""
         start_G, end_G = np.zeros(len(user_G), dtype=np.int64), np.zeros(len(user_G), dtype=np.int64)

@@ -59,21 +59,6 @@ def test_windows_of_one_size_are_permuted_differently() -> None:
     assert np.mean(first == second) < 0.02
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("world", [1, 2, 3, 4])
-@pytest.mark.parametrize("start", [0, 3, 41])
-def test_the_global_batch_does_not_depend_on_the_ranks(world: int, accumulation: int, start: int) -> None:
-    order = SampleOrder([400, 603], batch=24, seed=5)
-    for step in range(start, start + 3):
-        parts = [order.slices_of_step(step, rank=rank, world=world, accumulation=accumulation) for rank in range(world)]
-        assert all(part.shape == (accumulation, 24 // (world * accumulation)) for part in parts)
-        joined = np.concatenate(parts, axis=1).ravel()
-        rows = order.rows_of_step(step)
-        assert np.array_equal(joined[: len(rows)], rows)
-        assert (joined[len(rows) :] == -1).all()
-    assert order.groups_of_step(41) == 1_003 - 41 * 24  # the swept steps include the short one
-
-
 def test_order_differs_by_epoch_and_seed_and_repeats_itself() -> None:
     order = SampleOrder([5_000], 5_000, seed=1)
     first = order.rows_of_step(0)
