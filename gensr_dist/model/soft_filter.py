@@ -1,19 +1,24 @@
 """Soft filter, one a view (eq. 5 and 6): what of the history matters for this candidate.
 
-Dimensions: G groups, C candidates, N history positions, D width of the view, H heads, K width of a head.
+Dimensions: G groups, C candidates, N history positions, D width of the view, H heads, K width of a head, M = C x H.
 """
 
 import math
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+from gensr_dist.kernels.soft_filter.op import soft_filter
 
 
 class SoftFilter(nn.Module):
     """Multi-head cross attention with the candidate as the query.
 
-    alpha_n = softmax_n((W_q e_i) . (W_k e'_n) / sqrt(K)), f_i = sum_n alpha_n W_v e'_n, heads concatenated. Neither
-    keys nor values of the history are formed: (W_q e)^T W_k e'_n = (W_k^T W_q e) . e'_n, and W_v moves out of the sum.
+    alpha_n = softmax_n((W_q e_i) . (W_k e'_n) / sqrt(K)), f_i = sum_n alpha_n W_v e'_n, heads concatenated. For few
+    candidates neither keys nor values of the history are formed: (W_q e)^T W_k e'_n = (W_k^T W_q e) . e'_n, and W_v
+    moves out of the sum. For many, projecting the history once is cheaper than two projections a candidate and
+    products over the whole width a head.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -40,16 +45,46 @@ class SoftFilter(nn.Module):
         Returns:
             f [G, C, D].
         """
+        C, N, D = candidate_GCD.shape[1], history_GND.shape[1], history_GND.shape[2]
+        absorb = absorption_pays(candidates=C, positions=N, width=D, heads=self.heads)
+        attend = self._absorbed if absorb else self._projected
+        return torch.where(mask_GN.any(1)[:, None, None], attend(candidate_GCD, history_GND, mask_GN), self.empty_D)
+
+    def _absorbed(self, candidate_GCD: Tensor, history_GND: Tensor, mask_GN: Tensor) -> Tensor:
         G, C, D = candidate_GCD.shape
-        head_width = D // self.heads
-        query_GCHK = torch.einsum("gcd,hkd->gchk", candidate_GCD, self.query_HKD)
-        absorbed_GCHD = torch.einsum("gchk,hkd->gchd", query_GCHK, self.key_HKD) / math.sqrt(head_width)
-        score_GMN = absorbed_GCHD.reshape(G, C * self.heads, D) @ history_GND.transpose(1, 2)
-        score_GMN = score_GMN.masked_fill(~mask_GN[:, None, :], torch.finfo(score_GMN.dtype).min)
-        weight_GMN = score_GMN.softmax(-1)
-        pooled_GCHD = (weight_GMN @ history_GND).view(G, C, self.heads, D)
-        filtered_GCD = torch.einsum("gchd,hkd->gchk", pooled_GCHD, self.value_HKD).reshape(G, C, D)
-        return torch.where(mask_GN.any(1)[:, None, None], filtered_GCD, self.empty_D)
+        H, K, _ = self.query_HKD.shape
+        # One batched product a head: [H, G C, K] x [H, K, D]
+        query_HXK = self._queries(candidate_GCD).view(G * C, H, K).transpose(0, 1)
+        absorbed_GMD = torch.bmm(query_HXK, self.key_HKD).transpose(0, 1).reshape(G, C * H, D)
+        pooled_GMD = soft_filter(absorbed_GMD, history_GND, mask_GN)
+        pooled_HXD = pooled_GMD.view(G * C, H, D).transpose(0, 1)
+        return torch.bmm(pooled_HXD, self.value_HKD.transpose(1, 2)).transpose(0, 1).reshape(G, C, D)
+
+    def _projected(self, candidate_GCD: Tensor, history_GND: Tensor, mask_GN: Tensor) -> Tensor:
+        G, C, D = candidate_GCD.shape
+        H, K, _ = self.query_HKD.shape
+        query_GHCK = self._queries(candidate_GCD).view(G, C, H, K).transpose(1, 2)
+        key_GHNK = F.linear(history_GND, self.key_HKD.flatten(0, 1)).unflatten(-1, (H, K)).transpose(1, 2)
+        value_GHNK = F.linear(history_GND, self.value_HKD.flatten(0, 1)).unflatten(-1, (H, K)).transpose(1, 2)
+        # A row without any key would be 0/0: an empty history sees its padding, and nobody reads it.
+        visible_GN = mask_GN | ~mask_GN.any(1, keepdim=True)
+        out_GHCK = F.scaled_dot_product_attention(
+            query_GHCK, key_GHNK, value_GHNK, attn_mask=visible_GN[:, None, None], scale=1.0
+        )
+        return out_GHCK.transpose(1, 2).reshape(G, C, D)
+
+    def _queries(self, candidate_GCD: Tensor) -> Tensor:
+        """Projected and scaled [G, C, H K]."""
+        return F.linear(candidate_GCD, self.query_HKD.flatten(0, 1) / math.sqrt(self.query_HKD.shape[1]))
+
+
+def absorption_pays(*, candidates: int, positions: int, width: int, heads: int) -> bool:
+    """Whether absorbing the projections costs no more operations than projecting the history.
+
+    A group's multiplications: absorbed 2 C D^2 for keys and values and 2 C H N D for products with the history;
+    projected 2 N D^2 and 2 C N D.
+    """
+    return candidates * (width + (heads - 1) * positions) <= positions * width
 
 
 class MeanFilter(nn.Module):

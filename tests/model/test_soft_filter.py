@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
+from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, absorption_pays, masked_mean
 
 
 def reference(soft: SoftFilter, candidate_GCD: Tensor, history_GND: Tensor, mask_GN: Tensor) -> Tensor:
@@ -114,6 +114,26 @@ def test_empty_history_gives_the_learned_vector_and_only_it_a_gradient(kind: typ
     torch.testing.assert_close(soft.empty_D.grad, torch.full((6,), 6.0, dtype=torch.float64))
     others = [candidate_GCD, history_GND, *(p for name, p in soft.named_parameters() if name != "empty_D")]
     assert all(variable.grad is None or (variable.grad == 0).all() for variable in others)
+
+
+def test_many_candidates_project_the_history_and_few_absorb_the_projections() -> None:
+    soft = soft_filter(4, 8, 2)
+    for C, N, absorbs in ((2, 7, True), (30, 3, False)):
+        arguments = inputs(4, 2, C, N, 8)
+        arguments[2][:, 0] = True
+        assert absorption_pays(candidates=C, positions=N, width=8, heads=2) is absorbs
+        expected = reference(soft, *arguments)
+        torch.testing.assert_close(soft._absorbed(*arguments), expected, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(soft._projected(*arguments), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("C", "N", "heads"), [(1, 1, 1), (5, 20, 4), (20, 20, 4), (100, 20, 4), (100, 400, 12)])
+def test_what_pays_is_fewer_operations(C: int, N: int, heads: int) -> None:
+    D, K = 24 * heads, 24
+    # Multiplications of: queries projected; keys; values; products with the history and sums over it.
+    absorbed = C * D * D + C * heads * K * D + C * heads * D * K + 2 * C * heads * N * D
+    projected = C * D * D + N * D * D + N * D * D + 2 * C * heads * N * K
+    assert absorption_pays(candidates=C, positions=N, width=D, heads=heads) is (absorbed <= projected)
 
 
 def test_only_the_soft_filter_is_candidate_specific() -> None:

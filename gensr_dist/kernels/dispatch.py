@@ -1,0 +1,97 @@
+"""Which implementation of an operation runs: Triton's, or torch's."""
+
+import importlib.util
+import logging
+import os
+from functools import cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gensr_dist.errors import InputError
+
+KernelPath = Literal["auto", "triton", "torch"]
+TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+_LOG = logging.getLogger(__name__)
+_configured: KernelPath = "auto"
+_logged: set[tuple[str, str, str]] = set()  # (op, path, why)
+
+
+def configure(path: KernelPath) -> None:
+    """Choose the path of every operation of this process.
+
+    Args:
+        path: `auto` takes Triton for CUDA tensors where it is installed, else torch; `triton` and `torch` insist.
+
+    Raises:
+        InputError: `triton` is not installed, or there is no GPU to run it on (nor TRITON_INTERPRET=1).
+    """
+    global _configured
+    if path == "triton":
+        if not _triton_is_installed():
+            raise InputError("kernels", "triton is not installed", "install triton, or set kernels to auto")
+        if not (torch.cuda.is_available() or _interpreted()):
+            raise InputError(
+                "kernels",
+                "triton needs a GPU, and this machine has none",
+                "set kernels to auto or torch (TRITON_INTERPRET=1 runs triton without a GPU, for tests only)",
+            )
+    _configured = path
+
+
+def configured() -> KernelPath:
+    """The path that was chosen last."""
+    return _configured
+
+
+def runs_triton(op: str, *tensors: Tensor) -> bool:
+    """Whether an operation on these tensors runs in Triton; logs the first time that it takes a path.
+
+    Raises:
+        InputError: `triton` is configured and cannot run on them.
+    """
+    hindrance = _hindrance(tensors)
+    if _configured == "triton":
+        if hindrance is not None:
+            raise InputError("kernels", f"triton cannot run {op}: {hindrance}", "set kernels to auto or torch")
+        _log(op, "triton", "configured")
+        return True
+    if _configured == "torch":
+        _log(op, "torch", "configured")
+        return False
+    if hindrance is None and not tensors[0].is_cuda:
+        hindrance = "the interpreter is for tests"
+    _log(op, "torch" if hindrance else "triton", hindrance or "CUDA tensors, triton is installed")
+    return hindrance is None
+
+
+def _hindrance(tensors: tuple[Tensor, ...]) -> str | None:
+    """Why Triton cannot compute on these tensors."""
+    if not _triton_is_installed():
+        return "triton is not installed"
+    if len({tensor.device for tensor in tensors}) > 1:
+        return "tensors lie on several devices"
+    if not (tensors[0].is_cuda or _interpreted()):
+        return f"tensors lie on {tensors[0].device.type}"
+    for tensor in tensors:
+        if tensor.is_floating_point() and tensor.dtype not in TRITON_DTYPES:
+            return f"{str(tensor.dtype).removeprefix('torch.')} is not among its types"
+    return None
+
+
+@cache
+def _triton_is_installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _log(op: str, path: str, why: str) -> None:
+    if torch.compiler.is_compiling() or (op, path, why) in _logged:
+        return
+    _logged.add((op, path, why))
+    _LOG.info("%s runs in %s: %s", op, path, why)
