@@ -11,6 +11,6 @@ class EvaluationConfig:
     """Test protocol: one positive among the frozen negatives, then the whole catalogue through the prefilter."""
 
     rows: Annotated[int, Field(ge=0)] = 0  # test rows a task, drawn with the run's seed; 0 is all of them
-    batch: Annotated[int, Field(ge=1)] = 64  # groups a pass
+    prompts: Annotated[int, Field(ge=1)] = 6_400  # candidates that GenSR scores in one pass, of several rows
     bootstrap: Annotated[int, Field(ge=0)] = 1_000  # resamples of the confidence intervals
     catalogue_rows: Annotated[int, Field(ge=0)] = 200  # test rows a task ranked over the whole catalogue

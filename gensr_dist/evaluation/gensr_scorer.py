@@ -1,7 +1,9 @@
 """GenSR as a scorer of evaluation rows.
 
-Dimensions: R rows, C candidates.
+Dimensions: R rows, C candidates, P rows of a window or of a pass.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.timelines.rows import EvalRows
+
+ROWS_A_CALL = 512  # to give to `score` at once: passes of similar histories are chosen among them
 
 
 class GenSRScorer:
@@ -18,29 +22,46 @@ class GenSRScorer:
         model: `GenSR`, or a wrapper with the same forward pass, on `device`.
         collator: builds batches over the model's catalogue.
         device: where the model lies.
-        batch: groups a pass.
+        prompts: candidates a pass, of all its rows together; a row with more has a pass of its own.
     """
 
-    def __init__(self, model: torch.nn.Module, collator: Collator, device: torch.device | str, batch: int) -> None:
+    def __init__(self, model: torch.nn.Module, collator: Collator, device: torch.device | str, prompts: int) -> None:
         self.model = model
         self.collator = collator
         self.device = device
-        self.batch = batch
+        self.prompts = prompts
 
     def score(self, rows: EvalRows) -> NDArray[np.floating]:
-        """Log-odds of Yes, [R, C]: they order like the probability, but do not saturate at 1."""
+        """Log-odds of Yes, [R, C]: they order like the probability, but do not saturate at 1.
+
+        The number of passes depends on R and C alone, so that ranks with equally many rows stay in step where weights
+        are gathered in the forward pass.
+        """
+        score_RC = np.empty(rows.candidate_RC.shape, dtype=np.float32)
         was_training = self.model.training
         self.model.eval()
         try:
             with torch.no_grad():  # not inference_mode: ZeRO-3 keeps what it gathers here for training
-                return np.concatenate(
-                    [
-                        self._pass(rows.take(np.arange(start, min(start + self.batch, len(rows)))))
-                        for start in range(0, len(rows), self.batch)
-                    ]
-                )
+                for place_P in self._passes(rows):
+                    score_RC[place_P] = self._pass(rows.take(place_P))
         finally:
             self.model.train(was_training)
+        return score_RC
+
+    def _passes(self, rows: EvalRows) -> Iterator[NDArray[np.int64]]:
+        """Places of each pass's rows, by window of the log and, within it, from long histories to short ones."""
+        store, history = self.collator.store, self.collator.history
+        size = max(1, self.prompts // rows.candidate_RC.shape[1])
+        waiting = np.empty(0, dtype=np.int64)
+        for window, place_P in store.parts_of_users(rows.user_R):
+            start_P = window.histories.user_start_V[rows.user_R[place_P] - window.first_user]
+            length_P = np.minimum(rows.history_end_R[place_P] - window.first_interaction - start_P, history)
+            waiting = np.concatenate((waiting, place_P[np.argsort(-length_P, kind="stable")]))
+            while len(waiting) >= size:
+                yield waiting[:size]
+                waiting = waiting[size:]
+        if len(waiting):
+            yield waiting
 
     def _pass(self, rows: EvalRows) -> NDArray[np.floating]:
         output = self.model(self.collator.evaluation(rows).to(self.device), likelihood=False)

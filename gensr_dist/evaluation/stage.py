@@ -16,7 +16,7 @@ from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
-from gensr_dist.evaluation.gensr_scorer import GenSRScorer
+from gensr_dist.evaluation.gensr_scorer import ROWS_A_CALL, GenSRScorer
 from gensr_dist.evaluation.metrics import CONFIDENCE, CUTOFFS, TASK_NAMES, CatalogueMetrics, TaskMetrics
 from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
 from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult, write_report
@@ -52,7 +52,7 @@ def evaluate(
     if not rows:
         raise InputError(store.folder.place, "no test row of either task", "prepare a longer log or another data.split")
 
-    gensr = GenSRScorer(trained.model, trained.collator, trained.device, config.batch)
+    gensr = GenSRScorer(trained.model, trained.collator, trained.device, config.prompts)
     scorers: dict[str, Scorer] = {GENSR: gensr, "popularity": Popularity(items.popularity_I)}
     if Behaviour.RECOMMENDATION in rows:
         scorers["lightgcn"] = LightGCNDotProduct(trained.item_IE, trained.user_VE)
@@ -64,7 +64,7 @@ def evaluate(
             task: rank_positives(
                 scorer,
                 rows[task],
-                config.batch if name == GENSR else BASELINE_BATCH,
+                ROWS_A_CALL if name == GENSR else BASELINE_BATCH,
                 progress=f"{TITLES[name]}, {TASK_NAMES[task]}",
             )
             for task in BASELINE_TASKS.get(name, tuple(TASK_NAMES))

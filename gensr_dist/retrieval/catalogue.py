@@ -43,7 +43,7 @@ def evaluate_catalogue(
     if not evaluation.catalogue_rows:
         return ()
     store, items = trained.store, trained.items
-    scorer = GenSRScorer(trained.model, trained.collator, trained.device, batch=1)
+    scorer = GenSRScorer(trained.model, trained.collator, trained.device, prompts=_PASS)
     prefilter = Prefilter.of(trained, exclude_seen=config.exclude_seen)
     metrics: list[CatalogueMetrics] = []
     for task in Behaviour:

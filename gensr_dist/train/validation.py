@@ -8,13 +8,13 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
-from gensr_dist.evaluation.gensr_scorer import GenSRScorer
+from gensr_dist.evaluation.gensr_scorer import ROWS_A_CALL, GenSRScorer
 from gensr_dist.evaluation.metrics import TASK_NAMES, TaskMetrics
 from gensr_dist.evaluation.protocol import draw_rows, rank_positives
 from gensr_dist.train.engine import Engine
 
 CUTOFF = 10  # of the NDCG that decides which weights are best
-_GROUPS = 32  # a pass and rank
+_PROMPTS = 3_200  # candidates a pass and rank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +56,13 @@ class Validation:
             raise InputError(
                 "data.split", "the validation split holds no positive event", "choose another split or a longer log"
             )
-        self.scorer = GenSRScorer(engine.model, collator, engine.ranks.device, _GROUPS)
+        self.scorer = GenSRScorer(engine.model, collator, engine.ranks.device, _PROMPTS)
 
     def run(self) -> ValidationResult:
         """Rank all rows with the weights as they are. Every rank must call it, and gets the same result."""
         return ValidationResult(
             tasks={
-                task: TaskMetrics.from_ranks(rank_positives(self.scorer, sample, _GROUPS), resamples=0, seed=0)
+                task: TaskMetrics.from_ranks(rank_positives(self.scorer, sample, ROWS_A_CALL), resamples=0, seed=0)
                 for task, sample in self.samples.items()
             }
         )

@@ -25,7 +25,7 @@ from gensr_dist.run_folder import RunFolder
 from gensr_dist.trained_run import TrainedRun
 
 KEYS = {f"{name}@{cutoff}" for name in ("recall", "ndcg") for cutoff in (1, 5, 10, 20)} | {"mrr", "count", "intervals"}
-CONFIG = EvaluationConfig(rows=40, batch=16, bootstrap=200)
+CONFIG = EvaluationConfig(rows=40, prompts=160, bootstrap=200)
 CATALOGUE = (
     CatalogueMetrics.from_ranks(Behaviour.SEARCH, np.array([1, MISSED]), candidates=30, full=False),
     CatalogueMetrics.from_ranks(Behaviour.SEARCH, np.array([2, 44]), candidates=60, full=True),
@@ -110,8 +110,8 @@ def test_saved_ranks_are_those_of_the_table(run: RunFolder, result: EvaluationRe
     assert test.difference == 0
 
 
-def test_results_do_not_depend_on_the_batch(run: RunFolder, result: EvaluationResult) -> None:
-    again = evaluate(opened(run), dataclasses.replace(CONFIG, batch=7), 0, catalogue=CATALOGUE)
+def test_results_do_not_depend_on_the_budget(run: RunFolder, result: EvaluationResult) -> None:
+    again = evaluate(opened(run), dataclasses.replace(CONFIG, prompts=70), 0, catalogue=CATALOGUE)
     assert again == result
 
 
