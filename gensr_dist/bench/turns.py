@@ -72,7 +72,7 @@ class Way(Generic[Setting, Work]):
 
     @contextmanager
     def processes(self, setting: Setting) -> Iterator[None]:
-        """Start the processes, which set up and then wait for orders; end them."""
+        """Start the processes, which set up; end them. They take orders after `wait_ready`."""
         context = multiprocessing.get_context("spawn")
         with tempfile.TemporaryDirectory() as meeting:
             started = []
@@ -85,7 +85,6 @@ class Way(Generic[Setting, Work]):
                 other.close()
                 started.append(process)
                 self._pipes.append(pipe)
-            self.idle_gb = max(pipe.recv() for pipe in self._pipes)  # EOFError: the process died, and said why
             try:
                 yield
             finally:
@@ -94,6 +93,10 @@ class Way(Generic[Setting, Work]):
                 for process in started:
                     process.join()
                 self._pipes = []
+
+    def wait_ready(self) -> None:
+        """Wait until every rank has set up its work."""
+        self.idle_gb = max(pipe.recv() for pipe in self._pipes)  # EOFError: the process died, and said why
 
     def ask(self, order: Callable[[Work], Answer]) -> list[Answer]:
         """Let every rank call `order` with its work; answers in the order of ranks."""
@@ -119,6 +122,8 @@ def started(ways: Sequence[Way[Setting, Any]], setting: Setting) -> Iterator[Non
     with ExitStack() as stack:
         for way in ways:
             stack.enter_context(way.processes(setting))
+        for way in ways:
+            way.wait_ready()
         yield
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-FROM_CONFIG = ("nano", "mini", "small")  # backbones without pretrained weights
+FROM_CONFIG = ("nano", "mini", "small", "base")  # backbones without pretrained weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,8 @@ class PromptConfig:
 class ModelConfig:
     """GenSR (section 4 of the paper); the switches are its ablations."""
 
-    backbone: str = "nano"  # nano, mini, small: built from a config; else a Hub name or a folder (google/flan-t5-base)
+    # nano, mini, small, base: built from a config; else a Hub name or a folder (google/flan-t5-base)
+    backbone: str = "nano"
     scoring: Literal["joint", "shared"] = "shared"  # joint: the paper's prompt a candidate; shared: one context a group
     semantic_history: Literal["tokens", "pooled"] = (
         "tokens"  # L x T title tokens (the paper) or one mean vector a title

@@ -1,0 +1,180 @@
+"""Floating-point operations of both ways: counted while they run, and by hand.
+
+By hand for `small` (D = 512, I = 384 = 6 heads of 64, F = 1,024, 8 + 8 layers, V = 32,128), forward, in millions, a
+product of matrices counted as 2 operations a term. The plain way, a candidate, histories padded to N = 20 x 20 title
+tokens and prompts to M = 95:
+
+    history      16 N D^2 + 4 N^2 D                    2,005
+    filter       4 N D^2 + 2 D^2 + 4 N D                 421
+    encoder      8 (2 M (4 D I + 3 D F) + 4 M^2 I)     3,697
+    decoder      8 (4 M D I + 8 D I + 4 D I + 6 D F)     641
+    head         2 D V                                    33
+    CF view      of width 64 and 20 items                  2
+    together                                           6,800
+
+Ours in a group of 5 with a history of 5.7 items (99 title tokens), which is encoded once a group, and 8 prompt tokens a
+candidate besides the context's: 87 + 13 + 330 + 76 + 33 = about 540 a candidate, of which training gains 12 times
+and a group of 100 more. A training step is three times its forward pass: every product has a gradient to both sides.
+
+Dimensions: G groups, C candidates, S context tokens, P block tokens, n title tokens of a history.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from gensr_dist.bench.plain import PROMPT, PlainCollator
+from gensr_dist.bench.synthetic import HISTORY, TITLE
+from gensr_dist.data.batches.batch import Batch
+from gensr_dist.model.config import ModelConfig
+from gensr_dist.model.t5 import SIZES
+
+TRAINING = 3  # passes of a training step
+
+
+def count_operations(run: Callable[[], Any]) -> int:
+    """Floating-point operations of the matrix products in `run()`, attention included, as torch counts them.
+
+    Kernels that torch cannot look into (Triton's) are not counted.
+    """
+    aten = torch.ops.aten
+    attention = {
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    }
+    with FlopCounterMode(display=False, custom_mapping=attention) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What the count by hand depends on, beside lengths."""
+
+    width: int  # D
+    heads: int  # of T5
+    inner: int  # I, heads times their width
+    feed_forward: int  # F
+    encoder_layers: int
+    decoder_layers: int
+    vocabulary: int  # V
+    cf_width: int
+    semantic_heads: int
+    pooled: bool  # history of mean title vectors
+
+    @classmethod
+    def of(cls, model: ModelConfig, vocabulary: int, cf_width: int) -> "Sizes":
+        """Of a model whose backbone is one of ours."""
+        width, head_width, heads, feed_forward, encoder_layers, decoder_layers = SIZES[model.backbone]
+        return cls(
+            width=width,
+            heads=heads,
+            inner=heads * head_width,
+            feed_forward=feed_forward,
+            encoder_layers=encoder_layers,
+            decoder_layers=decoder_layers,
+            vocabulary=vocabulary,
+            cf_width=cf_width,
+            semantic_heads=model.semantic_heads,
+            pooled=model.semantic_history == "pooled",
+        )
+
+    @property
+    def block(self) -> int:
+        """Operations of a token in an encoder layer, without attention over others."""
+        return 2 * (4 * self.width * self.inner + 3 * self.width * self.feed_forward)
+
+
+@dataclass(frozen=True)
+class GroupTokens:
+    """Lengths of a group, without padding."""
+
+    context: int  # S; 0 where an earlier group has the same context
+    attended: int  # S of what its blocks attend to
+    block: int  # P
+    items: int  # of the history
+    titles: int  # n
+
+    @classmethod
+    def of_batch(cls, batch: Batch, collator: PlainCollator) -> list["GroupTokens"]:
+        """Lengths of each group of a batch."""
+        rows = collator(batch)
+        found: list[GroupTokens] = []
+        seen: set[tuple[int, ...]] = set()
+        for g in range(len(batch.task_G)):
+            prompt = rows.prompt_BM[g * rows.candidates]
+            first_slot = int((prompt < 0).nonzero()[0])
+            context = tuple(prompt[:first_slot].tolist())
+            history_L = batch.history_GL[g][batch.history_GL[g] != 0]
+            found.append(
+                cls(
+                    context=0 if context in seen else first_slot,
+                    attended=first_slot,
+                    block=int((prompt != 0).sum()) - first_slot,
+                    items=len(history_L),
+                    titles=int((batch.title_UT[history_L] != 0).sum()),
+                )
+            )
+            seen.add(context)
+        return found
+
+
+def plain_row(sizes: Sizes, *, answer_logits: bool = True) -> int:
+    """Forward operations of a candidate the plain way, counted by hand.
+
+    Args:
+        sizes: of the model.
+        answer_logits: without them the head is left out.
+    """
+    D, inner, M = sizes.width, sizes.inner, PROMPT
+    N = HISTORY if sizes.pooled else HISTORY * TITLE
+    history = _history(N, D) + _history(HISTORY, sizes.cf_width)
+    filters = sum(4 * n * d * d + 2 * d * d + 4 * n * d for n, d in ((N, D), (HISTORY, sizes.cf_width)))
+    encoder = sizes.encoder_layers * (M * sizes.block + 4 * M * M * inner)
+    cross = 4 * M * D * inner + 4 * D * inner + 4 * M * inner
+    decoder = sizes.decoder_layers * (8 * D * inner + 4 * inner + cross + 6 * D * sizes.feed_forward)
+    head = 2 * D * sizes.vocabulary if answer_logits else 0
+    return history + filters + encoder + decoder + head + 6 * sizes.cf_width * D
+
+
+def our_rows(sizes: Sizes, groups: Sequence[GroupTokens], candidates: int, *, answer_logits: int) -> int:
+    """Forward operations of groups under `scoring: shared`, without any padding, counted by hand.
+
+    Args:
+        sizes: of the model.
+        groups: lengths of each.
+        candidates: C.
+        answer_logits: a candidate: V for the likelihood, 2 for the score.
+    """
+    D, inner = sizes.width, sizes.inner
+    total = 0
+    for group in groups:
+        n = group.items if sizes.pooled else group.titles
+        total += _history(n, D) + _history(group.items, sizes.cf_width)
+        absorbed = candidates * (6 * D * D + 4 * sizes.semantic_heads * n * D)
+        projected = candidates * (2 * D * D + 4 * n * D) + 4 * n * D * D
+        total += min(absorbed, projected)
+        seen = group.attended + group.block
+        tokens = group.context + candidates * group.block
+        attended = group.context * group.attended + candidates * group.block * seen
+        total += sizes.encoder_layers * (tokens * sizes.block + 4 * attended * inner)
+        cross = 8 * D * inner + 4 * sizes.heads * seen * D
+        layer = 4 * D * inner + cross + 6 * D * sizes.feed_forward
+        total += candidates * (sizes.decoder_layers * layer + 2 * D * answer_logits + 4 * sizes.cf_width * D)
+    return total
+
+
+def _history(tokens: int, width: int) -> int:
+    """Of a history encoder: 3 + 1 + 4 square matrices a token, and attention."""
+    return 16 * tokens * width * width + 4 * tokens * tokens * width
+
+
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_backward_flop_count(gradient, query, key, value)

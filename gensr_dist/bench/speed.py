@@ -1,0 +1,190 @@
+"""Speed, memory and operations of ours and of the plain way, in one run."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import mean, median
+
+import torch
+
+from gensr_dist.bench.operations import TRAINING, GroupTokens, Sizes, our_rows, plain_row
+from gensr_dist.bench.plain import PlainCollator
+from gensr_dist.bench.synthetic import CF_WIDTH, synthetic_batch, word_tokenizer
+from gensr_dist.bench.turns import Spread, Way, cores, started, take_turns
+from gensr_dist.bench.ways import BACKBONES, Precision, Setting, Work
+from gensr_dist.errors import InputError
+
+_PRODUCTS = 5  # of large matrices, whose fastest says what the device can do
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedBench:
+    """What `gensr bench step` and `gensr bench score` print. A row is a candidate; rates are medians over rounds."""
+
+    ours_per_s: float  # rows
+    plain_per_s: float
+    ratio_median: float  # ours / plain, over rounds
+    ratio_min: float
+    ratio_max: float
+    flops_ratio: float  # operations a row, plain / ours, as counted: what the ratio would be at equal operations/s
+    peak_gb_ours: float  # 1e9 bytes: of the GPU, or resident with the libraries
+    peak_gb_plain: float
+    idle_gb: float  # resident, of a process that has only imported the libraries
+    tokens_per_s: float  # of ours: text and slots of contexts and blocks, and the history's title tokens or items
+    mfu: float  # of ours: counted operations a second, of those of a product of large matrices in the same run
+    mfu_plain: float
+    peak_tflops: float  # 1e12 operations a second of that product
+    mflop_per_row_ours: float  # 1e6 operations, counted, padding included
+    mflop_per_row_plain: float
+    predicted_mflop_per_row_ours: float  # by hand, without any padding
+    predicted_mflop_per_row_plain: float
+    share_ours: dict[str, float]  # of time, by part
+    share_plain: dict[str, float]
+    top_operations: list[str]  # of ours, with --profile
+    backbone: str
+    parameters: int
+    history: str  # tokens or pooled
+    lengths: str  # of histories and titles: as in a log, or full
+    mean_history: float  # items
+    groups: int  # a batch
+    our_groups: int
+    candidates: int  # a group
+    rounds: int
+    passes_of_a_round: int  # of ours; the plain way has its own number
+    precision: str
+    device: str
+    cores: int
+    seconds: float  # of the whole benchmark
+
+
+def check_setting(backbone: str, precision: Precision, profile: Path | None) -> None:
+    """Refuse what cannot run.
+
+    Raises:
+        InputError: an unknown backbone, bf16 without a GPU, or `profile` is a file.
+    """
+    if backbone not in BACKBONES:
+        raise InputError("--backbone", f"{backbone!r} is not known", f"give one of {', '.join(BACKBONES)}")
+    if precision == "bf16" and not torch.cuda.is_available():
+        raise InputError("--precision", "bf16 is many times slower than fp32 on a CPU", "use it on a GPU")
+    if profile is not None and profile.exists() and not profile.is_dir():
+        raise InputError(profile, "expected a folder for the trace, found a file", "give another path")
+
+
+def compare(
+    ours: Way[Setting, Work],
+    plain: Way[Setting, Work],
+    setting: Setting,
+    *,
+    rounds: int,
+    training: bool,
+    profile: Path | None,
+) -> SpeedBench:
+    """Let both ways take turns.
+
+    Args:
+        ours: makes the work of ours.
+        plain: makes that of the plain way.
+        setting: what they compute.
+        rounds: of each way.
+        training: whether a pass is a training step.
+        profile: folder for a trace of a pass of ours.
+    """
+    began = time.monotonic()
+    with started([ours, plain], setting):
+        (warm_ours,), (warm_plain,) = ours.ask(Work.warm_up), plain.ask(Work.warm_up)
+        take_turns([ours, plain], Work.round, rounds, "ours and the plain way")
+        peak_gb_ours, peak_gb_plain = ours.peak_gb(), plain.peak_gb()
+        (share_ours,), (share_plain,) = ours.ask(Work.shares), plain.ask(Work.shares)
+        (peak_flops,) = ours.ask(partial(_peak_flops, setting.precision))
+        (parameters,), (device,) = ours.ask(_parameters), ours.ask(_device)
+        top = ours.ask(partial(_profile, profile))[0] if profile is not None else []
+    our_rows_a_batch = setting.our_groups * setting.candidates
+    plain_rows_a_batch = setting.groups * setting.candidates
+    our_rates = [warm_ours.passes * our_rows_a_batch / seconds for seconds in ours.seconds]
+    plain_rates = [warm_plain.passes * plain_rows_a_batch / seconds for seconds in plain.seconds]
+    ratio = Spread.of_ratios(our_rates, plain_rates, digits=2)
+    flop_ours = warm_ours.operations / our_rows_a_batch
+    flop_plain = warm_plain.operations / plain_rows_a_batch
+    sizes = Sizes.of(setting.model, setting.vocabulary, CF_WIDTH)
+    groups = _groups(setting)
+    times = TRAINING if training else 1
+    predicted = our_rows(sizes, groups, setting.candidates, answer_logits=setting.vocabulary if training else 2)
+    tokens = sum(
+        group.context + setting.candidates * group.block + (group.items if sizes.pooled else group.titles)
+        for group in groups
+    )
+    return SpeedBench(
+        ours_per_s=round(median(our_rates), 2),
+        plain_per_s=round(median(plain_rates), 3),
+        ratio_median=ratio.median,
+        ratio_min=ratio.low,
+        ratio_max=ratio.high,
+        flops_ratio=round(flop_plain / flop_ours, 2),
+        peak_gb_ours=peak_gb_ours,
+        peak_gb_plain=peak_gb_plain,
+        idle_gb=ours.idle_gb,
+        tokens_per_s=round(median(our_rates) * tokens / our_rows_a_batch, 1),
+        mfu=round(median(our_rates) * flop_ours / peak_flops, 4),
+        mfu_plain=round(median(plain_rates) * flop_plain / peak_flops, 4),
+        peak_tflops=round(peak_flops / 1e12, 4),
+        mflop_per_row_ours=round(flop_ours / 1e6, 1),
+        mflop_per_row_plain=round(flop_plain / 1e6, 1),
+        predicted_mflop_per_row_ours=round(times * predicted / our_rows_a_batch / 1e6, 1),
+        predicted_mflop_per_row_plain=round(times * plain_row(sizes) / 1e6, 1),
+        share_ours=share_ours,
+        share_plain=share_plain,
+        top_operations=top,
+        backbone=setting.backbone,
+        parameters=parameters,
+        history=setting.history,
+        lengths=setting.lengths,
+        mean_history=round(mean(group.items for group in groups), 2),
+        groups=setting.groups,
+        our_groups=setting.our_groups,
+        candidates=setting.candidates,
+        rounds=rounds,
+        passes_of_a_round=warm_ours.passes,
+        precision=setting.precision,
+        device=device,
+        cores=cores(),
+        seconds=round(time.monotonic() - began, 1),
+    )
+
+
+def _groups(setting: Setting) -> list[GroupTokens]:
+    """Lengths of the groups of the batch whose operations are counted."""
+    collator = PlainCollator(setting.model.prompts, word_tokenizer(setting.vocabulary))
+    return GroupTokens.of_batch(synthetic_batch(setting.shape(setting.our_groups), 0), collator)
+
+
+def _profile(folder: Path, work: Work) -> list[str]:
+    return work.profile(folder)
+
+
+def _parameters(work: Work) -> int:
+    return sum(parameter.numel() for parameter in work.model.module.parameters())
+
+
+def _device(work: Work) -> str:
+    device = work.rank.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _peak_flops(precision: Precision, work: Work) -> float:
+    """Operations a second of a product of large square matrices."""
+    device = work.rank.device
+    size = 8_192 if device.type == "cuda" else 2_048
+    a, b = (
+        torch.randn(size, size, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+        for _ in range(2)
+    )
+    best = float("inf")
+    for _ in range(_PRODUCTS):
+        work.rank.wait()
+        began = time.perf_counter()
+        a @ b
+        work.rank.wait()
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best

@@ -1,0 +1,269 @@
+"""Ours and the plain way of one model, as works that take turns: the same weights, the same batches.
+
+Dimensions: G groups, C candidates, B = G x C rows.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile, tensorboard_trace_handler
+
+from gensr_dist.bench.operations import count_operations
+from gensr_dist.bench.parts import PartTimes
+from gensr_dist.bench.plain import PlainCollator, PlainGenSR, PlainRows
+from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, Lengths, synthetic_batch, word_tokenizer
+from gensr_dist.bench.turns import Rank
+from gensr_dist.data.batches.batch import Batch
+from gensr_dist.model.config import ModelConfig
+from gensr_dist.model.gensr import GenSR
+from gensr_dist.model.losses import contrastive_loss, task_loss
+
+BACKBONES = {"nano": "nano", "mini": "mini", "small": "small", "flan-t5-small": "small", "flan-t5-base": "base"}
+VOCABULARY = 32_128  # of flan-t5
+TEMPERATURE, CONTRASTIVE_WEIGHT = 0.1, 0.01  # defaults of TrainConfig
+_BATCHES = 5  # distinct ones, used in turn
+_ROUND_S = 2.0  # a round of fast passes has several of them
+_MOST_PASSES = 100
+_WARM_PASSES, _WARM_S = 3, 5.0  # a slow pass is its own warm-up
+_DEAREST = 10
+_SEED = 0
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What both ways compute."""
+
+    backbone: str  # key of BACKBONES
+    history: Literal["tokens", "pooled"]
+    groups: int
+    our_groups: int  # a batch of ours
+    candidates: int
+    lengths: Lengths
+    precision: Precision
+    vocabulary: int
+
+    @property
+    def model(self) -> ModelConfig:
+        """Settings of the model: the defaults otherwise."""
+        return ModelConfig(backbone=BACKBONES[self.backbone], scoring="shared", semantic_history=self.history)
+
+    def shape(self, groups: int) -> BatchShape:
+        """Of a batch of so many groups."""
+        return BatchShape(groups=groups, candidates=self.candidates, vocabulary=self.vocabulary, lengths=self.lengths)
+
+
+class Model(Protocol):
+    """A way of computing GenSR."""
+
+    @property
+    def module(self) -> nn.Module:
+        """All weights."""
+
+    def ready(self, batch: Batch) -> Any:
+        """What the methods below take, on the device."""
+
+    def loss(self, ready: Any) -> Tensor:
+        """L of eq. 8, to be minimised."""
+
+    def score(self, ready: Any) -> Tensor:
+        """Score of every candidate [B]."""
+
+    def watch(self, times: PartTimes) -> None:
+        """Let the parts of a forward pass be timed."""
+
+
+class Ours:
+    """The product's model, called as its training and evaluation call it.
+
+    Args:
+        setting: of the benchmark.
+        device: of the model.
+    """
+
+    def __init__(self, setting: Setting, device: torch.device) -> None:
+        self.module = _gensr(setting).to(device)
+        self.device, self.autocast = device, _Autocast(setting.precision)
+
+    def ready(self, batch: Batch) -> Batch:
+        """The batch on the device."""
+        return batch.to(self.device)
+
+    def loss(self, ready: Batch) -> Tensor:
+        """As `train.objective.step_losses` does on one rank."""
+        with self.autocast():
+            output = self.module(ready)
+            task = task_loss(output.nll_GC, candidates=ready.candidate_GC.shape[1], step_groups=ready.step_groups)
+            contrastive = contrastive_loss(
+                output.user_cf_GD,
+                output.user_semantic_GD,
+                ready.user_G,
+                output.has_history_G,
+                temperature=TEMPERATURE,
+                step_groups=ready.step_groups,
+            )
+        return task + CONTRASTIVE_WEIGHT * contrastive
+
+    def score(self, ready: Batch) -> Tensor:
+        """As `GenSR.score`."""
+        with self.autocast():
+            return self.module.score(ready).flatten()
+
+    def watch(self, times: PartTimes) -> None:
+        """Everything of the model that is in no part below is `other`."""
+        model = self.module
+        times.watch(model, "forward", "other")
+        for history in (model.cf_history, model.semantic_history):
+            times.watch(history, "forward", "history")
+        for filter_ in (model.cf_filter, model.semantic_filter):
+            times.watch(filter_, "forward", "filter")
+        times.watch(model.backbone, "forward", "encoder")  # without the next two
+        times.watch(model.backbone, "_decode", "decoder")
+        times.watch(model.backbone.t5.lm_head, "forward", "head")
+        times.watch(model, "_nll", "loss")
+
+
+class Plain:
+    """The plain way with the same weights.
+
+    Args:
+        setting: of the benchmark.
+        device: of the model.
+    """
+
+    def __init__(self, setting: Setting, device: torch.device) -> None:
+        torch.backends.mha.set_fastpath_enabled(False)  # no faster here, and torch cannot count its operations
+        ours = _gensr(setting)
+        self.module = PlainGenSR.of(ours).to(device)
+        self.collator = PlainCollator(ours.shape.model.prompts, word_tokenizer(setting.vocabulary))
+        self.answers = self.collator.answers.to(device)
+        self.device, self.autocast = device, _Autocast(setting.precision)
+
+    def ready(self, batch: Batch) -> PlainRows:
+        """The batch's rows on the device."""
+        return self.collator(batch).to(self.device)
+
+    def loss(self, ready: PlainRows) -> Tensor:
+        """See `PlainGenSR.loss`."""
+        with self.autocast():
+            return self.module.loss(ready, temperature=TEMPERATURE, contrastive_weight=CONTRASTIVE_WEIGHT)
+
+    def score(self, ready: PlainRows) -> Tensor:
+        """See `PlainGenSR.score`."""
+        with self.autocast():
+            return self.module.score(ready, self.answers)
+
+    def watch(self, times: PartTimes) -> None:
+        """Everything of the model that is in no part below is `other`; transformers' loss is among it."""
+        model = self.module
+        times.watch(model, "forward", "other")
+        for history in (model.cf_history, model.semantic_history):
+            times.watch(history, "forward", "history")
+        for filter_ in (model.cf_filter, model.semantic_filter):
+            times.watch(filter_, "forward", "filter")
+        times.watch(model.t5.encoder, "forward", "encoder")
+        times.watch(model.t5.decoder, "forward", "decoder")
+        times.watch(model.t5.lm_head, "forward", "head")
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """What the first passes tell."""
+
+    operations: int  # of a pass
+    passes: int  # of a round
+
+
+Pass = Callable[[Model, PartTimes, Any], None]
+
+
+class Work:
+    """One way's passes over its batches.
+
+    Args:
+        model: the way.
+        once: what a pass does with a batch that is ready.
+        shape: of the batches.
+        rank: of this process.
+    """
+
+    def __init__(self, model: Model, once: Pass, shape: BatchShape, rank: Rank) -> None:
+        self.model, self.once, self.rank = model, once, rank
+        self.batches = [synthetic_batch(shape, seed) for seed in range(_BATCHES)]
+        self.times = PartTimes(rank.device)
+        model.watch(self.times)
+        self.passes, self.taken = 1, 0
+
+    def warm_up(self) -> WarmUp:
+        """Count the operations of the first pass, and find out how many passes make a round."""
+        began = time.perf_counter()
+        operations = count_operations(self._pass)
+        self.rank.wait()
+        seconds = time.perf_counter() - began
+        for _ in range(_WARM_PASSES):
+            if time.perf_counter() - began > _WARM_S:
+                break
+            last = time.perf_counter()
+            self._pass()
+            self.rank.wait()
+            seconds = time.perf_counter() - last
+        self.passes = min(max(1, math.ceil(_ROUND_S / seconds)), _MOST_PASSES)
+        self.times.seconds.clear()
+        return WarmUp(operations, self.passes)
+
+    def round(self) -> None:
+        """A round's passes."""
+        for _ in range(self.passes):
+            self._pass()
+
+    def shares(self) -> dict[str, float]:
+        """Share of time by part, of all rounds; on a GPU of one more pass, which waits at every part's ends."""
+        if not self.times.watching:
+            self.times.watching = True
+            self._pass()
+            self.times.watching = False
+        return self.times.shares()
+
+    def profile(self, folder: Path) -> list[str]:
+        """Write a trace of one pass; returns the operations that took most of its time."""
+        on_gpu = self.rank.device.type == "cuda"
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+        with profile(activities=activities) as profiler:
+            self._pass()
+            self.rank.wait()
+        tensorboard_trace_handler(str(folder), worker_name="ours")(profiler)
+        spent = {
+            event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total
+            for event in profiler.key_averages()
+        }
+        whole = sum(spent.values())
+        return [f"{name} {spent[name] / whole:.1%}" for name in sorted(spent, key=lambda name: -spent[name])[:_DEAREST]]
+
+    def _pass(self) -> None:
+        batch = self.batches[self.taken % len(self.batches)]
+        self.taken += 1
+        with self.times.part("data"):
+            ready = self.model.ready(batch)
+        self.once(self.model, self.times, ready)
+
+
+class _Autocast:
+    """Mixed precision on a GPU; nothing in single precision."""
+
+    def __init__(self, precision: Precision) -> None:
+        self.enabled = precision == "bf16"
+
+    def __call__(self) -> torch.autocast:
+        return torch.autocast("cuda" if self.enabled else "cpu", torch.bfloat16, enabled=self.enabled)
+
+
+def _gensr(setting: Setting) -> GenSR:
+    torch.manual_seed(_SEED)
+    return GenSR.build(setting.model, word_tokenizer(setting.vocabulary), CF_WIDTH)

@@ -1,0 +1,103 @@
+"""Operations counted by torch and by hand."""
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from gensr_dist.bench.operations import GroupTokens, Sizes, count_operations, our_rows, plain_row
+from gensr_dist.bench.parts import PartTimes
+from gensr_dist.bench.plain import PlainCollator
+from gensr_dist.bench.synthetic import CF_WIDTH, synthetic_batch, word_tokenizer
+from gensr_dist.bench.ways import Ours, Plain, Setting
+from gensr_dist.data.events import Behaviour
+from gensr_dist.model.config import ModelConfig
+
+CPU = torch.device("cpu")
+SETTING = Setting(
+    backbone="nano",
+    history="tokens",
+    groups=2,
+    our_groups=2,
+    candidates=4,
+    lengths="full",
+    precision="fp32",
+    vocabulary=100,
+)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_attention_is_counted_forward_and_backward(dropout: float) -> None:
+    query, key, value = (torch.randn(2, 3, length, 8, requires_grad=True) for length in (5, 7, 7))
+    mask = torch.ones(2, 1, 1, 7, dtype=torch.bool)
+    out = []
+    forward = count_operations(
+        lambda: out.append(F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout))
+    )
+    products = 2 * 2 * 3 * 5 * 7 * 8  # of one of both
+    assert forward == 2 * products
+    backward = count_operations(lambda: out[0].sum().backward())
+    # Without dropout one kernel does it, which forms the scores again.
+    assert backward == (4 if dropout else 5) * products
+
+
+def test_linear_layers_are_counted() -> None:
+    layer = torch.nn.Linear(6, 10)
+    assert count_operations(lambda: layer(torch.randn(4, 6))) == 2 * 4 * 6 * 10
+
+
+@pytest.mark.parametrize("history", ["tokens", "pooled"])
+@torch.no_grad()
+def test_counts_by_hand_are_those_of_torch(history: str) -> None:
+    setting = dataclasses.replace(SETTING, history=history)
+    batch = synthetic_batch(setting.shape(2), 0)
+    sizes = Sizes.of(setting.model, setting.vocabulary, CF_WIDTH)
+    plain = Plain(setting, CPU)
+    plain.module.eval()
+    counted = count_operations(lambda: plain.score(plain.ready(batch))) / 8
+    assert counted == pytest.approx(plain_row(sizes), rel=0.01)
+
+    ours = Ours(setting, CPU)
+    ours.module.eval()
+    groups = GroupTokens.of_batch(batch, plain.collator)
+    counted = count_operations(lambda: ours.score(ours.ready(batch)))
+    predicted = our_rows(sizes, groups, 4, answer_logits=2)
+    assert 0.97 * predicted <= counted <= 1.35 * predicted  # padding
+
+
+def test_the_count_of_the_docstring() -> None:
+    sizes = Sizes.of(ModelConfig(backbone="small"), 32_128, 64)
+    assert plain_row(sizes) == pytest.approx(6.80e9, rel=1e-3)
+    group = GroupTokens(context=9, attended=9, block=8, items=6, titles=99)
+    assert our_rows(sizes, [group], 5, answer_logits=32_128) / 5 == pytest.approx(OURS_SMALL, rel=1e-2)
+
+
+OURS_SMALL = 0.54e9
+
+
+def test_lengths_of_groups_leave_padding_out_and_count_equal_contexts_once() -> None:
+    setting = dataclasses.replace(SETTING, lengths="log")
+    batch = synthetic_batch(setting.shape(7), 0)
+    collator = PlainCollator(setting.model.prompts, word_tokenizer(100))
+    groups = GroupTokens.of_batch(batch, collator)
+    assert [group.items for group in groups] == (batch.history_GL != 0).sum(1).tolist()
+    assert sum(group.titles for group in groups) == int((batch.title_UT[batch.history_GL] != 0).sum())
+    recommended = [g for g in range(7) if batch.task_G[g] == Behaviour.RECOMMENDATION]
+    assert [groups[g].context for g in recommended] == [5] + [0] * (len(recommended) - 1)
+    for g in set(range(7)) - set(recommended):
+        assert groups[g].context == groups[g].attended == 5 + int((batch.query_GQ[g] != 0).sum())
+    assert {group.block for group in groups} == {8}
+
+
+def test_parts_leave_out_what_their_inner_parts_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 3.0, 4.0, 8.0, 10.0])
+    monkeypatch.setattr("gensr_dist.bench.parts.time.perf_counter", lambda: next(clock))
+    times = PartTimes(CPU)
+    layer = torch.nn.Identity()
+    times.watch(layer, "forward", "inner")
+    with times.part("outer"):  # 0 to 10
+        layer(1)  # 1 to 3
+        layer(1)  # 4 to 8
+    assert times.seconds == {"inner": 6.0, "outer": 4.0}
+    assert times.shares() == {"inner": 0.6, "outer": 0.4}

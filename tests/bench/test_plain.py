@@ -1,0 +1,145 @@
+"""The plain way computes what ours computes.
+
+Dimensions: G groups, C candidates, B rows.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gensr_dist.bench.plain import PlainCollator, PlainGenSR
+from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, synthetic_batch, word_tokenizer
+from gensr_dist.bench.ways import BACKBONES, Ours, Plain, Setting
+from gensr_dist.data.batches.batch import IGNORED, Batch
+from gensr_dist.data.events import Behaviour
+from gensr_dist.errors import InputError
+from gensr_dist.model.config import ModelConfig, PromptConfig
+from gensr_dist.model.gensr import GenSR
+from gensr_dist.model.prompt import SLOTS
+
+CPU = torch.device("cpu")
+VOCABULARY = 80
+
+
+def setting(history: str) -> Setting:
+    return Setting(
+        backbone="nano",
+        history=history,
+        groups=5,
+        our_groups=5,
+        candidates=3,
+        lengths="log",
+        precision="fp32",
+        vocabulary=VOCABULARY,
+    )
+
+
+def twins(monkeypatch: pytest.MonkeyPatch, history: str) -> tuple[Ours, Plain]:
+    """Both ways without dropout, ours with a prompt a candidate, biases and filters large enough to matter."""
+    config = ModelConfig(backbone="nano", scoring="joint", semantic_history=history, dropout=0.0)
+    monkeypatch.setattr(Setting, "model", config)
+    build = GenSR.build.__func__
+
+    def spread(cls: type[GenSR], *arguments: object) -> GenSR:
+        model = build(cls, *arguments)
+        for stack in (model.backbone.t5.encoder, model.backbone.t5.decoder):
+            torch.nn.init.normal_(stack.block[0].layer[0].SelfAttention.relative_attention_bias.weight)
+        for filter_ in (model.cf_filter, model.semantic_filter):
+            torch.nn.init.normal_(filter_.empty_D)
+        return model
+
+    monkeypatch.setattr(GenSR, "build", classmethod(spread))
+    return Ours(setting(history), CPU), Plain(setting(history), CPU)
+
+
+def batch_with_padding() -> Batch:
+    batch = synthetic_batch(setting("tokens").shape(5), 0)
+    assert (batch.history_GL == 0).all(1).any()
+    assert set(batch.task_G.tolist()) == {0, 1}
+    candidate_GC, label_GC = batch.candidate_GC.clone(), batch.label_GC.clone()
+    candidate_GC[1, 2] = 0
+    label_GC[1, 2] = IGNORED
+    return replace(batch, candidate_GC=candidate_GC, label_GC=label_GC)
+
+
+@pytest.mark.parametrize("history", ["tokens", "pooled"])
+def test_both_ways_give_the_same_scores_loss_and_gradients(monkeypatch: pytest.MonkeyPatch, history: str) -> None:
+    ours, plain = twins(monkeypatch, history)
+    batch = batch_with_padding()
+    real_B = (batch.label_GC != IGNORED).flatten()
+    with torch.no_grad():
+        our_B, plain_B = (way.score(way.ready(batch)) for way in (ours, plain))
+    torch.testing.assert_close(our_B[real_B], plain_B[real_B], rtol=1e-4, atol=1e-6)
+    assert plain_B.std() > 1e-3
+
+    whole = replace(batch, label_GC=batch.label_GC.clamp_min(0), candidate_GC=batch.candidate_GC.clamp_min(1))
+    our_loss, plain_loss = (way.loss(way.ready(whole)) for way in (ours, plain))
+    torch.testing.assert_close(our_loss, plain_loss)
+    our_loss.backward()
+    plain_loss.backward()
+    our_model, plain_model = ours.module, plain.module
+    pairs = [
+        (our_model.token_embeddings(), plain_model.t5.shared.weight),
+        (our_model.cf_projection.weight, plain_model.cf_projection.weight),
+        (
+            our_model.semantic_history.query_key_value.weight,
+            plain_model.semantic_history.layer.self_attn.in_proj_weight,
+        ),
+        (our_model.cf_history.recency.weight, plain_model.cf_history.recency.weight),
+        (our_model.semantic_filter.key_HKD, plain_model.semantic_filter.key.weight),
+        (our_model.cf_filter.empty_D, plain_model.cf_filter.empty_D),
+        *zip(
+            (our_model.backbone.t5.get_parameter(name) for name in ENCODER_WEIGHTS),
+            (plain_model.t5.get_parameter(name) for name in ENCODER_WEIGHTS),
+            strict=True,
+        ),
+    ]
+    for our_weight, plain_weight in pairs:
+        largest = plain_weight.grad.abs().max()
+        assert largest > 0
+        torch.testing.assert_close(
+            our_weight.grad.view_as(plain_weight.grad), plain_weight.grad, rtol=1e-3, atol=1e-4 * float(largest)
+        )
+
+
+ENCODER_WEIGHTS = (
+    "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+    "encoder.block.1.layer.0.SelfAttention.q.weight",
+    "encoder.block.1.layer.1.DenseReluDense.wo.weight",
+    "decoder.block.1.layer.1.EncDecAttention.k.weight",
+    "decoder.block.0.layer.0.layer_norm.weight",
+)
+
+
+def test_a_prompt_is_the_template_with_the_query_and_the_slots_in_their_places() -> None:
+    tokenizer = word_tokenizer(VOCABULARY)
+    batch = synthetic_batch(BatchShape(groups=2, candidates=2, vocabulary=VOCABULARY), 0)
+    rows = PlainCollator(PromptConfig(), tokenizer)(batch)
+    assert rows.prompt_BM.shape == (4, 95)
+    for g, task in enumerate(batch.task_G.tolist()):
+        template = PromptConfig().search if task == Behaviour.SEARCH else PromptConfig().recommendation
+        expected: list[int] = []
+        for word in template.split():
+            name = word.strip("{}")
+            if name == "query":
+                expected += batch.query_GQ[g][batch.query_GQ[g] != 0].tolist()
+            else:
+                expected.append(-1 - SLOTS.index(name) if name in SLOTS else tokenizer.convert_tokens_to_ids(word))
+        assert tokenizer.unk_token_id not in expected
+        for row in (2 * g, 2 * g + 1):
+            assert rows.prompt_BM[row].tolist() == expected + [0] * (95 - len(expected))
+
+
+def test_what_the_plain_way_cannot_do_is_refused() -> None:
+    tokenizer = word_tokenizer(VOCABULARY)
+    batch = synthetic_batch(BatchShape(groups=2, candidates=2, vocabulary=VOCABULARY), 0)
+    with pytest.raises(InputError, match="tokens, 9 fit"):
+        PlainCollator(PromptConfig(), tokenizer, width=9)(batch)
+    with pytest.raises(ValueError, match="no ablations"):
+        PlainGenSR.of(GenSR.build(ModelConfig(backbone="nano", soft_filter=False), tokenizer, CF_WIDTH))
+
+
+def test_backbones_have_the_sizes_of_flan_t5() -> None:
+    assert BACKBONES["flan-t5-small"] == "small"
+    assert BACKBONES["flan-t5-base"] == "base"

@@ -1,0 +1,121 @@
+"""`gensr bench step` and `gensr bench score` at a size of seconds."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gensr_dist.bench.score import score_ours, score_plain
+from gensr_dist.bench.speed import SpeedBench, check_setting
+from gensr_dist.bench.step import train_ours, train_plain
+from gensr_dist.bench.turns import Rank, Spread
+from gensr_dist.bench.ways import Setting, Work
+from gensr_dist.errors import InputError
+
+HERE = Rank(0, 1, torch.device("cpu"))
+SETTING = Setting(
+    backbone="nano",
+    history="pooled",
+    groups=2,
+    our_groups=2,
+    candidates=3,
+    lengths="log",
+    precision="fp32",
+    vocabulary=100,
+)
+FIRST_KEYS = ["ours_per_s", "plain_per_s", "ratio_median", "ratio_min", "ratio_max", "flops_ratio"]
+FIRST_KEYS += ["peak_gb_ours", "peak_gb_plain"]
+ABSENT = ("deepspeed", "webdataset", "faiss")
+PROGRAM = """
+import dataclasses, json
+from pathlib import Path
+from gensr_dist.bench.step import bench_step
+import gensr_dist.bench.commands, gensr_dist.bench.score
+
+if __name__ == "__main__":
+    result = bench_step(backbone="nano", groups=2, rounds=2, vocabulary=100, profile=Path("trace"))
+    print(json.dumps(dataclasses.asdict(result)))
+"""
+
+
+def test_both_ways_take_turns_where_libraries_of_the_cluster_are_absent(tmp_path: Path) -> None:
+    for name in ABSENT:
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is absent')\n")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert list(result)[:8] == FIRST_KEYS
+    assert result["ratio_min"] <= result["ratio_median"] <= result["ratio_max"]
+    assert result["ratio_median"] > 1
+    assert result["flops_ratio"] > 1
+    assert result["idle_gb"] <= min(result["peak_gb_ours"], result["peak_gb_plain"])
+    assert 0 < result["mfu"] <= 1.5
+    for share in (result["share_ours"], result["share_plain"]):
+        assert sum(share.values()) == pytest.approx(1, abs=0.01)
+        assert {"data", "history", "filter", "encoder", "decoder", "head", "loss", "backward", "optimizer"} <= set(
+            share
+        )
+    assert len(result["top_operations"]) == 10
+    (trace,) = (tmp_path / "trace").glob("ours*.pt.trace.json")
+    assert json.loads(trace.read_text())["traceEvents"]
+
+
+@pytest.mark.parametrize("make", [train_ours, train_plain])
+def test_a_step_changes_the_weights_and_works_on_batches_in_turn(make: type[Work]) -> None:
+    work = make(SETTING, HERE)
+    seen = []
+    ready = work.model.ready
+    work.model.ready = lambda batch: (seen.append(batch), ready(batch))[1]
+    before = {name: weight.detach().clone() for name, weight in work.model.module.named_parameters()}
+    work.passes = 6
+    work.round()
+    assert seen == [*work.batches, work.batches[0]]
+    same = {name for name, weight in work.model.module.named_parameters() if torch.equal(weight, before[name])}
+    # What an answer of one token does not depend on: scores of a single decoder position.
+    assert all("decoder" in name and (".q." in name or ".k." in name or "bias" in name) for name in same)
+    assert work.times.seconds["backward"] > 0
+
+
+@pytest.mark.parametrize("make", [score_ours, score_plain])
+def test_scoring_keeps_the_weights_and_fills_a_round_with_passes(make: type[Work], monkeypatch: object) -> None:
+    monkeypatch.setattr("gensr_dist.bench.ways._ROUND_S", 0.2)
+    work = make(SETTING, HERE)
+    before = [weight.detach().clone() for weight in work.model.module.parameters()]
+    found = work.warm_up()
+    work.round()
+    assert 1 < found.passes < 100
+    assert found.operations > 0
+    assert all(map(torch.equal, before, work.model.module.parameters()))
+    assert all(weight.grad is None for weight in work.model.module.parameters())
+    assert not work.model.module.training
+
+
+def test_wrong_settings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="give one of nano"):
+        check_setting("huge", "fp32", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="use it on a GPU"):
+        check_setting("small", "bf16", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="expected a folder"):
+        check_setting("small", "fp32", tmp_path / "file")
+    check_setting("flan-t5-base", "fp32", tmp_path / "new")
+
+
+def test_keys_and_spread() -> None:
+    assert [field.name for field in dataclasses.fields(SpeedBench)][:8] == FIRST_KEYS
+    assert Spread.of_ratios([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]) == Spread(median=2.0, low=1.0, high=3.0)
