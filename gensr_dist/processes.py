@@ -40,7 +40,7 @@ def join_processes() -> Ranks:
 
     From then on a rank that dies or cannot be reached ends this process, see `peers`.
     """
-    if "RANK" not in os.environ:
+    if "RANK" not in os.environ:  # port 0: any that is free at the moment of listening
         os.environ.update(zip(_LAUNCHER_VARIABLES, ("0", "1", "0", "127.0.0.1", "0"), strict=True))
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -52,10 +52,7 @@ def join_processes() -> Ranks:
         # DeepSpeed would compile a shared-memory kernel for tensor-parallel inference here: 35 s, unused in training,
         # and a process killed meanwhile leaves a lock file on which every later run waits for ever.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        if os.environ["WORLD_SIZE"] == "1":  # nobody to meet: no port, which another process could take first
-            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
-        deepspeed.init_distributed(backend, verbose=False)
+        deepspeed.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
         atexit.register(_leave)
         _watch_peers(device)
     return Ranks(dist.get_rank(), dist.get_world_size(), device)

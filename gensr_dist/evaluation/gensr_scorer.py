@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.timelines.rows import EvalRows
+from gensr_dist.model.gensr import GenSR
 
 ROWS_A_CALL = 512  # to give to `score` at once: passes of similar histories are chosen among them
 
@@ -19,13 +20,13 @@ class GenSRScorer:
     """Scores candidates by P(Yes) / (P(Yes) + P(No)) at the first answer position.
 
     Args:
-        model: `GenSR`, or a wrapper with the same forward pass, on `device`.
+        model: on `device`.
         collator: builds batches over the model's catalogue.
         device: where the model lies.
         prompts: candidates a pass, of all its rows together; a row with more has a pass of its own.
     """
 
-    def __init__(self, model: torch.nn.Module, collator: Collator, device: torch.device | str, prompts: int) -> None:
+    def __init__(self, model: GenSR, collator: Collator, device: torch.device | str, prompts: int) -> None:
         self.model = model
         self.collator = collator
         self.device = device
@@ -64,5 +65,6 @@ class GenSRScorer:
             yield waiting
 
     def _pass(self, rows: EvalRows) -> NDArray[np.floating]:
-        output = self.model(self.collator.evaluation(rows).to(self.device), likelihood=False)
+        inputs = self.model.inputs(self.collator.evaluation(rows)).to(self.device)
+        output = self.model(inputs, likelihood=False)
         return output.yes_log_odds_GC.float().cpu().numpy()

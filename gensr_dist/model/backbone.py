@@ -2,19 +2,21 @@
 
 Two ways to encode a group's prompts. `joint` is the paper's: each candidate's prompt is a sequence of its own in which
 every token sees every other. `shared` lets the context (instruction, query) see only itself, and each candidate's block
-see the context and itself, at the positions that it would have alone: the context is encoded once a group, and a group
-gives exactly what its candidates give one at a time under the same mask.
+see the context and itself, at the positions that it would have alone: a context is encoded once for all that share it,
+and a group gives exactly what its candidates give one at a time under the same mask.
 
-Only one answer position is decoded, so the decoder needs neither a causal mask nor a cache: its self attention over a
-single position is the output projection of that position's value.
+Layers that look at one token at a time work on the tokens of all prompts in one row, without padding. Only one answer
+position is decoded, so the decoder needs neither a causal mask nor a cache: its self attention over a single position
+is the output projection of that position's value.
 
-Dimensions: G groups, C candidates, S context tokens, P block tokens, N = S + P, D width, H heads, K width of a head,
-V vocabulary, B any batch.
+Dimensions: G groups, C candidates, R distinct requests, S context tokens, P block tokens, N a candidate's own tokens (P
+in shared, S + P in joint scoring), T tokens of all prompts, D width, H heads, K width of a head, V vocabulary, B any
+batch.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -22,23 +24,25 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import T5ForConditionalGeneration
 
+from gensr_dist.model.prompt_layout import PromptLayout, Scoring
+
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What the decoder attends to. `joint` keeps the context inside each candidate's own sequence."""
+    """What the decoder attends to: of the context, in shared scoring, and of each candidate's own tokens."""
 
     context_GSD: Tensor | None
-    context_mask_GS: Tensor | None
-    own_GCND: Tensor  # N = P in shared, S + P in joint scoring
-    own_mask_GN: Tensor
+    context_bias_GS: Tensor | None  # 0 at tokens, else the lowest number
+    own_GCND: Tensor
+    own_bias_GCN: Tensor
 
 
 class Backbone(nn.Module):
     """The T5 forward pass for groups of candidates."""
 
-    def __init__(self, t5: T5ForConditionalGeneration, scoring: Literal["joint", "shared"]) -> None:
+    def __init__(self, t5: T5ForConditionalGeneration, scoring: Scoring) -> None:
         super().__init__()
         if t5.config.dense_act_fn == "gelu_new":  # transformers computes it in eight passes
             for block in (*t5.encoder.block, *t5.decoder.block):
@@ -54,118 +58,67 @@ class Backbone(nn.Module):
         """D."""
         return self.t5.config.d_model
 
-    def embed(self, token_BN: Tensor) -> Tensor:
-        """Token embeddings [B, N, D]."""
-        return self.t5.shared(token_BN)
+    @property
+    def start(self) -> int:
+        """Token id that the decoder begins with."""
+        return self.t5.config.decoder_start_token_id
+
+    def embed(self, token_B: Tensor) -> Tensor:
+        """Token embeddings [B, D]."""
+        return self.t5.shared(token_B)
 
     def forward(
         self,
-        context_GSD: Tensor,
-        context_mask_GS: Tensor,
+        context_RSD: Tensor,
         block_GCPD: Tensor,
-        block_mask_GP: Tensor,
+        start_D: Tensor,
+        layout: PromptLayout,
         answers: Tensor | None = None,
     ) -> Tensor:
         """Logits of the answer's first token for each candidate.
 
         Args:
-            context_GSD: embedded contexts, padded on the left.
-            context_mask_GS: True at tokens.
+            context_RSD: embedded contexts, padded on the left.
             block_GCPD: embedded blocks.
-            block_mask_GP: True at tokens and visible slots.
+            start_D: embedding of `start`.
+            layout: of the scoring that the backbone was made for.
             answers: token ids [A] whose logits are wanted; None for the whole vocabulary.
 
         Returns:
             [G, C, V], or [G, C, A].
         """
-        encode = self._encode_joint if self.scoring == "joint" else self._encode_shared
-        return self._decode(encode(context_GSD, context_mask_GS, block_GCPD, block_mask_GP), answers)
+        attention: _JointAttention | _SharedAttention
+        if self.scoring == "shared":
+            assert layout.contexts is not None
+            own_GMD = block_GCPD.flatten(1, 2)
+            x_TD = torch.cat([layout.contexts.pack(context_RSD), layout.own.pack(own_GMD)])
+            attention = _SharedAttention(self, layout, x_TD)
+        else:
+            context_GCSD = context_RSD[layout.request_G][:, None].expand(-1, block_GCPD.shape[1], -1, -1)
+            x_TD = layout.own.pack(torch.cat([context_GCSD, block_GCPD], dim=2).flatten(1, 2))
+            attention = _JointAttention(self, layout, x_TD)
+        return self._decode(attention.memory(self._encode(x_TD, attention)), start_D, answers)
 
-    def _encode_joint(
-        self, context_GSD: Tensor, context_mask_GS: Tensor, block_GCPD: Tensor, block_mask_GP: Tensor
-    ) -> Memory:
-        G, C, _, D = block_GCPD.shape
+    def _encode(self, x_TD: Tensor, attention: "_JointAttention | _SharedAttention") -> Tensor:
         encoder = self.t5.encoder
-        mask_GN = torch.cat([context_mask_GS, block_mask_GP], dim=1)
-        N = mask_GN.shape[1]
-        x_BND = torch.cat([context_GSD[:, None].expand(-1, C, -1, -1), block_GCPD], dim=2).view(G * C, N, D)
-        bias_HNN = self._position_bias(N, x_BND)
-        bias_BHNN = (bias_HNN + _mask_bias(mask_GN, x_BND)[:, None, None, :]).repeat_interleave(C, dim=0)
-        x_BND = encoder.dropout(x_BND)
+        x_TD = encoder.dropout(x_TD)
         for block in encoder.block:
-            x_BND = self._run(self._joint_block, block, x_BND, bias_BHNN)
-        x_BND = encoder.dropout(encoder.final_layer_norm(x_BND))
-        return Memory(None, None, x_BND.view(G, C, N, D), mask_GN)
+            x_TD = self._run(self._encoder_block, block, x_TD, attention)
+        return encoder.dropout(encoder.final_layer_norm(x_TD))
 
-    def _joint_block(self, block: Any, x_BND: Tensor, bias_BHNN: Tensor) -> Tensor:
-        attention, normed_BND = block.layer[0].SelfAttention, block.layer[0].layer_norm(x_BND)
-        out_BND = self._attend(
-            attention,
-            self._split(attention.q(normed_BND)),
-            self._split(attention.k(normed_BND)),
-            self._split(attention.v(normed_BND)),
-            bias_BHNN,
+    def _encoder_block(self, block: Any, x_TD: Tensor, attention: "_JointAttention | _SharedAttention") -> Tensor:
+        layer = block.layer[0]
+        weights, normed_TD = layer.SelfAttention, layer.layer_norm(x_TD)
+        query_THK, key_THK, value_THK = (
+            linear(normed_TD).unflatten(-1, (self.heads, -1)) for linear in (weights.q, weights.k, weights.v)
         )
-        return block.layer[-1](x_BND + block.layer[0].dropout(out_BND))
+        out_THK = attention(query_THK, key_THK, value_THK)
+        return block.layer[-1](x_TD + layer.dropout(weights.o(out_THK.flatten(1))))
 
-    def _encode_shared(
-        self, context_GSD: Tensor, context_mask_GS: Tensor, block_GCPD: Tensor, block_mask_GP: Tensor
-    ) -> Memory:
-        _, C, P, _ = block_GCPD.shape
-        S = context_GSD.shape[1]
-        encoder = self.t5.encoder
-        bias_HNN = self._position_bias(S + P, block_GCPD)
-        context_bias_GHSS = bias_HNN[:, :S, :S] + _mask_bias(context_mask_GS, context_GSD)[:, None, None, :]
-        # [G, H, 1, P, S] and [G, H, 1, P, P]: what a block sees of the context and of itself, for all its candidates
-        to_context_GHCPS = (bias_HNN[:, S:, :S] + _mask_bias(context_mask_GS, context_GSD)[:, None, None, :])[
-            :, :, None
-        ]
-        to_own_GHCPP = (bias_HNN[:, S:, S:] + _mask_bias(block_mask_GP, block_GCPD)[:, None, None, :])[:, :, None]
-        x_GSD, y_GMD = encoder.dropout(context_GSD), encoder.dropout(block_GCPD).flatten(1, 2)
-        for block in encoder.block:
-            x_GSD, y_GMD = self._run(
-                self._shared_block, block, x_GSD, y_GMD, context_bias_GHSS, to_context_GHCPS, to_own_GHCPP
-            )
-        x_GSD = encoder.dropout(encoder.final_layer_norm(x_GSD))
-        y_GMD = encoder.dropout(encoder.final_layer_norm(y_GMD))
-        return Memory(x_GSD, context_mask_GS, y_GMD.unflatten(1, (C, P)), block_mask_GP)
-
-    def _shared_block(
-        self,
-        block: Any,
-        x_GSD: Tensor,
-        y_GMD: Tensor,
-        context_bias_GHSS: Tensor,
-        to_context_GHCPS: Tensor,
-        to_own_GHCPP: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        S, P = x_GSD.shape[1], to_own_GHCPP.shape[-1]
-        C = y_GMD.shape[1] // P
-        attention, norm = block.layer[0].SelfAttention, block.layer[0].layer_norm
-        normed_GSD, normed_GMD = norm(x_GSD), norm(y_GMD)
-        key_GHSK, value_GHSK = self._split(attention.k(normed_GSD)), self._split(attention.v(normed_GSD))
-        context_GSD = self._attend(
-            attention, self._split(attention.q(normed_GSD)), key_GHSK, value_GHSK, context_bias_GHSS
-        )
-        query_GHMK = self._split(attention.q(normed_GMD))
-        own_key_GHCPK = self._split(attention.k(normed_GMD)).unflatten(2, (C, P))
-        own_value_GHCPK = self._split(attention.v(normed_GMD)).unflatten(2, (C, P))
-        seen_GHCPS = (query_GHMK @ key_GHSK.transpose(-1, -2)).unflatten(2, (C, P)) + to_context_GHCPS
-        own_GHCPP = query_GHMK.unflatten(2, (C, P)) @ own_key_GHCPK.transpose(-1, -2) + to_own_GHCPP
-        weight_GHCPN = F.dropout(torch.cat([seen_GHCPS, own_GHCPP], dim=-1).softmax(-1), self.dropout, self.training)
-        out_GHCPK = weight_GHCPN[..., S:] @ own_value_GHCPK
-        out_GHMK = out_GHCPK.flatten(2, 3) + weight_GHCPN[..., :S].flatten(2, 3) @ value_GHSK
-        block_GMD = attention.o(out_GHMK.transpose(1, 2).flatten(2))
-        return (
-            block.layer[-1](x_GSD + block.layer[0].dropout(context_GSD)),
-            block.layer[-1](y_GMD + block.layer[0].dropout(block_GMD)),
-        )
-
-    def _decode(self, memory: Memory, answers: Tensor | None) -> Tensor:
+    def _decode(self, memory: Memory, start_D: Tensor, answers: Tensor | None) -> Tensor:
         decoder = self.t5.decoder
         G, C = memory.own_GCND.shape[:2]
-        start = torch.full((1, 1), self.t5.config.decoder_start_token_id, device=memory.own_GCND.device)
-        x_GCD = decoder.dropout(self.embed(start)).expand(G, C, -1)
+        x_GCD = decoder.dropout(start_D).expand(G, C, -1)
         for block in decoder.block:
             x_GCD = self._run(self._decoder_block, block, x_GCD, memory)
         x_GCD = decoder.dropout(decoder.final_layer_norm(x_GCD))
@@ -187,6 +140,38 @@ class Backbone(nn.Module):
         x_GCD = x_GCD + block.layer[1].dropout(cross.o(out_GCHK.flatten(2)))
         return block.layer[-1](x_GCD)
 
+    def _pool(self, query_GCHD: Tensor, memory: Memory) -> Tensor:
+        """Mean of the memory [G, C, H, D], weighted by softmax of its products with each query."""
+        score_GCHN = query_GCHD @ memory.own_GCND.transpose(-1, -2) + memory.own_bias_GCN[:, :, None]
+        if memory.context_GSD is None or memory.context_bias_GS is None:
+            return self.dropped(score_GCHN.softmax(-1)) @ memory.own_GCND
+        C, S = query_GCHD.shape[1], memory.context_GSD.shape[1]
+        seen_GMS = query_GCHD.flatten(1, 2) @ memory.context_GSD.transpose(-1, -2) + memory.context_bias_GS[:, None]
+        seen_GCHS = seen_GMS.unflatten(1, (C, self.heads))
+        weight_GCHX = self.dropped(torch.cat([seen_GCHS, score_GCHN], -1).softmax(-1))
+        from_context_GMD = weight_GCHX[..., :S].flatten(1, 2) @ memory.context_GSD
+        return weight_GCHX[..., S:] @ memory.own_GCND + from_context_GMD.unflatten(1, (C, self.heads))
+
+    def position_bias(self, length: int, like: Tensor) -> Tensor:
+        """Relative-position bias [H, N, N] of the encoder, which all its layers share."""
+        attention: Any = self.t5.encoder.block[0].layer[0].SelfAttention
+        return attention.compute_bias(length, length, device=like.device)[0].to(like.dtype)
+
+    def attend(self, query_BHNK: Tensor, key_BHNK: Tensor, value_BHNK: Tensor, bias: Tensor) -> Tensor:
+        """Attention of whole sequences, unscaled as T5's; [B, H, N, K]."""
+        return F.scaled_dot_product_attention(
+            query_BHNK,
+            key_BHNK,
+            value_BHNK,
+            attn_mask=bias,
+            dropout_p=self.dropout if self.training else 0.0,
+            scale=1.0,
+        )
+
+    def dropped(self, weight: Tensor) -> Tensor:
+        """Attention weights after dropout, in training."""
+        return F.dropout(weight, self.dropout, self.training)
+
     def _run(self, compute: Callable[..., Result], *inputs: Any) -> Result:
         """`compute(*inputs)`, a block."""
         if not (self.recompute and torch.is_grad_enabled()):
@@ -200,33 +185,72 @@ class Backbone(nn.Module):
         # that are sharded over ranks are there only between the hooks before and after a layer.
         return checkpoint(computed, *inputs, use_reentrant=False, determinism_check="none", early_stop=False)
 
-    def _pool(self, query_GCHD: Tensor, memory: Memory) -> Tensor:
-        """Mean of the memory [G, C, H, D], weighted by softmax of its products with each query."""
-        own_bias_GN = _mask_bias(memory.own_mask_GN, memory.own_GCND)
-        score_GCHN = query_GCHD @ memory.own_GCND.transpose(-1, -2) + own_bias_GN[:, None, None]
-        if memory.context_GSD is None or memory.context_mask_GS is None:
-            return F.dropout(score_GCHN.softmax(-1), self.dropout, self.training) @ memory.own_GCND
-        C, S = query_GCHD.shape[1], memory.context_GSD.shape[1]
-        seen_GMS = query_GCHD.flatten(1, 2) @ memory.context_GSD.transpose(-1, -2)
-        seen_GMS = seen_GMS + _mask_bias(memory.context_mask_GS, memory.context_GSD)[:, None]
-        seen_GCHS = seen_GMS.unflatten(1, (C, self.heads))
-        weight_GCHX = F.dropout(torch.cat([seen_GCHS, score_GCHN], -1).softmax(-1), self.dropout, self.training)
-        from_context_GMD = weight_GCHX[..., :S].flatten(1, 2) @ memory.context_GSD
-        return weight_GCHX[..., S:] @ memory.own_GCND + from_context_GMD.unflatten(1, (C, self.heads))
 
-    def _position_bias(self, length: int, like: Tensor) -> Tensor:
-        """Relative-position bias [H, N, N] of the encoder, which all its layers share."""
-        attention: Any = self.t5.encoder.block[0].layer[0].SelfAttention
-        return attention.compute_bias(length, length, device=like.device)[0].to(like.dtype)
+class _JointAttention:
+    """Each candidate's prompt sees the whole of itself."""
 
-    def _split(self, x_BND: Tensor) -> Tensor:
-        return x_BND.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def __init__(self, backbone: Backbone, layout: PromptLayout, x_TD: Tensor) -> None:
+        self.backbone = backbone
+        self.layout = layout
+        N = layout.own_mask_GCN.shape[2]
+        self.own_bias_GCN = _mask_bias(layout.own_mask_GCN, x_TD)
+        self.bias_BHNN = backbone.position_bias(N, x_TD) + self.own_bias_GCN.flatten(0, 1)[:, None, None, :]
 
-    def _attend(self, attention: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-        out_BHNK = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias, dropout_p=self.dropout if self.training else 0.0, scale=1.0
+    def __call__(self, query_THK: Tensor, key_THK: Tensor, value_THK: Tensor) -> Tensor:
+        """[T, H, K]."""
+        G, C, N = self.layout.own_mask_GCN.shape
+        query_BHNK, key_BHNK, value_BHNK = (
+            self.layout.own.pad(x).view(G * C, N, *x.shape[1:]).transpose(1, 2) for x in (query_THK, key_THK, value_THK)
         )
-        return attention.o(out_BHNK.transpose(1, 2).flatten(2))
+        out_BHNK = self.backbone.attend(query_BHNK, key_BHNK, value_BHNK, self.bias_BHNN)
+        return self.layout.own.pack(out_BHNK.transpose(1, 2).reshape(G, C * N, *query_THK.shape[1:]))
+
+    def memory(self, x_TD: Tensor) -> Memory:
+        """What the decoder attends to."""
+        own_GCND = self.layout.own.pad(x_TD).unflatten(1, self.layout.own_mask_GCN.shape[1:])
+        return Memory(None, None, own_GCND, self.own_bias_GCN)
+
+
+class _SharedAttention:
+    """Contexts see themselves; each candidate's block sees its context and itself."""
+
+    def __init__(self, backbone: Backbone, layout: PromptLayout, x_TD: Tensor) -> None:
+        assert layout.contexts is not None
+        self.backbone, self.layout, self.contexts = backbone, layout, layout.contexts
+        S, P = layout.context_mask_RS.shape[1], layout.own_mask_GCN.shape[2]
+        bias_HNN = backbone.position_bias(S + P, x_TD)
+        context_bias_RS = _mask_bias(layout.context_mask_RS, x_TD)
+        self.own_bias_GCN = _mask_bias(layout.own_mask_GCN, x_TD)
+        self.context_bias_GS = context_bias_RS[layout.request_G]
+        self.among_context_RHSS = bias_HNN[:, :S, :S] + context_bias_RS[:, None, None, :]
+        self.to_context_GHCPS = bias_HNN[:, None, S:, :S] + self.context_bias_GS[:, None, None, None, :]
+        self.to_own_GHCPP = bias_HNN[:, None, S:, S:] + self.own_bias_GCN[:, None, :, None, :]
+
+    def __call__(self, query_THK: Tensor, key_THK: Tensor, value_THK: Tensor) -> Tensor:
+        """[T, H, K]."""
+        own, S = self.layout.own, self.layout.context_mask_RS.shape[1]
+        C, P = self.layout.own_mask_GCN.shape[1:]
+        parts = (self.contexts.tokens, own.tokens)
+        context_TIK, own_TIK = zip(*(x.split(parts) for x in (query_THK, key_THK, value_THK)), strict=True)
+        query_RHSK, key_RHSK, value_RHSK = (self.contexts.pad(x).transpose(1, 2) for x in context_TIK)
+        context_RHSK = self.backbone.attend(query_RHSK, key_RHSK, value_RHSK, self.among_context_RHSS)
+        # M = C x P queries of a group read its context's keys and values once.
+        query_GHMK, key_GHMK, value_GHMK = (own.pad(x).transpose(1, 2) for x in own_TIK)
+        query_GHCPK, key_GHCPK, value_GHCPK = (x.unflatten(2, (C, P)) for x in (query_GHMK, key_GHMK, value_GHMK))
+        key_GHSK, value_GHSK = key_RHSK[self.layout.request_G], value_RHSK[self.layout.request_G]
+        seen_GHCPS = (query_GHMK @ key_GHSK.transpose(-1, -2)).unflatten(2, (C, P)) + self.to_context_GHCPS
+        own_GHCPP = query_GHCPK @ key_GHCPK.transpose(-1, -2) + self.to_own_GHCPP
+        weight_GHCPN = self.backbone.dropped(torch.cat([seen_GHCPS, own_GHCPP], dim=-1).softmax(-1))
+        out_GHCPK = weight_GHCPN[..., S:] @ value_GHCPK
+        out_GHMK = out_GHCPK.flatten(2, 3) + weight_GHCPN[..., :S].flatten(2, 3) @ value_GHSK
+        return torch.cat([self.contexts.pack(context_RHSK.transpose(1, 2)), own.pack(out_GHMK.transpose(1, 2))])
+
+    def memory(self, x_TD: Tensor) -> Memory:
+        """What the decoder attends to."""
+        context_TD, own_TD = x_TD.split((self.contexts.tokens, self.layout.own.tokens))
+        context_GSD = self.contexts.pad(context_TD)[self.layout.request_G]
+        own_GCND = self.layout.own.pad(own_TD).unflatten(1, self.layout.own_mask_GCN.shape[1:])
+        return Memory(context_GSD, self.context_bias_GS, own_GCND, self.own_bias_GCN)
 
 
 class _ComputeAgain(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """GenSR: dual history views, soft filter, instruction prompt, generative answer (section 4 of the paper).
 
-Dimensions: G groups, C candidates, L history, T title tokens, U distinct items of the batch, P block tokens, X slots,
-V vocabulary, E width of a CF vector, D width of the backbone.
+Dimensions: G groups, C candidates, N history places, K entries of all histories, T title tokens, U distinct items and W
+distinct tokens of the batch, P block tokens, X slots, V vocabulary, E width of a CF vector, D width of the backbone.
 """
 
 import dataclasses
@@ -23,7 +23,8 @@ from gensr_dist.files import atomic_folder
 from gensr_dist.model.backbone import Backbone
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.history import HistoryEncoder
-from gensr_dist.model.prompt import PromptAssembler
+from gensr_dist.model.inputs import InputBuilder, ModelInput
+from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
 from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
 from gensr_dist.model.t5 import load_t5, open_t5
 
@@ -58,7 +59,12 @@ class GenSR(nn.Module):
         config = shape.model
         self.shape = shape
         self.backbone = Backbone(t5, config.scoring)
-        self.prompts = PromptAssembler(config.prompts, tokenizer)
+        self.inputs = InputBuilder(
+            config,
+            PromptAssembler(config.prompts, tokenizer),
+            vocabulary=t5.shared.num_embeddings,
+            start=self.backbone.start,
+        )
         cf, semantic = shape.cf_width, self.backbone.width
         self.cf_history = HistoryEncoder(cf, config.cf_heads, config.dropout)
         self.semantic_history = HistoryEncoder(semantic, config.semantic_heads, config.dropout)
@@ -67,9 +73,6 @@ class GenSR(nn.Module):
             SoftFilter(semantic, config.semantic_heads) if config.soft_filter else MeanFilter(semantic)
         )
         self.cf_projection = nn.Linear(cf, semantic)
-        visible = torch.tensor([config.cf_view, config.semantic_view] * 2)  # in the order of prompt.SLOTS
-        self.slot_visible: Tensor
-        self.register_buffer("slot_visible", visible, persistent=False)
         self.answers: Tensor
         self.register_buffer("answers", torch.tensor([shape.no, shape.yes]), persistent=False)
 
@@ -147,89 +150,76 @@ class GenSR(nn.Module):
             raise InputError(folder, f"its parts do not fit together ({error})", remedy) from None
         return model.eval()
 
-    def forward(self, batch: Batch, likelihood: bool = True) -> GenSROutput:
-        """Answer every candidate of every group of `batch` (eq. 3 to 7 and the likelihood of eq. 9).
+    def forward(self, inputs: ModelInput, likelihood: bool = True) -> GenSROutput:
+        """Answer every candidate of every group of a batch (eq. 3 to 7 and the likelihood of eq. 9).
 
         Without `likelihood` only the logits of Yes and No are computed, and `nll_GC` is None.
+
+        Args:
+            inputs: what `self.inputs` made of the batch, on the model's device.
+            likelihood: whether training needs it.
         """
-        mask_GL = batch.history_GL != 0
-        recency_GL = (mask_GL.sum(1, keepdim=True) - 1 - torch.arange(mask_GL.shape[1], device=mask_GL.device)).clamp(0)
+        batch, cf_history, text_history = inputs.batch, inputs.cf_history, inputs.semantic_history
         cf_UE = batch.cf_UE.to(self.cf_projection.weight.dtype) * self.shape.cf_scale
-        text_UD = self.item_semantic(batch.title_UT)
+        token_WD = self.backbone.embed(inputs.token_W)
+        text_UD = _pooled(inputs.title_UT, token_WD)
 
-        cf_GLE = self.cf_history(cf_UE[batch.history_GL], recency_GL, batch.behaviour_GL, mask_GL)
+        cf_GNE = self.cf_history(cf_UE[cf_history.entry_K], cf_history)
         item_cf_GCE = cf_UE[batch.candidate_GC]
-        history_cf_GCE = self.cf_filter(item_cf_GCE, cf_GLE, mask_GL)
+        history_cf_GCE = self.cf_filter(item_cf_GCE, cf_GNE, cf_history.mask_GN)
 
-        text_GND, text_mask_GN = self._semantic_history(batch, text_UD, recency_GL, mask_GL)
+        table = token_WD if self.shape.model.semantic_history == "tokens" else text_UD
+        text_GND = self.semantic_history(table[text_history.entry_K], text_history)
         item_text_GCD = text_UD[batch.candidate_GC]
-        history_text_GCD = self.semantic_filter(item_text_GCD, text_GND, text_mask_GN)
+        history_text_GCD = self.semantic_filter(item_text_GCD, text_GND, text_history.mask_GN)
 
         slot_GCXD = torch.stack(
             [self.cf_projection(history_cf_GCE), history_text_GCD, self.cf_projection(item_cf_GCE), item_text_GCD],
             dim=2,
         )
         if likelihood:
-            logit_GCV = self._answer(batch, slot_GCXD, None)
+            logit_GCV = self._answer(inputs, token_WD, slot_GCXD, None)
             nll_GC = self._nll(logit_GCV, batch.label_GC)
             no_yes_GC2 = logit_GCV[..., self.answers]
         else:
-            nll_GC, no_yes_GC2 = None, self._answer(batch, slot_GCXD, self.answers)
+            nll_GC, no_yes_GC2 = None, self._answer(inputs, token_WD, slot_GCXD, self.answers)
         return GenSROutput(
             nll_GC=nll_GC,
             yes_log_odds_GC=no_yes_GC2[..., 1] - no_yes_GC2[..., 0],
-            user_cf_GD=self.cf_projection(masked_mean(cf_GLE, mask_GL)),
-            user_semantic_GD=masked_mean(text_GND, text_mask_GN),
-            has_history_G=mask_GL.any(1) & text_mask_GN.any(1),
+            user_cf_GD=self.cf_projection(masked_mean(cf_GNE, cf_history.mask_GN)),
+            user_semantic_GD=masked_mean(text_GND, text_history.mask_GN),
+            has_history_G=cf_history.mask_GN.any(1) & text_history.mask_GN.any(1),
         )
 
     def score(self, batch: Batch) -> Tensor:
-        """P(Yes) / (P(Yes) + P(No)) of every candidate [G, C]: constrained generation of one token."""
-        return self(batch, likelihood=False).yes_log_odds_GC.float().sigmoid()
+        """P(Yes) / (P(Yes) + P(No)) of every candidate [G, C] of a batch on the host: one token is generated."""
+        inputs = self.inputs(batch).to(self.answers.device)
+        return self(inputs, likelihood=False).yes_log_odds_GC.float().sigmoid()
 
     def item_semantic(self, title_UT: Tensor) -> Tensor:
         """Mean token embedding of each title [U, D]; zeros for an empty one."""
-        table_VD = self.backbone.t5.shared.weight
-        return F.embedding_bag(title_UT, table_VD, mode="mean", padding_idx=0)
+        return _pooled(title_UT, self.token_embeddings())
 
     def token_embeddings(self) -> nn.Parameter:
         """The token table [V, D]."""
         return self.backbone.t5.shared.weight
 
-    def _semantic_history(
-        self, batch: Batch, text_UD: Tensor, recency_GL: Tensor, mask_GL: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """E' of the semantic view [G, N, D] and its mask: N = L x T title tokens (eq. 4), or L pooled titles."""
-        if self.shape.model.semantic_history == "pooled":
-            text_GLD = self.semantic_history(text_UD[batch.history_GL], recency_GL, batch.behaviour_GL, mask_GL)
-            return text_GLD, mask_GL
-        title_GLT = batch.title_UT[batch.history_GL]
-        width = title_GLT.shape[-1]
-        token_GN = title_GLT.flatten(1)
-        mask_GN = token_GN != 0
-        text_GND = self.semantic_history(
-            self.backbone.embed(token_GN),
-            recency_GL.repeat_interleave(width, dim=1),
-            batch.behaviour_GL.repeat_interleave(width, dim=1),
-            mask_GN,
-        )
-        return text_GND, mask_GN
-
-    def _answer(self, batch: Batch, slot_GCXD: Tensor, answers: Tensor | None) -> Tensor:
+    def _answer(self, inputs: ModelInput, token_WD: Tensor, slot_GCXD: Tensor, answers: Tensor | None) -> Tensor:
         """Logits of the first answer token, slots in their places of the prompt (eq. 7); see `Backbone.forward`."""
         _, C, _, D = slot_GCXD.shape
-        prompt = self.prompts(batch.task_G, batch.query_GQ)
-        slot_GP = prompt.block_slot_GP
-        is_slot_GP = slot_GP >= 0
+        slot_GP = inputs.block_slot_GP
         place_GCPD = slot_GP.clamp_min(0)[:, None, :, None].expand(-1, C, -1, D)
-        text_GCPD = self.backbone.embed(prompt.block_GP)[:, None].to(slot_GCXD.dtype)
-        block_GCPD = torch.where(is_slot_GP[:, None, :, None], slot_GCXD.gather(2, place_GCPD), text_GCPD)
-        visible_GP = prompt.block_mask_GP & (~is_slot_GP | self.slot_visible[slot_GP.clamp_min(0)])
-        context_GSD = self.backbone.embed(prompt.context_GS)
-        return self.backbone(context_GSD, prompt.context_mask_GS, block_GCPD, visible_GP, answers)
+        text_GCPD = token_WD[inputs.block_GP][:, None].to(slot_GCXD.dtype)
+        block_GCPD = torch.where((slot_GP == TEXT_SLOT)[:, None, :, None], text_GCPD, slot_GCXD.gather(2, place_GCPD))
+        return self.backbone(token_WD[inputs.context_RS], block_GCPD, token_WD[inputs.start], inputs.layout, answers)
 
     def _nll(self, logit_GCV: Tensor, label_GC: Tensor) -> Tensor:
         answer_GC = torch.where(label_GC == IGNORED, IGNORED, self.answers[label_GC.clamp_min(0)])
         return F.cross_entropy(
             logit_GCV.float().flatten(0, 1), answer_GC.flatten(), ignore_index=IGNORED, reduction="none"
         ).view_as(label_GC)
+
+
+def _pooled(title_UT: Tensor, table_WD: Tensor) -> Tensor:
+    """Mean embedding of each title's tokens [U, D]; zeros for an empty one."""
+    return F.embedding_bag(title_UT, table_WD, mode="mean", padding_idx=0)

@@ -1,7 +1,7 @@
 """History encoders, one a view (eq. 3 and 4): E' = FFN(MSA(E, E, E)).
 
-Dimensions: B groups, N history positions (items in the CF view, title tokens in the semantic view), D width of the
-view, H heads.
+Dimensions: G groups, N history positions (items in the CF view, title tokens in the semantic view), K entries of all
+histories, D width of the view, H heads.
 """
 
 import math
@@ -9,6 +9,8 @@ import math
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+from gensr_dist.model.inputs import History
 
 EXACT_RECENCIES = 16
 RECENCY_BUCKETS = 32
@@ -48,34 +50,31 @@ class HistoryEncoder(nn.Module):
         )
         self.residual_dropout = nn.Dropout(dropout)
 
-    def forward(self, history_BND: Tensor, recency_BN: Tensor, behaviour_BN: Tensor, mask_BN: Tensor) -> Tensor:
-        """Encode the history.
+    def forward(self, entry_KD: Tensor, history: History) -> Tensor:
+        """Encode the histories of a batch.
 
         Args:
-            history_BND: item or token embeddings.
-            recency_BN: int64, interactions between this one and the newest (0 for the newest).
-            behaviour_BN: int64 behaviour codes of `Batch.behaviour_GL`.
-            mask_BN: True where there is an interaction. Padded positions give unspecified finite values.
+            entry_KD: embeddings of their items or tokens.
+            history: when, in which behaviour and where each of them is.
 
         Returns:
-            E' [B, N, D].
+            E' [G, N, D], zeros at padding.
         """
-        x_BND = history_BND + self.recency(recency_bucket(recency_BN)) + self.behaviour(behaviour_BN)
-        x_BND = x_BND + self.residual_dropout(self._attend(self.attention_norm(x_BND), mask_BN))
-        return x_BND + self.residual_dropout(self.feed_forward(self.feed_forward_norm(x_BND)))
+        x_KD = entry_KD + self.recency(recency_bucket(history.recency_K)) + self.behaviour(history.behaviour_K)
+        x_KD = x_KD + self.residual_dropout(self._attend(self.attention_norm(x_KD), history))
+        x_KD = x_KD + self.residual_dropout(self.feed_forward(self.feed_forward_norm(x_KD)))
+        return history.packing.pad(x_KD)
 
-    def _attend(self, x_BND: Tensor, mask_BN: Tensor) -> Tensor:
-        B, N, D = x_BND.shape
-        query_BHNd, key_BHNd, value_BHNd = (
-            self.query_key_value(x_BND).view(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        )
+    def _attend(self, x_KD: Tensor, history: History) -> Tensor:
+        padded_GNX = history.packing.pad(self.query_key_value(x_KD))
+        query_GHNd, key_GHNd, value_GHNd = padded_GNX.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         # A row without any key would be 0/0: an empty history sees its padding, and nobody reads it.
-        visible_BN = mask_BN | ~mask_BN.any(1, keepdim=True)
-        out_BHNd = F.scaled_dot_product_attention(
-            query_BHNd,
-            key_BHNd,
-            value_BHNd,
-            attn_mask=visible_BN[:, None, None, :],
+        visible_GN = history.mask_GN | ~history.mask_GN.any(1, keepdim=True)
+        out_GHNd = F.scaled_dot_product_attention(
+            query_GHNd,
+            key_GHNd,
+            value_GHNd,
+            attn_mask=visible_GN[:, None, None, :],
             dropout_p=self.dropout if self.training else 0.0,
         )
-        return self.attention_out(out_BHNd.transpose(1, 2).reshape(B, N, D))
+        return self.attention_out(history.packing.pack(out_GHNd.transpose(1, 2).flatten(2)))

@@ -4,7 +4,7 @@ A prompt has two parts. The context (instruction and query, up to the first slot
 group; the block (the four slots and the text between and after them) differs by candidate. The context is padded on the
 left, so that every token keeps the distances to the others that it would have alone: T5 knows relative positions only.
 
-Dimensions: G groups, Q query tokens, S context tokens, P block tokens.
+Dimensions: G groups, R distinct requests (a task and its query), Q query tokens, S context tokens, P block tokens.
 """
 
 import re
@@ -12,7 +12,8 @@ import string
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from gensr_dist.data.events import Behaviour
@@ -25,18 +26,21 @@ TEXT_SLOT = -1  # block entry that is a token of text
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """Token ids and masks of a batch of prompts; the backbone embeds them and puts the slot vectors in."""
+class Prompts:
+    """Token ids and masks of a batch's prompts; the backbone embeds them and puts the slot vectors in.
 
-    context_GS: Tensor  # int64, 0 is padding, on the left
-    context_mask_GS: Tensor  # bool
+    Requests of the same text, such as all recommendations, share one context.
+    """
+
+    context_RS: Tensor  # int64, 0 is padding, on the left; no row twice
+    request_G: Tensor  # int64, the context of each group
     block_GP: Tensor  # int64 token ids, 0 at slots and padding
     block_slot_GP: Tensor  # int64 index in SLOTS, TEXT_SLOT elsewhere
     block_mask_GP: Tensor  # bool
 
 
-class PromptAssembler(nn.Module):
-    """Puts the tokens of templates and queries together, vectorised over a batch of both tasks.
+class PromptAssembler:
+    """Puts the tokens of templates and queries together, vectorised over a batch of both tasks, on the host.
 
     Args:
         config: templates.
@@ -47,15 +51,7 @@ class PromptAssembler(nn.Module):
             the tokenizer lacks a sentinel.
     """
 
-    before_query_A: Tensor
-    after_query_B: Tensor
-    recommendation_R: Tensor
-    block_2P: Tensor
-    block_slot_2P: Tensor
-    block_mask_2P: Tensor
-
     def __init__(self, config: PromptConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-        super().__init__()
         if missing := sorted(set(SENTINELS.values()) - tokenizer.get_vocab().keys()):
             raise InputError(
                 "data.tokenizer", f"it lacks the token {missing[0]}", "use a T5 tokenizer or one trained on the corpus"
@@ -67,52 +63,51 @@ class PromptAssembler(nn.Module):
         at = search.index(tokenizer.convert_tokens_to_ids(SENTINELS["query"]))
         width = max(len(recommendation_block), len(search_block))
         blocks = ((recommendation_block, recommendation_slots), (search_block, search_slots))
-        block_2P = torch.zeros(2, width, dtype=torch.long)
-        slot_2P = torch.full((2, width), TEXT_SLOT)
-        mask_2P = torch.zeros(2, width, dtype=torch.bool)
+        self.before_query_A = torch.tensor(search[:at], dtype=torch.long)
+        self.after_query_B = torch.tensor(search[at + 1 :], dtype=torch.long)
+        self.recommendation_S = torch.tensor(recommendation, dtype=torch.long)
+        self.block_2P = torch.zeros(2, width, dtype=torch.long)
+        self.block_slot_2P = torch.full((2, width), TEXT_SLOT)
+        self.block_mask_2P = torch.zeros(2, width, dtype=torch.bool)
         for task, (tokens, slots) in enumerate(blocks):
-            block_2P[task, : len(tokens)] = torch.tensor(tokens)
-            slot_2P[task, : len(slots)] = torch.tensor(slots)
-            mask_2P[task, : len(tokens)] = True
-        for name, value in {
-            "before_query_A": torch.tensor(search[:at], dtype=torch.long),
-            "after_query_B": torch.tensor(search[at + 1 :], dtype=torch.long),
-            "recommendation_R": torch.tensor(recommendation, dtype=torch.long),
-            "block_2P": block_2P,
-            "block_slot_2P": slot_2P,
-            "block_mask_2P": mask_2P,
-        }.items():
-            self.register_buffer(name, value, persistent=False)
+            self.block_2P[task, : len(tokens)] = torch.tensor(tokens)
+            self.block_slot_2P[task, : len(slots)] = torch.tensor(slots)
+            self.block_mask_2P[task, : len(tokens)] = True
 
-    def forward(self, task_G: Tensor, query_GQ: Tensor) -> Prompt:
+    def __call__(self, task_G: Tensor, query_GQ: Tensor) -> Prompts:
         """Assemble the prompts of a batch.
 
         Args:
             task_G: int64 `Behaviour`.
             query_GQ: int64 token ids padded with 0; ignored for recommendation.
         """
-        groups = task_G.shape[0]
-        search_GX = torch.cat(
-            [self.before_query_A.expand(groups, -1), query_GQ, self.after_query_B.expand(groups, -1)], dim=1
-        )
-        recommendation_GR = self.recommendation_R.expand(groups, -1)
-        width = max(search_GX.shape[1], recommendation_GR.shape[1])
-        is_search_G1 = (task_G == Behaviour.SEARCH)[:, None]
-        context_GS = torch.where(is_search_G1, _pad_left(search_GX, width), _pad_left(recommendation_GR, width))
-        # A query shorter than Q leaves holes in the middle: a stable sort moves them to the front.
-        order_GS = (context_GS != 0).int().argsort(dim=1, stable=True)
-        context_GS = context_GS.gather(1, order_GS)
-        return Prompt(
-            context_GS=context_GS,
-            context_mask_GS=context_GS != 0,
+        asked_GQ = query_GQ.masked_fill((task_G != Behaviour.SEARCH)[:, None], 0)
+        request_RX, request_G = torch.cat([task_G[:, None], asked_GQ], dim=1).unique(dim=0, return_inverse=True)
+        return Prompts(
+            context_RS=self._contexts(request_RX[:, 0], request_RX[:, 1:]),
+            request_G=request_G,
             block_GP=self.block_2P[task_G],
             block_slot_GP=self.block_slot_2P[task_G],
             block_mask_GP=self.block_mask_2P[task_G],
         )
 
+    def _contexts(self, task_R: Tensor, query_RQ: Tensor) -> Tensor:
+        requests = task_R.shape[0]
+        search_RX = torch.cat(
+            [self.before_query_A.expand(requests, -1), query_RQ, self.after_query_B.expand(requests, -1)], dim=1
+        )
+        recommendation_RS = self.recommendation_S.expand(requests, -1)
+        width = max(search_RX.shape[1], recommendation_RS.shape[1])
+        is_search_R1 = (task_R == Behaviour.SEARCH)[:, None]
+        context_RS = torch.where(is_search_R1, _pad_left(search_RX, width), _pad_left(recommendation_RS, width))
+        # A query shorter than Q leaves holes in the middle: a stable sort moves them to the front.
+        order_RS = (context_RS != 0).int().argsort(dim=1, stable=True)
+        context_RS = context_RS.gather(1, order_RS)
+        return context_RS[:, int((context_RS == 0).all(0).sum()) :]
 
-def _pad_left(tokens_GX: Tensor, width: int) -> Tensor:
-    return nn.functional.pad(tokens_GX, (width - tokens_GX.shape[1], 0))
+
+def _pad_left(tokens_RX: Tensor, width: int) -> Tensor:
+    return F.pad(tokens_RX, (width - tokens_RX.shape[1], 0))
 
 
 def _check(template: str, tokenizer: PreTrainedTokenizerBase, task: str) -> None:

@@ -120,9 +120,10 @@ class Answerer:
         if not len(row_K):
             return Answers(items=(), notes=(*notes, "the user already met every item"))
         task_G = np.array([task], dtype=np.int64)
-        batch = self.collator.query(user_G, end_G, task_G, query_GQ, row_K[None]).to(self.trained.device)
+        batch = self.collator.query(user_G, end_G, task_G, query_GQ, row_K[None])
         with torch.inference_mode():
-            output = self.trained.model(batch, likelihood=False)
+            model = self.trained.model
+            output = model(model.inputs(batch).to(self.trained.device), likelihood=False)
             odds_K = output.yes_log_odds_GC[0].double().cpu()  # unlike the probability, it does not saturate
         best = torch.argsort(odds_K, descending=True, stable=True)[:k]
         answers = (

@@ -11,8 +11,8 @@ from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from gensr_dist.data.batches.batch import Batch
 from gensr_dist.model.gensr import GenSR, GenSROutput
+from gensr_dist.model.inputs import ModelInput
 from gensr_dist.processes import Ranks
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.schedule import learning_rate_factor
@@ -70,10 +70,10 @@ class Engine:
         norm = self._gradient_norm if self.zero_stage == 0 else self.deepspeed.get_global_grad_norm()
         return float("nan") if norm is None else float(norm)
 
-    def forward(self, batch: Batch) -> GenSROutput:
+    def forward(self, inputs: ModelInput) -> GenSROutput:
         """Forward pass of one micro-batch, in training mode."""
         self.deepspeed.train()
-        return self.deepspeed(batch)
+        return self.deepspeed(inputs)
 
     def backward(self, loss: Tensor) -> None:
         """Backward pass of a micro-batch; after the last one of a step the gradients of all ranks are averaged."""

@@ -198,8 +198,8 @@ class _Training:
             self.meter.count(batch)
             self.rows.see(batch)
             with self.clock.phase("forward"):
-                moved = batch.to(self.ranks.device)
-                losses = step_losses(self.engine.forward(moved), moved, self.config, self.ranks.world)
+                inputs = self.engine.model.inputs(batch).to(self.ranks.device)
+                losses = step_losses(self.engine.forward(inputs), inputs.batch, self.config, self.ranks.world)
             with self.clock.phase("backward"):
                 self.engine.backward(losses.to_minimise(self.settings.contrastive_weight))
             self.check.see(losses)

@@ -267,14 +267,14 @@ class Player:
     def _pass(self, step: int, rank: int, micro_batch: int, watch: "_Watch | None" = None) -> tuple[Batch, GenSROutput]:
         """The forward pass of a micro-batch, after those before it, whose dropout came first."""
         seed_dropout(self.config.seed, step, rank)
-        batches = [batch.to(self.device) for batch in self.loaders[rank].batches_of_step(step)]
-        for batch in batches[:micro_batch]:
+        before = self.loaders[rank].batches_of_step(step)[: micro_batch + 1]
+        *earlier, inputs = [self.model.inputs(batch).to(self.device) for batch in before]
+        for each in earlier:
             with torch.no_grad(), watch.paused() if watch else nullcontext():
-                self.model(batch)
-        batch = batches[micro_batch]
+                self.model(each)
         if watch is not None:
-            watch.look("input", "cf_UE", batch.cf_UE)
-        return batch, self.model(batch)
+            watch.look("input", "cf_UE", inputs.batch.cf_UE)
+        return inputs.batch, self.model(inputs)
 
 
 class _Watch:

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
+from gensr_dist.model.backbone import Backbone
 from gensr_dist.model.config import ModelConfig, PromptConfig
 from gensr_dist.model.gensr import GenSR
+from gensr_dist.model.prompt_layout import PromptLayout
 
 CF_WIDTH = 8
 FLAN_T5_TOKENIZER = Path(__file__).parents[3] / "shared" / "t5_tokenizer"
@@ -131,6 +134,20 @@ def random_batch(
         "title_UT": padded(title_lengths, title, 13, vocabulary),
     }
     return Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()}, step_groups=groups)
+
+
+def answer(
+    backbone: Backbone, context_GSD: Tensor, context_mask_GS: Tensor, block_GCPD: Tensor, block_mask_GP: Tensor
+) -> Tensor:
+    """Logits [G, C, V] where each group has a context of its own and the same mask for all its candidates."""
+    layout = PromptLayout.of(
+        backbone.scoring,
+        request_G=torch.arange(len(context_GSD)),
+        context_mask_RS=context_mask_GS,
+        block_mask_GCP=block_mask_GP[:, None].expand(-1, block_GCPD.shape[1], -1),
+    )
+    start_D = backbone.embed(torch.tensor(backbone.start))
+    return backbone(context_GSD, block_GCPD, start_D, layout)
 
 
 def groups_of(batch: Batch, rows: Sequence[int] | slice) -> Batch:

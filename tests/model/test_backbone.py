@@ -14,7 +14,7 @@ from transformers import T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from gensr_dist.model.backbone import Backbone
-from tests.model.builders import tiny_t5
+from tests.model.builders import answer, tiny_t5
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 T5_KINDS = pytest.mark.parametrize(
@@ -45,8 +45,12 @@ def one_at_a_time(backbone: Backbone, arguments: Inputs) -> Tensor:
         [
             torch.cat(
                 [
-                    backbone(
-                        context_GSD[g, None], context_mask_GS[g, None], block_CPD[None, None], block_mask_GP[g, None]
+                    answer(
+                        backbone,
+                        context_GSD[g, None],
+                        context_mask_GS[g, None],
+                        block_CPD[None, None],
+                        block_mask_GP[g, None],
                     )
                     for block_CPD in block_GCPD[g]
                 ],
@@ -99,7 +103,7 @@ def test_joint_logits_are_those_of_transformers(feed_forward: str, untied: bool)
     t5 = tiny_t5(feed_forward=feed_forward, untied=untied)
     assert t5.config.scale_decoder_outputs is not untied
     context_GSD, context_mask_GS, block_GCPD, block_mask_GP = inputs(1)
-    actual_GCV = backbone_of(t5, "joint")(context_GSD, context_mask_GS, block_GCPD, block_mask_GP)
+    actual_GCV = answer(backbone_of(t5, "joint"), context_GSD, context_mask_GS, block_GCPD, block_mask_GP)
     for c in range(block_GCPD.shape[1]):
         expected_GV = t5(
             inputs_embeds=torch.cat([context_GSD, block_GCPD[:, c]], dim=1),
@@ -117,7 +121,10 @@ def test_shared_logits_are_those_of_transformers_under_a_block_mask(feed_forward
     t5.set_attn_implementation("eager")
     arguments = inputs(2)
     torch.testing.assert_close(
-        backbone_of(t5, "shared")(*arguments), dense_shared_reference(t5, arguments), rtol=1e-5, atol=1e-5
+        answer(backbone_of(t5, "shared"), *arguments),
+        dense_shared_reference(t5, arguments),
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 
@@ -136,13 +143,18 @@ def test_a_group_gives_what_its_candidates_give_alone(
     arguments = inputs(seed, groups=groups, candidates=candidates, context=context, block=block)
     for scoring in ("joint", "shared"):
         backbone = backbone_of(tiny_t5(), scoring)
-        torch.testing.assert_close(backbone(*arguments), one_at_a_time(backbone, arguments), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            answer(backbone, *arguments), one_at_a_time(backbone, arguments), rtol=1e-5, atol=1e-5
+        )
 
 
 @torch.no_grad()
 def test_only_in_joint_scoring_the_context_sees_the_candidate() -> None:
     t5, arguments = tiny_t5(), inputs(3)
-    joint, shared = backbone_of(t5, "joint")(*arguments), backbone_of(t5, "shared")(*arguments)
+    joint, shared = (
+        answer(backbone_of(t5, "joint"), *arguments),
+        answer(backbone_of(t5, "shared"), *arguments),
+    )
     assert (joint - shared).abs().max() > 1e-3
 
 
@@ -152,13 +164,14 @@ def test_padding_does_not_matter(scoring: Literal["joint", "shared"]) -> None:
     """Neither its content nor, on the outer sides of context and block, its length."""
     backbone = backbone_of(tiny_t5(), scoring)
     context_GSD, context_mask_GS, block_GCPD, block_mask_GP = inputs(4)
-    expected = backbone(context_GSD, context_mask_GS, block_GCPD, block_mask_GP)
+    expected = answer(backbone, context_GSD, context_mask_GS, block_GCPD, block_mask_GP)
     context_GSD = context_GSD.masked_fill(~context_mask_GS[..., None], 50.0)
     block_GCPD = block_GCPD.masked_fill(~block_mask_GP[:, None, :, None], -50.0)
-    same = backbone(context_GSD, context_mask_GS, block_GCPD, block_mask_GP)
+    same = answer(backbone, context_GSD, context_mask_GS, block_GCPD, block_mask_GP)
     torch.testing.assert_close(same, expected, rtol=1e-5, atol=1e-5)
     pad = torch.nn.functional.pad
-    longer = backbone(
+    longer = answer(
+        backbone,
         pad(context_GSD, (0, 0, 3, 0), value=9.0),
         pad(context_mask_GS, (3, 0)),
         pad(block_GCPD, (0, 0, 0, 2), value=9.0),
@@ -174,7 +187,9 @@ def test_gradients_reach_context_and_blocks_and_stay_finite_without_any_context(
     context_GSD, context_mask_GS, block_GCPD, block_mask_GP = inputs(5)
     context_mask_GS[0] = False
     backbone = backbone_of(tiny_t5(), scoring)
-    logit_GCV = backbone(context_GSD.requires_grad_(), context_mask_GS, block_GCPD.requires_grad_(), block_mask_GP)
+    logit_GCV = answer(
+        backbone, context_GSD.requires_grad_(), context_mask_GS, block_GCPD.requires_grad_(), block_mask_GP
+    )
     assert torch.isfinite(logit_GCV).all()
     logit_GCV.square().sum().backward()
     for gradient in (context_GSD.grad, block_GCPD.grad):
@@ -191,8 +206,8 @@ def test_blocks_may_be_views(scoring: Literal["joint", "shared"]) -> None:
     context_GSD, context_mask_GS, block_GCPD, block_mask_GP = inputs(6)
     strided_GCPD = block_GCPD.transpose(1, 2).contiguous().transpose(1, 2)
     torch.testing.assert_close(
-        backbone(context_GSD, context_mask_GS, strided_GCPD, block_mask_GP),
-        backbone(context_GSD, context_mask_GS, block_GCPD, block_mask_GP),
+        answer(backbone, context_GSD, context_mask_GS, strided_GCPD, block_mask_GP),
+        answer(backbone, context_GSD, context_mask_GS, block_GCPD, block_mask_GP),
     )
 
 
@@ -201,6 +216,6 @@ def test_dropout_acts_in_training_only(scoring: Literal["joint", "shared"]) -> N
     t5 = tiny_t5()
     arguments = inputs(7)
     backbone = backbone_of(t5, scoring)
-    assert torch.equal(backbone(*arguments), backbone(*arguments))
+    assert torch.equal(answer(backbone, *arguments), answer(backbone, *arguments))
     backbone.train()
-    assert not torch.allclose(backbone(*arguments), backbone(*arguments))
+    assert not torch.allclose(answer(backbone, *arguments), answer(backbone, *arguments))

@@ -23,7 +23,7 @@ def losses(model: GenSR, part: slice, *, world: int = 1, accumulation: int = 1) 
     label_GC = batch.label_GC.index_fill(0, torch.tensor([GROUPS - 1]), -100)
     history_GL = batch.history_GL.index_fill(0, torch.tensor([GROUPS - 1]), 0)
     batch = groups_of(replace(batch, label_GC=label_GC, history_GL=history_GL, step_groups=GROUPS - 1), part)
-    output = model(batch)
+    output = model(model.inputs(batch))
     scale = {"step_groups": batch.step_groups, "world": world, "accumulation": accumulation}
     return (
         task_loss(output.nll_GC, candidates=CANDIDATES, **scale),

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import PromptConfig
-from gensr_dist.model.prompt import SENTINELS, SLOTS, TEXT_SLOT, Prompt, PromptAssembler
+from gensr_dist.model.prompt import SENTINELS, SLOTS, TEXT_SLOT, PromptAssembler, Prompts
 from tests.model.builders import WORDS, corpus_tokenizer, tokenizer_named
 
 TOKENIZERS = pytest.mark.parametrize("tokenizer_name", ["corpus", "flan-t5"])
@@ -30,7 +30,7 @@ TEMPLATES = [
 
 def assemble(
     tokenizer: PreTrainedTokenizerBase, config: PromptConfig, queries: list[str | None], room: int = 2
-) -> Prompt:
+) -> Prompts:
     """The prompts of one group a query (None: recommendation), with `room` more query tokens than needed."""
     tokens = [[] if query is None else ids_of(tokenizer, query) for query in queries]
     query_GQ = torch.zeros(len(queries), max(map(len, tokens)) + room, dtype=torch.long)
@@ -44,7 +44,7 @@ def ids_of(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def assembled_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, group: int) -> list[int]:
+def assembled_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompts, group: int) -> list[int]:
     """Token ids without padding, each slot as its sentinel."""
     sentinels = tokenizer.convert_tokens_to_ids([SENTINELS[slot] for slot in SLOTS])
     block = [
@@ -57,7 +57,8 @@ def assembled_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, group: int
         )
         if kept
     ]
-    return prompt.context_GS[group][prompt.context_mask_GS[group]].tolist() + block
+    context_S = prompt.context_RS[prompt.request_G[group]]
+    return context_S[context_S != 0].tolist() + block
 
 
 def whole_text(config: PromptConfig, query: str | None) -> str:
@@ -88,10 +89,10 @@ def test_mixed_batches_of_any_queries(queries: list[str | None], room: int) -> N
     prompt = assemble(tokenizer, config, queries, room)
     for group, query in enumerate(queries):
         assert assembled_ids(tokenizer, prompt, group) == ids_of(tokenizer, whole_text(config, query))
-    padded = (~prompt.context_mask_GS).int()
+    padded = (prompt.context_RS == 0).int()
     assert (padded.diff(dim=1) <= 0).all(), "the context is padded on the left only"
-    assert (prompt.context_GS[~prompt.context_mask_GS] == 0).all()
-    assert (prompt.context_GS[prompt.context_mask_GS] != 0).all()
+    assert (padded.sum(1).min()) == 0, "one context has no padding"
+    assert len(prompt.context_RS) == len(set(queries)), "a context for each distinct request"
 
 
 @TOKENIZERS

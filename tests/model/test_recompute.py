@@ -7,6 +7,7 @@ import torch
 
 from gensr_dist.model.backbone import Backbone
 from gensr_dist.model.t5 import load_t5
+from tests.model.builders import answer
 
 G, C, S, P, V = 2, 3, 5, 4, 40
 
@@ -26,8 +27,8 @@ def gradients(scoring: Literal["joint", "shared"], recompute: bool) -> tuple[tor
         block.layer[-1].register_forward_hook(count)
     context_GSD = torch.randn(G, S, backbone.width, requires_grad=True)
     block_GCPD = torch.randn(G, C, P, backbone.width, requires_grad=True)
-    logit_GCV = backbone(
-        context_GSD, torch.ones(G, S, dtype=torch.bool), block_GCPD, torch.ones(G, P, dtype=torch.bool)
+    logit_GCV = answer(
+        backbone, context_GSD, torch.ones(G, S, dtype=torch.bool), block_GCPD, torch.ones(G, P, dtype=torch.bool)
     )
     logit_GCV.log_softmax(-1)[..., 1].sum().backward()
     leaves = [context_GSD, block_GCPD, *(p for p in backbone.parameters() if p.grad is not None)]
@@ -55,6 +56,6 @@ def test_nothing_is_computed_again_without_gradients() -> None:
         torch.ones(G, P, dtype=torch.bool),
     )
     with torch.no_grad():
-        plain = backbone(*inputs)
+        plain = answer(backbone, *inputs)
         backbone.recompute = True
-        assert torch.equal(backbone(*inputs), plain)
+        assert torch.equal(answer(backbone, *inputs), plain)

@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gensr_dist.config import Config
-from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.dealing import DealtOrder
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.config import DataConfig
@@ -19,6 +18,7 @@ from gensr_dist.errors import InputError
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.history import HistoryEncoder
+from gensr_dist.model.inputs import ModelInput
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.loop import train
@@ -63,14 +63,14 @@ class Plant:
         self.row, self.what, self.on = -2, "loss", False
         forward, encode = GenSR.forward, HistoryEncoder.forward
 
-        def model_forward(model: GenSR, batch: Batch, likelihood: bool = True) -> GenSROutput:
-            self.on = likelihood and bool((batch.row_G == self.row).any())
-            output = forward(model, batch, likelihood)
+        def model_forward(model: GenSR, inputs: ModelInput, likelihood: bool = True) -> GenSROutput:
+            self.on = likelihood and bool((inputs.batch.row_G == self.row).any())
+            output = forward(model, inputs, likelihood)
             if self.on and self.what == "gradient":
                 output = dataclasses.replace(output, nll_GC=_BadBackward.apply(output.nll_GC))
             return output
 
-        def encoder_forward(encoder: HistoryEncoder, *arguments: Tensor) -> Tensor:
+        def encoder_forward(encoder: HistoryEncoder, *arguments: Any) -> Tensor:
             encoded = encode(encoder, *arguments)
             if self.on and self.what == "loss":
                 encoded = encoded.clone()

@@ -4,13 +4,14 @@ Dimensions: G groups (one positive and its negatives share user, history and que
 Q query tokens, U distinct items of the batch (slot 0 is padding), T title tokens an item, E width of a CF vector.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
+
+from gensr_dist.tensors import map_tensors
 
 IGNORED = -100  # label of a padded candidate
 _ALIGNED = 64  # bytes, at whose multiples tensors begin in a buffer
@@ -35,16 +36,11 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Self:
         """Copy every tensor to `device`, without waiting where it lies in pinned memory."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Self:
         """Page-locked copy, for asynchronous transfer to a GPU."""
-        return self._map(Tensor.pin_memory)
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        changed: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        changed |= {name: change(value) for name, value in changed.items() if isinstance(value, Tensor)}
-        return type(self)(**changed)
+        return map_tensors(self, Tensor.pin_memory)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,128 @@
+"""What the model is given: a batch with its prompts put together and its padding found, made on the host.
+
+Dimensions: G groups, C candidates, L history, T title tokens, U distinct items of the batch, W distinct tokens of the
+batch, R distinct requests, S context tokens, P block tokens, N places of the longest history (items, or title tokens),
+K entries of all histories, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from gensr_dist.data.batches.batch import IGNORED, Batch
+from gensr_dist.model.config import ModelConfig
+from gensr_dist.model.packing import Packing
+from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
+from gensr_dist.model.prompt_layout import PromptLayout
+from gensr_dist.tensors import map_tensors
+
+
+@dataclass(frozen=True)
+class History:
+    """Histories of a batch in one view, one after the other without padding, oldest entry first."""
+
+    entry_K: Tensor  # int64: slot of the item table, or number of a title's token in `ModelInput.token_W`
+    recency_K: Tensor  # int64, interactions between the entry's and the newest (0 for the newest)
+    behaviour_K: Tensor  # int64, as `Batch.behaviour_GL`
+    packing: Packing  # of [G, N]
+    mask_GN: Tensor  # bool, True at entries, which come first
+
+    @classmethod
+    def of(cls, entry_GX: Tensor, recency_GX: Tensor, behaviour_GX: Tensor) -> Self:
+        """The entries that are not 0, wherever they lie."""
+        kept_GX = entry_GX != 0
+        length_G = kept_GX.sum(1)
+        mask_GN = torch.arange(max(1, int(length_G.max()))) < length_G[:, None]
+        return cls(entry_GX[kept_GX], recency_GX[kept_GX], behaviour_GX[kept_GX], Packing.of(mask_GN), mask_GN)
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """A batch for `GenSR`. Its texts are numbered by a vocabulary of its own: the token table is read once a token."""
+
+    batch: Batch
+    token_W: Tensor  # int64, distinct token ids, ascending; token_W[0] is 0, the padding
+    title_UT: Tensor  # int64 in [0, W), as all tokens below; 0 is padding
+    cf_history: History
+    semantic_history: History
+    context_RS: Tensor
+    block_GP: Tensor
+    block_slot_GP: Tensor  # int64 index in SLOTS, TEXT_SLOT elsewhere
+    layout: PromptLayout
+    start: int  # number of the decoder's start token
+
+    def to(self, device: torch.device | str) -> Self:
+        """Copy every tensor to `device`, without waiting where it lies in pinned memory."""
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """Page-locked copy, for asynchronous transfer to a GPU."""
+        return map_tensors(self, Tensor.pin_memory)
+
+
+class InputBuilder:
+    """Makes inputs of batches, on the host.
+
+    Args:
+        config: of the model.
+        prompts: puts the prompts' tokens together.
+        vocabulary: rows V of the token table.
+        start: the decoder's start token.
+    """
+
+    def __init__(self, config: ModelConfig, prompts: PromptAssembler, *, vocabulary: int, start: int) -> None:
+        self.config = config
+        self.prompts = prompts
+        self.vocabulary = vocabulary
+        self.start = start
+        self.slot_visible = torch.tensor([config.cf_view, config.semantic_view] * 2)  # in the order of prompt.SLOTS
+
+    def __call__(self, batch: Batch) -> ModelInput:
+        """The input of a batch that lies on the host."""
+        prompts = self.prompts(batch.task_G, batch.query_GQ)
+        number_V, token_W = self._numbered(batch.title_UT, prompts.context_RS, prompts.block_GP)
+        title_UT, context_RS = number_V[batch.title_UT], number_V[prompts.context_RS]
+
+        length_G1 = (batch.history_GL != 0).sum(1, keepdim=True)
+        recency_GL = (length_G1 - 1 - torch.arange(batch.history_GL.shape[1])).clamp_min(0)
+        cf_history = History.of(batch.history_GL, recency_GL, batch.behaviour_GL)
+        if self.config.semantic_history == "tokens":
+            title_GLT = title_UT[batch.history_GL]
+            T = title_GLT.shape[2]
+            semantic_history = History.of(
+                title_GLT.flatten(1), recency_GL.repeat_interleave(T, 1), batch.behaviour_GL.repeat_interleave(T, 1)
+            )
+        else:
+            semantic_history = cf_history
+
+        slot_GP = prompts.block_slot_GP
+        visible_GP = prompts.block_mask_GP & ((slot_GP == TEXT_SLOT) | self.slot_visible[slot_GP.clamp_min(0)])
+        candidate_GC = batch.label_GC != IGNORED
+        layout = PromptLayout.of(
+            self.config.scoring,
+            request_G=prompts.request_G,
+            context_mask_RS=context_RS != 0,
+            block_mask_GCP=candidate_GC[:, :, None] & visible_GP[:, None, :],
+        )
+        return ModelInput(
+            batch=batch,
+            token_W=token_W,
+            title_UT=title_UT,
+            cf_history=cf_history,
+            semantic_history=semantic_history,
+            context_RS=context_RS,
+            block_GP=number_V[prompts.block_GP],
+            block_slot_GP=slot_GP,
+            layout=layout,
+            start=int(number_V[self.start]),
+        )
+
+    def _numbered(self, *tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Number of each token of the vocabulary among the distinct ones [V], and the distinct ones [W]."""
+        seen_V = torch.zeros(self.vocabulary, dtype=torch.bool)
+        seen_V[0] = seen_V[self.start] = True
+        for each in tokens:
+            seen_V[each.flatten()] = True
+        return seen_V.cumsum(0) - 1, seen_V.nonzero().flatten()

@@ -1,0 +1,90 @@
+"""What the host makes of a batch: compact histories, shared contexts, a vocabulary of the batch's own."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gensr_dist.data.batches.batch import IGNORED
+from gensr_dist.data.events import Behaviour
+from gensr_dist.model.config import PromptConfig
+from gensr_dist.model.inputs import InputBuilder, ModelInput
+from gensr_dist.model.prompt import PromptAssembler
+from tests.model.builders import corpus_tokenizer, random_batch, tiny_config, tiny_model
+
+
+def built(seed: int, history: str = "tokens", scoring: str = "shared", **changes: object) -> ModelInput:
+    tokenizer = corpus_tokenizer()
+    builder = InputBuilder(
+        tiny_config(semantic_history=history, scoring=scoring),
+        PromptAssembler(PromptConfig(), tokenizer),
+        vocabulary=len(tokenizer),
+        start=0,
+    )
+    return builder(replace(random_batch(seed, groups=4, padded_candidates=True), **changes))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), history=st.sampled_from(["tokens", "pooled"]))
+def test_entries_of_a_history_are_its_items_or_tokens_in_order(seed: int, history: str) -> None:
+    inputs = built(seed, history)
+    batch, view = inputs.batch, inputs.semantic_history
+    entries = view.packing.pad(torch.stack([view.entry_K, view.recency_K, view.behaviour_K], dim=1))
+    for g in range(len(batch.row_G)):
+        items = [item for item in batch.history_GL[g].tolist() if item]
+        expected = []
+        for place, item in enumerate(items):
+            tokens = [t for t in batch.title_UT[item].tolist() if t] if history == "tokens" else [item]
+            expected += [[t, len(items) - 1 - place, int(batch.behaviour_GL[g, place])] for t in tokens]
+        found = entries[g][view.mask_GN[g]]
+        if history == "tokens":
+            found[:, 0] = inputs.token_W[found[:, 0]]
+        assert found.tolist() == expected
+    assert view.mask_GN.shape[1] == max(1, int(view.mask_GN.sum(1).max())), "no place that all histories leave empty"
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_numbers_stand_for_the_tokens(seed: int) -> None:
+    inputs = built(seed)
+    assert inputs.token_W[0] == 0
+    assert (inputs.token_W.diff() > 0).all()
+    assert torch.equal(inputs.token_W[inputs.title_UT], inputs.batch.title_UT)
+    assert torch.equal(inputs.title_UT == 0, inputs.batch.title_UT == 0)
+
+
+@pytest.mark.parametrize("scoring", ["joint", "shared"])
+def test_padded_candidates_take_no_token(scoring: str) -> None:
+    inputs = built(3, scoring=scoring)
+    padded_GC = inputs.batch.label_GC == IGNORED
+    assert padded_GC.any()
+    assert not inputs.layout.own_mask_GCN[padded_GC].any()
+    assert inputs.layout.own.tokens == int(inputs.layout.own_mask_GCN.sum())
+    assert inputs.layout.own_mask_GCN[~padded_GC].any(1).all()
+
+
+def test_all_recommendations_share_a_context() -> None:
+    batch = random_batch(0, groups=4)
+    task_G = torch.full_like(batch.task_G, Behaviour.RECOMMENDATION)
+    inputs = built(0, task_G=task_G)
+    assert len(inputs.context_RS) == 1
+    assert inputs.layout.request_G.tolist() == [0] * 4
+    assert inputs.layout.contexts is not None
+    assert inputs.layout.contexts.tokens == inputs.context_RS.shape[1]
+
+
+@torch.no_grad()
+def test_a_shared_context_is_encoded_once() -> None:
+    """The encoder's linear layers see the tokens of one context and of the blocks, and none of padding."""
+    model, batch = tiny_model(), random_batch(0, groups=4, padded_candidates=True)
+    inputs = model.inputs(replace(batch, task_G=torch.zeros_like(batch.task_G)))
+    seen: list[int] = []
+    query = model.backbone.t5.encoder.block[0].layer[0].SelfAttention.q
+    hook = query.register_forward_hook(lambda _m, arguments, _o: seen.append(arguments[0].shape[0]))
+    model(inputs)
+    hook.remove()
+    candidates = int((batch.label_GC != IGNORED).sum())
+    slots_and_words = int((inputs.block_slot_GP[0] >= 0).sum() + (inputs.block_GP[0] != 0).sum())
+    assert seen == [inputs.context_RS.shape[1] + candidates * slots_and_words]
