@@ -17,9 +17,11 @@ def deal(length_R: Int, *, accumulation: int, world: int) -> list[Int]:
     """Cut rows into micro-batches of equal tokens and deal each of those to the ranks.
 
     Rows are sorted by length, the longest first, and cut where their running sum passes each micro-batch's share of all
-    tokens: a micro-batch misses its share by the longest row at most. So micro-batches hold rows of similar length, and
-    which ones depends on lengths and `accumulation` alone. A micro-batch is dealt like cards, in turns from the first
-    rank to the last and back (boustrophedon): parts differ by one row at most, and their tokens by the longest row.
+    tokens, or a few rows off, at a multiple of the largest power of two up to R / 8A: that many ranks share each
+    micro-batch evenly, and it misses its share by R / 8A + 1 of the longest rows at most. So micro-batches hold rows of
+    similar length, and which ones depends on lengths and `accumulation` alone. A micro-batch is dealt like cards, in
+    turns from the first rank to the last and back (boustrophedon): parts differ by one row at most, and their tokens
+    by the longest row.
 
     Args:
         length_R: tokens of each row, in any unit, at least 1; at least one row.
@@ -33,8 +35,11 @@ def deal(length_R: Int, *, accumulation: int, world: int) -> list[Int]:
     rows = len(length_R)
     sorted_R = np.argsort(-length_R, kind="stable")
     end_R = np.cumsum(length_R[sorted_R])
-    micro_R = (2 * end_R - length_R[sorted_R]) * accumulation // (2 * end_R[-1])  # where the middle of a row falls
-    turn_R, at_R = np.divmod(np.arange(rows) - np.searchsorted(micro_R, micro_R), world)
+    share_R = (2 * end_R - length_R[sorted_R]) * accumulation // (2 * end_R[-1])  # where the middle of a row falls
+    unit = 1 << (max(1, rows // (8 * accumulation)).bit_length() - 1)
+    first_A = (np.searchsorted(share_R, np.arange(accumulation)) + unit // 2) // unit * unit
+    micro_R = np.searchsorted(first_A, np.arange(rows), side="right") - 1
+    turn_R, at_R = np.divmod(np.arange(rows) - first_A[micro_R], world)
     part_R = np.empty(rows, dtype=np.int64)
     part_R[sorted_R] = micro_R * world + np.where(turn_R % 2, world - 1 - at_R, at_R)
 
