@@ -22,6 +22,7 @@ from gensr_dist.bench.turns import Rank
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR
+from gensr_dist.model.inputs import ModelInput
 from gensr_dist.model.losses import contrastive_loss, task_loss
 
 BACKBONES = {"nano": "nano", "mini": "mini", "small": "small", "flan-t5-small": "small", "flan-t5-base": "base"}
@@ -92,29 +93,32 @@ class Ours:
         self.module = _gensr(setting).to(device)
         self.device, self.autocast = device, _Autocast(setting.precision)
 
-    def ready(self, batch: Batch) -> Batch:
-        """The batch on the device."""
-        return batch.to(self.device)
+    def ready(self, batch: Batch) -> ModelInput:
+        """Prompts put together, padding left out, on the device."""
+        return self.module.inputs(batch).to(self.device)
 
-    def loss(self, ready: Batch) -> Tensor:
+    def loss(self, ready: ModelInput) -> Tensor:
         """As `train.objective.step_losses` does on one rank."""
+        batch = ready.batch
         with self.autocast():
             output = self.module(ready)
-            task = task_loss(output.nll_GC, candidates=ready.candidate_GC.shape[1], step_groups=ready.step_groups)
+            assert output.nll_GC is not None
+            candidates, groups = batch.candidate_GC.shape[1], batch.step_groups
+            task = task_loss(output.nll_GC, candidates=candidates, step_groups=groups)
             contrastive = contrastive_loss(
                 output.user_cf_GD,
                 output.user_semantic_GD,
-                ready.user_G,
+                batch.user_G,
                 output.has_history_G,
                 temperature=TEMPERATURE,
-                step_groups=ready.step_groups,
+                step_groups=groups,
             )
         return task + CONTRASTIVE_WEIGHT * contrastive
 
-    def score(self, ready: Batch) -> Tensor:
+    def score(self, ready: ModelInput) -> Tensor:
         """As `GenSR.score`."""
         with self.autocast():
-            return self.module.score(ready).flatten()
+            return self.module(ready, likelihood=False).yes_log_odds_GC.float().sigmoid().flatten()
 
     def watch(self, times: PartTimes) -> None:
         """Everything of the model that is in no part below is `other`."""
