@@ -37,6 +37,7 @@ TEST_REQUIREMENTS = [
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
+    "triton>=3.2; sys_platform == 'linux'",  # the GPU kernels in its interpreter; GPU builds of torch bring it
     "ruff>=0.8",
     "mypy>=1.13",
     "types-PyYAML",

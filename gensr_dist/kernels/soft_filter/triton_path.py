@@ -4,8 +4,8 @@ One program owns a group where its positions and queries fit one tile each. Long
 queries, keep the weights and the scores' gradients [G, M, N] between the programs of the backward pass, 2 M N elements
 beside the 3 M D + 2 N D that it must move: the order of each sum stays fixed, without atomics.
 
-Tiles were chosen so that no program spills registers when compiled for an H100 or H200, or needs more shared memory
-than the smallest GPU since Ampere has.
+Tiles were chosen so that programs compiled for an H100 or H200 keep everything in registers, and need no more shared
+memory than the smallest GPU since Ampere has. Their speed on a GPU is yet to be measured: `gensr bench kernels`.
 """
 
 from typing import Any
