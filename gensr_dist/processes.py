@@ -99,7 +99,7 @@ def _leave() -> None:
     while _watches:
         _watches.pop().stop()
     if dist.is_initialized():
-        dist.destroy_process_group()
+        deepspeed.comm.destroy_process_group()  # torch's leaves DeepSpeed with groups that are no more
 
 
 def _quieten() -> None:

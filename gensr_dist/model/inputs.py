@@ -54,12 +54,10 @@ class ModelInput:
     start: int  # number of the decoder's start token
 
     def to(self, device: torch.device | str) -> Self:
-        """Copy every tensor to `device`, without waiting where it lies in pinned memory."""
-        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> Self:
-        """Page-locked copy, for asynchronous transfer to a GPU."""
-        return map_tensors(self, Tensor.pin_memory)
+        """Copy every tensor to `device`; the host does not wait for a GPU to have them."""
+        if torch.device(device).type == "cpu":
+            return self
+        return map_tensors(self, lambda tensor: tensor.pin_memory().to(device, non_blocking=True))
 
 
 class InputBuilder:

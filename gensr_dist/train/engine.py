@@ -45,8 +45,7 @@ class Engine:
                     parameter_groups(model, config),
                     lr=config.learning_rate,
                     betas=(0.9, 0.98),
-                    # One pass over what lies in CPU memory: as DeepSpeed's own AdamW, and nothing is compiled.
-                    fused=config.offload != "none" or None,
+                    fused=True,  # one pass over the weights: on CPUs a quarter of the time, and nothing is compiled
                 ),
                 lr_scheduler=lambda optimizer: LambdaLR(optimizer, factor),
                 config=deepspeed_config(config, self.zero_stage, ranks.world),

@@ -11,7 +11,6 @@ import torch
 import torch.distributed as dist
 
 from gensr_dist.config import Config, digest, flattened, resolved_yaml
-from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
@@ -30,6 +29,7 @@ from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
 from gensr_dist.train.config import OPERATIONAL
 from gensr_dist.train.engine import Engine
 from gensr_dist.train.export import export_model
+from gensr_dist.train.feed import Feed
 from gensr_dist.train.meter import Meter, PhaseClock, RowDigest, peak_cuda_memory_gb, peak_memory_gb
 from gensr_dist.train.objective import Agreement, StepCheck, StepLosses, seed_dropout, step_losses
 from gensr_dist.train.rank_log import DETAIL, log_path, rank_log
@@ -154,12 +154,11 @@ class _Training:
         self._announce()
         if not self._finished:
             batches = self.loader.batches(self.progress.steps, self.settings.steps)
+            feed = Feed(batches, self.engine.model.inputs, self.ranks.device)
             while not self._finished:
-                with self.meter.wait(), self.clock.phase("data"):
-                    step, micro_batches = next(batches)
                 with self.meter.step():
                     learning_rate = self.engine.learning_rate
-                    losses, stop = self._optimize(step, micro_batches)
+                    step, losses, stop = self._optimize(feed)
                     self.progress = dataclasses.replace(self.progress, steps=step + 1)
                 self.watchdog.beat(f"the end of step {step + 1}")
                 if self._due(self.settings.log_every):
@@ -188,23 +187,26 @@ class _Training:
         if self.board is not None:
             self.board.close()
 
-    def _optimize(self, step: int, micro_batches: list[Batch]) -> tuple[StepLosses, Stop]:
-        """One optimizer step, and whether to end after it."""
+    def _optimize(self, feed: Feed) -> tuple[int, StepLosses, Stop]:
+        """One optimizer step, its number from 0, and whether to end after it."""
+        with self.meter.wait(), self.clock.phase("data"):
+            step, micro_batches = feed.take()
         seed_dropout(self.config.seed, step, self.ranks.rank)
         total = StepLosses.zero(self.ranks.device)
         self.check.begin()
         agreed: Agreement | None = None
-        for number, batch in enumerate(micro_batches, start=1):
+        for number, (batch, inputs) in enumerate(micro_batches, start=1):
             self.meter.count(batch)
             self.rows.see(batch)
             with self.clock.phase("forward"):
-                inputs = self.engine.model.inputs(batch).to(self.ranks.device)
                 losses = step_losses(self.engine.forward(inputs), inputs.batch, self.config, self.ranks.world)
             with self.clock.phase("backward"):
                 self.engine.backward(losses.to_minimise(self.settings.contrastive_weight))
             self.check.see(losses)
             total = total + losses
             if number == len(micro_batches):
+                with self.meter.wait(), self.clock.phase("data"):
+                    feed.prepare()  # before the host waits for the device
                 with self.clock.phase("update"):
                     agreed = self.check.agree(self.engine.norm_before_update, self.request.reason)
                 if not agreed.finite:
@@ -215,7 +217,7 @@ class _Training:
         if not updated:
             self._refuse_update(step, dataclasses.replace(agreed, gradient_finite=False))
         self.clock.settle()
-        return total, agreed.stop
+        return step, total, agreed.stop
 
     def _report(self, losses: StepLosses, learning_rate: float) -> None:
         """Log the step."""

@@ -134,11 +134,12 @@ class Meter:
 
     @contextmanager
     def wait(self) -> Iterator[None]:
-        """Time what happens inside as training that waits for the loader."""
-        before = self._seconds
-        with self.step():
+        """Time what happens inside, itself inside a step, as waiting for the loader."""
+        started = time.perf_counter()
+        try:
             yield
-        self._waited += self._seconds - before
+        finally:
+            self._waited += time.perf_counter() - started
 
     def count(self, batch: Batch) -> None:
         """Count a micro-batch that still lies on the CPU."""

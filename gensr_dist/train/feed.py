@@ -1,0 +1,47 @@
+"""Inputs of the steps, one step ahead of their use.
+
+The host makes the next step's inputs and sends them off while the device still computes; it waits for the device only
+afterwards, at the end of the step.
+"""
+
+from collections.abc import Iterator
+
+import torch
+
+from gensr_dist.data.batches.batch import Batch
+from gensr_dist.model.inputs import InputBuilder, ModelInput
+
+Step = tuple[int, list[tuple[Batch, ModelInput]]]  # its number, and each micro-batch on the host and on the device
+
+
+class Feed:
+    """Steps with their micro-batches on the device.
+
+    Args:
+        batches: steps with their micro-batches on the host, in order.
+        builder: of the model.
+        device: of the model.
+    """
+
+    def __init__(self, batches: Iterator[tuple[int, list[Batch]]], builder: InputBuilder, device: torch.device) -> None:
+        self.batches = batches
+        self.builder = builder
+        self.device = device
+        self._next: Step | None = None
+
+    def take(self) -> Step:
+        """The next step.
+
+        Raises:
+            InputError: it cannot be collated.
+        """
+        self.prepare()
+        assert self._next is not None, "no step is left"
+        taken, self._next = self._next, None
+        return taken
+
+    def prepare(self) -> None:
+        """Make the step after the one that was taken, if there is one and it is not made yet."""
+        if self._next is None and (step := next(self.batches, None)) is not None:
+            number, batches = step
+            self._next = (number, [(batch, self.builder(batch).to(self.device)) for batch in batches])
