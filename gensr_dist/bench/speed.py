@@ -59,17 +59,20 @@ class SpeedBench:
 
 
 def check_setting(backbone: str, precision: Precision, profile: Path | None) -> None:
-    """Refuse what cannot run.
+    """Refuse what cannot run, before anything is measured.
 
     Raises:
-        InputError: an unknown backbone, bf16 without a GPU, or `profile` is a file.
+        InputError: an unknown backbone, bf16 without a GPU, or no folder can be made at `profile`.
     """
     if backbone not in BACKBONES:
         raise InputError("--backbone", f"{backbone!r} is not known", f"give one of {', '.join(BACKBONES)}")
     if precision == "bf16" and not torch.cuda.is_available():
         raise InputError("--precision", "bf16 is many times slower than fp32 on a CPU", "use it on a GPU")
-    if profile is not None and profile.exists() and not profile.is_dir():
-        raise InputError(profile, "expected a folder for the trace, found a file", "give another path")
+    if profile is not None:
+        try:
+            profile.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(profile, f"cannot be the folder of the trace ({error.strerror})", "give another") from None
 
 
 def compare(

@@ -94,7 +94,9 @@ def test_a_step_changes_the_weights_and_works_on_batches_in_turn(make: type[Work
 
 
 @pytest.mark.parametrize("make", [score_ours, score_plain])
-def test_scoring_keeps_the_weights_and_fills_a_round_with_passes(make: type[Work], monkeypatch: object) -> None:
+def test_scoring_keeps_the_weights_and_fills_a_round_with_passes(
+    make: type[Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gensr_dist.bench.ways._ROUND_S", 0.2)
     work = make(SETTING, HERE)
     before = [weight.detach().clone() for weight in work.model.module.parameters()]
@@ -114,9 +116,10 @@ def test_wrong_settings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(InputError, match="use it on a GPU"):
         check_setting("small", "bf16", None)
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="expected a folder"):
+    with pytest.raises(InputError, match="cannot be the folder of the trace"):
         check_setting("small", "fp32", tmp_path / "file")
-    check_setting("flan-t5-base", "fp32", tmp_path / "new")
+    check_setting("flan-t5-base", "fp32", tmp_path / "new" / "trace")
+    assert (tmp_path / "new" / "trace").is_dir()
 
 
 def test_keys_and_spread() -> None:
