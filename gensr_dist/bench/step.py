@@ -65,13 +65,13 @@ def bench_step(
 def train_ours(setting: Setting, rank: Rank) -> Work:
     """Training steps of ours."""
     model = Ours(setting, rank.device)
-    return Work(model, TrainingStep(model), setting.shape(setting.our_groups), rank)
+    return Work(model, TrainingStep(model, fused=True), setting.shape(setting.our_groups), rank)
 
 
 def train_plain(setting: Setting, rank: Rank) -> Work:
     """Training steps of the plain way."""
     model = Plain(setting, rank.device)
-    return Work(model, TrainingStep(model), setting.shape(setting.groups), rank)
+    return Work(model, TrainingStep(model, fused=None), setting.shape(setting.groups), rank)
 
 
 class TrainingStep:
@@ -79,12 +79,13 @@ class TrainingStep:
 
     Args:
         model: to train.
+        fused: one pass over the weights, as `train.engine` has it; None is what torch chooses by itself.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, fused: bool | None) -> None:
         model.module.train()
         self.parameters = list(model.module.parameters())
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=_LEARNING_RATE)
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=_LEARNING_RATE, fused=fused)
 
     def __call__(self, model: Model, times: PartTimes, ready: Any) -> None:
         """Update the weights."""
