@@ -1,4 +1,7 @@
-"""Triton's soft filter: on a GPU, or in the interpreter, where `test_interpreter.py` runs this file."""
+"""Triton's soft filter: on a GPU, or in the interpreter, where `test_interpreter.py` runs this file.
+
+The interpreter cuts bfloat16 off where GPUs round to the nearest, and still has to keep the tolerance.
+"""
 
 import pytest
 import torch

@@ -1,0 +1,99 @@
+"""The benchmark of the kernels at a size of milliseconds."""
+
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gensr_dist.bench import kernels
+from gensr_dist.bench.kernels import GroupShape, KernelsBench, bench_kernels, table
+from gensr_dist.errors import InputError
+from gensr_dist.kernels.dispatch import configured
+
+SHAPES = (GroupShape(3, 2, 2, 5, 8), GroupShape(2, 9, 2, 3, 8))
+COMMITTED = Path(kernels.__file__).parents[1] / "kernels" / "benchmarks.csv"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_SAMPLE_S", 1e-4)
+    monkeypatch.setattr(kernels, "_COPIED_BYTES", 2**16)
+
+
+def run(file: Path | None = None) -> KernelsBench:
+    return bench_kernels(rounds=2, shapes=SHAPES, csv_file=file)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_row_for_every_operation_direction_and_shape(tmp_path: Path) -> None:
+    file = tmp_path / "kernels.csv"
+    result = run(file)
+    json.dumps(dataclasses.asdict(result))
+    measured = {(row.op, row.direction, row.shape) for row in result.rows if row.path == "torch"}
+    assert measured == {
+        (op, direction, text)
+        for direction in ("forward", "backward")
+        for shape in SHAPES
+        for op, text in (
+            ("soft_filter", str(shape)),
+            ("soft_filter_layer", str(shape)),
+            ("rms_norm", f"R={shape.G * shape.C * 16} D=8"),
+        )
+    }
+    for row in result.rows:
+        assert row.seconds > 0
+        assert row.gb_per_s > 0
+        assert 0 < row.ratio_min <= row.ratio_median <= row.ratio_max
+    assert len(table(result)) == 1 + len(result.rows)
+    assert configured() == "auto"
+    run(file)
+    with file.open() as opened:
+        lines = list(csv.DictReader(opened))
+    assert len(lines) == 2 * len(result.rows)
+    assert lines[0]["op"] == result.rows[0].op
+    assert lines[0]["device"] == result.device
+
+
+def test_the_bandwidth_counts_what_must_be_moved() -> None:
+    shape = GroupShape(3, 2, 4, 5, 8)
+    pool, layer, norm = kernels._cases(shape, torch.float32, torch.device("cpu"), "torch")
+    assert pool.forward_elements == sum(x.numel() for x in pool.inputs) + pool.fused(*pool.inputs).numel()
+    for case in (pool, layer):
+        out = case.fused(*case.inputs)
+        assert case.forward_elements == sum(x.numel() for x in case.inputs) + out.numel()
+        assert case.backward_elements == 2 * sum(x.numel() for x in case.inputs) + out.numel()
+    assert (norm.forward_elements, norm.backward_elements) == (2 * 96 * 8, 3 * 96 * 8)  # weights are next to nothing
+
+
+def test_runs_without_the_packages_of_training() -> None:
+    blocked = dict.fromkeys(("deepspeed", "webdataset", "faiss", "torch_geometric"))
+    code = f"import sys; sys.modules.update({blocked}); import gensr_dist.bench.kernels"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_both_ways_compute_the_same() -> None:
+    for path in ("torch", "triton"):
+        for case in kernels._cases(GroupShape(3, 2, 2, 5, 8), torch.float32, torch.device("cpu"), path):
+            torch.testing.assert_close(case.fused(*case.inputs), case.plain(*case.inputs))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_file_of_other_columns_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "other.csv"
+    file.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="columns"):
+        run(file)
+    assert file.read_text() == "a,b\n1,2\n"
+    with pytest.raises(InputError, match="cannot be written"):
+        run(tmp_path / "missing" / "kernels.csv")
+
+
+def test_the_committed_file_has_the_columns_of_the_benchmark() -> None:
+    kernels._check_csv(COMMITTED)
+    with COMMITTED.open() as opened:
+        assert {row["op"] for row in csv.DictReader(opened)} >= {"soft_filter", "soft_filter_layer", "rms_norm"}
