@@ -25,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import T5ForConditionalGeneration
 
 from gensr_dist.model.prompt_layout import PromptLayout, Scoring
+from gensr_dist.model.t5_layers import fuse_layers
 
 Result = TypeVar("Result")
 
@@ -44,9 +45,7 @@ class Backbone(nn.Module):
 
     def __init__(self, t5: T5ForConditionalGeneration, scoring: Scoring) -> None:
         super().__init__()
-        if t5.config.dense_act_fn == "gelu_new":  # transformers computes it in eight passes
-            for block in (*t5.encoder.block, *t5.decoder.block):
-                block.layer[-1].DenseReluDense.act = nn.GELU(approximate="tanh")
+        fuse_layers(t5)
         self.t5 = t5
         self.scoring = scoring
         self.dropout = t5.config.dropout_rate

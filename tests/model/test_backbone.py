@@ -150,11 +150,9 @@ def test_a_group_gives_what_its_candidates_give_alone(
 
 @torch.no_grad()
 def test_only_in_joint_scoring_the_context_sees_the_candidate() -> None:
-    t5, arguments = tiny_t5(), inputs(3)
-    joint, shared = (
-        answer(backbone_of(t5, "joint"), *arguments),
-        answer(backbone_of(t5, "shared"), *arguments),
-    )
+    arguments = inputs(3)
+    joint = answer(backbone_of(tiny_t5(), "joint"), *arguments)
+    shared = answer(backbone_of(tiny_t5(), "shared"), *arguments)
     assert (joint - shared).abs().max() > 1e-3
 
 
