@@ -19,6 +19,7 @@ from gensr_dist.data.config import DataConfig, SimulateConfig
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.graph.config import LightGCNConfig
+from gensr_dist.kernels.config import KernelPath
 from gensr_dist.model.config import FROM_CONFIG, ModelConfig
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.train.config import TrainConfig
@@ -30,6 +31,7 @@ class Config:
 
     run: str = "runs/default"  # folder that receives every stage's results; runs/<name of the config file> if not set
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    kernels: KernelPath = "auto"  # auto: Triton on GPUs, else torch; triton and torch insist
     simulate: SimulateConfig = field(default_factory=SimulateConfig)
     data: DataConfig = field(default_factory=DataConfig)
     lightgcn: LightGCNConfig = field(default_factory=LightGCNConfig)

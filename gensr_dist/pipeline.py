@@ -157,7 +157,7 @@ def answer(run: RunFolder, user: str, query: str | None, k: int, say: Say) -> An
 
     config = load_config(run.config)
     run = RunFolder.of(config, run.root)
-    answerer = Answerer(TrainedRun.open(run, config.data), config.retrieval)
+    answerer = Answerer(TrainedRun.open(run, config), config.retrieval)
     started = time.monotonic()
     answers = answerer.recommend(user, k) if query is None else answerer.search(user, query, k)
     seconds = time.monotonic() - started
@@ -295,7 +295,7 @@ def _evaluate(config: Config, run: RunFolder) -> Outcome:
     from gensr_dist.retrieval.catalogue import evaluate_catalogue
     from gensr_dist.trained_run import TrainedRun
 
-    trained = TrainedRun.open(run, config.data)
+    trained = TrainedRun.open(run, config)
     catalogue = evaluate_catalogue(trained, config.retrieval, config.evaluation, config.seed)
     result = evaluate(trained, config.evaluation, config.seed, catalogue=catalogue)
     lines: list[str] = []
@@ -317,7 +317,7 @@ def _show_examples(config: Config, run: RunFolder, say: Say) -> None:
     from gensr_dist.retrieval.answer import Answerer
     from gensr_dist.trained_run import TrainedRun
 
-    trained = TrainedRun.open(run, config.data)
+    trained = TrainedRun.open(run, config)
     items, store = trained.items, trained.store
     answerer = Answerer(trained, config.retrieval)
     rows = store.eval_rows(Split.TEST, Behaviour.SEARCH)

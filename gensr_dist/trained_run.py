@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from gensr_dist.config import Config
 from gensr_dist.data.batches.collate import Collator
-from gensr_dist.data.config import DataConfig
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.vectors import load_cf
+from gensr_dist.kernels.dispatch import configure
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run_folder import RunFolder
 
@@ -33,17 +34,20 @@ class TrainedRun:
     device: torch.device
 
     @classmethod
-    def open(cls, folder: RunFolder, config: DataConfig) -> Self:
+    def open(cls, folder: RunFolder, config: Config) -> Self:
         """Open shards, CF vectors and model.
 
         Args:
             folder: of the run.
-            config: how its shards are read.
+            config: how its shards are read and its operations computed.
 
         Raises:
-            InputError: a stage's result is missing or broken, or they do not fit together.
+            InputError: a stage's result is missing or broken, they do not fit together, or the configured kernels
+                cannot run here.
         """
-        store = TimelineStore.open(folder.shards, shuffle_shards=config.shuffle_shards, on_corrupt=config.on_corrupt)
+        configure(config.kernels)
+        data = config.data
+        store = TimelineStore.open(folder.shards, shuffle_shards=data.shuffle_shards, on_corrupt=data.on_corrupt)
         items = ItemStore.open(folder.shards)
         item_IE, user_VE = load_cf(folder.cf)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -53,7 +57,7 @@ class TrainedRun:
             items=items,
             item_IE=item_IE,
             user_VE=user_VE,
-            collator=Collator(store, items, item_IE, config.history),
+            collator=Collator(store, items, item_IE, data.history),
             model=GenSR.from_pretrained(folder.model, reads=items.tokenizer(), cf_width=item_IE.shape[1]).to(device),
             device=device,
         )

@@ -41,6 +41,36 @@ def add_benches(add: Add) -> None:
     added.add_argument("--ours", action="store_true", help="do not measure stock PyG")
 
     added = add(
+        "step",
+        _step,
+        "training steps of GenSR: ours against transformers' T5 as it is, one padded prompt a candidate",
+        "Same weights, same batches, each way in a process of its own, in turns. Batches are made up, with lengths\n"
+        "as in Amazon Beauty. Prints rows/s, operations, memory, model FLOP/s utilisation, shares of time by part.",
+        "gensr bench step --backbone small --json",
+    )
+    _add_model_arguments(added)
+
+    added = add(
+        "score",
+        _score,
+        "candidates that GenSR scores a second: ours against transformers' T5 as it is",
+        "As `gensr bench step`, without gradients.",
+        "gensr bench score --backbone small --candidates 100 --json",
+    )
+    added.add_argument("--candidates", metavar="N", type=integer(1, 10_000), default=100, help="(default 100)")
+    _add_model_arguments(added)
+
+    added = add(
+        "kernels",
+        _kernels,
+        "fused operations against unfused ones and against the memory's bandwidth",
+        "On a GPU the Triton programs in bf16 and fp32, else the torch path.",
+        "gensr bench kernels --csv gensr_dist/kernels/benchmarks.csv --json",
+    )
+    added.add_argument("--rounds", metavar="N", type=integer(2, 10_000), default=41, help="of each way (default 41)")
+    added.add_argument("--csv", metavar="FILE", type=Path, help="add the rows to it")
+
+    added = add(
         "resume",
         _resume,
         "kill a training at random moments, also while it saves and validates, and start it again",
@@ -58,6 +88,56 @@ def add_benches(add: Add) -> None:
         "gensr bench reshape --json",
     )
     added.add_argument("--full", action="store_true", help="every pair of layouts instead of a covering set")
+
+
+def _add_model_arguments(added: argparse.ArgumentParser) -> None:
+    added.add_argument(
+        "--backbone",
+        metavar="NAME",
+        default="small",
+        help="nano, mini, small (also flan-t5-small) or flan-t5-base, with random weights (default small)",
+    )
+    added.add_argument(
+        "--history", choices=("tokens", "pooled"), default="tokens", help="semantic history (default tokens)"
+    )
+    groups = integer(1, 100_000)
+    added.add_argument("--groups", metavar="N", type=groups, help="of a batch (default: half a minute of plain work)")
+    added.add_argument("--our-groups", metavar="N", type=groups, help="of a batch of ours (default: the same)")
+    added.add_argument("--full-histories", action="store_true", help="no padding in histories and titles")
+    added.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 on a GPU (default fp32)")
+    added.add_argument("--rounds", metavar="N", type=integer(1, 1_000), default=5, help="of each way (default 5)")
+    added.add_argument("--profile", metavar="DIR", type=Path, help="write a trace for TensorBoard or Perfetto there")
+
+
+def _model_settings(options: argparse.Namespace) -> dict[str, Any]:
+    settings = {
+        "backbone": options.backbone,
+        "history": options.history,
+        "our_groups": options.our_groups,
+        "lengths": "full" if options.full_histories else "log",
+        "precision": options.precision,
+        "rounds": options.rounds,
+        "profile": options.profile,
+    }
+    return settings | ({"groups": options.groups} if options.groups else {})
+
+
+def _step(options: argparse.Namespace, say: Say) -> Any:
+    from gensr_dist.bench.step import bench_step
+
+    return _said(bench_step(**_model_settings(options)), say)
+
+
+def _score(options: argparse.Namespace, say: Say) -> Any:
+    from gensr_dist.bench.score import bench_score
+
+    return _said(bench_score(candidates=options.candidates, **_model_settings(options)), say)
+
+
+def _kernels(options: argparse.Namespace, say: Say) -> Any:
+    from gensr_dist.bench.kernels import bench_kernels
+
+    return _said(bench_kernels(rounds=options.rounds, csv_file=options.csv), say)
 
 
 def _data(options: argparse.Namespace, say: Say) -> Any:

@@ -23,9 +23,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from tqdm import tqdm
 
-from gensr_dist.bench.turns import Spread
 from gensr_dist.errors import InputError
-from gensr_dist.kernels.dispatch import KernelPath, configure, configured
+from gensr_dist.kernels.config import KernelPath
+from gensr_dist.kernels.dispatch import configure, configured
 from gensr_dist.kernels.gated_gelu.op import gated_gelu
 from gensr_dist.kernels.rms_norm.op import rms_norm
 from gensr_dist.kernels.rms_norm.reference import rms_norm_reference
@@ -36,7 +36,7 @@ from gensr_dist.model.soft_filter import SoftFilter
 _EPS = 1e-6
 _TOKENS = 16  # of a candidate's block
 _MOST_ROWS = 2**18  # of norm and gate
-_SAMPLE_S = 0.02  # least time of a measurement, whose calls are repeated to fill it
+_SAMPLE_S = 0.002  # of a measurement, whose calls are repeated to fill it; short ones often meet nobody else's work
 _COPIED_BYTES = 2**28  # more than any cache
 
 
@@ -86,8 +86,8 @@ class KernelRow:
     gb_per_s: float  # 1e9 bytes that the operation cannot but move; small tensors may stay in caches
     copy_share: float  # of the bandwidth of copying 256 MiB, measured in the same run
     ratio_median: float
-    ratio_min: float
-    ratio_max: float
+    ratio_q1: float  # quartiles: on a busy machine the extremes tell of others' work
+    ratio_q3: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,14 +120,14 @@ class _Case:
 
 
 def bench_kernels(
-    *, rounds: int = 9, shapes: Sequence[GroupShape] | None = None, csv_file: Path | None = None
+    *, rounds: int = 41, shapes: Sequence[GroupShape] | None = None, csv_file: Path | None = None
 ) -> KernelsBench:
     """Measure every operation forward and backward, fused and unfused in turns.
 
     On a GPU both paths in bfloat16 and float32; on a CPU the torch path in float32.
 
     Args:
-        rounds: measurements of each way.
+        rounds: measurements of each way, at least two.
         shapes: sizes of batches; those of training and scoring if not given.
         csv_file: results are added to it, a line a row.
 
@@ -170,12 +170,13 @@ def bench_kernels(
 def table(result: KernelsBench) -> list[str]:
     """Lines to print."""
     lines = [
-        f"{result.device}, {result.threads} threads, load {result.load}, torch {result.torch}, copies at {result.copy_gb_per_s} GB/s"
+        f"{result.device}, {result.threads} threads, load {result.load}, torch {result.torch}",
+        f"copies at {result.copy_gb_per_s} GB/s",
     ]
     lines.extend(
         f"{row.op:<17} {row.direction:<8} {row.path:<6} {row.dtype:<8} {row.shape:<26} {1e3 * row.seconds:9.3f} ms "
         f"{row.gb_per_s:8.1f} GB/s {row.copy_share:5.0%} of a copy, {row.ratio_median:5.2f} x unfused "
-        f"({row.ratio_min:.2f} to {row.ratio_max:.2f})"
+        f"({row.ratio_q1:.2f} to {row.ratio_q3:.2f})"
         for row in result.rows
     )
     return lines
@@ -265,7 +266,8 @@ def _measure(
         for _ in range(rounds):
             fused_s.append(_seconds(fused, device, fused_calls))
             plain_s.append(_seconds(plain, device, plain_calls))
-        ratio = Spread.of_ratios(plain_s, fused_s, digits=3)
+        ratios = [slow / fast for slow, fast in zip(plain_s, fused_s, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
         seconds = statistics.median(fused_s)
         gb_per_s = elements * dtype.itemsize / seconds / 1e9
         yield KernelRow(
@@ -277,9 +279,9 @@ def _measure(
             seconds=_digits(seconds),
             gb_per_s=_digits(gb_per_s),
             copy_share=_digits(gb_per_s / copy_gb_per_s),
-            ratio_median=ratio.median,
-            ratio_min=ratio.low,
-            ratio_max=ratio.high,
+            ratio_median=_digits(middle),
+            ratio_q1=_digits(low),
+            ratio_q3=_digits(high),
         )
 
 

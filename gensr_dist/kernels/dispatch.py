@@ -4,14 +4,13 @@ import importlib.util
 import logging
 import os
 from functools import cache
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gensr_dist.errors import InputError
+from gensr_dist.kernels.config import KernelPath
 
-KernelPath = Literal["auto", "triton", "torch"]
 TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 _LOG = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ from gensr_dist.errors import InputError, Paused
 from gensr_dist.event_files import forget_events
 from gensr_dist.files import atomic_file, write_json
 from gensr_dist.graph.vectors import load_cf
+from gensr_dist.kernels.dispatch import configure
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.processes import Ranks, check_same_shards, join_processes
 from gensr_dist.run_folder import RunFolder
@@ -72,6 +73,7 @@ def train(config: Config, run: RunFolder, resume: bool = True) -> TrainResult:
             belong to other settings, or a loss or gradient is not finite.
         Paused: a signal or `train.max_hours` asked to end; a checkpoint of the last step is there.
     """
+    configure(config.kernels)
     ranks = join_processes()
     if not resume:
         if ranks.first:

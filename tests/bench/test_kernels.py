@@ -48,8 +48,8 @@ def test_a_row_for_every_operation_direction_and_shape(tmp_path: Path) -> None:
     for row in result.rows:
         assert row.seconds > 0
         assert row.gb_per_s > 0
-        assert 0 < row.ratio_min <= row.ratio_median <= row.ratio_max
-    assert len(table(result)) == 1 + len(result.rows)
+        assert 0 < row.ratio_q1 <= row.ratio_median <= row.ratio_q3
+    assert len(table(result)) == 2 + len(result.rows)
     assert configured() == "auto"
     run(file)
     with file.open() as opened:

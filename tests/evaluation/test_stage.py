@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gensr_dist.config import Config
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
@@ -52,7 +53,7 @@ def run(
 
 
 def opened(run: RunFolder) -> TrainedRun:
-    return TrainedRun.open(run, DataConfig(history=5))
+    return TrainedRun.open(run, Config(data=DataConfig(history=5)))
 
 
 @pytest.fixture(scope="module")

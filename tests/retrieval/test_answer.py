@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gensr_dist.config import load_config
-from gensr_dist.data.config import DataConfig
+from gensr_dist.config import Config, load_config
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.run_folder import RunFolder
@@ -15,7 +14,7 @@ from gensr_dist.trained_run import TrainedRun
 @pytest.fixture(scope="module")
 def answerer(run):
     config = load_config(run.config)
-    return Answerer(TrainedRun.open(run, config.data), config.retrieval)
+    return Answerer(TrainedRun.open(run, config), config.retrieval)
 
 
 def history_of(answerer, user_id):
@@ -54,7 +53,7 @@ def test_scores_are_those_of_the_model_for_the_whole_history(answerer):
 
 def test_repeated_requests_agree_also_after_opening_again(run, answerer):
     config = load_config(run.config)
-    again = Answerer(TrainedRun.open(run, config.data), config.retrieval)
+    again = Answerer(TrainedRun.open(run, config), config.retrieval)
     assert answerer.recommend("u1", 5) == answerer.recommend("u1", 5) == again.recommend("u1", 5)
     assert answerer.search("u1", "green", 5) == again.search("u1", "green", 5)
 
@@ -97,4 +96,4 @@ def test_a_user_without_history_is_answered_from_popularity(answerer, monkeypatc
 
 def test_an_unfinished_run_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match=r"manifest\.json"):
-        TrainedRun.open(RunFolder(tmp_path), DataConfig())
+        TrainedRun.open(RunFolder(tmp_path), Config())

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from gensr_dist.config import Config
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
@@ -96,7 +97,7 @@ def test_scores_that_are_no_numbers_are_refused(world):
 
 
 def test_stage_reports_both_tasks_by_prefilter_and_in_full(run):
-    trained = TrainedRun.open(run, DataConfig(history=6))
+    trained = TrainedRun.open(run, Config(data=DataConfig(history=6)))
     evaluation = EvaluationConfig(catalogue_rows=5)
     config = RetrievalConfig(candidates=25)
     results = evaluate_catalogue(trained, config, evaluation, 0)

@@ -68,8 +68,7 @@ def test_batches_that_are_kept_would_be_seen(prepared: Path) -> None:
     kept: list[list[Batch]] = []
 
     def keep(batches: list[Batch]) -> None:
-        for _ in range(8):  # the first copies fit into what earlier tests left free
-            kept.append(deepcopy(batches))
+        kept.extend(deepcopy(batches) for _ in range(8))  # the first copies fit into what earlier tests left free
 
     assert resident_growth(loader(prepared, 64), keep) > 2 * TOLERANCE
 
