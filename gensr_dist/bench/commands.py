@@ -135,9 +135,12 @@ def _score(options: argparse.Namespace, say: Say) -> Any:
 
 
 def _kernels(options: argparse.Namespace, say: Say) -> Any:
-    from gensr_dist.bench.kernels import bench_kernels
+    from gensr_dist.bench.kernels import bench_kernels, table
 
-    return _said(bench_kernels(rounds=options.rounds, csv_file=options.csv), say)
+    result = bench_kernels(rounds=options.rounds, csv_file=options.csv)
+    for line in table(result):
+        say(line)
+    return result
 
 
 def _data(options: argparse.Namespace, say: Say) -> Any:
