@@ -11,14 +11,15 @@ from typing import Any
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.train import loop
 from gensr_dist.train.__main__ import main
+from gensr_dist.train.feed import Feed
 
 WHAT, STEP, RANK, CONFIG = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
 optimize, forward = loop._Training._optimize, GenSR.forward
 
 
-def misbehaving(training: Any, step: int, *arguments: Any) -> Any:
+def misbehaving(training: Any, feed: Feed) -> Any:
     done = CONFIG.with_name("misbehaved")
-    if step + 1 == STEP and training.ranks.rank == RANK and not done.exists():
+    if training.progress.steps + 1 == STEP and training.ranks.rank == RANK and not done.exists():
         done.touch()
         if WHAT == "hang":
             time.sleep(1_000)
@@ -26,7 +27,7 @@ def misbehaving(training: Any, step: int, *arguments: Any) -> Any:
             GenSR.forward = poisoned
         else:
             os.kill(os.getpid(), signal.Signals[WHAT])
-    return optimize(training, step, *arguments)
+    return optimize(training, feed)
 
 
 def poisoned(model: GenSR, *arguments: Any, **options: Any) -> GenSROutput:
