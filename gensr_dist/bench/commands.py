@@ -71,6 +71,21 @@ def add_benches(add: Add) -> None:
     added.add_argument("--csv", metavar="FILE", type=Path, help="add the rows to it")
 
     added = add(
+        "scorings",
+        _scorings,
+        "quality of shared-context and joint scoring",
+        "Trains and evaluates both from the same shards, CF vectors and seeds.",
+        "gensr bench scorings configs/amazon_beauty.yaml --set data.raw=/data/amazon_beauty --json",
+    )
+    added.add_argument("config", metavar="CONFIG", type=Path, help="of the runs")
+    added.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="replace a setting; repeatable")
+    added.add_argument("--seeds", metavar="N", type=integer(1, 100), default=3, help="trainings of each (default 3)")
+    added.add_argument(
+        "--at-once", metavar="N", type=integer(1, 64), default=2, help="commands side by side (default 2)"
+    )
+    added.add_argument("--folder", metavar="DIR", type=Path, help="keep the runs there, and go on with finished ones")
+
+    added = add(
         "resume",
         _resume,
         "kill a training at random moments, also while it saves and validates, and start it again",
@@ -138,6 +153,17 @@ def _kernels(options: argparse.Namespace, say: Say) -> Any:
     from gensr_dist.bench.kernels import bench_kernels, table
 
     result = bench_kernels(rounds=options.rounds, csv_file=options.csv)
+    for line in table(result):
+        say(line)
+    return result
+
+
+def _scorings(options: argparse.Namespace, say: Say) -> Any:
+    from gensr_dist.bench.scorings import bench_scorings, table
+
+    result = bench_scorings(
+        options.config, options.set, seeds=options.seeds, at_once=options.at_once, folder=options.folder
+    )
     for line in table(result):
         say(line)
     return result

@@ -1,0 +1,186 @@
+"""Is shared-context scoring as good as joint? Both trained from the same shards, vectors and seeds, and evaluated.
+
+Every stage runs as a command of its own, several at a time, so that what is compared is what a user would get.
+"""
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from gensr_dist.config import Config, load_config
+from gensr_dist.errors import InputError
+from gensr_dist.evaluation.metrics import TASK_NAMES
+from gensr_dist.evaluation.report import GENSR
+from gensr_dist.evaluation.significance import PairedTest, load_ranks, paired_test
+from gensr_dist.files import read_json
+from gensr_dist.model.prompt_layout import Scoring
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.stages import StageName, record_path
+
+_RESAMPLES = 2_000
+_SHARED_STAGES: tuple[StageName, ...] = ("simulate", "prepare", "lightgcn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskComparison:
+    """NDCG@10 of one task, a value a seed."""
+
+    shared: tuple[float, ...]
+    joint: tuple[float, ...]
+    shared_less_joint: PairedTest  # over the rows of all seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringsBench:
+    """What `gensr bench scorings` prints."""
+
+    tasks: Mapping[str, TaskComparison]
+    shared_train_s: float  # all seeds together
+    joint_train_s: float
+    shared_evaluate_s: float
+    joint_evaluate_s: float
+    seeds: tuple[int, ...]
+    steps: int
+    batch: int  # groups a step
+    rows: int  # evaluation rows a task and seed, at most; 0 is all
+    at_once: int  # commands
+
+
+def bench_scorings(
+    config: Path, overrides: Sequence[str] = (), *, seeds: int = 3, at_once: int = 2, folder: Path | None = None
+) -> ScoringsBench:
+    """Train and evaluate both scorings with the seeds 1, 2, ...
+
+    Args:
+        config: of the runs; its scoring, seed and run folder are set here.
+        overrides: `KEY=VALUE`, as for every command.
+        seeds: how many, at least one.
+        at_once: commands that run side by side, with an equal share of the cores.
+        folder: keeps the runs, and goes on with those that are there; None: a temporary one.
+
+    Raises:
+        InputError: the config cannot be used, or a command failed.
+    """
+    settings = load_config(config, overrides)
+    with ExitStack() as stack:
+        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gensr-scorings-")))
+        place = place.absolute()
+        place.mkdir(parents=True, exist_ok=True)
+        commands = _Commands(config.absolute(), overrides, place, max(1, (os.cpu_count() or 1) // at_once))
+        numbers = range(1, seeds + 1)
+        pool = stack.enter_context(ThreadPoolExecutor(at_once))
+        list(pool.map(lambda seed: commands.prepare(settings, seed), numbers))
+        # The slow ones first, so that nobody waits for them alone at the end.
+        work = [(scoring, seed) for scoring in ("joint", "shared") for seed in numbers]
+        list(pool.map(lambda pair: commands.fit(*pair), work))
+        return _compared(settings, commands, tuple(numbers), at_once)
+
+
+@dataclass(frozen=True)
+class _Commands:
+    """Runs stages of the command line."""
+
+    config: Path
+    overrides: Sequence[str]
+    place: Path
+    threads: int
+
+    def run_of(self, scoring: Scoring, seed: int) -> RunFolder:
+        """The run of one training; shared scoring's holds what both begin with."""
+        return RunFolder(self.place / f"{scoring}{seed}")
+
+    def prepare(self, settings: Config, seed: int) -> None:
+        """Shards and CF vectors of a seed, for both scorings."""
+        if settings.data.source == "simulate":
+            self._stage(["simulate"], "shared", seed)
+        self._stage(["prepare", settings.data.source], "shared", seed)
+        self._stage(["lightgcn"], "shared", seed)
+        ours, twin = self.run_of("shared", seed), self.run_of("joint", seed)
+        twin.stages.mkdir(parents=True, exist_ok=True)
+        for stage in _SHARED_STAGES:
+            if (record := record_path(stage, ours)).exists():
+                shutil.copy(record, record_path(stage, twin))
+        for name in ("raw", "shards", "cf"):
+            if (ours.root / name).exists() and not (twin.root / name).is_symlink():
+                (twin.root / name).symlink_to(ours.root / name)
+
+    def fit(self, scoring: Scoring, seed: int) -> None:
+        """Train and evaluate."""
+        for stage in ("train", "index", "evaluate"):
+            self._stage([stage], scoring, seed)
+
+    def _stage(self, command: Sequence[str], scoring: Scoring, seed: int) -> None:
+        given = (*self.overrides, f"run={self.run_of(scoring, seed).root}", f"seed={seed}", f"model.scoring={scoring}")
+        done = subprocess.run(
+            [sys.executable, "-m", "gensr_dist", *command, str(self.config), *(w for g in given for w in ("--set", g))],
+            env={**os.environ, "OMP_NUM_THREADS": str(self.threads)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["no message"]
+            raise InputError(f"gensr {' '.join(command)}", said[-1], "mend that first")
+
+
+def _compared(settings: Config, commands: _Commands, seeds: tuple[int, ...], at_once: int) -> ScoringsBench:
+    metrics: dict[Scoring, list[Any]] = {}
+    seconds: dict[tuple[Scoring, Literal["train", "evaluate"]], float] = {}
+    for scoring in get_args(Scoring):
+        runs = [commands.run_of(scoring, seed) for seed in seeds]
+        metrics[scoring] = [read_json(run.metrics, "evaluate it") for run in runs]
+        for stage in ("train", "evaluate"):
+            records = [read_json(record_path(stage, run), f"run `gensr {stage}`") for run in runs]
+            seconds[scoring, stage] = round(sum(record["seconds"] for record in records), 1)
+    tasks = {
+        name: TaskComparison(
+            shared=tuple(round(found[name]["ndcg@10"], 4) for found in metrics["shared"]),
+            joint=tuple(round(found[name]["ndcg@10"], 4) for found in metrics["joint"]),
+            shared_less_joint=paired_test(
+                *(
+                    np.concatenate([load_ranks(commands.run_of(scoring, seed).root, GENSR, task) for seed in seeds])
+                    for scoring in ("shared", "joint")
+                ),
+                resamples=_RESAMPLES,
+                seed=0,
+            ),
+        )
+        for task, name in TASK_NAMES.items()
+        if all(name in found for found in metrics["shared"])
+    }
+    return ScoringsBench(
+        tasks=tasks,
+        shared_train_s=seconds["shared", "train"],
+        joint_train_s=seconds["joint", "train"],
+        shared_evaluate_s=seconds["shared", "evaluate"],
+        joint_evaluate_s=seconds["joint", "evaluate"],
+        seeds=seeds,
+        steps=settings.train.steps,
+        batch=settings.train.batch,
+        rows=settings.evaluation.rows,
+        at_once=at_once,
+    )
+
+
+def table(result: ScoringsBench) -> list[str]:
+    """One line a task."""
+    return [
+        f"{name:<8} ndcg@10 shared {statistics.fmean(task.shared):.4f}, joint {statistics.fmean(task.joint):.4f}, "
+        f"difference {task.shared_less_joint.difference:+.4f} [{task.shared_less_joint.low:+.4f}, "
+        f"{task.shared_less_joint.high:+.4f}], p {task.shared_less_joint.p_value:.3f}"
+        for name, task in result.tasks.items()
+    ] + [
+        f"training {result.shared_train_s:,.0f} s shared, {result.joint_train_s:,.0f} s joint; "
+        f"evaluation {result.shared_evaluate_s:,.0f} s and {result.joint_evaluate_s:,.0f} s"
+    ]

@@ -1,0 +1,45 @@
+"""The comparison of both scorings, at a small size."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gensr_dist.bench.scorings import bench_scorings, table
+from gensr_dist.errors import InputError
+from gensr_dist.files import read_json
+
+TINY = {
+    "simulate": {"users": 60, "items": 300, "events_per_user": 20},
+    "data": {"min_interactions": 2, "vocabulary": 400, "eval_negatives": 19, "history": 4},
+    "lightgcn": {"width": 8, "epochs": 1},
+    "model": {"cf_heads": 2, "semantic_history": "pooled"},
+    "train": {"steps": 3, "batch": 8, "warmup_steps": 1, "workers": 0, "validate_rows": 4},
+    "evaluation": {"bootstrap": 0, "catalogue_rows": 0},
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+def test_both_scorings_rank_the_same_rows(config: Path, tmp_path: Path) -> None:
+    result = bench_scorings(config, ["train.steps=2"], seeds=1, at_once=1, folder=tmp_path / "runs")
+    assert (result.steps, result.seeds) == (2, (1,))
+    assert min(result.shared_train_s, result.joint_train_s) > 0
+    shared, joint = (read_json(tmp_path / "runs" / f"{name}1" / "metrics.json", "") for name in ("shared", "joint"))
+    assert shared["protocol"]["rows_digest"] == joint["protocol"]["rows_digest"]
+    for name, task in result.tasks.items():
+        assert task.shared == (round(shared[name]["ndcg@10"], 4),)
+        assert task.joint == (round(joint[name]["ndcg@10"], 4),)
+        difference = shared[name]["ndcg@10"] - joint[name]["ndcg@10"]
+        assert task.shared_less_joint.difference == pytest.approx(difference, abs=1e-9)
+    assert len(table(result)) == 1 + len(result.tasks)
+
+
+def test_a_command_that_fails_is_named(config: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^gensr prepare amazon: .*"):
+        bench_scorings(config, ["data.source=amazon", f"data.raw={tmp_path / 'nowhere'}"], seeds=1, at_once=1)
