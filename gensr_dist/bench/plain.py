@@ -172,8 +172,9 @@ class PlainGenSR(nn.Module):
         """Answer every row."""
         mask_BL = rows.behaviour_BL != 0
         recency_BL = (mask_BL.sum(1, keepdim=True) - 1 - torch.arange(mask_BL.shape[1], device=mask_BL.device)).clamp(0)
-        cf_BLE = self.cf_history(rows.history_cf_BLE * self.cf_scale, recency_BL, rows.behaviour_BL, mask_BL)
-        item_cf_BE = rows.cf_BE * self.cf_scale
+        dtype = self.cf_projection.weight.dtype
+        history_cf_BLE, item_cf_BE = (cf.to(dtype) * self.cf_scale for cf in (rows.history_cf_BLE, rows.cf_BE))
+        cf_BLE = self.cf_history(history_cf_BLE, recency_BL, rows.behaviour_BL, mask_BL)
         text_BND, text_mask_BN = self._semantic_history(rows, recency_BL, mask_BL)
         item_text_BD = self._pool(rows.title_BT)
         slots = (

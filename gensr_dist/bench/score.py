@@ -36,7 +36,7 @@ def bench_score(
         groups: of a batch.
         our_groups: of a batch of ours, where it is not to have as many.
         lengths: of histories and titles, see `synthetic`.
-        precision: bf16 is autocast on a GPU.
+        precision: of all weights; bf16 needs a GPU.
         rounds: of each way, alternated.
         profile: folder for a trace of a pass of ours.
         vocabulary: of the model.

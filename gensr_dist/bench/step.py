@@ -40,7 +40,7 @@ def bench_step(
         groups: of a batch.
         our_groups: of a batch of ours, where it is not to have as many.
         lengths: of histories and titles, see `synthetic`.
-        precision: bf16 is autocast on a GPU.
+        precision: of all weights; bf16 needs a GPU.
         rounds: of each way, alternated.
         profile: folder for a trace of a step of ours.
         vocabulary: of the model.
@@ -65,27 +65,26 @@ def bench_step(
 def train_ours(setting: Setting, rank: Rank) -> Work:
     """Training steps of ours."""
     model = Ours(setting, rank.device)
-    return Work(model, TrainingStep(model, fused=True), setting.shape(setting.our_groups), rank)
+    return Work(model, TrainingStep(model), setting.shape(setting.our_groups), rank)
 
 
 def train_plain(setting: Setting, rank: Rank) -> Work:
     """Training steps of the plain way."""
     model = Plain(setting, rank.device)
-    return Work(model, TrainingStep(model, fused=None), setting.shape(setting.groups), rank)
+    return Work(model, TrainingStep(model), setting.shape(setting.groups), rank)
 
 
 class TrainingStep:
-    """A step of AdamW on all parameters.
+    """A step of AdamW on all parameters, in one pass over them for both ways, as `train.engine` has it.
 
     Args:
         model: to train.
-        fused: one pass over the weights, as `train.engine` has it; None is what torch chooses by itself.
     """
 
-    def __init__(self, model: Model, *, fused: bool | None) -> None:
+    def __init__(self, model: Model) -> None:
         model.module.train()
         self.parameters = list(model.module.parameters())
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=_LEARNING_RATE, fused=fused)
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=_LEARNING_RATE, fused=True)
 
     def __call__(self, model: Model, times: PartTimes, ready: Any) -> None:
         """Update the weights."""

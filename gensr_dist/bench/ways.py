@@ -36,6 +36,7 @@ _DEAREST = 10
 _SEED = 0
 
 Precision = Literal["fp32", "bf16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}  # of all weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +91,8 @@ class Ours:
     """
 
     def __init__(self, setting: Setting, device: torch.device) -> None:
-        self.module = _gensr(setting).to(device)
-        self.device, self.autocast = device, _Autocast(setting.precision)
+        self.module = _gensr(setting).to(device, DTYPES[setting.precision])
+        self.device = device
 
     def ready(self, batch: Batch) -> ModelInput:
         """Prompts put together, padding left out, on the device."""
@@ -100,25 +101,23 @@ class Ours:
     def loss(self, ready: ModelInput) -> Tensor:
         """As `train.objective.step_losses` does on one rank."""
         batch = ready.batch
-        with self.autocast():
-            output = self.module(ready)
-            assert output.nll_GC is not None
-            candidates, groups = batch.candidate_GC.shape[1], batch.step_groups
-            task = task_loss(output.nll_GC, candidates=candidates, step_groups=groups)
-            contrastive = contrastive_loss(
-                output.user_cf_GD,
-                output.user_semantic_GD,
-                batch.user_G,
-                output.has_history_G,
-                temperature=TEMPERATURE,
-                step_groups=groups,
-            )
+        output = self.module(ready)
+        assert output.nll_GC is not None
+        candidates, groups = batch.candidate_GC.shape[1], batch.step_groups
+        task = task_loss(output.nll_GC, candidates=candidates, step_groups=groups)
+        contrastive = contrastive_loss(
+            output.user_cf_GD,
+            output.user_semantic_GD,
+            batch.user_G,
+            output.has_history_G,
+            temperature=TEMPERATURE,
+            step_groups=groups,
+        )
         return task + CONTRASTIVE_WEIGHT * contrastive
 
     def score(self, ready: ModelInput) -> Tensor:
         """As `GenSR.score`."""
-        with self.autocast():
-            return self.module(ready, likelihood=False).yes_log_odds_GC.float().sigmoid().flatten()
+        return self.module(ready, likelihood=False).yes_log_odds_GC.float().sigmoid().flatten()
 
     def watch(self, times: PartTimes) -> None:
         """Everything of the model that is in no part below is `other`."""
@@ -145,10 +144,10 @@ class Plain:
     def __init__(self, setting: Setting, device: torch.device) -> None:
         torch.backends.mha.set_fastpath_enabled(False)  # no faster here, and torch cannot count its operations
         ours = _gensr(setting)
-        self.module = PlainGenSR.of(ours).to(device)
+        self.module = PlainGenSR.of(ours).to(device, DTYPES[setting.precision])
         self.collator = PlainCollator(ours.shape.model.prompts, word_tokenizer(setting.vocabulary))
         self.answers = self.collator.answers.to(device)
-        self.device, self.autocast = device, _Autocast(setting.precision)
+        self.device = device
 
     def ready(self, batch: Batch) -> PlainRows:
         """The batch's rows on the device."""
@@ -156,13 +155,11 @@ class Plain:
 
     def loss(self, ready: PlainRows) -> Tensor:
         """See `PlainGenSR.loss`."""
-        with self.autocast():
-            return self.module.loss(ready, temperature=TEMPERATURE, contrastive_weight=CONTRASTIVE_WEIGHT)
+        return self.module.loss(ready, temperature=TEMPERATURE, contrastive_weight=CONTRASTIVE_WEIGHT)
 
     def score(self, ready: PlainRows) -> Tensor:
         """See `PlainGenSR.score`."""
-        with self.autocast():
-            return self.module.score(ready, self.answers)
+        return self.module.score(ready, self.answers)
 
     def watch(self, times: PartTimes) -> None:
         """Everything of the model that is in no part below is `other`; transformers' loss is among it."""
@@ -256,16 +253,6 @@ class Work:
         with self.times.part("data"):
             ready = self.model.ready(batch)
         self.once(self.model, self.times, ready)
-
-
-class _Autocast:
-    """Mixed precision on a GPU; nothing in single precision."""
-
-    def __init__(self, precision: Precision) -> None:
-        self.enabled = precision == "bf16"
-
-    def __call__(self) -> torch.autocast:
-        return torch.autocast("cuda" if self.enabled else "cpu", torch.bfloat16, enabled=self.enabled)
 
 
 def _gensr(setting: Setting) -> GenSR:

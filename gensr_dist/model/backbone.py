@@ -16,7 +16,7 @@ batch.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -26,8 +26,6 @@ from transformers import T5ForConditionalGeneration
 
 from gensr_dist.model.prompt_layout import PromptLayout, Scoring
 from gensr_dist.model.t5_layers import fuse_layers
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -171,14 +169,13 @@ class Backbone(nn.Module):
         """Attention weights after dropout, in training."""
         return F.dropout(weight, self.dropout, self.training)
 
-    def _run(self, compute: Callable[..., Result], *inputs: Any) -> Result:
+    def _run(self, compute: Callable[..., Tensor], *inputs: Any) -> Tensor:
         """`compute(*inputs)`, a block."""
         if not (self.recompute and torch.is_grad_enabled()):
             return compute(*inputs)
 
-        def computed(*inputs: Any) -> Any:
-            output: Any = compute(*inputs)
-            return _ComputeAgain.apply(output)[0] if isinstance(output, Tensor) else _ComputeAgain.apply(*output)
+        def computed(*inputs: Any) -> Tensor:
+            return _ComputeAgain.apply(compute(*inputs))
 
         # To the block's end, though its last layers need not be computed again, and without a look at shapes: weights
         # that are sharded over ranks are there only between the hooks before and after a layer.
@@ -260,12 +257,12 @@ class _ComputeAgain(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, *output: Tensor) -> tuple[Tensor, ...]:
-        ctx.save_for_backward(output[0])
-        return tuple(part.view_as(part) for part in output)
+    def forward(ctx: Any, output: Tensor) -> Tensor:
+        ctx.save_for_backward(output)
+        return output.view_as(output)
 
     @staticmethod
-    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         _ = ctx.saved_tensors
         return gradient
 

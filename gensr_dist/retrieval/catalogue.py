@@ -22,7 +22,7 @@ from gensr_dist.retrieval.prefilter import Prefilter
 from gensr_dist.trained_run import TrainedRun
 
 FULL_UP_TO = 5_000  # items; larger catalogues are ranked through the prefilter only
-_PASS = 512  # candidates scored together; logits take 4 bytes x vocabulary each
+_PASS = 512  # candidates scored together
 _ROWS = 64  # prefiltered together
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from gensr_dist.data.batches.batch import Batch
+from gensr_dist.errors import InputError
 from gensr_dist.model.inputs import InputBuilder, ModelInput
 
 Step = tuple[int, list[tuple[Batch, ModelInput]]]  # its number, and each micro-batch on the host and on the device
@@ -27,7 +28,7 @@ class Feed:
         self.batches = batches
         self.builder = builder
         self.device = device
-        self._next: Step | None = None
+        self._next: Step | InputError | None = None
 
     def take(self) -> Step:
         """The next step.
@@ -36,12 +37,24 @@ class Feed:
             InputError: it cannot be collated.
         """
         self.prepare()
-        assert self._next is not None, "no step is left"
         taken, self._next = self._next, None
+        if isinstance(taken, InputError):
+            raise taken
+        assert taken is not None, "no step is left"
         return taken
 
     def prepare(self) -> None:
-        """Make the step after the one that was taken, if there is one and it is not made yet."""
-        if self._next is None and (step := next(self.batches, None)) is not None:
+        """Make the step after the one that was taken, if there is one and it is not made yet.
+
+        What is wrong with it is raised when it is taken: the step before it is not finished yet.
+        """
+        if self._next is not None:
+            return
+        try:
+            step = next(self.batches, None)
+        except InputError as error:
+            self._next = error
+            return
+        if step is not None:
             number, batches = step
             self._next = (number, [(batch, self.builder(batch).to(self.device)) for batch in batches])

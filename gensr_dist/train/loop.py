@@ -207,8 +207,8 @@ class _Training:
             self.check.see(losses)
             total = total + losses
             if number == len(micro_batches):
-                with self.meter.wait(), self.clock.phase("data"):
-                    feed.prepare()  # before the host waits for the device
+                with self.clock.behind_the_device("data"):
+                    feed.prepare()  # before the host waits for it
                 with self.clock.phase("update"):
                     agreed = self.check.agree(self.engine.norm_before_update, self.request.reason)
                 if not agreed.finite:

@@ -8,7 +8,7 @@ import hashlib
 import resource
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -30,7 +30,7 @@ class Speed:
     rows: int  # prompts: candidates of all groups
     tokens: int  # text tokens the model was shown: histories, candidates, queries
     seconds: float  # in training steps; validations and checkpoints are left out
-    waited: float  # of them, for the loader
+    waited: float  # of them, for the inputs of a step: the loader, and prompts put together
 
 
 class PhaseClock:
@@ -65,6 +65,12 @@ class PhaseClock:
                 self._add(phase, around, end - begin)
             else:
                 self._events.append((phase, around, begin, end))
+
+    @contextmanager
+    def behind_the_device(self, phase: Phase) -> Iterator[None]:
+        """Count what happens inside as `phase` on a CPU; a GPU computes meanwhile, and it costs nothing."""
+        with nullcontext() if self.on_gpu else self.phase(phase):
+            yield
 
     @contextmanager
     def collectives(self) -> Iterator[None]:

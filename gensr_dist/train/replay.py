@@ -30,6 +30,7 @@ from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.files import read_json
 from gensr_dist.graph.vectors import load_cf
+from gensr_dist.kernels.dispatch import configure
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.processes import Ranks
 from gensr_dist.run_folder import RunFolder
@@ -197,8 +198,9 @@ class Player:
         """The player of a run with so many ranks, and the model of a folder.
 
         Raises:
-            InputError: shards, CF vectors or model cannot be read.
+            InputError: shards, CF vectors or model cannot be read, or the configured kernels cannot run here.
         """
+        configure(config.kernels)
         store = TimelineStore.open(
             run.shards, shuffle_shards=config.data.shuffle_shards, on_corrupt=config.data.on_corrupt
         )

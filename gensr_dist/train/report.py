@@ -20,7 +20,7 @@ class StepReport:
     gradient_norm: float  # before clipping
     rows_per_second: float
     tokens_per_second: float
-    wait_share: float  # of the time, spent waiting for the loader
+    wait_share: float  # of the time, spent waiting for the inputs of a step
     memory_gb: float  # of rank 0
     cuda_memory_gb: float  # of rank 0
 
@@ -39,7 +39,7 @@ class StepReport:
 class TimeReport:
     """Where the seconds of one start of a run went on this rank; `PhaseClock` says what the phases hold."""
 
-    data: float  # waiting for the loader
+    data: float  # waiting for the inputs of a step
     forward: float
     backward: float
     update: float  # gradient norm, clipping, optimizer

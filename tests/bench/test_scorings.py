@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gensr_dist.bench.scorings import bench_scorings, table
+from gensr_dist.bench.scorings import _comparison, bench_scorings, table
 from gensr_dist.errors import InputError
 from gensr_dist.files import read_json
 
@@ -36,8 +36,20 @@ def test_both_scorings_rank_the_same_rows(config: Path, tmp_path: Path) -> None:
         assert task.shared == (round(shared[name]["ndcg@10"], 4),)
         assert task.joint == (round(joint[name]["ndcg@10"], 4),)
         difference = shared[name]["ndcg@10"] - joint[name]["ndcg@10"]
-        assert task.shared_less_joint.difference == pytest.approx(difference, abs=1e-9)
+        assert task.difference == pytest.approx(difference, abs=1e-4)
+        assert task.noise is None
     assert len(table(result)) == 1 + len(result.tasks)
+
+
+def test_noise_is_the_standard_error_of_the_differences_between_seeds() -> None:
+    found = _comparison([0.5, 0.6, 0.7], [0.4, 0.6, 0.5])
+    assert found.difference == 0.1
+    assert found.noise == pytest.approx(0.1 / 3**0.5, abs=1e-4)
+
+
+def test_shards_elsewhere_are_refused(config: Path) -> None:
+    with pytest.raises(InputError, match=r"^data\.shards: each seed prepares shards of its own; leave it empty$"):
+        bench_scorings(config, ["data.shards=/elsewhere"])
 
 
 def test_a_command_that_fails_is_named(config: Path, tmp_path: Path) -> None:

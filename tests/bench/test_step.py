@@ -125,3 +125,14 @@ def test_wrong_settings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_keys_and_spread() -> None:
     assert [field.name for field in dataclasses.fields(SpeedBench)][:8] == FIRST_KEYS
     assert Spread.of_ratios([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]) == Spread(median=2.0, low=1.0, high=3.0)
+
+
+@pytest.mark.parametrize("history", ["tokens", "pooled"])
+def test_both_ways_run_with_half_precision_weights(history: str) -> None:
+    setting = dataclasses.replace(SETTING, precision="bf16", history=history)
+    for make in (train_ours, train_plain, score_ours, score_plain):
+        work: Work = make(setting, HERE)
+        work.round()
+        weights = list(work.model.module.parameters())
+        assert {weight.dtype for weight in weights} == {torch.bfloat16}
+        assert all(bool(weight.isfinite().all()) for weight in weights)

@@ -74,3 +74,15 @@ def test_gradients_by_differences() -> None:
 def test_widths_that_differ() -> None:
     with pytest.raises(ValueError, match="rows of 4"):
         rms_norm(torch.zeros(2, 4), torch.ones(5), EPS)
+
+
+def test_permuted_rows_have_the_gradients_of_contiguous_ones() -> None:
+    gradients = []
+    for permuted in (False, True):
+        x_BND = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        weight_D = torch.linspace(0.5, 1.5, 8).requires_grad_()
+        rows = x_BND.transpose(0, 1)
+        rms_norm(rows if permuted else rows.contiguous(), weight_D, 1e-6).square().sum().backward()
+        gradients.append((x_BND.grad, weight_D.grad))
+    for plain, strided in zip(*gradients, strict=True):
+        torch.testing.assert_close(strided, plain)

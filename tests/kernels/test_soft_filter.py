@@ -1,9 +1,12 @@
 """The torch path of the soft filter on the CPU."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gensr_dist.kernels.soft_filter.op import soft_filter
 from gensr_dist.kernels.soft_filter.reference import soft_filter_reference
@@ -55,7 +58,33 @@ def test_strided_inputs() -> None:
     torch.testing.assert_close(soft_filter(*strided), soft_filter(query_GMD, history_GND, mask_GN))
 
 
-def test_no_memory_of_every_candidate_position_and_width() -> None:
+class LargestOutput(TorchDispatchMode):
+    """Elements of the largest tensor that an operation returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return out
+
+
+def test_nothing_larger_than_inputs_and_weights_is_computed() -> None:
+    G, M, N, D = 4, 30, 40, 64
+    query_GMD, history_GND, mask_GN = draw(Shape(G, M, N, D, visible=1.0))
+    query_GMD.requires_grad_(), history_GND.requires_grad_()
+    with LargestOutput() as largest:
+        soft_filter(query_GMD, history_GND, mask_GN).square().sum().backward()
+    assert query_GMD.grad is not None
+    assert history_GND.grad is not None
+    assert largest.elements == max(G * M * D, G * N * D, G * M * N)
+
+
+def test_what_the_backward_pass_keeps() -> None:
     query_GMD, history_GND, mask_GN = draw(Shape(4, 30, 40, 64, visible=1.0))
     kept: list[torch.Size] = []
 

@@ -32,12 +32,13 @@ def test_steps_are_prepared_one_ahead() -> None:
         assert collated == list(range(min(step + 2, 3)))
 
 
-def test_a_step_that_cannot_be_collated_is_an_error_where_it_is_prepared() -> None:
+def test_a_step_that_cannot_be_collated_is_an_error_when_it_is_taken() -> None:
     def steps() -> Iterator[tuple[int, list[Batch]]]:
         yield 0, [random_batch(0)]
         raise InputError("data", "met everything", "bring more items")
 
     feed = Feed(steps(), tiny_model().inputs, torch.device("cpu"))
     feed.take()
+    feed.prepare()  # while the step before is still under way
     with pytest.raises(InputError, match="met everything"):
-        feed.prepare()
+        feed.take()

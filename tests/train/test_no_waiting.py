@@ -1,4 +1,4 @@
-"""A training step on a GPU never makes the host wait before its end."""
+"""On a GPU, neither inputs nor forward nor backward pass make the host wait for the device."""
 
 from collections.abc import Iterator
 

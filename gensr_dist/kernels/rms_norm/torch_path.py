@@ -31,8 +31,8 @@ class _RMSNorm(torch.autograd.Function):
         x_BD, weight_D, scale_B1 = ctx.saved_tensors
         D = x_BD.shape[-1]
         wide_BD, d_wide_BD, wide_weight_D = _wide(x_BD), _wide(d_out_BD), _wide(weight_D)
-        product_XD = (d_wide_BD * wide_BD).view(-1, D)
-        d_weight_D = scale_B1.view(1, -1) @ product_XD
+        product_XD = (d_wide_BD * wide_BD).reshape(-1, D)
+        d_weight_D = scale_B1.reshape(1, -1) @ product_XD
         # d x = s (w dy - x s^2 / D sum(w dy x)), s the scale of the row
         back_B1 = (product_XD @ wide_weight_D).view(scale_B1.shape).mul_(scale_B1).mul_(scale_B1).div_(-D)
         d_x_BD = torch.mul(d_wide_BD, wide_weight_D, out=product_XD.view(x_BD.shape))
