@@ -115,6 +115,9 @@ def test_waits_for_a_file_that_another_process_uses(tmp_path: Path) -> None:
     assert held.wait(30)
     asked = FORK.Process(target=lambda: os._exit(use(cache, 2) != content(2)))
     asked.start()
+    began = time.monotonic()
+    while copies(cache) == {"k1"} and time.monotonic() - began < 30:  # until it has asked
+        time.sleep(0.01)
     time.sleep(0.3)
     assert copies(cache) == {"k1", "k2.part"}
     free.set()
