@@ -96,7 +96,7 @@ class Ours:
 
     def ready(self, batch: Batch) -> ModelInput:
         """Prompts put together, padding left out, on the device."""
-        return self.module.inputs(batch).to(self.device)
+        return self.module.inputs(batch, training=self.module.training).to(self.device)
 
     def loss(self, ready: ModelInput) -> Tensor:
         """As `train.objective.step_losses` does on one rank."""

@@ -77,9 +77,13 @@ class InputBuilder:
         self.start = start
         self.slot_visible = torch.tensor([config.cf_view, config.semantic_view] * 2)  # in the order of prompt.SLOTS
 
-    def __call__(self, batch: Batch) -> ModelInput:
-        """The input of a batch that lies on the host."""
-        prompts = self.prompts(batch.task_G, batch.query_GQ)
+    def __call__(self, batch: Batch, *, training: bool = False) -> ModelInput:
+        """The input of a batch that lies on the host.
+
+        In training each group has a context of its own, even where texts are equal: shared, they would also share what
+        dropout leaves of them.
+        """
+        prompts = self.prompts(batch.task_G, batch.query_GQ, share_contexts=not training)
         number_V, token_W = self._numbered(batch.title_UT, prompts.context_RS, prompts.block_GP)
         title_UT, context_RS = number_V[batch.title_UT], number_V[prompts.context_RS]
 

@@ -74,15 +74,18 @@ class PromptAssembler:
             self.block_slot_2P[task, : len(slots)] = torch.tensor(slots)
             self.block_mask_2P[task, : len(tokens)] = True
 
-    def __call__(self, task_G: Tensor, query_GQ: Tensor) -> Prompts:
+    def __call__(self, task_G: Tensor, query_GQ: Tensor, *, share_contexts: bool = True) -> Prompts:
         """Assemble the prompts of a batch.
 
         Args:
+            share_contexts: one context for requests of the same text; else one a group.
             task_G: int64 `Behaviour`.
             query_GQ: int64 token ids padded with 0; ignored for recommendation.
         """
         asked_GQ = query_GQ.masked_fill((task_G != Behaviour.SEARCH)[:, None], 0)
-        request_RX, request_G = torch.cat([task_G[:, None], asked_GQ], dim=1).unique(dim=0, return_inverse=True)
+        request_RX, request_G = torch.cat([task_G[:, None], asked_GQ], dim=1), torch.arange(len(task_G))
+        if share_contexts:
+            request_RX, request_G = request_RX.unique(dim=0, return_inverse=True)
         return Prompts(
             context_RS=self._contexts(request_RX[:, 0], request_RX[:, 1:]),
             request_G=request_G,

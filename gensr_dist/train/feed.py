@@ -57,4 +57,4 @@ class Feed:
             return
         if step is not None:
             number, batches = step
-            self._next = (number, [(batch, self.builder(batch).to(self.device)) for batch in batches])
+            self._next = (number, [(batch, self.builder(batch, training=True).to(self.device)) for batch in batches])

@@ -270,7 +270,7 @@ class Player:
         """The forward pass of a micro-batch, after those before it, whose dropout came first."""
         seed_dropout(self.config.seed, step, rank)
         before = self.loaders[rank].batches_of_step(step)[: micro_batch + 1]
-        *earlier, inputs = [self.model.inputs(batch).to(self.device) for batch in before]
+        *earlier, inputs = [self.model.inputs(batch, training=True).to(self.device) for batch in before]
         for each in earlier:
             with torch.no_grad(), watch.paused() if watch else nullcontext():
                 self.model(each)

@@ -88,3 +88,10 @@ def test_a_shared_context_is_encoded_once() -> None:
     candidates = int((batch.label_GC != IGNORED).sum())
     slots_and_words = int((inputs.block_slot_GP[0] >= 0).sum() + (inputs.block_GP[0] != 0).sum())
     assert seen == [inputs.context_RS.shape[1] + candidates * slots_and_words]
+
+
+def test_in_training_each_group_has_a_context_and_dropout_of_its_own() -> None:
+    batch = random_batch(0, groups=4)
+    inputs = tiny_model().inputs(replace(batch, task_G=torch.zeros_like(batch.task_G)), training=True)
+    assert len(inputs.context_RS) == 4
+    assert inputs.layout.request_G.tolist() == [0, 1, 2, 3]
