@@ -29,10 +29,10 @@ TEXT_SLOT = -1  # block entry that is a token of text
 class Prompts:
     """Token ids and masks of a batch's prompts; the backbone embeds them and puts the slot vectors in.
 
-    Requests of the same text, such as all recommendations, share one context.
+    Where contexts are shared, requests of the same text, such as all recommendations, have one.
     """
 
-    context_RS: Tensor  # int64, 0 is padding, on the left; no row twice
+    context_RS: Tensor  # int64, 0 is padding, on the left
     request_G: Tensor  # int64, the context of each group
     block_GP: Tensor  # int64 token ids, 0 at slots and padding
     block_slot_GP: Tensor  # int64 index in SLOTS, TEXT_SLOT elsewhere
