@@ -135,6 +135,15 @@ def _config(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
     return config
 
 
+def _compare(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
+    from gensr_dist.evaluation.significance import compare_runs
+
+    comparison = compare_runs(options.first, options.second)
+    for line in comparison.lines():
+        say(line)
+    return comparison
+
+
 def _verify(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
     from gensr_dist.pipeline import verify_shards
 
@@ -241,6 +250,16 @@ def _parser() -> argparse.ArgumentParser:
     added = add("search", _answer, search, "Items come with their texts, best first.", example)
     added.add_argument("--query", metavar="TEXT", required=True, help="what the user types")
     add_answer(added)
+    added = add(
+        "compare",
+        _compare,
+        "say whether one evaluated run is better than another on the same test rows",
+        "NDCG@10 of GenSR in both and, of each task, the mean difference of the paired rows (first less second), its\n"
+        "95% bootstrap interval, and the p-value of a two-sided sign-flip test.",
+        "gensr compare runs/shared runs/joint",
+    )
+    added.add_argument("first", metavar="RUN_A", type=Path, help="folder of an evaluated run")
+    added.add_argument("second", metavar="RUN_B", type=Path, help="another one, evaluated on the same rows")
     add(
         "verify",
         _verify,

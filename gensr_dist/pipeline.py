@@ -13,7 +13,7 @@ from typing import Any, Literal
 from gensr_dist.config import Config, load_config
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.storage.folder import Folder
-from gensr_dist.errors import InputError
+from gensr_dist.errors import InputError, printable
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import (
     Recorder,
@@ -98,9 +98,15 @@ def run_stage(stage: StageName, config: Config, say: Say, preparation: Preparati
         if stage == "prepare" and earlier is not None and not _whole(run.shards, say):
             earlier = None
         if earlier is not None:
-            say(f"{stage}: unchanged, skipped; delete {record_path(stage, run)} to do it again")
-        record = earlier or _do(stage, config, run, say, preparation)
-        _tell(record, say)
+            say(
+                f"{stage}: unchanged, skipped ({earlier.seconds:.1f} s when it ran); "
+                f"delete {record_path(stage, run)} to do it again"
+            )
+            _tell_summary(earlier, say)
+            record = earlier
+        else:
+            record = _do(stage, config, run, say, preparation)
+            _tell(record, say)
         return StageResult(
             stage=stage,
             run=str(run.root),
@@ -132,7 +138,7 @@ def run_all(config: Config, say: Say) -> RunResult:
                     _tell(record, say)
             records[stage] = record
     say("")
-    _tell(records["evaluate"], say)
+    (_tell if "evaluate" in done else _tell_summary)(records["evaluate"], say)
     _show_examples(config, run, say)
     say(f"watch the training:  tensorboard --logdir {shlex.quote(str(run.tensorboard))}")
     say(f"the whole report:    {run.report}")
@@ -157,15 +163,15 @@ def answer(run: RunFolder, user: str, query: str | None, k: int, say: Say) -> An
 
     config = load_config(run.config)
     run = RunFolder.of(config, run.root)
-    answerer = Answerer(TrainedRun.open(run, config), config.retrieval)
+    answerer = Answerer(TrainedRun.open(run, config), config)
     started = time.monotonic()
     answers = answerer.recommend(user, k) if query is None else answerer.search(user, query, k)
     seconds = time.monotonic() - started
-    say(f"user {user}" + (f" searches {query!r}" if query is not None else ""))
+    say(printable(f"user {user}" + (f" searches {query!r}" if query is not None else "")))
     for note in answers.notes:
-        say(f"note: {note}")
+        say(printable(f"note: {note}"))
     for found in answers.items:
-        say(f"{found.rank:>4}  {found.score:.4f}  {found.item_id:<12}  {found.text}")
+        say(printable(f"{found.rank:>4}  {found.score:.4f}  {found.item_id:<12}  {found.text}"))
     return AnswerList(run=str(run.root), user=user, query=query, answers=answers, seconds=round(seconds, 4))
 
 
@@ -223,6 +229,8 @@ def replay_run(run: RunFolder, say: Say) -> Any:
 def _do(stage: StageName, config: Config, run: RunFolder, say: Say, preparation: Preparation) -> StageRecord:
     say(f"{stage}: running")
     recorder = Recorder(stage, config, run)
+    if not recorder.resume:
+        say(f"{stage}: settings or inputs have changed since it finished; it starts anew")
     works: dict[StageName, Callable[[Config, RunFolder], Outcome]] = {
         "simulate": _simulate,
         "prepare": partial(_prepare, preparation=preparation),
@@ -231,12 +239,17 @@ def _do(stage: StageName, config: Config, run: RunFolder, say: Say, preparation:
         "index": _index,
         "evaluate": _evaluate,
     }
-    outcome = works[stage](config, run)
-    return recorder.finish(outcome.summary, outcome.result)
+    with recorder:
+        outcome = works[stage](config, run)
+        return recorder.finish(outcome.summary, outcome.result)
 
 
 def _tell(record: StageRecord, say: Say) -> None:
     say(f"{record.stage}: done in {record.seconds:.1f} s")
+    _tell_summary(record, say)
+
+
+def _tell_summary(record: StageRecord, say: Say) -> None:
     for line in record.summary:
         say(f"  {line}" if line else "")
 
@@ -319,7 +332,7 @@ def _show_examples(config: Config, run: RunFolder, say: Say) -> None:
 
     trained = TrainedRun.open(run, config)
     items, store = trained.items, trained.store
-    answerer = Answerer(trained, config.retrieval)
+    answerer = Answerer(trained, config)
     rows = store.eval_rows(Split.TEST, Behaviour.SEARCH)
     if not len(rows):
         rows = store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION)
@@ -329,7 +342,7 @@ def _show_examples(config: Config, run: RunFolder, say: Say) -> None:
         user, query = items.users[int(rows.user_R[row])], int(rows.query_R[row])
         user_G = rows.user_R[row : row + 1]
         history_L = store.gather_histories(user_G, store.history_span(user_G)[1], EXAMPLE_ANSWERS)[0][0]
-        say(f"user {user}")
+        say(printable(f"user {user}"))
         _say_items("liked last", [items.texts[item] for item in history_L.tolist() if item >= 0], say)
         recommended = answerer.recommend(user, EXAMPLE_ANSWERS)
         _say_items("recommended", [f"{found.text}  ({found.score:.3f})" for found in recommended.items], say)
@@ -341,9 +354,9 @@ def _show_examples(config: Config, run: RunFolder, say: Say) -> None:
 
 
 def _say_items(title: str, texts: list[str], say: Say) -> None:
-    say(f"  {title}:")
+    say(printable(f"  {title}:"))
     for text in texts:
-        say(f"    - {text}")
+        say(printable(f"    - {text}"))
 
 
 def _outcome(result: Any) -> Outcome:

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import TypeAdapter, ValidationError
+from typing_extensions import Self
 
 from gensr_dist import __version__
 from gensr_dist.config import Config, digest, flattened, resolved_yaml
@@ -153,23 +155,54 @@ def locked(run: RunFolder) -> Iterator[None]:
 
 
 class Recorder:
-    """Writes the record of one stage: unfinished at the start, finished at the end."""
+    """Writes the record of one stage: unfinished on entry, finished by `finish`.
+
+    Bad input that is found before the stage has changed its results leaves the run folder as it was.
+    """
 
     def __init__(self, stage: StageName, config: Config, run: RunFolder) -> None:
         check_inputs(stage, config, run)
-        self.run = run
+        self.run, self.config = run, config
         self.record = expected_record(stage, config, run)
-        earlier = read_record(stage, run)
-        # Without a record there may still be checkpoints, which training itself checks before it goes on from them.
-        self.resume = earlier is None or earlier.fingerprint == self.record.fingerprint
-        with atomic_file(run.config) as temporary:
-            temporary.write_text(resolved_yaml(config), encoding="utf-8")
-        write_json(record_path(stage, run), self.record)
-        self.started = time.monotonic()
+        self.earlier = read_record(stage, run)
+
+    @property
+    def resume(self) -> bool:
+        """Whether checkpoints are to go on from, where there are any.
+
+        Those of a training that finished with other settings have served. Those of one that was interrupted have not:
+        it refuses to go on with other settings, so that a slip does not cost what was trained.
+        """
+        earlier = self.earlier
+        return earlier is None or not earlier.finished or earlier.fingerprint == self.record.fingerprint
+
+    def __enter__(self) -> Self:
+        self._replaced = {
+            path: path.read_bytes() if path.exists() else None
+            for path in (self.run.config, record_path(self.record.stage, self.run))
+        }
+        self._results = _files_of_results(self.record.stage, self.run)
+        with atomic_file(self.run.config) as temporary:
+            temporary.write_text(resolved_yaml(self.config), encoding="utf-8")
+        write_json(record_path(self.record.stage, self.run), self.record)
+        self._started = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, InputError) or _files_of_results(self.record.stage, self.run) != self._results:
+            return
+        for path, content in self._replaced.items():
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                with atomic_file(path) as temporary:
+                    temporary.write_bytes(content)
 
     def finish(self, summary: tuple[str, ...], result: Mapping[str, Any]) -> StageRecord:
         """Write the finished record."""
-        seconds = round(time.monotonic() - self.started, 3)
+        seconds = round(time.monotonic() - self._started, 3)
         done = dataclasses.replace(self.record, finished=True, seconds=seconds, summary=summary, result=result)
         write_json(record_path(done.stage, self.run), done)
         return done
@@ -218,14 +251,27 @@ def _results_exist(stage: StageName, run: RunFolder) -> bool:
     """Whether the files are there without which `stage` is not finished, whatever its record says."""
     if stage == "prepare":
         return "manifest.json" in run.shards.sizes()
-    results: tuple[Path, ...] = {
+    return all(path.exists() for path in _results_of(stage, run))
+
+
+def _results_of(stage: StageName, run: RunFolder) -> tuple[Path, ...]:
+    results: dict[StageName, tuple[Path, ...]] = {
         "simulate": (run.raw,),
         "lightgcn": (run.cf / "items.npy", run.cf / "users.npy"),
         "train": (run.model,),
         "index": (run.index,),
         "evaluate": (run.metrics, run.report),
-    }[stage]
-    return all(path.exists() for path in results)
+    }
+    return results[stage]
+
+
+def _files_of_results(stage: StageName, run: RunFolder) -> Mapping[str, Any]:
+    """Files that `stage` leaves, with their states: equal only where it has changed nothing."""
+    if stage == "prepare":
+        return run.shards.sizes()
+    places = (*_results_of(stage, run), *((run.checkpoints,) if stage == "train" else ()))
+    paths = [path for place in places for path in (place, *place.rglob("*")) if path.exists()]
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
 
 
 def _what_differs(stage: StageName, config: Config, run: RunFolder) -> str:

@@ -39,7 +39,8 @@ class TrainedRun:
 
         Args:
             folder: of the run.
-            config: how its shards are read and its operations computed.
+            config: how its shards are read and its operations computed. On a GPU the weights have the precision of
+                the training; on a CPU fp32, which is faster there.
 
         Raises:
             InputError: a stage's result is missing or broken, they do not fit together, or the configured kernels
@@ -50,7 +51,9 @@ class TrainedRun:
         store = TimelineStore.open(folder.shards, shuffle_shards=data.shuffle_shards, on_corrupt=data.on_corrupt)
         items = ItemStore.open(folder.shards)
         item_IE, user_VE = load_cf(folder.cf)
+        model = GenSR.from_pretrained(folder.model, reads=items.tokenizer(), cf_width=item_IE.shape[1])
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = torch.bfloat16 if config.train.precision == "bf16" and device.type == "cuda" else torch.float32
         return cls(
             folder=folder,
             store=store,
@@ -58,6 +61,6 @@ class TrainedRun:
             item_IE=item_IE,
             user_VE=user_VE,
             collator=Collator(store, items, item_IE, data.history),
-            model=GenSR.from_pretrained(folder.model, reads=items.tokenizer(), cf_width=item_IE.shape[1]).to(device),
+            model=model.to(device, dtype),
             device=device,
         )

@@ -12,7 +12,7 @@ from gensr_dist.cli import main
 from gensr_dist.config import Config, load_config
 
 COMMANDS = (
-    "simulate prepare lightgcn train index evaluate run recommend search verify config".split()  # noqa: SIM905
+    "simulate prepare lightgcn train index evaluate run recommend search compare verify config".split()  # noqa: SIM905
 )
 ROOT = Path(__file__).parents[1]
 
@@ -65,7 +65,10 @@ def test_shipped_configs_are_valid(name: str) -> None:
     [
         (["config", "none.yaml"], "none.yaml: cannot read the config (No such file or directory); give the path"),
         (["config", "x.yaml", "--set", "train.lr=1"], "did you mean 'train.learning_rate'"),
+        (["config", "x.yaml", "--set", "model.prompts.search=hello"], "expected {history_cf} once, found 0"),
         (["verify", "nowhere"], "nowhere"),
+        (["compare", "nowhere", "x"], "nowhere/metrics.json: the file does not exist; run `gensr evaluate`"),
+        (["bench", "lightgcn", "--nodes", "1000", "--rounds", "1"], "--edges: 1,000,000 of the 250,000 pairs"),
         (["recommend", "nowhere", "--user", "1"], "nowhere: no such run folder; give the folder of a finished"),
         (["search", "nowhere", "--user", "1", "--query", "a"], "nowhere: no such run folder"),
         (
@@ -147,19 +150,19 @@ def test_help_and_config_load_no_heavy_library() -> None:
         "print(heavy, file=sys.stderr); sys.exit(len(heavy))"
     )
     command = [sys.executable, "-c", program, str(ROOT / "configs" / "quickstart.yaml")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert ended.returncode == 0, ended.stderr
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     command = f'"{sys.executable}" -m gensr_dist config configs/quickstart.yaml'
     program = f'{command} | head -c 1 >/dev/null; echo "${{PIPESTATUS[0]}}"'
-    ended = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    ended = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=200, cwd=ROOT)
     assert ended.stdout.strip() in {"0", "141"}  # whether it had finished writing before the reader left
     assert ended.stderr == ""
     with open("/dev/full", "w") as full:  # noqa: PTH123
         command = [sys.executable, "-m", "gensr_dist", "config", "configs/quickstart.yaml"]
-        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, cwd=ROOT)
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=200, cwd=ROOT)
     assert ended.returncode == 2
     assert ended.stderr == "gensr: error: output: No space left on device; free space or set `run` to another folder\n"
 

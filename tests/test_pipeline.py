@@ -154,9 +154,9 @@ def test_a_failed_stage_is_not_skipped_and_names_no_result(run: RunFolder, monke
     assert done(run, "data.title_tokens=3") == list(STAGES[1:])
 
 
-@pytest.mark.parametrize(("history", "resumed"), [("5", True), ("6", False)])
-def test_an_interrupted_training_goes_on_only_with_its_own_settings(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch, history: str, resumed: bool
+@pytest.mark.parametrize("history", ["5", "6"])
+def test_an_interrupted_training_is_never_thrown_away(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, history: str
 ) -> None:
     calls: list[bool] = []
 
@@ -165,7 +165,7 @@ def test_an_interrupted_training_goes_on_only_with_its_own_settings(
 
     def train(config: Config, run: RunFolder, *, resume: bool) -> Outcome:
         calls.append(resume)
-        run.model.mkdir()
+        run.model.mkdir(exist_ok=True)
         return Outcome(summary=(), result={})
 
     monkeypatch.setattr(pipeline, "_train", interrupt)
@@ -173,7 +173,50 @@ def test_an_interrupted_training_goes_on_only_with_its_own_settings(
         done(run, "data.history=5")
     monkeypatch.setattr(pipeline, "_train", train)
     done(run, f"data.history={history}")
-    assert calls == [resumed]
+    assert calls == [True]  # with other settings, training itself refuses to go on from its checkpoints
+    said: list[str] = []
+    run_all(configured(run, "data.history=7"), said.append)
+    assert calls == [True, False]  # those of a finished training have served
+    assert "train: settings or inputs have changed since it finished; it starts anew" in said
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_bad_input_leaves_the_run_folder_as_it_was(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, stage: stages.StageName
+) -> None:
+    done(run)
+    refused = configured(run, "seed=5", "data.source=tables", "data.raw=nowhere")
+    records = {name: record_path(name, run).read_bytes() for name in STAGES}
+    config = run.config.read_bytes()
+
+    def refuse(config: Config, run: RunFolder, **_: object) -> Outcome:
+        assert not read_record(stage, run).finished  # type: ignore[union-attr]
+        raise InputError("here", "this is wrong", "do that")
+
+    monkeypatch.setattr(pipeline, f"_{stage}", refuse)
+    monkeypatch.setattr(pipeline, "check_inputs", lambda *_: None)
+    monkeypatch.setattr(stages, "check_inputs", lambda *_: None)
+    with pytest.raises(InputError, match="this is wrong"):
+        run_stage(stage, refused, print)
+    assert {name: record_path(name, run).read_bytes() for name in STAGES} == records
+    assert run.config.read_bytes() == config
+    assert done(run) == []
+
+
+def test_results_that_a_failed_stage_has_changed_are_not_taken_for_its_earlier_ones(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(run)
+
+    def spoil(config: Config, run: RunFolder, **_: object) -> Outcome:
+        (run.model / "gensr.safetensors").write_text("new weights")
+        raise InputError("train", "the loss is nan", "lower the learning rate")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_train", spoil)
+        with pytest.raises(InputError, match="the loss is nan"):
+            done(run, "train.steps=3")
+    assert done(run) == ["train"]
 
 
 def test_a_paused_training_ends_the_command_well_and_is_not_finished(
@@ -211,7 +254,11 @@ def test_stage_commands_ask_for_what_they_need(run: RunFolder) -> None:
     said: list[str] = []
     result = run_stage("train", configured(run), said.append)
     assert result.skipped
-    assert said[0] == f"train: unchanged, skipped; delete {record_path('train', run)} to do it again"
+    assert said == [
+        f"train: unchanged, skipped ({result.seconds:.1f} s when it ran); delete {record_path('train', run)} to do it "
+        "again",
+        "  train summary",
+    ]
     assert not run_stage("train", configured(run, "train.steps=4"), print).skipped
     with pytest.raises(InputError, match=r"train was made with another config: train.steps was 4, now 1000"):
         run_stage("index", configured(run), print)

@@ -23,8 +23,7 @@ class Estimate:
     """A mean over test rows and its bootstrap interval at CONFIDENCE."""
 
     value: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None  # None where nothing was resampled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +43,22 @@ class TaskMetrics:
 
         Args:
             rank_R: rank of each positive, 1 is best; MISSED gives no gain.
-            resamples: bootstrap resamples B; with 0 the intervals are the values themselves.
+            resamples: bootstrap resamples B; with 0 there are no intervals.
             seed: of the resampling.
         """
         assert len(rank_R) > 0, "a task without rows has no metrics"
         rank_D, count_D = np.unique(rank_R, return_counts=True)
         gain_DM = _gains(rank_D)
         value_M = count_D @ gain_DM / len(rank_R)
-        low_M = high_M = value_M
+        interval_M: list[tuple[float, float] | None] = [None] * len(value_M)
         if resamples > 0:
             draw_BD = np.random.default_rng(seed).multinomial(len(rank_R), count_D / len(rank_R), size=resamples)
             tail = (1 - CONFIDENCE) / 2
-            low_M, high_M = np.quantile(draw_BD @ gain_DM / len(rank_R), [tail, 1 - tail], axis=0)
+            bounds_2M = np.quantile(draw_BD @ gain_DM / len(rank_R), [tail, 1 - tail], axis=0)
+            interval_M = [(low, high) for low, high in bounds_2M.T.tolist()]
         estimate_M = [
-            Estimate(value=float(value), low=float(low), high=float(high))
-            for value, low, high in zip(value_M, low_M, high_M, strict=True)
+            Estimate(value=value, interval=interval)
+            for value, interval in zip(value_M.tolist(), interval_M, strict=True)
         ]
         cutoffs = len(CUTOFFS)
         return cls(

@@ -101,17 +101,21 @@ def report_markdown(result: EvaluationResult) -> str:
         f"- Each row ranks its positive among {protocol.negatives} sampled items that its user never met (seed "
         f"{protocol.negatives_seed}, frozen in the shards); the whole-catalogue table ranks it among all items.",
         f"- Ties are {protocol.ties}.",
-        f"- Brackets: {protocol.confidence:.0%} intervals from {protocol.bootstrap:,} bootstrap resamples of the rows.",
-        f"- p: two-sided paired sign-flip test on NDCG@{CUTOFF}, GenSR against the baseline on the same rows.",
-        "",
     ]
-    return "\n".join(lines)
+    if protocol.bootstrap:
+        lines += [
+            f"- Brackets: {protocol.confidence:.0%} intervals from {protocol.bootstrap:,} bootstrap resamples of the "
+            "rows.",
+            f"- p: two-sided paired sign-flip test on NDCG@{CUTOFF}, GenSR against the baseline on the same rows.",
+        ]
+    return "\n".join([*lines, ""])
 
 
 def results_table(result: EvaluationResult, task: Behaviour) -> list[str]:
-    """Markdown lines: one row a scorer that takes part in `task`."""
+    """Markdown lines: one row a scorer that takes part in `task`; without resamples no intervals and no tests."""
     heads = [f"R@{cutoff}" for cutoff in CUTOFFS] + [f"N@{cutoff}" for cutoff in CUTOFFS[1:]] + ["MRR"]
-    lines = _head(["", *heads, f"GenSR's lead in N@{CUTOFF}"])
+    tested = result.protocol.bootstrap > 0
+    lines = _head(["", *heads, *([f"GenSR's lead in N@{CUTOFF}"] if tested else [])])
     for scorer in result.scorers:
         if task not in scorer.tasks:
             continue
@@ -119,12 +123,16 @@ def results_table(result: EvaluationResult, task: Behaviour) -> list[str]:
         cells = [f"{metrics.recall[cutoff].value:.4f}" for cutoff in CUTOFFS]
         for cutoff in CUTOFFS[1:]:  # NDCG@1 is Recall@1
             estimate = metrics.ndcg[cutoff]
-            interval = f" [{estimate.low:.4f}, {estimate.high:.4f}]" if cutoff == CUTOFF else ""
-            cells.append(f"{estimate.value:.4f}{interval}")
+            cells.append(f"{estimate.value:.4f}")
+            if cutoff == CUTOFF and estimate.interval:
+                low, high = estimate.interval
+                cells[-1] += f" [{low:.4f}, {high:.4f}]"
         cells.append(f"{metrics.mrr.value:.4f}")
-        test = scorer.behind.get(task)
-        lead = f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.3g}" if test else ""
-        lines.append(_row([TITLES[scorer.scorer], *cells, lead]))
+        if tested:
+            test = scorer.behind.get(task)
+            lead = f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.3g}" if test else ""
+            cells.append(lead)
+        lines.append(_row([TITLES[scorer.scorer], *cells]))
     return lines
 
 
@@ -140,13 +148,16 @@ def _catalogue_table(catalogue: Sequence[CatalogueMetrics]) -> list[str]:
 
 
 def _tasks_json(scorer: ScorerResult) -> dict[str, Any]:
+    return {TASK_NAMES[task]: _task_json(metrics) for task, metrics in scorer.tasks.items()}
+
+
+def _task_json(metrics: TaskMetrics) -> dict[str, Any]:
+    named = metrics.named()
+    intervals = {name: list(estimate.interval) for name, estimate in named.items() if estimate.interval}
     return {
-        TASK_NAMES[task]: {
-            **{name: estimate.value for name, estimate in metrics.named().items()},
-            "count": metrics.count,
-            "intervals": {name: [estimate.low, estimate.high] for name, estimate in metrics.named().items()},
-        }
-        for task, metrics in scorer.tasks.items()
+        **{name: estimate.value for name, estimate in named.items()},
+        "count": metrics.count,
+        **({"intervals": intervals} if intervals else {}),
     }
 
 

@@ -3,6 +3,7 @@
 Dimensions: R rows, D distinct differences, B resamples.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from gensr_dist.evaluation.metrics import CONFIDENCE, TASK_NAMES, ndcg_gain
 from gensr_dist.files import atomic_file, read_json
 
 CUTOFF = 10
+_RESAMPLES = 10_000  # of a comparison of runs: under a second
+_REMEDY = "run `gensr evaluate` on both runs over the same shards with the same evaluation.rows and seed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,33 @@ class PairedTest:
     high: float
     p_value: float  # two-sided, of the sign-flip permutation test
     count: int  # rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskComparison:
+    """GenSR of two runs on the same rows of one task."""
+
+    first: float  # NDCG@10 of the first run
+    second: float
+    test: PairedTest
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunComparison:
+    """What `gensr compare` found."""
+
+    first: str  # run folder
+    second: str
+    tasks: Mapping[str, TaskComparison]  # by name
+
+    def lines(self) -> list[str]:
+        """A line a task, for people."""
+        return [
+            f"{name}, {task.test.count:,} rows: NDCG@{CUTOFF} {task.first:.4f} in {self.first}, {task.second:.4f} in "
+            f"{self.second}; difference {task.test.difference:+.4f} [{task.test.low:+.4f}, {task.test.high:+.4f}], "
+            f"p = {task.test.p_value:.3g}"
+            for name, task in self.tasks.items()
+        ]
 
 
 def paired_test(first_R: NDArray[np.int64], second_R: NDArray[np.int64], *, resamples: int, seed: int) -> PairedTest:
@@ -64,40 +94,58 @@ def paired_test(first_R: NDArray[np.int64], second_R: NDArray[np.int64], *, resa
     )
 
 
-def save_ranks(run: Path, scorer: str, task: Behaviour, rank_R: NDArray[np.int64]) -> None:
-    """Keep the ranks of a run's test rows for later comparisons: RUN/ranks/rec.npy, RUN/ranks/bm25_search.npy."""
-    with atomic_file(_ranks_path(run, scorer, task)) as temporary, temporary.open("wb") as file:
+def save_ranks(run: Path, task: Behaviour, rank_R: NDArray[np.int64]) -> None:
+    """Keep GenSR's ranks of a run's test rows for later comparisons: RUN/ranks/rec.npy, RUN/ranks/search.npy."""
+    with atomic_file(_ranks_path(run, task)) as temporary, temporary.open("wb") as file:
         np.save(file, rank_R, allow_pickle=False)
 
 
-def load_ranks(run: Path, scorer: str, task: Behaviour) -> NDArray[np.int64]:
+def load_ranks(run: Path, task: Behaviour) -> NDArray[np.int64]:
     """Read what `save_ranks` wrote.
 
     Raises:
         InputError: the run has no such ranks.
     """
-    path = _ranks_path(run, scorer, task)
+    path = _ranks_path(run, task)
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(path, f"no saved ranks ({error})", "run `gensr evaluate` on this run") from None
 
 
-def compare_runs(first: Path, second: Path, *, scorer: str, task: Behaviour, resamples: int, seed: int) -> PairedTest:
-    """Paired test between the evaluations of two run folders.
+def compare_runs(first: Path, second: Path) -> RunComparison:
+    """Paired tests between GenSR's evaluations in two run folders.
 
     Raises:
         InputError: a run is not evaluated, or the two did not rank the same rows.
     """
-    remedy = "run `gensr evaluate` on both runs over the same shards with the same evaluation.rows and seed"
-    rows = [read_json(run / "metrics.json", remedy).get("protocol", {}).get("rows_digest") for run in (first, second)]
-    if rows[0] is None or rows[0] != rows[1]:
-        raise InputError(second / "metrics.json", f"its test rows are not those of {first}", remedy)
-    return paired_test(
-        load_ranks(first, scorer, task), load_ranks(second, scorer, task), resamples=resamples, seed=seed
-    )
+    digest, count_of = _ranked_rows(first)
+    if _ranked_rows(second) != (digest, count_of):
+        raise InputError(second / "metrics.json", f"its test rows are not those of {first}", _REMEDY)
+    tasks = {}
+    for task, count in count_of.items():
+        ranks = [load_ranks(run, task) for run in (first, second)]
+        for run, rank_R in zip((first, second), ranks, strict=True):
+            if rank_R.shape != (count,):
+                raise InputError(_ranks_path(run, task), f"expected the ranks of {count:,} rows", _REMEDY)
+        tasks[TASK_NAMES[task]] = TaskComparison(
+            first=float(ndcg_gain(ranks[0], CUTOFF).mean()),
+            second=float(ndcg_gain(ranks[1], CUTOFF).mean()),
+            test=paired_test(*ranks, resamples=_RESAMPLES, seed=0),
+        )
+    return RunComparison(first=str(first), second=str(second), tasks=tasks)
 
 
-def _ranks_path(run: Path, scorer: str, task: Behaviour) -> Path:
-    name = TASK_NAMES[task] if scorer == "gensr" else f"{scorer}_{TASK_NAMES[task]}"
-    return run / "ranks" / f"{name}.npy"
+def _ranked_rows(run: Path) -> tuple[str, dict[Behaviour, int]]:
+    """Digest of the rows that an evaluation ranked, and how many each task has."""
+    path = run / "metrics.json"
+    found = read_json(path, _REMEDY)
+    try:
+        digest, rows = found["protocol"]["rows_digest"], found["protocol"]["rows"]
+        return digest, {task: rows[name] for task, name in TASK_NAMES.items() if name in rows}
+    except (KeyError, TypeError):
+        raise InputError(path, "expected the results of an evaluation", _REMEDY) from None
+
+
+def _ranks_path(run: Path, task: Behaviour) -> Path:
+    return run / "ranks" / f"{TASK_NAMES[task]}.npy"

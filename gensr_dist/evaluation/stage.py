@@ -77,7 +77,7 @@ def evaluate(
         protocol=_protocol(store.manifest, rows, available, config, seed),
         catalogue=catalogue,
     )
-    _save(trained.folder, ranks, result)
+    _save(trained.folder, ranks[GENSR], result)
     return result
 
 
@@ -125,11 +125,10 @@ def _protocol(
     )
 
 
-def _save(run: RunFolder, ranks: Mapping[str, Mapping[Behaviour, NDArray[np.int64]]], result: EvaluationResult) -> None:
+def _save(run: RunFolder, ranks: Mapping[Behaviour, NDArray[np.int64]], result: EvaluationResult) -> None:
     """Only the first rank writes."""
     if torch.distributed.is_initialized() and torch.distributed.get_rank():
         return
-    for name, by_task in ranks.items():
-        for task, rank_R in by_task.items():
-            save_ranks(run.root, name, task, rank_R)
+    for task, rank_R in ranks.items():
+        save_ranks(run.root, task, rank_R)
     write_report(run, result)

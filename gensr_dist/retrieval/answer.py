@@ -11,10 +11,10 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from gensr_dist.config import Config
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
-from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.prefilter import Prefilter
 from gensr_dist.trained_run import TrainedRun
 
@@ -42,23 +42,23 @@ class Answerer:
 
     Args:
         trained: the run.
-        config: number of candidates, and whether seen items are left out.
+        config: number of candidates, whether seen items are left out, and how many are scored in one pass.
 
     Raises:
         InputError: the run's index is missing or broken.
     """
 
-    def __init__(self, trained: TrainedRun, config: RetrievalConfig) -> None:
+    def __init__(self, trained: TrainedRun, config: Config) -> None:
         self.trained, self.items, self.collator = trained, trained.items, trained.collator
-        self.prefilter = Prefilter.of(trained, exclude_seen=config.exclude_seen)
-        self.candidates = config.candidates
+        self.prefilter = Prefilter.of(trained, exclude_seen=config.retrieval.exclude_seen)
+        self.candidates, self.prompts = config.retrieval.candidates, config.evaluation.prompts
         self.query_tokens = trained.store.manifest.config.query_tokens
 
     def recommend(self, user_id: str, k: int) -> Answers:
         """The k best items for a user who opens the application now.
 
         Raises:
-            InputError: no such user was prepared.
+            InputError: no such user was prepared, or the model gives NaN.
         """
         user_G, end_G = self._user(user_id)
         candidate_GK = self.prefilter.recommendations(user_G, end_G, max(k, self.candidates))
@@ -73,16 +73,20 @@ class Answerer:
         and a note says so.
 
         Raises:
-            InputError: no such user was prepared, or the query is empty.
+            InputError: no such user was prepared, the query is empty, or the model gives NaN.
         """
-        words = query.split()
-        if not words:
+        if not query.strip():
             raise InputError("query", "it is empty", "give at least one word")
         user_G, end_G = self._user(user_id)
-        unknown = [word for word in dict.fromkeys(words) if word.lower() not in self._words]
-        query_GQ = token_table(self.items.tokenizer(), [query], self.query_tokens).astype(np.int64)
+        words = _words_of(pl.Series([query])).to_list()
+        unknown = [word for word in words if word not in self._words]
+        # One token more than the model reads, to see whether the query is cut.
+        token_GT = token_table(self.items.tokenizer(), [query], self.query_tokens + 1).astype(np.int64)
+        query_GQ = token_GT[:, : self.query_tokens]
         notes = self._history_notes(user_id, user_G, end_G)
-        if len(unknown) == len(set(words)):
+        if token_GT[0, -1]:
+            notes += (f"the query is too long: only its first {self.query_tokens} tokens count (data.query_tokens)",)
+        if len(unknown) == len(words):
             notes += ("no word of the query occurs in the catalogue or the log: candidates come from the user's taste",)
             candidate_GK = self.prefilter.recommendations(user_G, end_G, max(k, self.candidates))
         else:
@@ -93,9 +97,8 @@ class Answerer:
 
     @cached_property
     def _words(self) -> frozenset[str]:
-        """Words of item texts and queries, in lower case."""
-        texts = pl.concat([self.items.texts.rename("text"), self.items.queries.rename("text")])
-        return frozenset(texts.str.to_lowercase().str.extract_all(r"\S+").explode().drop_nulls().unique())
+        """Words of item texts and queries, as `_words_of` gives them."""
+        return frozenset(_words_of(pl.concat([self.items.texts.rename("text"), self.items.queries.rename("text")])))
 
     def _user(self, user_id: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         user_G = np.array([self.items.user_row(user_id)], dtype=np.int64)
@@ -119,12 +122,23 @@ class Answerer:
         row_K = candidate_GK[0][candidate_GK[0] >= 0]
         if not len(row_K):
             return Answers(items=(), notes=(*notes, "the user already met every item"))
+        if len(row_K) < k:  # the prefilter gives fewer only where there are no more
+            left = "are left that the user has not met" if self.prefilter.exclude_seen else "are in the catalogue"
+            notes += (f"{k:,} items were asked for, but only {len(row_K):,} {left}",)
         task_G = np.array([task], dtype=np.int64)
-        batch = self.collator.query(user_G, end_G, task_G, query_GQ, row_K[None])
+        model, odds = self.trained.model, []
         with torch.inference_mode():
-            model = self.trained.model
-            output = model(model.inputs(batch).to(self.trained.device), likelihood=False)
-            odds_K = output.yes_log_odds_GC[0].double().cpu()  # unlike the probability, it does not saturate
+            for start in range(0, len(row_K), self.prompts):
+                batch = self.collator.query(user_G, end_G, task_G, query_GQ, row_K[None, start : start + self.prompts])
+                output = model(model.inputs(batch).to(self.trained.device), likelihood=False)
+                odds.append(output.yes_log_odds_GC[0].double().cpu())  # unlike the probability, they do not saturate
+        odds_K = torch.cat(odds)
+        if odds_K.isnan().any():  # the CF vectors were checked when they were opened, so it comes from the weights
+            raise InputError(
+                self.trained.folder.model,
+                "its weights give scores that are not a number",
+                "train again, with a lower train.learning_rate if that does not help",
+            )
         best = torch.argsort(odds_K, descending=True, stable=True)[:k]
         answers = (
             Answer(
@@ -138,3 +152,9 @@ class Answerer:
             )
         )
         return Answers(items=tuple(answers), notes=notes)
+
+
+def _words_of(texts: pl.Series) -> pl.Series:
+    """Distinct words in lower case, without punctuation, in the order of their first occurrence."""
+    words = texts.str.to_lowercase().str.extract_all(r"\w+")
+    return words.explode().drop_nulls().unique(maintain_order=True)

@@ -22,8 +22,7 @@ from gensr_dist.retrieval.prefilter import Prefilter
 from gensr_dist.trained_run import TrainedRun
 
 FULL_UP_TO = 5_000  # items; larger catalogues are ranked through the prefilter only
-_PASS = 512  # candidates scored together
-_ROWS = 64  # prefiltered together
+_ROWS = 64  # prefiltered together, then scored
 
 
 def evaluate_catalogue(
@@ -43,7 +42,7 @@ def evaluate_catalogue(
     if not evaluation.catalogue_rows:
         return ()
     store, items = trained.store, trained.items
-    scorer = GenSRScorer(trained.model, trained.collator, trained.device, prompts=_PASS)
+    scorer = GenSRScorer(trained.model, trained.collator, trained.device, evaluation.prompts)
     prefilter = Prefilter.of(trained, exclude_seen=config.exclude_seen)
     metrics: list[CatalogueMetrics] = []
     for task in Behaviour:
@@ -72,18 +71,15 @@ def catalogue_metrics(
         candidates: K of the prefilter; None scores every item.
     """
     task = Behaviour(int(rows.task_R[0]))
-    ranks, widest = [], 0
+    parts, widest = [], 0
     label = f"catalogue, {task.name.lower()}, {'every item' if candidates is None else 'prefilter'}"
     with tqdm(total=len(rows), desc=label, unit="row", disable=None) as bar:
         for chunk in _chunks(rows):
             candidate_RK = _candidates(prefilter, chunk, query_QT, candidates)
             widest = max(widest, int((candidate_RK >= 0).sum(axis=1).max(initial=0)))
-            for place in range(len(chunk)):
-                ranks.append(_rank(scorer, chunk.take(np.array([place])), candidate_RK[place]))
-                bar.update()
-    return CatalogueMetrics.from_ranks(
-        task, np.array(ranks, dtype=np.int64), candidates=widest, full=candidates is None
-    )
+            parts.append(_ranks(scorer, chunk, candidate_RK))
+            bar.update(len(chunk))
+    return CatalogueMetrics.from_ranks(task, np.concatenate(parts), candidates=widest, full=candidates is None)
 
 
 def _chunks(rows: EvalRows) -> Iterator[EvalRows]:
@@ -102,14 +98,17 @@ def _candidates(
     return prefilter.search(rows.user_R, rows.history_end_R, query_RQ, candidates)
 
 
-def _rank(scorer: Scorer, row: EvalRows, item_K: NDArray[np.int64]) -> int:
-    """Rank of one row's positive among its candidates, `MISSED` where it is none of them."""
-    positive = row.candidate_RC[0, 0]
-    if positive not in item_K:
-        return MISSED
-    rival_K = item_K[(item_K >= 0) & (item_K != positive)]
-    rank = 1
-    for start in range(0, len(rival_K), _PASS):
-        candidate_1C = np.concatenate([[positive], rival_K[start : start + _PASS]])[None]
-        rank += int(rank_positives(scorer, dataclasses.replace(row, candidate_RC=candidate_1C), 1)[0]) - 1
-    return rank
+def _ranks(scorer: Scorer, rows: EvalRows, candidate_RK: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rank of each row's positive among its candidates (-1 is none), `MISSED` where it is none of them."""
+    positive_R1 = rows.candidate_RC[:, :1]
+    found_R = (candidate_RK == positive_R1).any(axis=1)
+    rival_RK = (candidate_RK >= 0) & (candidate_RK != positive_R1)
+    rivals_R = rival_RK.sum(axis=1)
+    rank_R = np.full(len(rows), MISSED, dtype=np.int64)
+    for count in np.unique(rivals_R[found_R]):  # rows with equally many candidates are scored together
+        place_P = np.flatnonzero(found_R & (rivals_R == count))
+        rival_PC = candidate_RK[place_P][rival_RK[place_P]].reshape(len(place_P), count)
+        candidate_PC = np.concatenate([positive_R1[place_P], rival_PC], axis=1)
+        contest = dataclasses.replace(rows.take(place_P), candidate_RC=candidate_PC)
+        rank_R[place_P] = rank_positives(scorer, contest, _ROWS)
+    return rank_R

@@ -30,6 +30,14 @@ HISTORY = 25  # longer than some histories, shorter than others
 
 
 @dataclass
+class Input:
+    batch: Batch
+
+    def to(self, _: object) -> "Input":
+        return self
+
+
+@dataclass
 class Output:
     yes_log_odds_GC: Tensor
 
@@ -43,11 +51,12 @@ class MeanHistory(nn.Module):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def inputs(self, batch: Batch) -> Batch:
-        return batch
+    def inputs(self, batch: Batch) -> Input:
+        return Input(batch)
 
-    def forward(self, batch: Batch, likelihood: bool = True) -> Output:
+    def forward(self, inputs: Input, likelihood: bool = True) -> Output:
         assert not torch.is_grad_enabled()
+        batch = inputs.batch
         self.lengths.append((batch.history_GL > 0).sum(1).tolist())
         if dist.is_initialized():
             dist.all_reduce(torch.zeros(1))  # as ZeRO-3 gathers weights
@@ -146,7 +155,7 @@ def test_metrics_do_not_depend_on_the_budget(collator: Collator, rows: EvalRows)
 
 def _evaluated_by(rank: int, world: int, folder: str, collator: Collator, rows: EvalRows) -> None:
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world, timeout=timedelta(seconds=30)
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world, timeout=timedelta(seconds=300)
     )
     model = MeanHistory()
     ranks = rank_positives(scorer(model, collator, 45), rows, 20)

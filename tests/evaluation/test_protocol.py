@@ -49,7 +49,7 @@ def brute_force(rows: EvalRows) -> list[int]:
     return ranks
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(count=st.integers(1, 40), candidates=st.integers(2, 12), batch=st.integers(1, 50))
 def test_ranks_are_those_of_a_sorted_list_with_pessimistic_ties(count: int, candidates: int, batch: int) -> None:
     rows = some_rows(count, candidates)

@@ -1,9 +1,11 @@
+import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gensr_dist.cli import main
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import ndcg_gain
@@ -41,27 +43,65 @@ def test_exchanging_the_scorers_turns_the_sign() -> None:
 
 
 def saved_run(root: Path, rows_digest: str, rank_R: np.ndarray) -> Path:
-    save_ranks(root, "gensr", Behaviour.SEARCH, rank_R)
-    write_json(root / "metrics.json", {"protocol": {"rows_digest": rows_digest}})
+    save_ranks(root, Behaviour.SEARCH, rank_R)
+    write_json(root / "metrics.json", {"protocol": {"rows_digest": rows_digest, "rows": {"search": len(rank_R)}}})
     return root
 
 
 def test_runs_are_compared_by_their_saved_ranks(tmp_path: Path) -> None:
     first = saved_run(tmp_path / "a", "same", np.ones(50, dtype=np.int64))
     second = saved_run(tmp_path / "b", "same", np.full(50, 30))
-    test = compare_runs(first, second, scorer="gensr", task=Behaviour.SEARCH, resamples=99, seed=0)
-    assert test.difference == 1
-    assert test.p_value == 0.01
-    assert np.array_equal(load_ranks(second, "gensr", Behaviour.SEARCH), np.full(50, 30))
+    comparison = compare_runs(first, second)
+    assert comparison.tasks.keys() == {"search"}
+    found = comparison.tasks["search"]
+    assert (found.first, found.second, found.test.difference, found.test.count) == (1, 0, 1, 50)
+    assert found.test.p_value == pytest.approx(1e-4, rel=0.01)
+    assert np.array_equal(load_ranks(second, Behaviour.SEARCH), np.full(50, 30))
 
 
 def test_runs_with_other_rows_are_refused(tmp_path: Path) -> None:
     first = saved_run(tmp_path / "a", "one", np.ones(5, dtype=np.int64))
     second = saved_run(tmp_path / "b", "another", np.ones(5, dtype=np.int64))
     with pytest.raises(InputError, match="test rows are not those of"):
-        compare_runs(first, second, scorer="gensr", task=Behaviour.SEARCH, resamples=9, seed=0)
-    with pytest.raises(InputError, match=r"bm25_search\.npy: no saved ranks"):
-        load_ranks(first, "bm25", Behaviour.SEARCH)
+        compare_runs(first, second)
+    with pytest.raises(InputError, match=r"rec\.npy: no saved ranks"):
+        load_ranks(first, Behaviour.RECOMMENDATION)
     (first / "ranks" / "search.npy").write_bytes(b"not an array")
     with pytest.raises(InputError, match=r"search\.npy: no saved ranks"):
-        load_ranks(first, "gensr", Behaviour.SEARCH)
+        load_ranks(first, Behaviour.SEARCH)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"protocol": {"rows_digest": "same"}}', '{"protocol": 5}'])
+def test_files_that_are_no_evaluation_are_refused(tmp_path: Path, content: str) -> None:
+    first = saved_run(tmp_path / "a", "same", np.ones(5, dtype=np.int64))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "metrics.json").write_text(content)
+    for pair in ((first, tmp_path / "b"), (tmp_path / "b", first)):
+        with pytest.raises(InputError, match=r"b/metrics\.json: expected the results of an evaluation; run `gensr"):
+            compare_runs(*pair)
+
+
+def test_ranks_of_another_evaluation_than_the_metrics_are_refused(tmp_path: Path) -> None:
+    runs = [saved_run(tmp_path / name, "same", np.ones(5, dtype=np.int64)) for name in "ab"]
+    save_ranks(runs[1], Behaviour.SEARCH, np.ones(4, dtype=np.int64))
+    with pytest.raises(InputError, match=r"b/ranks/search\.npy: expected the ranks of 5 rows; run"):
+        compare_runs(*runs)
+
+
+def test_the_command_says_a_line_a_task(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    first, second = (saved_run(tmp_path / name, "same", np.full(50, rank)) for name, rank in (("a", 1), ("b", 3)))
+    assert main(["compare", str(first), str(second)]) == 0
+    assert capfd.readouterr().out == (
+        f"search, 50 rows: NDCG@10 1.0000 in {first}, 0.5000 in {second}; "
+        "difference +0.5000 [+0.5000, +0.5000], p = 0.0001\n"
+    )
+    assert main(["compare", str(first), str(second), "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert (found["first"], found["second"]) == (str(first), str(second))
+    assert found["tasks"]["search"] == {
+        "first": 1.0,
+        "second": 0.5,
+        "test": {"difference": 0.5, "low": 0.5, "high": 0.5, "p_value": pytest.approx(1e-4, rel=0.01), "count": 50},
+    }
+    assert main(["compare", str(first), str(tmp_path)]) == 2
+    assert capfd.readouterr().err.splitlines()[-1].startswith(f"gensr: error: {tmp_path}/metrics.json: the file does")

@@ -41,7 +41,6 @@ def world(run):
 @pytest.mark.parametrize("task", list(Behaviour))
 @pytest.mark.parametrize("candidates", [None, 20])
 def test_metrics_equal_brute_force(world, monkeypatch, task, candidates):
-    monkeypatch.setattr("gensr_dist.retrieval.catalogue._PASS", 7)
     monkeypatch.setattr("gensr_dist.retrieval.catalogue._ROWS", 4)
     store, items, prefilter = world
     rows = store.eval_rows(Split.TEST, task)

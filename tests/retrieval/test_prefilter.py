@@ -157,7 +157,7 @@ def test_without_seen_is_the_rest_of_the_catalogue(world):
     assert (prefilter(world, False).without_seen(user_G, end_G) == np.arange(ITEMS)).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**16), k=st.integers(1, 150), exclude_seen=st.booleans())
 def test_never_repeats_padding_inside_or_seen_items(world, seed, k, exclude_seen):
     user_G, end_G = moments(world, seed)
