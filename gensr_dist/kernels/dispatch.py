@@ -19,7 +19,7 @@ _logged: set[tuple[str, str, str]] = set()  # (op, path, why)
 
 
 def configure(path: KernelPath) -> None:
-    """Choose the path of every operation of this process.
+    """Choose the path of every operation of this process, and which attention torch may take on GPUs.
 
     Args:
         path: `auto` takes Triton for CUDA tensors where it is installed, else torch; `triton` and `torch` insist.
@@ -38,6 +38,8 @@ def configure(path: KernelPath) -> None:
                 "set kernels to auto or torch (TRITON_INTERPRET=1 runs triton without a GPU, for tests only)",
             )
     _configured = path
+    # cuDNN's makes a plan for every new shape, and hardly two batches have the same.
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def configured() -> KernelPath:

@@ -82,7 +82,7 @@ class Backbone(nn.Module):
             answers: token ids [A] whose logits are wanted; None for the whole vocabulary.
 
         Returns:
-            [G, C, V], or [G, C, A].
+            [G, C, V], or [G, C, A] in float32.
         """
         attention: _JointAttention | _SharedAttention
         if self.scoring == "shared":
@@ -91,7 +91,8 @@ class Backbone(nn.Module):
             x_TD = torch.cat([layout.contexts.pack(context_RSD), layout.own.pack(own_GMD)])
             attention = _SharedAttention(self, layout, x_TD)
         else:
-            context_GCSD = context_RSD[layout.request_G][:, None].expand(-1, block_GCPD.shape[1], -1, -1)
+            context_GSD = context_RSD.index_select(0, layout.request_G)
+            context_GCSD = context_GSD[:, None].expand(-1, block_GCPD.shape[1], -1, -1)
             x_TD = layout.own.pack(torch.cat([context_GCSD, block_GCPD], dim=2).flatten(1, 2))
             attention = _JointAttention(self, layout, x_TD)
         return self._decode(attention.memory(self._encode(x_TD, attention)), start_D, answers)
@@ -115,13 +116,16 @@ class Backbone(nn.Module):
     def _decode(self, memory: Memory, start_D: Tensor, answers: Tensor | None) -> Tensor:
         decoder = self.t5.decoder
         G, C = memory.own_GCND.shape[:2]
-        x_GCD = decoder.dropout(start_D).expand(G, C, -1)
+        x_GCD = decoder.dropout(start_D.expand(G, C, -1))
         for block in decoder.block:
             x_GCD = self._run(self._decoder_block, block, x_GCD, memory)
         x_GCD = decoder.dropout(decoder.final_layer_norm(x_GCD))
         if self.t5.config.scale_decoder_outputs:
             x_GCD = x_GCD * self.width**-0.5
-        return self.t5.lm_head(x_GCD) if answers is None else F.linear(x_GCD, self.t5.lm_head.weight[answers])
+        if answers is None:
+            return self.t5.lm_head(x_GCD)
+        # In half precision many candidates of a group would have the same score.
+        return F.linear(x_GCD.float(), self.t5.lm_head.weight[answers].float())
 
     def _decoder_block(self, block: Any, x_GCD: Tensor, memory: Memory) -> Tensor:
         attention = block.layer[0].SelfAttention
@@ -152,7 +156,8 @@ class Backbone(nn.Module):
     def position_bias(self, length: int, like: Tensor) -> Tensor:
         """Relative-position bias [H, N, N] of the encoder, which all its layers share."""
         attention: Any = self.t5.encoder.block[0].layer[0].SelfAttention
-        return attention.compute_bias(length, length, device=like.device)[0].to(like.dtype)
+        # Fused attention refuses a bias whose last dimension is not the innermost.
+        return attention.compute_bias(length, length, device=like.device)[0].to(like.dtype).contiguous()
 
     def attend(self, query_BHNK: Tensor, key_BHNK: Tensor, value_BHNK: Tensor, bias: Tensor) -> Tensor:
         """Attention of whole sequences, unscaled as T5's; [B, H, N, K]."""
@@ -233,7 +238,7 @@ class _SharedAttention:
         # M = C x P queries of a group read its context's keys and values once.
         query_GHMK, key_GHMK, value_GHMK = (own.pad(x).transpose(1, 2) for x in own_TIK)
         query_GHCPK, key_GHCPK, value_GHCPK = (x.unflatten(2, (C, P)) for x in (query_GHMK, key_GHMK, value_GHMK))
-        key_GHSK, value_GHSK = key_RHSK[self.layout.request_G], value_RHSK[self.layout.request_G]
+        key_GHSK, value_GHSK = (x.index_select(0, self.layout.request_G) for x in (key_RHSK, value_RHSK))
         seen_GHCPS = (query_GHMK @ key_GHSK.transpose(-1, -2)).unflatten(2, (C, P)) + self.to_context_GHCPS
         own_GHCPP = query_GHCPK @ key_GHCPK.transpose(-1, -2) + self.to_own_GHCPP
         weight_GHCPN = self.backbone.dropped(torch.cat([seen_GHCPS, own_GHCPP], dim=-1).softmax(-1))
@@ -244,7 +249,7 @@ class _SharedAttention:
     def memory(self, x_TD: Tensor) -> Memory:
         """What the decoder attends to."""
         context_TD, own_TD = x_TD.split((self.contexts.tokens, self.layout.own.tokens))
-        context_GSD = self.contexts.pad(context_TD)[self.layout.request_G]
+        context_GSD = self.contexts.pad(context_TD).index_select(0, self.layout.request_G)
         own_GCND = self.layout.own.pad(own_TD).unflatten(1, self.layout.own_mask_GCN.shape[1:])
         return Memory(context_GSD, self.context_bias_GS, own_GCND, self.own_bias_GCN)
 
@@ -268,7 +273,10 @@ class _ComputeAgain(torch.autograd.Function):
 
 
 def _mask_bias(mask_GN: Tensor, like: Tensor) -> Tensor:
-    """0 where the mask is True, else the lowest finite number: a row without any visible key stays finite."""
+    """0 where the mask is True, else half the lowest number: a row without any visible key stays finite.
+
+    Half, because fused attention multiplies it by the logarithm of e to base 2.
+    """
     return torch.zeros(mask_GN.shape, dtype=like.dtype, device=like.device).masked_fill(
-        ~mask_GN, torch.finfo(like.dtype).min
+        ~mask_GN, torch.finfo(like.dtype).min / 2
     )

@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-FROM_CONFIG = ("nano", "mini", "small", "base")  # backbones without pretrained weights
+# Backbones without pretrained weights.
+SIZES = {
+    # name: d_model, d_kv, heads, d_ff, encoder layers, decoder layers
+    "nano": (128, 32, 4, 256, 2, 2),
+    "mini": (256, 32, 8, 512, 4, 4),
+    "small": (512, 64, 6, 1024, 8, 8),  # flan-t5-small
+    "base": (768, 64, 12, 2048, 12, 12),  # flan-t5-base
+}
 
 
 @dataclass(frozen=True, kw_only=True)

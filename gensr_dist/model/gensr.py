@@ -209,9 +209,11 @@ class GenSR(nn.Module):
         _, C, _, D = slot_GCXD.shape
         slot_GP = inputs.block_slot_GP
         place_GCPD = slot_GP.clamp_min(0)[:, None, :, None].expand(-1, C, -1, D)
-        text_GCPD = token_WD[inputs.block_GP][:, None].to(slot_GCXD.dtype)
+        # Gradients of a token's many copies are summed at once, in fp32; of an index they would be added one by one.
+        context_RSD = F.embedding(inputs.context_RS, token_WD, padding_idx=0)
+        text_GCPD = F.embedding(inputs.block_GP, token_WD, padding_idx=0)[:, None].to(slot_GCXD.dtype)
         block_GCPD = torch.where((slot_GP == TEXT_SLOT)[:, None, :, None], text_GCPD, slot_GCXD.gather(2, place_GCPD))
-        return self.backbone(token_WD[inputs.context_RS], block_GCPD, token_WD[inputs.start], inputs.layout, answers)
+        return self.backbone(context_RSD, block_GCPD, token_WD[inputs.start], inputs.layout, answers)
 
     def _nll(self, logit_GCV: Tensor, label_GC: Tensor) -> Tensor:
         answer_GC = torch.where(label_GC == IGNORED, IGNORED, self.answers[label_GC.clamp_min(0)])

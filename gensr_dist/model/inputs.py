@@ -60,6 +60,11 @@ class ModelInput:
         return map_tensors(self, lambda tensor: tensor.pin_memory().to(device, non_blocking=True))
 
 
+def shares_contexts(config: ModelConfig, *, training: bool) -> bool:
+    """Whether groups of equal texts have one context: they would also share what dropout leaves of it."""
+    return not (training and config.dropout)
+
+
 class InputBuilder:
     """Makes inputs of batches, on the host.
 
@@ -78,12 +83,14 @@ class InputBuilder:
         self.slot_visible = torch.tensor([config.cf_view, config.semantic_view] * 2)  # in the order of prompt.SLOTS
 
     def __call__(self, batch: Batch, *, training: bool = False) -> ModelInput:
-        """The input of a batch that lies on the host.
+        """The input of a batch.
 
-        In training each group has a context of its own, even where texts are equal: shared, they would also share what
-        dropout leaves of them.
+        Args:
+            batch: on the host.
+            training: whether dropout will be at work.
         """
-        prompts = self.prompts(batch.task_G, batch.query_GQ, share_contexts=not training)
+        share = shares_contexts(self.config, training=training)
+        prompts = self.prompts(batch.task_G, batch.query_GQ, share_contexts=share)
         number_V, token_W = self._numbered(batch.title_UT, prompts.context_RS, prompts.block_GP)
         title_UT, context_RS = number_V[batch.title_UT], number_V[prompts.context_RS]
 

@@ -7,9 +7,8 @@ left, so that every token keeps the distances to the others that it would have a
 Dimensions: G groups, R distinct requests (a task and its query), Q query tokens, S context tokens, P block tokens.
 """
 
-import re
-import string
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -19,8 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import PromptConfig
+from gensr_dist.model.template import SLOTS, check_template
 
-SLOTS = ("history_cf", "history_text", "item_cf", "item_text")
 SENTINELS = {name: f"<extra_id_{number}>" for number, name in enumerate((*SLOTS, "query"))}
 TEXT_SLOT = -1  # block entry that is a token of text
 
@@ -47,7 +46,7 @@ class PromptAssembler:
         tokenizer: must know the sentinel tokens `<extra_id_0>` to `<extra_id_4>`, as T5 tokenizers do.
 
     Raises:
-        InputError: a template lacks a slot, holds one twice, has no text before the first, or has the query after it;
+        InputError: a template is wrong, see `check_template`, or the tokenizer leaves no token before its first slot;
             the tokenizer lacks a sentinel.
     """
 
@@ -113,47 +112,19 @@ def _pad_left(tokens_RX: Tensor, width: int) -> Tensor:
     return F.pad(tokens_RX, (width - tokens_RX.shape[1], 0))
 
 
-def _check(template: str, tokenizer: PreTrainedTokenizerBase, task: str) -> None:
-    """Raise what is wrong with a template before it meets the tokenizer."""
-    key = f"model.prompts.{task}"
-    try:
-        parts = list(string.Formatter().parse(template))
-    except ValueError as error:
-        raise InputError(key, f"{template!r} is not a template ({error})", "write {{ and }} for braces") from None
-    names = [
-        name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
-        for _, name, form, conversion in parts
-        if name is not None
-    ]
-    if unknown := sorted(set(names) - {*SLOTS, "query"}):
-        raise InputError(key, f"unknown slot {{{unknown[0]}}}", f"use {', '.join('{' + s + '}' for s in SLOTS)}")
-    for name in SLOTS:
-        if names.count(name) != 1:
-            raise InputError(key, f"expected {{{name}}} once, found {names.count(name)}", "mend the template")
-    if task == "recommendation" and "query" in names:
-        raise InputError(key, "{query} stands in the recommendation prompt", "remove it")
-    if task == "search":
-        if names.count("query") != 1 or names[0] != "query":
-            raise InputError(key, "expected {query} once, before the first slot", "move {query} to the front")
-        # Tokens of a query are those that it has in the prompt only where no other letters touch it.
-        if not re.search(r"(^|\s)\{query\}\s", template):
-            raise InputError(key, "expected white space around {query}", "put a space on either side")
-    for special in tokenizer.all_special_tokens:
-        if special in template:
-            raise InputError(key, f"the text holds the special token {special}", "remove it")
-
-
-def _tokenize(template: str, tokenizer: PreTrainedTokenizerBase, task: str) -> tuple[list[int], list[int], list[int]]:
+def _tokenize(
+    template: str, tokenizer: PreTrainedTokenizerBase, task: Literal["recommendation", "search"]
+) -> tuple[list[int], list[int], list[int]]:
     """Tokens of the context, and tokens and slots of the block."""
-    _check(template, tokenizer, task)
+    check_template(template, task, tokenizer.all_special_tokens)
     ids = tokenizer(template.format(**SENTINELS), add_special_tokens=False)["input_ids"]
     slot_of = {tokenizer.convert_tokens_to_ids(SENTINELS[name]): number for number, name in enumerate(SLOTS)}
     first = min(position for position, token in enumerate(ids) if token in slot_of)
     if first == 0:
         raise InputError(
             f"model.prompts.{task}",
-            "expected text before the first slot",
-            "begin the template with an instruction",
+            "the tokenizer leaves nothing of the text before the first slot",
+            "begin the template with words",
         )
     block = ids[first:]
     return (

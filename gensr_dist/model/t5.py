@@ -13,16 +13,9 @@ from transformers import T5Config, T5ForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar
 
 from gensr_dist.errors import InputError
+from gensr_dist.model.config import SIZES
 
 disable_progress_bar()  # one line for every file of weights that is read or written
-
-SIZES = {
-    # name: d_model, d_kv, heads, d_ff, encoder layers, decoder layers
-    "nano": (128, 32, 4, 256, 2, 2),
-    "mini": (256, 32, 8, 512, 4, 4),
-    "small": (512, 64, 6, 1024, 8, 8),  # flan-t5-small
-    "base": (768, 64, 12, 2048, 12, 12),  # flan-t5-base
-}
 
 
 def load_t5(name: str, vocabulary: int, dropout: float) -> T5ForConditionalGeneration:

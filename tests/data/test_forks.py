@@ -1,17 +1,9 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 from gensr_dist.data.forks import die_with_parent
-
-
-def has_ended(process: int) -> bool:
-    """Whether a process is gone, or waits for somebody to take note."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
+from tests.process_ends import ends, has_ended
 
 
 def test_a_killed_process_takes_its_forks_along() -> None:
@@ -28,10 +20,7 @@ def test_a_killed_process_takes_its_forks_along() -> None:
     assert not has_ended(fork)
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
-    deadline = time.monotonic() + 60
-    while not has_ended(fork) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert has_ended(fork)
+    assert ends(fork)
 
 
 def test_a_fork_whose_parent_is_gone_already_ends_at_once() -> None:

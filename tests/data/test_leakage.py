@@ -60,7 +60,7 @@ def raw_history(timelines: Timelines, event: int) -> list[tuple[int, int, int, s
 
 
 @pytest.mark.parametrize("method", ["days", "leave_one_out", "time"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=event_lists())
 def test_histories_hold_strictly_earlier_interactions_only(
     make_rows_log: Callable[..., EventLog], method: str, rows: list[tuple]
@@ -82,7 +82,7 @@ def test_histories_hold_strictly_earlier_interactions_only(
 
 
 @pytest.mark.parametrize("method", ["days", "leave_one_out", "time"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=event_lists())
 def test_twins_share_their_split_and_never_see_each_other(
     make_rows_log: Callable[..., EventLog], method: str, rows: list[tuple]
@@ -99,7 +99,7 @@ def test_twins_share_their_split_and_never_see_each_other(
 
 
 @pytest.mark.parametrize("method", ["days", "leave_one_out", "time"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=event_lists())
 def test_the_graph_holds_recommendation_training_events_only(
     make_rows_log: Callable[..., EventLog], method: str, rows: list[tuple]
@@ -116,7 +116,7 @@ def test_the_graph_holds_recommendation_training_events_only(
     assert set(zip(edges.user_Z.tolist(), edges.item_Z.tolist(), strict=True)) == allowed
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=event_lists(), count=st.integers(1, 4), seed=st.integers(0, 2**40))
 def test_negatives_are_unmet_distinct_and_independent_of_the_batch(
     make_rows_log: Callable[..., EventLog], rows: list[tuple], count: int, seed: int

@@ -27,7 +27,7 @@ def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
     return load_tokenizer(str(T5))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(left=st.text(max_size=20), right=st.text(max_size=20))
 @example(left="see </s> ", right="<pad> <extra_id_0>")
 @example(left="Yes", right="No")

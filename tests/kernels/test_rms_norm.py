@@ -11,7 +11,7 @@ from gensr_dist.kernels.rms_norm.reference import rms_norm_reference
 from tests.kernels.elementwise_cases import EPS, check_rms_norm, draw, rms_norm_equation
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     shape=st.lists(st.integers(1, 5), max_size=2).flatmap(lambda s: st.integers(8, 70).map(lambda d: (*s, d))),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),

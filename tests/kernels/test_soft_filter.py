@@ -25,7 +25,7 @@ SHAPES = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shape=SHAPES)
 def test_as_exact_as_unfused_code(shape: Shape) -> None:
     check_soft_filter(shape)

@@ -128,7 +128,7 @@ def test_shared_logits_are_those_of_transformers_under_a_block_mask(feed_forward
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 10_000),
     groups=st.integers(1, 3),

@@ -82,7 +82,7 @@ def test_likelihood_is_over_the_whole_vocabulary_and_zero_for_padded_candidates(
 
 
 @SCORINGS
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     seed=st.integers(0, 10_000),
     groups=st.integers(2, 4),
@@ -315,3 +315,30 @@ def test_bf16_is_finite_and_near(scoring: str) -> None:
     output = answered(half, batch)
     assert all(torch.isfinite(t).all() for t in (output.nll_GC, output.user_cf_GD, output.user_semantic_GD))
     torch.testing.assert_close(half.score(batch), expected, rtol=0.1, atol=0.1)
+
+
+@SCORINGS
+@torch.no_grad()
+def test_bf16_tells_candidates_apart(scoring: str) -> None:
+    model, batch = tiny_model(scoring=scoring), random_batch(1, groups=6, candidates=100, items=400)
+    full = model(model.inputs(batch), likelihood=False).yes_log_odds_GC
+    half = model.bfloat16()(model.inputs(batch), likelihood=False).yes_log_odds_GC
+    assert half.dtype == torch.float32
+    for full_C, half_C in zip(full, half, strict=True):
+        assert len(half_C.unique()) >= 0.95 * len(full_C.unique())
+
+
+@SCORINGS
+@pytest.mark.parametrize("task", list(Behaviour))
+@torch.no_grad()
+def test_groups_share_nothing_of_what_dropout_leaves(scoring: str, task: Behaviour) -> None:
+    """The mean of equal groups varies over passes as that of independent ones: by 1/G of the variance of one."""
+    model = tiny_model(scoring=scoring, dropout=0.1).train()
+    batch = random_batch(4, groups=12)
+    chosen = int(((batch.task_G == task) & (batch.history_GL != 0).any(1)).nonzero()[0])
+    equal = groups_of(batch, [chosen] * 64)
+    inputs = model.inputs(equal, training=True)
+    torch.manual_seed(0)
+    odds_RG = torch.stack([model(inputs, likelihood=False).yes_log_odds_GC[:, 0] for _ in range(30)])
+    assert odds_RG.var(1).mean() > 0
+    assert odds_RG.mean(1).var() * 64 / odds_RG.var(1).mean() < 3

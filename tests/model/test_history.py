@@ -86,7 +86,7 @@ def inputs(seed: int, B: int, N: int, D: int) -> tuple[Tensor, Tensor, Tensor, T
     return history_BND, recency_BN, behaviour_BN, mask_BN
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10_000), B=st.integers(1, 3), N=st.integers(1, 6), heads=st.integers(1, 3), w=st.integers(1, 4)
 )
@@ -104,7 +104,7 @@ def test_matches_the_written_out_layer(seed: int, B: int, N: int, heads: int, w:
             np.testing.assert_allclose(encoded_BND[b, kept].detach().numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_padded_positions_do_not_influence_the_others(seed: int) -> None:
     """Wherever they lie: a title without tokens pads the middle of the semantic view."""

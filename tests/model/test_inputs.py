@@ -7,12 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gensr_dist.data.batches.batch import IGNORED
+from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.model.config import PromptConfig
 from gensr_dist.model.inputs import InputBuilder, ModelInput
 from gensr_dist.model.prompt import PromptAssembler
-from tests.model.builders import corpus_tokenizer, random_batch, tiny_config, tiny_model
+from tests.model.builders import corpus_tokenizer, groups_of, random_batch, tiny_config, tiny_model
 
 
 def built(seed: int, history: str = "tokens", scoring: str = "shared", **changes: object) -> ModelInput:
@@ -26,7 +26,7 @@ def built(seed: int, history: str = "tokens", scoring: str = "shared", **changes
     return builder(replace(random_batch(seed, groups=4, padded_candidates=True), **changes))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), history=st.sampled_from(["tokens", "pooled"]))
 def test_entries_of_a_history_are_its_items_or_tokens_in_order(seed: int, history: str) -> None:
     inputs = built(seed, history)
@@ -45,7 +45,7 @@ def test_entries_of_a_history_are_its_items_or_tokens_in_order(seed: int, histor
     assert view.mask_GN.shape[1] == max(1, int(view.mask_GN.sum(1).max())), "no place that all histories leave empty"
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000))
 def test_numbers_stand_for_the_tokens(seed: int) -> None:
     inputs = built(seed)
@@ -90,8 +90,31 @@ def test_a_shared_context_is_encoded_once() -> None:
     assert seen == [inputs.context_RS.shape[1] + candidates * slots_and_words]
 
 
-def test_in_training_each_group_has_a_context_and_dropout_of_its_own() -> None:
+@pytest.mark.parametrize(("dropout", "requests"), [(0.1, [0, 1, 2, 3]), (0.0, [0, 0, 0, 0])])
+def test_in_training_each_group_has_a_context_of_its_own_where_there_is_dropout(
+    dropout: float, requests: list[int]
+) -> None:
     batch = random_batch(0, groups=4)
-    inputs = tiny_model().inputs(replace(batch, task_G=torch.zeros_like(batch.task_G)), training=True)
-    assert len(inputs.context_RS) == 4
-    assert inputs.layout.request_G.tolist() == [0, 1, 2, 3]
+    batch = replace(batch, task_G=torch.zeros_like(batch.task_G))
+    inputs = tiny_model(dropout=dropout).inputs(batch, training=True)
+    assert len(inputs.context_RS) == len(set(requests))
+    assert inputs.layout.request_G.tolist() == requests
+
+
+@pytest.mark.parametrize("scoring", ["joint", "shared"])
+def test_a_shared_context_has_the_gradients_of_all_its_groups(scoring: str) -> None:
+    """A batch of one task against its groups one at a time."""
+    batch = random_batch(0, groups=4)
+    batch = replace(batch, task_G=torch.zeros_like(batch.task_G))
+    model = tiny_model(scoring=scoring, dropout=0.0).train().double()
+
+    def gradients(*parts: Batch) -> dict[str, torch.Tensor]:
+        model.zero_grad()
+        for part in parts:
+            model(model.inputs(part, training=True)).nll_GC.sum().backward()
+        return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+    together, apart = gradients(batch), gradients(*(groups_of(batch, [g]) for g in range(4)))
+    assert together.keys() == apart.keys()
+    for name, gradient in together.items():
+        torch.testing.assert_close(gradient, apart[name], msg=name)

@@ -38,7 +38,7 @@ def views(seed: int, G: int, D: int = 5) -> tuple[Tensor, Tensor, Tensor, Tensor
     return cf_GD, semantic_GD, user_G, torch.rand(G, generator=generator) < 0.8
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), G=st.integers(1, 8), tau=st.sampled_from([0.1, 0.5, 1.0]))
 def test_contrastive_loss_and_gradient_match_the_loop(seed: int, G: int, tau: float) -> None:
     cf_GD, semantic_GD, user_G, has_history_G = views(seed, G)
@@ -95,7 +95,7 @@ def test_aligned_views_of_many_users_cost_little_and_unrelated_ones_their_logari
     assert contrastive_loss(same_GD, same_GD, **arguments).item() == pytest.approx(math.log(6), rel=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), G=st.integers(1, 4), C=st.integers(1, 4))
 def test_task_loss_is_the_mean_over_the_candidates_of_the_step(seed: int, G: int, C: int) -> None:
     random = np.random.default_rng(seed)

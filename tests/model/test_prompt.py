@@ -77,7 +77,7 @@ def test_ids_are_those_of_the_whole_text(tokenizer_name: str, config: PromptConf
         assert assembled_ids(tokenizer, prompt, group) == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     queries=st.lists(
         st.one_of(st.none(), st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)), min_size=1, max_size=5
@@ -138,6 +138,12 @@ def test_wrong_templates_are_one_line_errors(task: str, template: str, message: 
     assert str(error.value).startswith(f"model.prompts.{task}: ")
     assert message in error.value.problem
     assert "\n" not in str(error.value)
+
+
+def test_an_instruction_that_the_tokenizer_drops_is_an_error() -> None:
+    config = PromptConfig(recommendation=f"\ufeff{BLOCK}")
+    with pytest.raises(InputError, match=r"^model\.prompts\.recommendation: the tokenizer leaves nothing of the text"):
+        PromptAssembler(config, tokenizer_named("flan-t5"))
 
 
 def test_doubled_braces_are_text() -> None:

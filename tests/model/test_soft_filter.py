@@ -53,7 +53,7 @@ SHAPES = {
 }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(**SHAPES)
 def test_matches_projected_keys_and_values(seed: int, G: int, C: int, N: int, heads: int, head_width: int) -> None:
     soft = soft_filter(seed, heads * head_width, heads)
@@ -65,7 +65,7 @@ def test_matches_projected_keys_and_values(seed: int, G: int, C: int, N: int, he
     torch.testing.assert_close(single.double(), expected, rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(**SHAPES)
 def test_gradients_match_the_reference(seed: int, G: int, C: int, N: int, heads: int, head_width: int) -> None:
     soft = soft_filter(seed, heads * head_width, heads)

@@ -8,7 +8,8 @@ import torch
 from transformers import BertConfig
 
 from gensr_dist.errors import InputError
-from gensr_dist.model.t5 import SIZES, load_t5
+from gensr_dist.model.config import SIZES
+from gensr_dist.model.t5 import load_t5
 from tests.model.builders import corpus_tokenizer, tiny_t5
 
 

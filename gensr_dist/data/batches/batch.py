@@ -34,10 +34,6 @@ class Batch:
     title_UT: Tensor  # int64 token ids, 0 is padding
     step_groups: int  # unpadded groups of the whole optimizer step, over all ranks and accumulated batches
 
-    def to(self, device: torch.device | str) -> Self:
-        """Copy every tensor to `device`, without waiting where it lies in pinned memory."""
-        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
-
     def pin_memory(self) -> Self:
         """Page-locked copy, for asynchronous transfer to a GPU."""
         return map_tensors(self, Tensor.pin_memory)

@@ -67,10 +67,6 @@ class SampleOrder:
         ]
         return np.concatenate(parts)
 
-    def windows_of_epoch(self, epoch: int) -> Int:
-        """Windows in the order in which an epoch visits them, int64 [W]."""
-        return self._windows(epoch)[0]
-
     def _windows(self, epoch: int) -> tuple[Int, Int]:
         """Windows of an epoch in order, and the place where each one's rows end."""
         if self._windows_of is None or self._windows_of[0] != epoch:

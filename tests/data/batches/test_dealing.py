@@ -28,7 +28,7 @@ def dealt(length: list[int], accumulation: int, world: int) -> list[list[list[in
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(length=LENGTHS, accumulation=st.integers(1, 5), world=st.integers(1, 9))
 def test_every_row_is_dealt_once_and_tokens_and_rows_are_balanced(
     length: list[int], accumulation: int, world: int
@@ -44,7 +44,7 @@ def test_every_row_is_dealt_once_and_tokens_and_rows_are_balanced(
         assert max(ranks) - min(ranks) <= max(length)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(length=LENGTHS, accumulation=st.integers(1, 5), world=st.integers(2, 9))
 def test_micro_batches_do_not_depend_on_the_ranks(length: list[int], accumulation: int, world: int) -> None:
     alone = [micro[0] for micro in dealt(length, accumulation, 1)]
@@ -52,7 +52,7 @@ def test_micro_batches_do_not_depend_on_the_ranks(length: list[int], accumulatio
     assert together == alone
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(length=LENGTHS, accumulation=st.integers(1, 5))
 def test_micro_batches_hold_rows_of_similar_length(length: list[int], accumulation: int) -> None:
     """The shortest row of one is no shorter than the longest of the next."""

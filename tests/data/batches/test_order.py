@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from gensr_dist.data.batches.order import SampleOrder
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     window_rows=st.lists(st.integers(0, 300), min_size=1, max_size=6).filter(any),
     batch=st.integers(1, 90),

@@ -68,7 +68,7 @@ rows_of_events = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rows=rows_of_events)
 def test_offers_are_those_of_the_definition(rows: list[Row]) -> None:
     timelines = timelines_of(rows, 4)
@@ -119,7 +119,7 @@ def test_held_out_events_do_not_bridge_a_gap() -> None:
     assert Exposures.from_timelines(timelines_of(rows, 1)).of_event(0).tolist() == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows=rows_of_events, count=st.integers(1, 6), seed=st.integers(0, 2**40), data=st.data())
 def test_draws_are_distinct_offers_and_independent_of_the_call(
     rows: list[Row], count: int, seed: int, data: st.DataObject

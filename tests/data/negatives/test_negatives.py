@@ -61,7 +61,7 @@ def test_met_counts_exposures_without_a_click() -> None:
     assert np.argwhere(table).tolist() == [[0, 0], [0, 4], [2, 1], [2, 3]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pairs=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 400)), max_size=300), spread=st.integers(1, 10**7))
 def test_the_filter_before_the_search_hides_no_pair(pairs: list[tuple[int, int]], spread: int) -> None:
     pairs = [(user, item * spread) for user, item in pairs]
@@ -167,7 +167,7 @@ USERS, ITEMS = 4, 14
 events = st.lists(st.tuples(st.integers(0, USERS - 1), st.integers(0, ITEMS - 1), st.booleans()), max_size=40)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     rows=events,
     count=st.integers(1, 5),

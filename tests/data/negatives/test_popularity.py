@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gensr_dist.data.negatives.popularity import Popularity
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(count=st.lists(st.integers(0, 6), min_size=1, max_size=30), power=st.sampled_from([0.0, 0.5, 0.75, 1.0]))
 def test_each_item_owns_as_many_numbers_as_it_weighs(count: list[int], power: float) -> None:
     popularity = Popularity.from_counts(np.array(count), power)

@@ -38,7 +38,7 @@ def named(log: EventLog) -> list[tuple]:
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), minimum=st.integers(1, 4), both=st.booleans(), events=st.integers(5, 80))
 def test_keeps_what_one_at_a_time_removal_keeps(
     make_log: Callable[..., EventLog], seed: int, minimum: int, both: bool, events: int

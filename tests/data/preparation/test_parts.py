@@ -41,7 +41,7 @@ def by_definition(events: pl.DataFrame, minimum: int, both: bool) -> tuple[set[i
         users, items = users - bad_users, items - bad_items
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     minimum=st.integers(1, 4),

@@ -13,7 +13,7 @@ def plain_code(row: list[int], low_bytes: int, width: int) -> bytes:
     return low + high.to_bytes(width - len(low), "little")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows=st.integers(0, 5), count=st.integers(0, 40), bits=st.integers(6, 32), seed=st.integers(0, 1 << 30))
 def test_rows_are_coded_by_the_definition(rows: int, count: int, bits: int, seed: int) -> None:
     draw = np.random.default_rng(seed)
@@ -38,7 +38,7 @@ def test_rows_that_do_not_ascend_are_refused(row: list[int]) -> None:
         encode_rows(np.array([row], dtype=np.uint32))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     coded=st.lists(st.binary(min_size=6, max_size=6), max_size=3),
     count=st.integers(-2, 20) | st.integers(0, 1 << 62),

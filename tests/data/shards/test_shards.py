@@ -36,7 +36,7 @@ def same(one: Block, other: Block) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 1 << 20),
     users=st.integers(1, 12),
@@ -295,7 +295,7 @@ def test_samples_must_count_users_without_gaps() -> None:
         list(read_shard(tar_of(*sample_members(5)), "shard-00000.tar", 4))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     changes=st.lists(st.tuples(st.integers(0), st.integers(0, 699), st.integers(0, 255)), max_size=8),
     kept=st.floats(0.01, 1),
@@ -308,7 +308,7 @@ def test_any_bytes_give_blocks_or_one_error(tar: Path, changes: list[tuple[int, 
         list(read_shard(bytes(content[: int(kept * len(content))]), "shard-00000.tar", 40))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_any_values_give_blocks_or_one_error(data: st.DataObject) -> None:
     """Well-formed members with values that may contradict each other."""

@@ -211,7 +211,7 @@ ROW = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(reviews=st.lists(ROW, max_size=3), meta=st.lists(ROW, max_size=3), keep=st.booleans())
 def test_any_input_gives_a_log_or_an_input_error(
     tmp_path_factory: pytest.TempPathFactory, reviews: list[str], meta: list[str], keep: bool

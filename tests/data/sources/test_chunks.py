@@ -67,7 +67,7 @@ def well_formed(draw: st.DrawFn) -> tuple[bytes, list[tuple[int, str | None]], i
     return (header + body).encode(), empty, sum(not row for row in rows)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(file=well_formed(), size=SIZES, zipped=st.booleans())
 def test_any_cut_gives_the_rows_of_the_whole_file(
     file: tuple[bytes, list[tuple[int, str | None]], int], size: int, zipped: bool
@@ -99,7 +99,7 @@ FAULTS = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     pieces=st.lists(st.one_of(FAULTS, st.sampled_from([b"1,a\n", b'2,"b\n"\r\n', b"\n", b'3,""""\n'])), max_size=10),
     size=SIZES,

@@ -15,7 +15,7 @@ from gensr_dist.errors import InputError
 
 from .kuaisar_files import CATEGORY_FIELDS, write_kuaisar, write_tables
 
-FUZZ = settings(max_examples=120, deadline=None)
+FUZZ = settings(max_examples=120)
 
 KUAISAR_FILES = ["rec_inter.csv", "src_inter.csv", "item_features.csv", "user_features.csv"]
 TABLES_FILES = ["events.csv", "items.csv"]

@@ -58,7 +58,7 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     assert copies(cache) == {"k1", "k3", "k4"}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 7), max_size=40), st.integers(8, 40))
 def test_equals_a_plain_lru(tmp_path_factory: pytest.TempPathFactory, wanted: list[int], limit: int) -> None:
     cache = Cache(tmp_path_factory.mktemp("cache"), limit)
@@ -108,21 +108,21 @@ def test_waits_for_a_file_that_another_process_uses(tmp_path: Path) -> None:
     def hold() -> None:
         with cache.file("k1", 10, filler(1), "where"):
             held.set()
-            free.wait(30)
+            free.wait(200)
 
     process = FORK.Process(target=hold)
     process.start()
-    assert held.wait(30)
+    assert held.wait(200)
     asked = FORK.Process(target=lambda: os._exit(use(cache, 2) != content(2)))
     asked.start()
     began = time.monotonic()
-    while copies(cache) == {"k1"} and time.monotonic() - began < 30:  # until it has asked
+    while copies(cache) == {"k1"} and time.monotonic() - began < 200:  # until it has asked
         time.sleep(0.01)
     time.sleep(0.3)
     assert copies(cache) == {"k1", "k2.part"}
     free.set()
     for each in (process, asked):
-        each.join(30)
+        each.join(200)
         assert each.exitcode == 0
     assert copies(cache) == {"k2"}
 
@@ -133,7 +133,7 @@ def test_a_forked_child_does_not_give_up_the_parents_file(tmp_path: Path) -> Non
     with block:
         child = FORK.Process(target=lambda: block.__exit__(None, None, None))
         child.start()
-        child.join(30)
+        child.join(200)
         assert child.exitcode == 0
         with pytest.raises(InputError, match="files in use"):
             use(cache, 2)
@@ -191,7 +191,7 @@ def test_processes_share_one_download(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(30)
+        process.join(200)
     assert [process.exitcode for process in processes] == [0] * 4
     assert log.read_text() == "download\n"
 
@@ -228,7 +228,7 @@ def test_a_killed_download_blocks_nobody(tmp_path: Path, next_number: int) -> No
     def stuck(target: BinaryIO) -> None:
         target.write(b"half")
         target.flush()
-        time.sleep(60)
+        time.sleep(600)
 
     def download() -> None:
         with cache.file("k1", 10, stuck, "where"):
@@ -237,13 +237,13 @@ def test_a_killed_download_blocks_nobody(tmp_path: Path, next_number: int) -> No
     process = FORK.Process(target=download)
     process.start()
     part = tmp_path / "k1.part"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200
     while not (part.exists() and part.read_bytes()[:4] == b"half"):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    process.join(30)
+    process.join(200)
     assert use(cache, next_number) == content(next_number)  # of the same file, or of one that needs its room
     assert copies(cache) == {f"k{next_number}"}
 
