@@ -4,10 +4,13 @@ import argparse
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gensr_dist.arguments import integer
 from gensr_dist.data.presets import PRESETS
+
+if TYPE_CHECKING:
+    from gensr_dist.bench.ways import BatchGroups, Setting
 
 Add = Callable[..., argparse.ArgumentParser]  # (name, command, summary, more, example)
 Say = Callable[[str], None]
@@ -81,6 +84,9 @@ def add_benches(add: Add) -> None:
     added.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="replace a setting; repeatable")
     added.add_argument("--seeds", metavar="N", type=integer(1, 100), default=3, help="trainings of each (default 3)")
     added.add_argument(
+        "--shared-steps", metavar="N", type=integer(1, 1_000_000_000), help="of shared scoring (default: as joint's)"
+    )
+    added.add_argument(
         "--at-once", metavar="N", type=integer(1, 64), default=2, help="commands side by side (default 2)"
     )
     added.add_argument("--folder", metavar="DIR", type=Path, help="keep the runs there, and go on with finished ones")
@@ -116,37 +122,45 @@ def _add_model_arguments(added: argparse.ArgumentParser) -> None:
         "--history", choices=("tokens", "pooled"), default="tokens", help="semantic history (default tokens)"
     )
     groups = integer(1, 100_000)
-    added.add_argument("--groups", metavar="N", type=groups, help="of a batch (default: half a minute of plain work)")
-    added.add_argument("--our-groups", metavar="N", type=groups, help="of a batch of ours (default: the same)")
+    added.add_argument("--groups", metavar="N", type=groups, help="of a batch (default: by device)")
+    added.add_argument(
+        "--our-groups", metavar="N", type=groups, help="of a batch of ours (default: by device, or N of --groups)"
+    )
     added.add_argument("--full-histories", action="store_true", help="no padding in histories and titles")
     added.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 on a GPU (default fp32)")
     added.add_argument("--rounds", metavar="N", type=integer(1, 1_000), default=5, help="of each way (default 5)")
     added.add_argument("--profile", metavar="DIR", type=Path, help="write a trace for TensorBoard or Perfetto there")
 
 
-def _model_settings(options: argparse.Namespace) -> dict[str, Any]:
-    settings = {
-        "backbone": options.backbone,
-        "history": options.history,
-        "our_groups": options.our_groups,
-        "lengths": "full" if options.full_histories else "log",
-        "precision": options.precision,
-        "rounds": options.rounds,
-        "profile": options.profile,
-    }
-    return settings | ({"groups": options.groups} if options.groups else {})
+def _setting(options: argparse.Namespace, *, candidates: int, default: "BatchGroups") -> "Setting":
+    """What both ways compute."""
+    from gensr_dist.bench.ways import VOCABULARY, Setting
+
+    groups, our_groups = default.of(options.groups, options.our_groups)
+    return Setting(
+        backbone=options.backbone,
+        history=options.history,
+        groups=groups,
+        our_groups=our_groups,
+        candidates=candidates,
+        lengths="full" if options.full_histories else "log",
+        precision=options.precision,
+        vocabulary=VOCABULARY,
+    )
 
 
 def _step(options: argparse.Namespace, say: Say) -> Any:
-    from gensr_dist.bench.step import bench_step
+    from gensr_dist.bench.step import CANDIDATES, GROUPS, bench_step
 
-    return _said(bench_step(**_model_settings(options)), say)
+    setting = _setting(options, candidates=CANDIDATES, default=GROUPS)
+    return _said(bench_step(setting, rounds=options.rounds, profile=options.profile), say)
 
 
 def _score(options: argparse.Namespace, say: Say) -> Any:
-    from gensr_dist.bench.score import bench_score
+    from gensr_dist.bench.score import GROUPS, bench_score
 
-    return _said(bench_score(candidates=options.candidates, **_model_settings(options)), say)
+    setting = _setting(options, candidates=options.candidates, default=GROUPS)
+    return _said(bench_score(setting, rounds=options.rounds, profile=options.profile), say)
 
 
 def _kernels(options: argparse.Namespace, say: Say) -> Any:
@@ -162,7 +176,12 @@ def _scorings(options: argparse.Namespace, say: Say) -> Any:
     from gensr_dist.bench.scorings import bench_scorings, table
 
     result = bench_scorings(
-        options.config, options.set, seeds=options.seeds, at_once=options.at_once, folder=options.folder
+        options.config,
+        options.set,
+        seeds=options.seeds,
+        shared_steps=options.shared_steps,
+        at_once=options.at_once,
+        folder=options.folder,
     )
     for line in table(result):
         say(line)

@@ -1,8 +1,4 @@
-"""Fused operations against unfused code and against the memory's bandwidth.
-
-Dimensions as in `kernels/soft_filter/op.py`: G groups, C candidates, H heads, M = C x H, N history positions, D width;
-R rows.
-"""
+"""Fused operations against unfused code and against the memory's bandwidth."""
 
 import csv
 import dataclasses
@@ -19,58 +15,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from tqdm import tqdm
 
+from gensr_dist.bench.kernel_cases import CPU_SHAPES, GPU_SHAPES, GroupShape, KernelCase, kernel_cases
 from gensr_dist.errors import InputError
 from gensr_dist.kernels.config import KernelPath
 from gensr_dist.kernels.dispatch import configure, configured
-from gensr_dist.kernels.gated_gelu.op import gated_gelu
-from gensr_dist.kernels.rms_norm.op import rms_norm
-from gensr_dist.kernels.rms_norm.reference import rms_norm_reference
-from gensr_dist.kernels.soft_filter.op import soft_filter
-from gensr_dist.kernels.soft_filter.reference import soft_filter_reference
-from gensr_dist.model.soft_filter import SoftFilter
 
-_EPS = 1e-6
-_TOKENS = 16  # of a candidate's block
-_MOST_ROWS = 2**18  # of norm and gate
 _SAMPLE_S = 0.002  # of a measurement, whose calls are repeated to fill it; short ones often meet nobody else's work
 _COPIED_BYTES = 2**28  # more than any cache
-
-
-@dataclass(frozen=True)
-class GroupShape:
-    """A batch of groups; norm and gate have the rows of its candidates' tokens."""
-
-    G: int
-    C: int
-    H: int
-    N: int
-    D: int
-
-    def __str__(self) -> str:
-        return " ".join(f"{name}={size}" for name, size in dataclasses.asdict(self).items())
-
-
-CPU_SHAPES = (
-    GroupShape(128, 5, 4, 20, 64),
-    GroupShape(128, 5, 4, 20, 128),
-    GroupShape(128, 5, 4, 20, 512),
-    GroupShape(8, 100, 4, 20, 64),
-    GroupShape(8, 100, 4, 20, 128),
-    GroupShape(8, 100, 4, 20, 512),
-    GroupShape(16, 5, 4, 200, 128),
-)
-GPU_SHAPES = (  # so large that the host queues calls faster than the device ends them, and that no cache holds them
-    GroupShape(65_536, 5, 4, 20, 64),
-    GroupShape(16_384, 5, 4, 20, 768),
-    GroupShape(16_384, 5, 12, 20, 768),
-    GroupShape(16_384, 5, 4, 50, 512),
-    GroupShape(2_048, 5, 4, 400, 768),
-    GroupShape(1_024, 100, 4, 20, 768),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +32,7 @@ class KernelRow:
     """One pass of one operation. Medians over rounds; ratios are unfused / fused seconds, round by round."""
 
     op: str
+    beside: str  # what it is measured against
     direction: str  # forward or backward
     path: str  # triton or torch
     dtype: str
@@ -97,26 +52,13 @@ class KernelsBench:
     rows: list[KernelRow]
     copy_gb_per_s: float  # read and written
     device: str
-    driver: str  # empty without a GPU
+    driver: str  # empty without a GPU, or where it does not say
     torch: str
     triton: str  # empty where it is not installed
     threads: int  # of the CPU that torch used
     load: float  # processes that wanted a core in the minute before; beyond the machine's cores, wide ranges of ratios
     date: str
     rounds: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Case:
-    """One operation on tensors; `fused` and `plain` take them and give the same."""
-
-    op: str
-    shape: str
-    fused: Callable[..., Tensor]
-    plain: Callable[..., Tensor]
-    inputs: tuple[Tensor, ...]  # differentiated by
-    forward_elements: int
-    backward_elements: int
 
 
 def bench_kernels(
@@ -148,7 +90,7 @@ def bench_kernels(
     rows: list[KernelRow] = []
     for path, dtype, shape in tqdm(work, desc="kernels", unit="shape", disable=None):
         with _path(path):
-            for case in _cases(shape, dtype, device, path):
+            for case in kernel_cases(shape, dtype, device, path):
                 rows.extend(_measure(case, path, dtype, device, rounds, copy_gb_per_s))
     result = KernelsBench(
         rows=rows,
@@ -175,78 +117,15 @@ def table(result: KernelsBench) -> list[str]:
     ]
     lines.extend(
         f"{row.op:<17} {row.direction:<8} {row.path:<6} {row.dtype:<8} {row.shape:<26} {1e3 * row.seconds:9.3f} ms "
-        f"{row.gb_per_s:8.1f} GB/s {row.copy_share:5.0%} of a copy, {row.ratio_median:5.2f} x unfused "
+        f"{row.gb_per_s:8.1f} GB/s {row.copy_share:5.0%} of a copy, {row.ratio_median:5.2f} x {row.beside} "
         f"({row.ratio_q1:.2f} to {row.ratio_q3:.2f})"
         for row in result.rows
     )
     return lines
 
 
-def _cases(shape: GroupShape, dtype: torch.dtype, device: torch.device, path: str) -> Iterator[_Case]:
-    G, C, H, N, D = dataclasses.astuple(shape)
-    M, R = C * H, min(_MOST_ROWS, G * C * _TOKENS)
-
-    def draw(*size: int) -> Tensor:
-        return torch.randn(size, device=device, dtype=dtype).requires_grad_()
-
-    mask_GN = torch.ones(G, N, dtype=torch.bool, device=device)
-    yield _Case(
-        op="soft_filter",
-        shape=str(shape),
-        fused=lambda query, history: soft_filter(query, history, mask_GN),
-        plain=lambda query, history: soft_filter_reference(query, history, mask_GN),
-        inputs=((draw(G, M, D) * D**-0.5).detach().requires_grad_(), draw(G, N, D)),
-        forward_elements=G * (2 * M + N) * D,
-        backward_elements=G * (3 * M + 2 * N) * D,
-    )
-    layer = SoftFilter(D, H).to(device, dtype)
-    yield _Case(
-        op="soft_filter_layer",  # with its projections, against keys and values projected and attended to
-        shape=str(shape),
-        fused=lambda candidate, history, *_: layer(candidate, history, mask_GN),
-        plain=lambda candidate, history, *weights: _plain_layer(candidate, history, mask_GN, *weights),
-        inputs=(draw(G, C, D), draw(G, N, D), layer.query_HKD, layer.key_HKD, layer.value_HKD),
-        forward_elements=G * (2 * C + N) * D + 3 * D * D,
-        backward_elements=G * (3 * C + 2 * N) * D + 6 * D * D,
-    )
-    yield _Case(
-        op="rms_norm",
-        shape=f"R={R} D={D}",
-        fused=lambda x, weight: rms_norm(x, weight, _EPS),
-        plain=lambda x, weight: rms_norm_reference(x, weight, _EPS),
-        inputs=(draw(R, D), draw(D)),
-        forward_elements=2 * R * D,
-        backward_elements=3 * R * D,
-    )
-    if path == "triton":  # the torch path is the unfused code
-        yield _Case(
-            op="gated_gelu",
-            shape=f"R={R} D={2 * D}",
-            fused=gated_gelu,
-            plain=lambda gate, value: F.gelu(gate, approximate="tanh") * value,
-            inputs=(draw(R, 2 * D), draw(R, 2 * D)),
-            forward_elements=6 * R * D,
-            backward_elements=10 * R * D,
-        )
-
-
-def _plain_layer(
-    candidate_GCD: Tensor, history_GND: Tensor, mask_GN: Tensor, query_HKD: Tensor, key_HKD: Tensor, value_HKD: Tensor
-) -> Tensor:
-    """Eq. 5 and 6 as they are written: keys and values of the history are projected, candidates attend to them."""
-    H, K, _ = query_HKD.shape
-
-    def project(x_GND: Tensor, weight_HKD: Tensor) -> Tensor:
-        return F.linear(x_GND, weight_HKD.flatten(0, 1)).unflatten(-1, (H, K)).transpose(1, 2)
-
-    score_GHCN = project(candidate_GCD, query_HKD) @ project(history_GND, key_HKD).transpose(-1, -2) / K**0.5
-    score_GHCN = score_GHCN.masked_fill(~mask_GN[:, None, None], torch.finfo(score_GHCN.dtype).min)
-    out_GHCK = score_GHCN.softmax(-1) @ project(history_GND, value_HKD)
-    return out_GHCK.transpose(1, 2).flatten(2) * mask_GN.any(1)[:, None, None]
-
-
 def _measure(
-    case: _Case, path: str, dtype: torch.dtype, device: torch.device, rounds: int, copy_gb_per_s: float
+    case: KernelCase, path: str, dtype: torch.dtype, device: torch.device, rounds: int, copy_gb_per_s: float
 ) -> Iterator[KernelRow]:
     fused_out, plain_out = case.fused(*case.inputs), case.plain(*case.inputs)
     d_out = torch.randn_like(fused_out)
@@ -272,6 +151,7 @@ def _measure(
         gb_per_s = elements * dtype.itemsize / seconds / 1e9
         yield KernelRow(
             op=case.op,
+            beside=case.beside,
             direction=direction,
             path=path,
             dtype=str(dtype).removeprefix("torch."),
@@ -289,8 +169,12 @@ def _copy_bandwidth(device: torch.device, rounds: int) -> float:
     """1e9 bytes a second, read and written."""
     copied = torch.zeros(_COPIED_BYTES // 4, device=device)
     target = torch.empty_like(copied)
-    samples = [_seconds(lambda: target.copy_(copied), device, 1) for _ in range(rounds + 2)]
-    return 2 * _COPIED_BYTES / statistics.median(samples[2:]) / 1e9
+
+    def copy() -> None:
+        target.copy_(copied)
+
+    calls = _calls(copy, device)
+    return 2 * _COPIED_BYTES / statistics.median(_seconds(copy, device, calls) for _ in range(rounds)) / 1e9
 
 
 def _digits(value: float) -> float:
@@ -334,6 +218,8 @@ def _check_csv(file: Path) -> None:
         header = file.read_text(encoding="utf-8").splitlines()[:1] if file.exists() else []
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(file, f"cannot be read ({error})", "name another file") from None
+    if not file.parent.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise InputError(file, "cannot be written", "name a file in a folder that is there")
     if header and header != [",".join(_columns())]:
         raise InputError(file, "its columns are not those of this benchmark", "name another file")
 
@@ -366,7 +252,10 @@ def _version(package: str) -> str:
 
 def _driver() -> str:
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):  # some containers have no nvidia-smi
+        return ""
 
 
 def _processor() -> str:

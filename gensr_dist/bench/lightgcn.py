@@ -12,6 +12,7 @@ import torch
 from torch_geometric.nn.models import LightGCN
 
 from gensr_dist.bench.turns import Rank, Spread, Way, cores, started, take_turns
+from gensr_dist.errors import InputError
 from gensr_dist.graph.batches import EdgeBatches
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.edges import Edges
@@ -80,8 +81,22 @@ def bench_lightgcn(
         batch: edges a step.
         rounds: measured ones; two more warm up.
         stock: measure PyG too.
+
+    Raises:
+        InputError: there are no users or no items, or more edges than half of all pairs, which takes long to draw.
     """
     users = nodes // 2 if users is None else users
+    if not 0 < users < nodes:
+        raise InputError(
+            "--users", f"{users:,} of {nodes:,} nodes, expected 1 to {nodes - 1:,}", "lower it or raise --nodes"
+        )
+    pairs = users * (nodes - users)
+    if 2 * edges > pairs:
+        raise InputError(
+            "--edges",
+            f"{edges:,} of the {pairs:,} pairs of {users:,} users and {nodes - users:,} items, expected at most half",
+            "lower it or raise --nodes",
+        )
     config = LightGCNConfig(width=width, layers=layers, batch=batch)
     peak_gb: dict[Way[_Setting, Step], float] = {}
     setting = _Setting(users=users, items=nodes - users, edges=edges, config=config)

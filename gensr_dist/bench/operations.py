@@ -28,7 +28,8 @@ pass: every product has a gradient to both sides.
 Dimensions: G groups, C candidates, S context tokens, P block tokens, n title tokens of a history.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,25 +39,25 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from gensr_dist.bench.plain import PROMPT, PlainCollator
 from gensr_dist.bench.synthetic import HISTORY, TITLE
 from gensr_dist.data.batches.batch import Batch
-from gensr_dist.model.config import ModelConfig
-from gensr_dist.model.t5 import SIZES
+from gensr_dist.model.config import SIZES, ModelConfig
 
 TRAINING = 3  # passes of a training step
 
 
-def count_operations(run: Callable[[], Any]) -> int:
-    """Floating-point operations of the matrix products in `run()`, attention included, as torch counts them.
+@contextmanager
+def operation_counter() -> Iterator[Callable[[], int]]:
+    """Says when asked how many floating-point operations the matrix products inside had, attention included.
 
-    Kernels that torch cannot look into (Triton's) are not counted.
+    As torch counts them: kernels that it cannot look into (Triton's) are left out.
     """
     aten = torch.ops.aten
-    attention = {
+    unknown_to_torch = {
         aten._scaled_dot_product_flash_attention_for_cpu: _attention,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+        aten.baddbmm_: _added_product,
     }
-    with FlopCounterMode(display=False, custom_mapping=attention) as counter:
-        run()
-    return counter.get_total_flops()
+    with FlopCounterMode(display=False, custom_mapping=unknown_to_torch) as counter:
+        yield counter.get_total_flops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ class GroupTokens:
     titles: int  # n
 
     @classmethod
-    def of_batch(cls, batch: Batch, collator: PlainCollator) -> list["GroupTokens"]:
+    def of_batch(cls, batch: Batch, collator: PlainCollator, *, share_contexts: bool) -> list["GroupTokens"]:
         """Lengths of each group of a batch."""
         rows = collator(batch)
         found: list[GroupTokens] = []
@@ -120,7 +121,7 @@ class GroupTokens:
             history_L = batch.history_GL[g][batch.history_GL[g] != 0]
             found.append(
                 cls(
-                    context=0 if context in seen else first_slot,
+                    context=0 if share_contexts and context in seen else first_slot,
                     attended=first_slot,
                     block=int((prompt != 0).sum()) - first_slot,
                     items=len(history_L),
@@ -179,6 +180,10 @@ def our_rows(sizes: Sizes, groups: Sequence[GroupTokens], candidates: int, *, an
 def _history(tokens: int, width: int) -> int:
     """Of a history encoder: 3 + 1 + 4 square matrices a token, and attention."""
     return 16 * tokens * width * width + 4 * tokens * tokens * width
+
+
+def _added_product(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
+    return 2 * left[0] * left[1] * left[2] * right[2]
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:

@@ -1,4 +1,4 @@
-"""Where the time of a step goes."""
+"""Where the time and the operations of a step go."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
+from gensr_dist.bench.operations import operation_counter
+
 
 class PartTimes:
-    """Wall-clock seconds of named parts; what a part spends in an inner part is the inner one's.
+    """Wall-clock seconds of named parts, and operations on request; what happens in an inner part is the inner one's.
 
     On a GPU it waits for the device at both ends of a part: its seconds are the part's, but their sum is more than the
     step takes without it. So it counts only while `watching`.
@@ -22,7 +24,9 @@ class PartTimes:
         self.device = device
         self.watching = device.type != "cuda"
         self.seconds: dict[str, float] = {}
-        self._open: list[float] = []  # seconds that inner parts have taken of each open one
+        self._now: Callable[[], float] = self._clock
+        self._spent = self.seconds  # by what `_now` shows
+        self._open: list[float] = []  # what inner parts have taken of each open one
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -30,16 +34,14 @@ class PartTimes:
         if not self.watching:
             yield
             return
-        self._wait()
         self._open.append(0.0)
-        began = time.perf_counter()
+        began = self._now()
         try:
             yield
         finally:
-            self._wait()
-            spent = time.perf_counter() - began
+            spent = self._now() - began
             own = spent - self._open.pop()
-            self.seconds[name] = self.seconds.get(name, 0.0) + own
+            self._spent[name] = self._spent.get(name, 0.0) + own
             if self._open:
                 self._open[-1] += spent
 
@@ -53,11 +55,21 @@ class PartTimes:
 
         setattr(owner, method, counted)
 
+    def operations(self, run: Callable[[], Any]) -> dict[str, int]:
+        """Floating-point operations of each part of `run()`, see `operation_counter`."""
+        watching, counts = self.watching, dict[str, float]()
+        with operation_counter() as counted:
+            self.watching, self._now, self._spent = True, counted, counts
+            run()
+        self.watching, self._now, self._spent = watching, self._clock, self.seconds
+        return {name: int(count) for name, count in counts.items()}
+
     def shares(self) -> dict[str, float]:
         """Share of each part in the sum of all."""
         whole = sum(self.seconds.values())
         return {name: round(seconds / whole, 4) for name, seconds in self.seconds.items()}
 
-    def _wait(self) -> None:
+    def _clock(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        return time.perf_counter()

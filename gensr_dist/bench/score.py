@@ -1,60 +1,29 @@
 """`gensr bench score`: candidates scored a second, by ours and the plain way."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from gensr_dist.bench.parts import PartTimes
-from gensr_dist.bench.speed import SpeedBench, check_setting, compare
-from gensr_dist.bench.synthetic import Lengths
+from gensr_dist.bench.speed import SpeedBench, compare
 from gensr_dist.bench.turns import Rank, Way
-from gensr_dist.bench.ways import VOCABULARY, Model, Ours, Plain, Precision, Setting, Work
+from gensr_dist.bench.ways import BatchGroups, Model, Ours, Plain, Setting, Work
 
-GROUPS = 2  # of a batch: the plain way takes half a minute for them on 2 cores, with `small` and 100 candidates
+GROUPS = BatchGroups(cpu=2, gpu_plain=16, gpu_ours=64)  # 2: half a minute of the plain way, with `small`
 
 
-def bench_score(
-    *,
-    backbone: str = "small",
-    candidates: int = 100,
-    history: Literal["tokens", "pooled"] = "tokens",
-    groups: int = GROUPS,
-    our_groups: int | None = None,
-    lengths: Lengths = "log",
-    precision: Precision = "fp32",
-    rounds: int = 5,
-    profile: Path | None = None,
-    vocabulary: int = VOCABULARY,
-) -> SpeedBench:
+def bench_score(setting: Setting, *, rounds: int, profile: Path | None) -> SpeedBench:
     """Score random candidates both ways, without gradients and dropout.
 
     Args:
-        backbone: key of `ways.BACKBONES`; weights are random.
-        candidates: of a group.
-        history: semantic history of title tokens (the paper's) or mean title vectors.
-        groups: of a batch.
-        our_groups: of a batch of ours, where it is not to have as many.
-        lengths: of histories and titles, see `synthetic`.
-        precision: of all weights; bf16 needs a GPU.
+        setting: what a pass computes.
         rounds: of each way, alternated.
         profile: folder for a trace of a pass of ours.
-        vocabulary: of the model.
 
     Raises:
         InputError: see `check_setting`.
     """
-    check_setting(backbone, precision, profile)
-    setting = Setting(
-        backbone=backbone,
-        history=history,
-        groups=groups,
-        our_groups=our_groups or groups,
-        candidates=candidates,
-        lengths=lengths,
-        precision=precision,
-        vocabulary=vocabulary,
-    )
     return compare(Way(score_ours), Way(score_plain), setting, rounds=rounds, training=False, profile=profile)
 
 

@@ -47,14 +47,21 @@ class ScoringsBench:
     shared_evaluate_s: float
     joint_evaluate_s: float
     seeds: tuple[int, ...]
-    steps: int
+    shared_steps: int
+    joint_steps: int
     batch: int  # groups a step
     rows: int  # evaluation rows a task and seed, at most; 0 is all
     at_once: int  # commands
 
 
 def bench_scorings(
-    config: Path, overrides: Sequence[str] = (), *, seeds: int = 3, at_once: int = 2, folder: Path | None = None
+    config: Path,
+    overrides: Sequence[str] = (),
+    *,
+    seeds: int = 3,
+    shared_steps: int | None = None,
+    at_once: int = 2,
+    folder: Path | None = None,
 ) -> ScoringsBench:
     """Train and evaluate both scorings with the seeds 1, 2, ...
 
@@ -62,6 +69,7 @@ def bench_scorings(
         config: of the runs; its scoring, seed and run folder are set here.
         overrides: `KEY=VALUE`, as for every command.
         seeds: how many, at least one.
+        shared_steps: of shared scoring's trainings, whose steps cost less; None: as many as joint's.
         at_once: commands that run side by side, with an equal share of the cores.
         folder: keeps the runs, and goes on with those that are there; None: a temporary one.
 
@@ -74,8 +82,12 @@ def bench_scorings(
     with ExitStack() as stack:
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gensr-scorings-")))
         place = place.absolute()
-        place.mkdir(parents=True, exist_ok=True)
-        commands = _Commands(config.absolute(), overrides, place, max(1, (os.cpu_count() or 1) // at_once))
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(place, f"cannot be the folder of the runs ({error.strerror})", "give another") from None
+        steps: dict[Scoring, int] = {"shared": shared_steps or settings.train.steps, "joint": settings.train.steps}
+        commands = _Commands(config.absolute(), overrides, steps, place, max(1, (os.cpu_count() or 1) // at_once))
         numbers = range(1, seeds + 1)
         pool = stack.enter_context(ThreadPoolExecutor(at_once))
         list(pool.map(lambda seed: commands.prepare(settings, seed), numbers))
@@ -91,6 +103,7 @@ class _Commands:
 
     config: Path
     overrides: Sequence[str]
+    steps: Mapping[Scoring, int]
     place: Path
     threads: int
 
@@ -119,7 +132,8 @@ class _Commands:
             self._stage([stage], scoring, seed)
 
     def _stage(self, command: Sequence[str], scoring: Scoring, seed: int) -> None:
-        given = (*self.overrides, f"run={self.run_of(scoring, seed).root}", f"seed={seed}", f"model.scoring={scoring}")
+        run, steps = self.run_of(scoring, seed).root, self.steps[scoring]
+        given = (*self.overrides, f"run={run}", f"seed={seed}", f"model.scoring={scoring}", f"train.steps={steps}")
         done = subprocess.run(
             [sys.executable, "-m", "gensr_dist", *command, str(self.config), *(w for g in given for w in ("--set", g))],
             env={**os.environ, "OMP_NUM_THREADS": str(self.threads)},
@@ -155,7 +169,8 @@ def _compared(settings: Config, commands: _Commands, seeds: tuple[int, ...], at_
         shared_evaluate_s=seconds["shared", "evaluate"],
         joint_evaluate_s=seconds["joint", "evaluate"],
         seeds=seeds,
-        steps=settings.train.steps,
+        shared_steps=commands.steps["shared"],
+        joint_steps=commands.steps["joint"],
         batch=settings.train.batch,
         rows=settings.evaluation.rows,
         at_once=at_once,
@@ -180,6 +195,7 @@ def table(result: ScoringsBench) -> list[str]:
         f"difference {task.difference:+.4f}" + (f", standard error {task.noise:.4f}" if task.noise is not None else "")
         for name, task in result.tasks.items()
     ] + [
-        f"training {result.shared_train_s:,.0f} s shared, {result.joint_train_s:,.0f} s joint; "
+        f"training {result.shared_train_s:,.0f} s shared ({result.shared_steps:,} steps), "
+        f"{result.joint_train_s:,.0f} s joint ({result.joint_steps:,} steps); "
         f"evaluation {result.shared_evaluate_s:,.0f} s and {result.joint_evaluate_s:,.0f} s"
     ]

@@ -14,8 +14,9 @@ from gensr_dist.bench.synthetic import CF_WIDTH, synthetic_batch, word_tokenizer
 from gensr_dist.bench.turns import Spread, Way, cores, started, take_turns
 from gensr_dist.bench.ways import BACKBONES, Precision, Setting, Work
 from gensr_dist.errors import InputError
+from gensr_dist.model.inputs import shares_contexts
 
-_PRODUCTS = 5  # of large matrices, whose fastest says what the device can do
+_PRODUCTS = 20  # of large matrices, whose fastest says what the device can do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,8 @@ class SpeedBench:
     predicted_mflop_per_row_plain: float
     share_ours: dict[str, float]  # of time, by part
     share_plain: dict[str, float]
+    mfu_parts_ours: dict[str, float]  # as `mfu`, of the parts that have products of matrices
+    mfu_parts_plain: dict[str, float]
     top_operations: list[str]  # of ours, with --profile
     backbone: str
     parameters: int
@@ -93,7 +96,11 @@ def compare(
         rounds: of each way.
         training: whether a pass is a training step.
         profile: folder for a trace of a pass of ours.
+
+    Raises:
+        InputError: see `check_setting`.
     """
+    check_setting(setting.backbone, setting.precision, profile)
     began = time.monotonic()
     with started([ours, plain], setting):
         (warm_ours,), (warm_plain,) = ours.ask(Work.warm_up), plain.ask(Work.warm_up)
@@ -108,10 +115,11 @@ def compare(
     our_rates = [warm_ours.passes * our_rows_a_batch / seconds for seconds in ours.seconds]
     plain_rates = [warm_plain.passes * plain_rows_a_batch / seconds for seconds in plain.seconds]
     ratio = Spread.of_ratios(our_rates, plain_rates, digits=2)
-    flop_ours = warm_ours.operations / our_rows_a_batch
-    flop_plain = warm_plain.operations / plain_rows_a_batch
+    flop_ours = sum(warm_ours.operations.values()) / our_rows_a_batch
+    flop_plain = sum(warm_plain.operations.values()) / plain_rows_a_batch
+    mfu, mfu_plain = median(our_rates) * flop_ours / peak_flops, median(plain_rates) * flop_plain / peak_flops
     sizes = Sizes.of(setting.model, setting.vocabulary, CF_WIDTH)
-    groups = _groups(setting)
+    groups = _groups(setting, training)
     times = TRAINING if training else 1
     predicted = our_rows(sizes, groups, setting.candidates, answer_logits=setting.vocabulary if training else 2)
     tokens = sum(
@@ -129,8 +137,8 @@ def compare(
         peak_gb_plain=peak_gb_plain,
         idle_gb=ours.idle_gb,
         tokens_per_s=round(median(our_rates) * tokens / our_rows_a_batch, 1),
-        mfu=round(median(our_rates) * flop_ours / peak_flops, 4),
-        mfu_plain=round(median(plain_rates) * flop_plain / peak_flops, 4),
+        mfu=round(mfu, 4),
+        mfu_plain=round(mfu_plain, 4),
         peak_tflops=round(peak_flops / 1e12, 4),
         mflop_per_row_ours=round(flop_ours / 1e6, 1),
         mflop_per_row_plain=round(flop_plain / 1e6, 1),
@@ -138,6 +146,8 @@ def compare(
         predicted_mflop_per_row_plain=round(times * plain_row(sizes) / 1e6, 1),
         share_ours=share_ours,
         share_plain=share_plain,
+        mfu_parts_ours=_mfu_parts(mfu, warm_ours.operations, share_ours),
+        mfu_parts_plain=_mfu_parts(mfu_plain, warm_plain.operations, share_plain),
         top_operations=top,
         backbone=setting.backbone,
         parameters=parameters,
@@ -156,10 +166,21 @@ def compare(
     )
 
 
-def _groups(setting: Setting) -> list[GroupTokens]:
+def _mfu_parts(mfu: float, operations: dict[str, int], share: dict[str, float]) -> dict[str, float]:
+    """A part with twice its share of the operations than of the time computes at twice the rate of the whole."""
+    whole = sum(operations.values())
+    return {
+        name: round(mfu * count / whole / share[name], 4)
+        for name, count in operations.items()
+        if count and share.get(name)
+    }
+
+
+def _groups(setting: Setting, training: bool) -> list[GroupTokens]:
     """Lengths of the groups of the batch whose operations are counted."""
     collator = PlainCollator(setting.model.prompts, word_tokenizer(setting.vocabulary))
-    return GroupTokens.of_batch(synthetic_batch(setting.shape(setting.our_groups), 0), collator)
+    batch = synthetic_batch(setting.shape(setting.our_groups), 0)
+    return GroupTokens.of_batch(batch, collator, share_contexts=shares_contexts(setting.model, training=training))
 
 
 def _profile(folder: Path, work: Work) -> list[str]:

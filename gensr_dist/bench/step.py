@@ -4,61 +4,32 @@ A step is the forward pass with dropout, the loss of eq. 8, gradients of all par
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from gensr_dist.bench.parts import PartTimes
-from gensr_dist.bench.speed import SpeedBench, check_setting, compare
-from gensr_dist.bench.synthetic import Lengths
+from gensr_dist.bench.speed import SpeedBench, compare
 from gensr_dist.bench.turns import Rank, Way
-from gensr_dist.bench.ways import VOCABULARY, Model, Ours, Plain, Precision, Setting, Work
+from gensr_dist.bench.ways import BatchGroups, Model, Ours, Plain, Setting, Work
 
 CANDIDATES = 5  # a positive and its negatives
-GROUPS = 12  # of a batch: the plain way takes half a minute for it on 2 cores, with `small`
+GROUPS = BatchGroups(cpu=12, gpu_plain=128, gpu_ours=1_024)  # 12: half a minute of the plain way, with `small`
 _LEARNING_RATE = 1e-4
 _CLIP = 1.0
 
 
-def bench_step(
-    *,
-    backbone: str = "small",
-    history: Literal["tokens", "pooled"] = "tokens",
-    groups: int = GROUPS,
-    our_groups: int | None = None,
-    lengths: Lengths = "log",
-    precision: Precision = "fp32",
-    rounds: int = 5,
-    profile: Path | None = None,
-    vocabulary: int = VOCABULARY,
-) -> SpeedBench:
+def bench_step(setting: Setting, *, rounds: int, profile: Path | None) -> SpeedBench:
     """Train both ways on random batches.
 
     Args:
-        backbone: key of `ways.BACKBONES`; weights are random.
-        history: semantic history of title tokens (the paper's) or mean title vectors.
-        groups: of a batch.
-        our_groups: of a batch of ours, where it is not to have as many.
-        lengths: of histories and titles, see `synthetic`.
-        precision: of all weights; bf16 needs a GPU.
+        setting: what a step computes.
         rounds: of each way, alternated.
         profile: folder for a trace of a step of ours.
-        vocabulary: of the model.
 
     Raises:
         InputError: see `check_setting`.
     """
-    check_setting(backbone, precision, profile)
-    setting = Setting(
-        backbone=backbone,
-        history=history,
-        groups=groups,
-        our_groups=our_groups or groups,
-        candidates=CANDIDATES,
-        lengths=lengths,
-        precision=precision,
-        vocabulary=vocabulary,
-    )
     return compare(Way(train_ours), Way(train_plain), setting, rounds=rounds, training=True, profile=profile)
 
 

@@ -20,6 +20,8 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
+from gensr_dist.errors import InputError
+
 Setting = TypeVar("Setting")
 Work = TypeVar("Work")
 Answer = TypeVar("Answer")
@@ -96,10 +98,14 @@ class Way(Generic[Setting, Work]):
 
     def wait_ready(self) -> None:
         """Wait until every rank has set up its work."""
-        self.idle_gb = max(pipe.recv() for pipe in self._pipes)  # EOFError: the process died, and said why
+        self.idle_gb = max(_received(pipe) for pipe in self._pipes)
 
     def ask(self, order: Callable[[Work], Answer]) -> list[Answer]:
-        """Let every rank call `order` with its work; answers in the order of ranks."""
+        """Let every rank call `order` with its work; answers in the order of ranks.
+
+        Raises:
+            InputError: a rank's process ended.
+        """
         return [answer for _, answer in self._ask(order)]
 
     def time(self, order: Callable[[Work], Any]) -> float:
@@ -113,7 +119,16 @@ class Way(Generic[Setting, Work]):
     def _ask(self, order: Callable[[Work], Any]) -> list[tuple[float, Any]]:
         for pipe in self._pipes:
             pipe.send(order)
-        return [pipe.recv() for pipe in self._pipes]
+        return [_received(pipe) for pipe in self._pipes]
+
+
+def _received(pipe: Connection) -> Any:
+    try:
+        return pipe.recv()
+    except (EOFError, ConnectionError):
+        raise InputError(
+            "gensr bench", "one of its processes ended, see above", "give smaller batches if memory was short"
+        ) from None
 
 
 @contextmanager
@@ -142,8 +157,8 @@ def take_turns(ways: Sequence[Way[Any, Work]], order: Callable[[Work], Any], rou
 
 
 def cores() -> int:
-    """Of this machine."""
-    return os.cpu_count() or 1
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 @contextmanager

@@ -12,14 +12,15 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 
-from gensr_dist.bench.operations import count_operations
 from gensr_dist.bench.parts import PartTimes
 from gensr_dist.bench.plain import PlainCollator, PlainGenSR, PlainRows
 from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, Lengths, synthetic_batch, word_tokenizer
 from gensr_dist.bench.turns import Rank
 from gensr_dist.data.batches.batch import Batch
+from gensr_dist.kernels.dispatch import configure, configured
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.inputs import ModelInput
@@ -31,7 +32,7 @@ TEMPERATURE, CONTRASTIVE_WEIGHT = 0.1, 0.01  # defaults of TrainConfig
 _BATCHES = 5  # distinct ones, used in turn
 _ROUND_S = 2.0  # a round of fast passes has several of them
 _MOST_PASSES = 100
-_WARM_PASSES, _WARM_S = 3, 5.0  # a slow pass is its own warm-up
+_WARM_S = 5.0  # on a CPU: a slow pass is its own warm-up
 _DEAREST = 10
 _SEED = 0
 
@@ -60,6 +61,22 @@ class Setting:
     def shape(self, groups: int) -> BatchShape:
         """Of a batch of so many groups."""
         return BatchShape(groups=groups, candidates=self.candidates, vocabulary=self.vocabulary, lengths=self.lengths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchGroups:
+    """Groups of a batch of both ways where nothing else is asked for."""
+
+    cpu: int  # of both
+    gpu_plain: int  # each way with a batch that fills a large GPU
+    gpu_ours: int
+
+    def of(self, groups: int | None, our_groups: int | None) -> tuple[int, int]:
+        """Of the plain way and of ours, given what the user said of them."""
+        if groups is not None:
+            return groups, our_groups or groups
+        on_gpu = torch.cuda.is_available()
+        return (self.gpu_plain, our_groups or self.gpu_ours) if on_gpu else (self.cpu, our_groups or self.cpu)
 
 
 class Model(Protocol):
@@ -91,6 +108,7 @@ class Ours:
     """
 
     def __init__(self, setting: Setting, device: torch.device) -> None:
+        configure("auto")
         self.module = _gensr(setting).to(device, DTYPES[setting.precision])
         self.device = device
 
@@ -178,7 +196,7 @@ class Plain:
 class WarmUp:
     """What the first passes tell."""
 
-    operations: int  # of a pass
+    operations: dict[str, int]  # of a pass, by part
     passes: int  # of a round
 
 
@@ -203,13 +221,22 @@ class Work:
         self.passes, self.taken = 1, 0
 
     def warm_up(self) -> WarmUp:
-        """Count the operations of the first pass, and find out how many passes make a round."""
+        """Count the operations of the first pass, and find out how many passes make a round.
+
+        On a GPU all batches are met once more before any is timed, for each new shape may compile and plan.
+        """
+        on_gpu, path = self.rank.device.type == "cuda", configured()
+        if on_gpu:
+            configure("torch")  # torch counts the operations of its own products only, and these are the same
         began = time.perf_counter()
-        operations = count_operations(self._pass)
+        operations = self.times.operations(self._pass)
         self.rank.wait()
         seconds = time.perf_counter() - began
-        for _ in range(_WARM_PASSES):
-            if time.perf_counter() - began > _WARM_S:
+        if on_gpu:
+            configure(path)
+            torch.cuda.reset_peak_memory_stats(self.rank.device)
+        for _ in self.batches:
+            if not on_gpu and time.perf_counter() - began > _WARM_S:
                 break
             last = time.perf_counter()
             self._pass()
@@ -243,6 +270,8 @@ class Work:
         spent = {
             event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total
             for event in profiler.key_averages()
+            # On a GPU the time of a kernel also stands beside what started it.
+            if not on_gpu or (event.device_type != DeviceType.CPU and not event.is_user_annotation)
         }
         whole = sum(spent.values())
         return [f"{name} {spent[name] / whole:.1%}" for name in sorted(spent, key=lambda name: -spent[name])[:_DEAREST]]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gensr_dist.bench.lightgcn import bench_lightgcn, random_edges
+from gensr_dist.errors import InputError
 
 KEYS = {"stock_s_per_step", "ours_s_per_step", "ours_2_ranks_s_per_step", "ratio", "peak_gb"}
 SMALL = {"nodes": 300, "edges": 1_000, "width": 4, "layers": 2, "batch": 64, "rounds": 3}
@@ -40,3 +41,19 @@ def test_random_edges_are_as_many_as_asked_for(count):
     if count > 900:
         assert edges.item_Z.min() == 0  # none is left out by construction
         assert edges.user_Z.max() == 39
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"nodes": 1_000, "edges": 1_000_000}, "--edges: 1,000,000 of the 250,000 pairs of 500 users and 500 items"),
+        ({"nodes": 1_000, "edges": 125_001}, "--edges: 125,001 of the 250,000 pairs"),
+        ({"nodes": 1_000, "users": 2_000, "edges": 100}, "--users: 2,000 of 1,000 nodes, expected 1 to 999; lower it"),
+        ({"nodes": 1_000, "users": 1_000, "edges": 100}, "--users: 1,000 of 1,000 nodes, expected 1 to 999; lower it"),
+        ({"nodes": 1_000, "users": 0, "edges": 100}, "--users: 0 of 1,000 nodes, expected 1 to 999"),
+    ],
+)
+def test_graphs_that_cannot_be_drawn_are_refused_before_any_process_starts(sizes, message):
+    with pytest.raises(InputError) as error:
+        bench_lightgcn(**sizes, rounds=1)
+    assert str(error.value).startswith(message)

@@ -1,30 +1,29 @@
 """Operations counted by torch and by hand."""
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from gensr_dist.bench.operations import GroupTokens, Sizes, count_operations, our_rows, plain_row
+from gensr_dist.bench.operations import TRAINING, GroupTokens, Sizes, operation_counter, our_rows, plain_row
 from gensr_dist.bench.parts import PartTimes
 from gensr_dist.bench.plain import PlainCollator
 from gensr_dist.bench.synthetic import CF_WIDTH, synthetic_batch, word_tokenizer
-from gensr_dist.bench.ways import Ours, Plain, Setting
+from gensr_dist.bench.ways import Ours, Plain
 from gensr_dist.data.events import Behaviour
 from gensr_dist.model.config import ModelConfig
+from tests.bench.settings import tiny_setting
 
 CPU = torch.device("cpu")
-SETTING = Setting(
-    backbone="nano",
-    history="tokens",
-    groups=2,
-    our_groups=2,
-    candidates=4,
-    lengths="full",
-    precision="fp32",
-    vocabulary=100,
-)
+SETTING = tiny_setting(history="tokens", candidates=4, lengths="full")
+
+
+def count_operations(run: Callable[[], object]) -> int:
+    with operation_counter() as counted:
+        run()
+    return counted()
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
@@ -40,6 +39,11 @@ def test_attention_is_counted_forward_and_backward(dropout: float) -> None:
     backward = count_operations(lambda: out[0].sum().backward())
     # Without dropout one kernel does it, which forms the scores again.
     assert backward == (4 if dropout else 5) * products
+
+
+def test_products_added_in_place_are_counted() -> None:
+    total, left, right = torch.zeros(2, 3, 5), torch.randn(2, 3, 4), torch.randn(2, 4, 5)
+    assert count_operations(lambda: total.baddbmm_(left, right)) == 2 * 2 * 3 * 4 * 5
 
 
 def test_linear_layers_are_counted() -> None:
@@ -60,7 +64,7 @@ def test_counts_by_hand_are_those_of_torch(history: str) -> None:
 
     ours = Ours(setting, CPU)
     ours.module.eval()
-    groups = GroupTokens.of_batch(batch, plain.collator)
+    groups = GroupTokens.of_batch(batch, plain.collator, share_contexts=True)
     counted = count_operations(lambda: ours.score(ours.ready(batch)))
     predicted = our_rows(sizes, groups, 4, answer_logits=2)
     assert counted == pytest.approx(predicted, rel=0.05)
@@ -78,7 +82,7 @@ def test_lengths_of_groups_leave_padding_out_and_count_equal_contexts_once() -> 
     setting = dataclasses.replace(SETTING, lengths="log")
     batch = synthetic_batch(setting.shape(7), 0)
     collator = PlainCollator(setting.model.prompts, word_tokenizer(100))
-    groups = GroupTokens.of_batch(batch, collator)
+    groups = GroupTokens.of_batch(batch, collator, share_contexts=True)
     assert [group.items for group in groups] == (batch.history_GL != 0).sum(1).tolist()
     assert sum(group.titles for group in groups) == int((batch.title_UT[batch.history_GL] != 0).sum())
     recommended = [g for g in range(7) if batch.task_G[g] == Behaviour.RECOMMENDATION]
@@ -86,6 +90,8 @@ def test_lengths_of_groups_leave_padding_out_and_count_equal_contexts_once() -> 
     for g in set(range(7)) - set(recommended):
         assert groups[g].context == groups[g].attended == 5 + int((batch.query_GQ[g] != 0).sum())
     assert {group.block for group in groups} == {8}
+    alone = GroupTokens.of_batch(batch, collator, share_contexts=False)
+    assert [group.context for group in alone] == [group.attended for group in groups]
 
 
 def test_parts_leave_out_what_their_inner_parts_take(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,3 +105,33 @@ def test_parts_leave_out_what_their_inner_parts_take(monkeypatch: pytest.MonkeyP
         layer(1)  # 4 to 8
     assert times.seconds == {"inner": 6.0, "outer": 4.0}
     assert times.shares() == {"inner": 0.6, "outer": 0.4}
+
+
+def test_operations_of_parts_leave_out_those_of_their_inner_parts() -> None:
+    times = PartTimes(CPU)
+    inner, outer = torch.nn.Linear(6, 10, bias=False), torch.nn.Linear(10, 2, bias=False)
+    times.watch(inner, "forward", "inner")
+
+    def run() -> None:
+        with times.part("outer"):
+            out = outer(inner(torch.randn(4, 6, requires_grad=True)))
+        with times.part("backward"):
+            out.sum().backward()
+
+    for _ in range(2):
+        assert times.operations(run) == {"inner": 480, "outer": 160, "backward": 2 * (480 + 160)}
+    assert not times.seconds
+
+
+def test_training_counts_a_context_a_group() -> None:
+    batch = synthetic_batch(SETTING.shape(8), 0)
+    ours = Ours(SETTING, CPU)
+    collator = PlainCollator(SETTING.model.prompts, word_tokenizer(100))
+    sizes = Sizes.of(SETTING.model, SETTING.vocabulary, CF_WIDTH)
+    counted = count_operations(lambda: ours.loss(ours.ready(batch)).backward())
+    alone, shared = (
+        TRAINING * our_rows(sizes, GroupTokens.of_batch(batch, collator, share_contexts=share), 4, answer_logits=100)
+        for share in (False, True)
+    )
+    assert counted == pytest.approx(alone, rel=0.05)
+    assert abs(counted - alone) < abs(counted - shared)

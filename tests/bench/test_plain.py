@@ -17,22 +17,14 @@ from gensr_dist.errors import InputError
 from gensr_dist.model.config import ModelConfig, PromptConfig
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.prompt import SLOTS
+from tests.bench.settings import tiny_setting
 
 CPU = torch.device("cpu")
 VOCABULARY = 80
 
 
 def setting(history: str) -> Setting:
-    return Setting(
-        backbone="nano",
-        history=history,
-        groups=5,
-        our_groups=5,
-        candidates=3,
-        lengths="log",
-        precision="fp32",
-        vocabulary=VOCABULARY,
-    )
+    return tiny_setting(history=history, groups=5, our_groups=5, vocabulary=VOCABULARY)
 
 
 def twins(monkeypatch: pytest.MonkeyPatch, history: str) -> tuple[Ours, Plain]:

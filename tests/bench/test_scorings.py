@@ -27,8 +27,10 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_both_scorings_rank_the_same_rows(config: Path, tmp_path: Path) -> None:
-    result = bench_scorings(config, ["train.steps=2"], seeds=1, at_once=1, folder=tmp_path / "runs")
-    assert (result.steps, result.seeds) == (2, (1,))
+    result = bench_scorings(config, ["train.steps=2"], seeds=1, shared_steps=3, at_once=1, folder=tmp_path / "runs")
+    assert (result.shared_steps, result.joint_steps, result.seeds) == (3, 2, (1,))
+    for name, steps in (("shared", 3), ("joint", 2)):
+        assert read_json(tmp_path / "runs" / f"{name}1" / "stages" / "train.json", "")["result"]["steps"] == steps
     assert min(result.shared_train_s, result.joint_train_s) > 0
     shared, joint = (read_json(tmp_path / "runs" / f"{name}1" / "metrics.json", "") for name in ("shared", "joint"))
     assert shared["protocol"]["rows_digest"] == joint["protocol"]["rows_digest"]
@@ -39,6 +41,17 @@ def test_both_scorings_rank_the_same_rows(config: Path, tmp_path: Path) -> None:
         assert task.difference == pytest.approx(difference, abs=1e-4)
         assert task.noise is None
     assert len(table(result)) == 1 + len(result.tasks)
+    models = [path.stat().st_mtime_ns for path in sorted((tmp_path / "runs").glob("*/model/gensr.json"))]
+    again = bench_scorings(config, ["train.steps=2"], seeds=1, shared_steps=3, at_once=1, folder=tmp_path / "runs")
+    assert again.tasks == result.tasks
+    assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "runs").glob("*/model/gensr.json"))] == models
+
+
+@pytest.mark.parametrize("name", ["afile", "afile/runs"])
+def test_a_folder_that_cannot_be_is_refused(config: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "afile").touch()
+    with pytest.raises(InputError, match="cannot be the folder of the runs"):
+        bench_scorings(config, folder=tmp_path / name)
 
 
 def test_noise_is_the_standard_error_of_the_differences_between_seeds() -> None:

@@ -13,22 +13,14 @@ import torch
 
 from gensr_dist.bench.score import score_ours, score_plain
 from gensr_dist.bench.speed import SpeedBench, check_setting
-from gensr_dist.bench.step import train_ours, train_plain
-from gensr_dist.bench.turns import Rank, Spread
+from gensr_dist.bench.step import GROUPS, train_ours, train_plain
+from gensr_dist.bench.turns import Rank, Spread, Way, started
 from gensr_dist.bench.ways import Setting, Work
 from gensr_dist.errors import InputError
+from tests.bench.settings import tiny_setting
 
 HERE = Rank(0, 1, torch.device("cpu"))
-SETTING = Setting(
-    backbone="nano",
-    history="pooled",
-    groups=2,
-    our_groups=2,
-    candidates=3,
-    lengths="log",
-    precision="fp32",
-    vocabulary=100,
-)
+SETTING = tiny_setting()
 FIRST_KEYS = ["ours_per_s", "plain_per_s", "ratio_median", "ratio_min", "ratio_max", "flops_ratio"]
 FIRST_KEYS += ["peak_gb_ours", "peak_gb_plain"]
 ABSENT = ("deepspeed", "webdataset", "faiss")
@@ -37,11 +29,10 @@ import dataclasses, json
 from pathlib import Path
 from gensr_dist.bench.step import bench_step
 import gensr_dist.bench.commands, gensr_dist.bench.score
+from tests.bench.settings import tiny_setting
 
 if __name__ == "__main__":
-    result = bench_step(
-        backbone="nano", history="pooled", groups=2, rounds=1, vocabulary=100, profile=Path("trace")
-    )
+    result = bench_step(tiny_setting(candidates=5), rounds=1, profile=Path("trace"))
     print(json.dumps(dataclasses.asdict(result)))
 """
 
@@ -71,6 +62,9 @@ def test_both_ways_take_turns_where_libraries_of_the_cluster_are_absent(tmp_path
         assert {"data", "history", "filter", "encoder", "decoder", "head", "loss", "backward", "optimizer"} <= set(
             share
         )
+    for mfu, parts in ((result["mfu"], result["mfu_parts_ours"]), (result["mfu_plain"], result["mfu_parts_plain"])):
+        assert {"history", "encoder", "decoder", "head", "backward"} <= set(parts)
+        assert min(parts.values()) < mfu < max(parts.values())
     assert len(result["top_operations"]) == 10
     (trace,) = (tmp_path / "trace").glob("ours*.pt.trace.json")
     assert json.loads(trace.read_text())["traceEvents"]
@@ -103,10 +97,25 @@ def test_scoring_keeps_the_weights_and_fills_a_round_with_passes(
     found = work.warm_up()
     work.round()
     assert 1 < found.passes < 100
-    assert found.operations > 0
+    assert found.operations["encoder"] > found.operations["decoder"] > 0
     assert all(map(torch.equal, before, work.model.module.parameters()))
     assert all(weight.grad is None for weight in work.model.module.parameters())
     assert not work.model.module.training
+
+
+def lost(setting: Setting, rank: Rank) -> Work:
+    raise MemoryError
+
+
+def lost_later(work: Work) -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("make", [lost, score_ours])
+def test_a_process_that_ends_is_one_line(make: type[Work]) -> None:
+    way = Way(make)
+    with pytest.raises(InputError, match=r"^gensr bench: one of its processes ended"), started([way], SETTING):
+        way.ask(lost_later)
 
 
 def test_wrong_settings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +129,28 @@ def test_wrong_settings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         check_setting("small", "fp32", tmp_path / "file")
     check_setting("flan-t5-base", "fp32", tmp_path / "new" / "trace")
     assert (tmp_path / "new" / "trace").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "groups", "our_groups", "expected"),
+    [
+        (False, None, None, (12, 12)),
+        (True, None, None, (128, 1_024)),
+        (True, 7, None, (7, 7)),
+        (False, 7, 9, (7, 9)),
+        (True, None, 9, (128, 9)),
+        (False, None, 9, (12, 9)),
+    ],
+)
+def test_groups_of_a_batch_suit_the_device(
+    on_gpu: bool,
+    groups: int | None,
+    our_groups: int | None,
+    expected: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    assert GROUPS.of(groups, our_groups) == expected
 
 
 def test_keys_and_spread() -> None:
