@@ -10,7 +10,8 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
-        self.exit(2, f"gensr: error: {message}; see {self.prog} --help\n")
+        program = "gensr" if self.prog.startswith("gensr ") else self.prog  # one name for all its commands
+        self.exit(2, f"{program}: error: {message}; see {self.prog} --help\n")
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:

@@ -20,7 +20,8 @@ from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.kernels.config import KernelPath
-from gensr_dist.model.config import FROM_CONFIG, ModelConfig
+from gensr_dist.model.config import SIZES, ModelConfig
+from gensr_dist.model.template import check_template
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.train.config import TrainConfig
 
@@ -112,14 +113,27 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
             f"lightgcn.width {config.lightgcn.width} is not a multiple of model.cf_heads {model.cf_heads}",
             "change one of them",
         )
-    if model.backbone not in FROM_CONFIG and config.data.tokenizer == "corpus":
+    width = SIZES[model.backbone][0] if model.backbone in SIZES else 0  # a pretrained one's is known when it is loaded
+    if width % model.semantic_heads:
+        refuse(
+            "model.semantic_heads" if "model.semantic_heads" in settings else "model.backbone",
+            f"the width {width} of model.backbone {model.backbone!r} is not a multiple of model.semantic_heads "
+            f"{model.semantic_heads}",
+            "change one of them",
+        )
+    if model.backbone not in SIZES and config.data.tokenizer == "corpus":
         refuse(
             "model.backbone",
             f"model.backbone {model.backbone!r} is pretrained on other tokens than those of data.tokenizer 'corpus'",
-            f"set data.tokenizer to {model.backbone!r}, or model.backbone to one of {', '.join(FROM_CONFIG)}",
+            f"set data.tokenizer to {model.backbone!r}, or model.backbone to one of {', '.join(SIZES)}",
         )
     if not (model.cf_view or model.semantic_view):
         refuse("model.cf_view", "model.cf_view and model.semantic_view are both false", "leave one view on")
+    try:
+        check_template(model.prompts.recommendation, "recommendation")
+        check_template(model.prompts.search, "search")
+    except InputError as error:  # it names the key
+        refuse(error.where, f"{error.where}: {error.problem}", error.remedy)
 
 
 def _value_error(key: str, setting: Setting, hint: Any) -> InputError:

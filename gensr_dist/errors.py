@@ -16,8 +16,7 @@ class InputError(ValueError):
 
     def __init__(self, where: str | Path, problem: str, remedy: str) -> None:
         message = f"{where}: {problem}; {remedy}"
-        # Parts of it may come out of a damaged file: no line break or terminal control gets through.
-        super().__init__("".join(letter if letter.isprintable() else " " for letter in message))
+        super().__init__(printable(message))  # parts of it may come out of a damaged file
         self.where = str(where)
         self.problem = problem
         self.remedy = remedy
@@ -32,3 +31,8 @@ class Paused(Exception):  # noqa: N818
 
     The command line prints it as one line and exits with code 0.
     """
+
+
+def printable(text: str) -> str:
+    """The text on one line: no line break or terminal control of a log, a file or another machine gets through."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -128,8 +128,14 @@ def lost_connection(error: RuntimeError) -> str | None:
     return None
 
 
+def say(line: str) -> None:
+    """Write a line to stderr at once: all ranks of a machine may write there, and theirs must not run into it."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
 def end_process(rank: int, problem: str) -> NoReturn:
     """Say why and end at once: the main thread may be inside a collective that never returns."""
-    print(f"rank {rank} on {socket.gethostname()}: {problem}; {_REMEDY}", file=sys.stderr, flush=True)
+    say(f"rank {rank} on {socket.gethostname()}: {problem}; {_REMEDY}")
     sys.stdout.flush()
     os._exit(1)

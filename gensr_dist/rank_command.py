@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from gensr_dist.arguments import OneLineParser
 from gensr_dist.config import Config, load_config
 from gensr_dist.errors import InputError, Paused
-from gensr_dist.peers import end_process, lost_connection
+from gensr_dist.peers import end_process, lost_connection, say
 from gensr_dist.processes import Ranks, join_processes, meet
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import Recorder, StageName, locked
@@ -48,11 +48,7 @@ def run_rank(
         example: of a command.
         arguments: of the command line; by default those of this process.
     """
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {work.__module__.removesuffix('.__main__')}",
-        description=description,
-        epilog=f"Example: {example}",
-    )
+    parser = OneLineParser(prog=f"python -m {program}", description=description, epilog=f"Example: {example}")
     parser.add_argument("config", type=Path, help="YAML config of the run")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override a setting"
@@ -67,13 +63,16 @@ def run_rank(
     for name in ("--local_rank", "--local-rank"):
         parser.add_argument(name, dest="local_rank", help=argparse.SUPPRESS)  # launchers also set it as a variable
     options = parser.parse_args(arguments)
-    rank = int(os.environ.get("RANK", "0"))
-    logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, format="%(message)s")
+    rank = 0
     try:
+        rank = _given_number("RANK")
+        logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, format="%(message)s")
         config = load_config(options.config, options.overrides)
         run = RunFolder.of(config)
-        with locked(run) if rank == 0 else nullcontext():
-            recorder = Recorder(stage, config, run) if rank == 0 and run.stages.is_dir() else None
+        with (
+            locked(run) if rank == 0 else nullcontext(),
+            Recorder(stage, config, run) if rank == 0 and run.stages.is_dir() else nullcontext() as recorder,
+        ):
             ranks = join_processes()
             same_settings = recorder is None or recorder.resume
             resume = _as_first(same_settings and (options.resume == "auto" or _restarted()), ranks)
@@ -91,7 +90,7 @@ def run_rank(
                     recorder.finish((summary(result),), values)
                 print(summary(result))
     except InputError as error:
-        print(f"{'' if rank == 0 else f'rank {rank}: '}{error}", file=sys.stderr)
+        say(f"{'' if rank == 0 else f'rank {rank}: '}{error}")
         return 2
     except RuntimeError as error:
         problem = lost_connection(error)
@@ -101,9 +100,21 @@ def run_rank(
     return 0
 
 
+def _given_number(name: str) -> int:
+    """A variable that a launcher sets; 0 without one.
+
+    Raises:
+        InputError: it is no number.
+    """
+    text = os.environ.get(name, "0")
+    if not (text.isascii() and text.isdecimal()):
+        raise InputError(name, f"{text!r}, expected a number", "start through a launcher or unset it")
+    return int(text)
+
+
 def _restarted() -> bool:
     """Whether a launcher repeats this command after a failure: then there is something to go on from, asked or not."""
-    return any(int(os.environ.get(name) or "0") for name in _RESTART_COUNTS)
+    return any(_given_number(name) for name in _RESTART_COUNTS)
 
 
 def _as_first(value: bool, ranks: Ranks) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch.distributed as dist
+from hypothesis import HealthCheck, settings
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER_SCHEMA, EventLog
@@ -16,6 +17,9 @@ from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.graph.vectors import save_cf
 from gensr_dist.run_folder import RunFolder
+
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 WORDS = ["red", "blue", "soap", "lamp", "tea", "salt", "glass", "wool", "oak", "tin"]
 

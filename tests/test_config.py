@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from gensr_dist.config import Config, digest, load_config, resolved_yaml
 from gensr_dist.config_file import keys_of, nearest_key
 from gensr_dist.errors import InputError
+from gensr_dist.model.config import SIZES
 
 KEYS = keys_of(Config)
+SEARCH = "a {query} {history_cf} {history_text} {item_cf} {item_text}"
 
 
 def written(tmp_path: Path, text: str | bytes) -> Path:
@@ -44,11 +46,12 @@ def test_an_empty_file_gives_the_defaults_and_a_run_folder_of_its_name(tmp_path:
 
 def test_sections_overrides_and_their_order(tmp_path: Path) -> None:
     path = written(
-        tmp_path, "run: here\ntrain:\n  steps: 5\n  learning_rate: 1e-3\nmodel:\n  prompts: {search: 'a {query}'}\n"
+        tmp_path,
+        f"run: here\ntrain:\n  steps: 5\n  learning_rate: 1e-3\nmodel:\n  prompts: {{search: '{SEARCH}'}}\n",
     )
     config = load_config(path, ["train.steps=7", "train.clip=2", "train.steps=9", "data.raw=", "model.cf_view=false"])
     assert (config.run, config.train.steps, config.train.learning_rate, config.train.clip) == ("here", 9, 1e-3, 2.0)
-    assert config.model.prompts.search == "a {query}"
+    assert config.model.prompts.search == SEARCH
     assert config.model.cf_view is False
     assert config.data.raw == ""
 
@@ -145,6 +148,27 @@ def test_nearest_key(typo: str, meant: str) -> None:
             "model: {backbone: google/flan-t5-base}",
             "/mine.yaml:1: model.backbone 'google/flan-t5-base' is pretrained on",
         ),
+        (
+            "model: {semantic_heads: 7}",
+            "/mine.yaml:1: the width 128 of model.backbone 'nano' is not a multiple of model.semantic_heads 7; change",
+        ),
+        (
+            "model:\n  semantic_heads: 3\n  backbone: mini\n",
+            "/mine.yaml:2: the width 256 of model.backbone 'mini' is not a multiple of model.semantic_heads 3; change",
+        ),
+        ("model:\n  cf_heads: 3\n", "/mine.yaml:2: lightgcn.width 64 is not a multiple of model.cf_heads 3; change"),
+        (
+            "model:\n  prompts:\n    search: hello\n",
+            "/mine.yaml:3: model.prompts.search: expected {history_cf} once, found 0; mend the template",
+        ),
+        (
+            "model:\n  prompts:\n    recommendation: '{history_cf} {history_text} {item_cf} {item_text}'\n",
+            "/mine.yaml:3: model.prompts.recommendation: expected text before the first slot; begin",
+        ),
+        (
+            f"model: {{prompts: {{search: '</s> {SEARCH}'}}}}",
+            "/mine.yaml:1: model.prompts.search: the text holds the special token </s>; remove it",
+        ),
         ("model: {cf_view: false, semantic_view: false}", "/mine.yaml:1: model.cf_view and model.semantic_view are"),
     ],
 )
@@ -161,6 +185,11 @@ def test_bad_files(tmp_path: Path, text: str | bytes, expected: str) -> None:
         ("train.steps=[1", "--set train.steps=[1: expected a YAML value"),
         ("train.steps={a: 1}", "--set train.steps={a: 1}: expected train.steps to be one plain value"),
         ("=5", "--set =5: unknown key '', expected one of run, seed, "),
+        (
+            "model.prompts.search={nope",
+            "--set model.prompts.search={nope: model.prompts.search: '{nope' is not a template (",
+        ),
+        ("model.semantic_heads=7", "--set model.semantic_heads=7: the width 128 of model.backbone 'nano' is not a"),
         ("train.lr=1", "--set train.lr=1: unknown key 'train.lr', expected one of steps, "),
     ],
 )
@@ -168,6 +197,18 @@ def test_bad_overrides(override: str, expected: str) -> None:
     with pytest.raises(InputError) as caught:
         load_config(None, [override])
     assert str(caught.value).startswith(expected)
+
+
+def test_heads_must_divide_the_widths_of_our_own_backbones_only() -> None:
+    widths = {"nano": 128, "mini": 256, "small": 512, "base": 768}
+    assert {name: size[0] for name, size in SIZES.items()} == widths
+    for name, width in widths.items():
+        assert load_config(None, [f"model.backbone={name}", f"model.semantic_heads={width}"])
+        with pytest.raises(InputError, match=f"the width {width} of model.backbone"):
+            load_config(None, [f"model.backbone={name}", "model.semantic_heads=5"])
+    load_config(
+        None, ["model.backbone=google/flan-t5-xl", "data.tokenizer=google/flan-t5-xl", "model.semantic_heads=5"]
+    )
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
@@ -189,7 +230,9 @@ def test_deep_nesting_and_wide_aliases_end_at_once(tmp_path: Path) -> None:
 
 
 def test_the_resolved_config_reads_back(tmp_path: Path) -> None:
-    config = load_config(None, ["train.learning_rate=1e-5", "run=日本", "model.prompts.search=x: {query} #", "seed=12"])
+    config = load_config(
+        None, ["train.learning_rate=1e-5", "run=日本", f"model.prompts.search=x: {SEARCH} #", "seed=12"]
+    )
     text = resolved_yaml(config)
     assert load_config(written(tmp_path, text)) == config
     assert set(yaml.safe_load(text)) == {key.split(".")[0] for key in KEYS}

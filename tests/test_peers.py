@@ -1,5 +1,6 @@
 """A rank that stops answering ends the others, and each says which rank it was."""
 
+import io
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import time
 import pytest
 import torch.distributed as dist
 
-from gensr_dist.peers import PeerWatch, free_port, lost_connection
+from gensr_dist.peers import PeerWatch, free_port, lost_connection, say
 
 # A rank that waits for ever in the main thread, as in a collective.
 RANK = """
@@ -18,7 +19,7 @@ import torch.distributed as dist
 from gensr_dist import peers
 
 rank, port = int(sys.argv[1]), int(sys.argv[2])
-peers.INTERVAL, peers.SILENCE = 0.1, 3.0
+peers.INTERVAL, peers.SILENCE = 0.1, 8.0
 store = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False) if rank == 0 else None
 watch = peers.PeerWatch("127.0.0.1", port, 5, rank, 3)
 print("here", flush=True)
@@ -53,7 +54,7 @@ def test_a_silent_rank_ends_all_others_by_name(lost: int, how: signal.Signals) -
         ranks[lost].send_signal(how)  # stopped, its connections stay open: like a machine without network
         for rank, process in enumerate(ranks):
             if rank != lost:
-                _, message = process.communicate(timeout=60)
+                _, message = process.communicate(timeout=200)
                 assert process.returncode == 1
                 last = message.splitlines()[-1]  # torch may complain of the store before
                 host = socket.gethostname()
@@ -67,17 +68,33 @@ def test_a_silent_rank_ends_all_others_by_name(lost: int, how: signal.Signals) -
 
 def test_who_leaves_after_stop_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gensr_dist.peers.INTERVAL", 0.05)
-    monkeypatch.setattr("gensr_dist.peers.SILENCE", 0.3)
+    monkeypatch.setattr("gensr_dist.peers.SILENCE", 3.0)
     port = free_port()
     store = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
     watch = PeerWatch("127.0.0.1", port, 1, rank=0, world=1)
     other = PeerWatch("127.0.0.1", port, 1, rank=1, world=2)
-    time.sleep(0.6)  # rank 1 hears of rank 0 all the time
+    time.sleep(4.0)  # rank 1 hears of rank 0 all the time
     other.stop()
     watch.stop()
-    assert not any(thread.is_alive() for thread in (*watch.threads, *other.threads))
-    time.sleep(0.6)  # this process would be gone
+    for thread in (*watch.threads, *other.threads):
+        thread.join(60)
+        assert not thread.is_alive()
+    time.sleep(4.0)  # this process would be gone
     del store
+
+
+def test_a_line_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ranks once ended with both their lines in one, and an empty one."""
+    written: list[str] = []
+
+    class Unbuffered(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stderr", Unbuffered())
+    say("rank 1: a problem; a remedy")
+    assert written == ["rank 1: a problem; a remedy\n"]
 
 
 @pytest.mark.parametrize(

@@ -77,3 +77,31 @@ def test_exit_codes_tell_bad_input_lost_ranks_and_bugs_apart(
 
     with pytest.raises(RuntimeError, match="a bug"):
         failing(config_file, RuntimeError("a bug"))
+
+
+def test_help_and_refusals_name_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    def start(*arguments: str) -> None:
+        run_rank("gensr_dist.train", "train", lambda *_: None, str, "Works.", "program config", arguments)
+
+    with pytest.raises(SystemExit) as ended:
+        start("--help")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: python -m gensr_dist.train [-h]")
+    with pytest.raises(SystemExit) as ended:
+        start("config.yaml", "--resume", "perhaps")
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("python -m gensr_dist.train: error: argument --resume: invalid choice: 'perhaps'")
+    assert error.endswith("; see python -m gensr_dist.train --help\n")
+
+
+@pytest.mark.parametrize("text", ["x", "", "-1", "1.5", "²"])
+@pytest.mark.parametrize("name", ["RANK", "SLURM_RESTART_COUNT"])
+def test_a_launchers_number_that_is_none_is_one_line(
+    config_file: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, text)
+    arguments = [str(config_file), "--resume", "never"]
+    assert run_rank("program", "train", lambda *_: None, str, "Works.", "program config", arguments) == 2
+    assert capsys.readouterr().err == f"{name}: {text!r}, expected a number; start through a launcher or unset it\n"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gensr_dist.errors import InputError
+from gensr_dist.errors import InputError, printable
 
 # Without a dash in front, which ssh would take for an option.
 _LINE = re.compile(r"(?P<host>[A-Za-z0-9_][\w.@:%-]*)[ \t]+slots=(?P<slots>\d{1,4})[ \t]*(#.*)?", re.ASCII)
@@ -56,7 +56,7 @@ class Problem:
 
     def __str__(self) -> str:
         """One line, whatever a node has sent."""
-        return _printable(f"{self.problem}; {self.remedy}")
+        return printable(f"{self.problem}; {self.remedy}")
 
 
 def read_hostfile(path: Path) -> tuple[Host, ...]:
@@ -174,7 +174,3 @@ def _run(command: tuple[str, ...], text: str, seconds: float) -> tuple[int, str,
                 os.killpg(process.pid, signal.SIGKILL)
             raise
     return process.returncode, printed, errors
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from typing_extensions import Self
 
 from gensr_dist.errors import InputError
 
@@ -29,11 +28,6 @@ class ColumnRanks:
     rank: int = 0
     world: int = 1
     device: torch.device = field(default_factory=_own_device)
-
-    @classmethod
-    def of_process_group(cls) -> Self:
-        """The ranks of the default process group, which must exist."""
-        return cls(dist.get_rank(), dist.get_world_size())
 
     @property
     def first(self) -> bool:

@@ -10,6 +10,8 @@ from gensr_dist.files import atomic_folder, read_json, write_json
 
 REMEDY = "run the lightgcn stage"
 
+_ROWS = 65_536  # checked at once
+
 
 def save_cf(folder: Path, item_IE: np.ndarray, user_VE: np.ndarray, record: dict[str, Any]) -> None:
     """Write both arrays and the record of the training in one move."""
@@ -23,7 +25,7 @@ def load_cf(folder: Path) -> tuple[np.memmap, np.memmap]:
     """Memory-map the CF vectors: items [I, E] and users [V, E], float32.
 
     Raises:
-        InputError: a file is missing, is no array, or does not fit `lightgcn.json`.
+        InputError: a file is missing, is no array, does not fit `lightgcn.json`, or holds values that are not finite.
     """
     record = read_json(folder / "lightgcn.json", REMEDY)
     try:
@@ -46,4 +48,14 @@ def _open(path: Path, shape: tuple[int, int]) -> np.memmap:
         raise InputError(path, f"expected an npy array ({error})", REMEDY) from None
     if array.shape != shape or array.dtype != np.float32:
         raise InputError(path, f"expected float32 {shape}, found {array.dtype} {array.shape}", REMEDY)
+    if not _finite(path, array):
+        raise InputError(path, "holds values that are not finite", REMEDY)
     return array
+
+
+def _finite(path: Path, array: np.memmap) -> bool:
+    """Reads the file and not the mapping, whose pages would count as memory of this process."""
+    values = _ROWS * array.shape[1]
+    with path.open("rb") as file:
+        file.seek(array.offset)
+        return all(np.isfinite(np.fromfile(file, np.float32, values)).all() for _ in range(0, len(array), _ROWS))

@@ -29,7 +29,7 @@ from gensr_dist.train.state import State, gather_state, shapes, spread_state
 LOG = logging.getLogger("gensr_dist.train")
 
 _STEP = "step_"
-_RESTART = "give this run another folder, or start it anew with --resume never"
+_RESTART = "set `run` to another folder, or delete the folder of checkpoints to start anew"
 
 Settings = Mapping[str, str | int | float | bool]
 
@@ -242,7 +242,7 @@ def newest_whole(folder: Path) -> Path | None:
         raise InputError(
             folder,
             f"none of its {len(finished)} checkpoints is whole: in {finished[-1].name}, {damage_of(finished[-1])}",
-            "restore one of them, or start anew with --resume never",
+            "restore one of them, or delete the folder to start anew",
         )
     return None
 

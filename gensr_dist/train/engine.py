@@ -123,6 +123,7 @@ def deepspeed_config(config: TrainConfig, zero_stage: int, world: int) -> dict[s
         "gradient_clipping": config.clip if zero_stage else 0.0,
         "zero_optimization": {"stage": zero_stage},
         "steps_per_print": _NEVER,
+        "timers": {"throughput": {"enabled": False}},  # it would wait for the device twice a step
     }
     if config.offload != "none":
         settings["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}

@@ -75,18 +75,13 @@ def train(config: Config, run: RunFolder, resume: bool = True) -> TrainResult:
     """
     configure(config.kernels)
     ranks = join_processes()
-    if not resume:
-        if ranks.first:
-            discard(run.checkpoints)
-            forget_events(run.tensorboard)
-        dist.barrier()
     with (
         rank_log(run.logs, ranks),
         StopRequest(config.train.max_hours, decides=ranks.first) as request,
         Watchdog(config.train.stall_minutes * 60, log_path(run.logs, ranks.rank), ranks.rank) as watchdog,
     ):
         clock = PhaseClock(ranks.device)
-        training = _Training(config, run, ranks, request, watchdog, clock)
+        training = _Training(config, run, ranks, request, watchdog, clock, resume)
         try:
             with clock.collectives():
                 return training.run()
@@ -105,6 +100,7 @@ class _Training:
         request: StopRequest,
         watchdog: Watchdog,
         clock: PhaseClock,
+        resume: bool,
     ) -> None:
         settings = config.train
         self.config, self.settings, self.run_folder, self.ranks = config, settings, run, ranks
@@ -139,8 +135,13 @@ class _Training:
             keep_best=settings.keep_best,
             in_background=settings.save_in_background,
         )
+        if not resume:  # and nothing above found fault
+            if ranks.first:
+                discard(run.checkpoints)
+                forget_events(run.tensorboard)
+            dist.barrier()
         self.progress = self.checkpoints.load(self._beginning())
-        self.meter = Meter(self.progress.train_seconds)
+        self.meter = Meter(clock, self.progress.train_seconds)
         self.check = StepCheck(ranks.device)
         self.rows = RowDigest()
         self.engine.model.register_forward_hook(
@@ -191,7 +192,7 @@ class _Training:
 
     def _optimize(self, feed: Feed) -> tuple[int, StepLosses, Stop]:
         """One optimizer step, its number from 0, and whether to end after it."""
-        with self.meter.wait(), self.clock.phase("data"):
+        with self.clock.phase("data"):
             step, micro_batches = feed.take()
         seed_dropout(self.config.seed, step, self.ranks.rank)
         total = StepLosses.zero(self.ranks.device)
@@ -207,7 +208,7 @@ class _Training:
             self.check.see(losses)
             total = total + losses
             if number == len(micro_batches):
-                with self.clock.behind_the_device("data"):
+                with self.clock.phase("data", behind_the_device=True):
                     feed.prepare()  # before the host waits for it
                 with self.clock.phase("update"):
                     agreed = self.check.agree(self.engine.norm_before_update, self.request.reason)

@@ -8,7 +8,7 @@ import hashlib
 import resource
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -51,26 +51,26 @@ class PhaseClock:
         self._events: list[tuple[Phase, Phase | None, torch.cuda.Event, torch.cuda.Event]] = []
 
     @contextmanager
-    def phase(self, phase: Phase) -> Iterator[None]:
-        """Count what happens inside as `phase`, and not as the phase around it."""
+    def phase(self, phase: Phase, *, behind_the_device: bool = False) -> Iterator[None]:
+        """Count what happens inside as `phase`, and not as the phase around it.
+
+        Args:
+            phase: what it is.
+            behind_the_device: a GPU has other work meanwhile: only the time for which it had nothing left is counted.
+        """
         around = self._open[-1] if self._open else None
         self._open.append(phase)
-        begin = self._now(phase)
+        on_device = self.on_gpu and (behind_the_device or phase in _ON_DEVICE)
+        begin = self._now(on_device)
         try:
             yield
         finally:
             self._open.pop()
-            end = self._now(phase)
+            end = self._now(on_device)
             if isinstance(begin, float):
                 self._add(phase, around, end - begin)
             else:
                 self._events.append((phase, around, begin, end))
-
-    @contextmanager
-    def behind_the_device(self, phase: Phase) -> Iterator[None]:
-        """Count what happens inside as `phase` on a CPU; a GPU computes meanwhile, and it costs nothing."""
-        with nullcontext() if self.on_gpu else self.phase(phase):
-            yield
 
     @contextmanager
     def collectives(self) -> Iterator[None]:
@@ -102,6 +102,10 @@ class PhaseClock:
             phase, around, begin, end = self._events.pop(0)
             self._add(phase, around, begin.elapsed_time(end) / 1_000)
 
+    def settled(self, phase: Phase) -> float:
+        """Seconds of a phase as far as `settle` has read them."""
+        return self._seconds[phase]
+
     def total(self) -> float:
         """Seconds since the clock was made."""
         return time.perf_counter() - self.started
@@ -111,9 +115,9 @@ class PhaseClock:
         if around is not None:
             self._seconds[around] -= seconds
 
-    def _now(self, phase: Phase) -> Any:
-        """An event on the device's stream for what the device does, seconds for what the host waits for."""
-        if not self.on_gpu or phase not in _ON_DEVICE:
+    def _now(self, on_device: bool) -> Any:
+        """An event on the device's stream, which happens when the device has done all before it; else the time."""
+        if not on_device:
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
         event.record()
@@ -121,9 +125,15 @@ class PhaseClock:
 
 
 class Meter:
-    """Counts this rank's work between two readings, and all seconds spent in training steps."""
+    """Counts this rank's work between two readings, and all seconds spent in training steps.
 
-    def __init__(self, train_seconds: float) -> None:
+    Args:
+        clock: of this start; knows the time that steps stood still for their inputs.
+        train_seconds: of earlier starts.
+    """
+
+    def __init__(self, clock: PhaseClock, train_seconds: float) -> None:
+        self.clock = clock
         self.train_seconds = train_seconds
         self._clear()
 
@@ -138,15 +148,6 @@ class Meter:
             self._seconds += elapsed
             self.train_seconds += elapsed
 
-    @contextmanager
-    def wait(self) -> Iterator[None]:
-        """Time what happens inside, itself inside a step, as waiting for the loader."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._waited += time.perf_counter() - started
-
     def count(self, batch: Batch) -> None:
         """Count a micro-batch that still lies on the CPU."""
         length_U = (batch.title_UT != 0).sum(1)
@@ -156,13 +157,15 @@ class Meter:
 
     def read(self) -> Speed:
         """What happened since the last reading."""
-        speed = Speed(rows=self._rows, tokens=self._tokens, seconds=self._seconds, waited=self._waited)
+        waited = self.clock.settled("data") - self._waited_before
+        speed = Speed(rows=self._rows, tokens=self._tokens, seconds=self._seconds, waited=waited)
         self._clear()
         return speed
 
     def _clear(self) -> None:
         self._rows = self._tokens = 0
-        self._seconds = self._waited = 0.0
+        self._seconds = 0.0
+        self._waited_before = self.clock.settled("data")
 
 
 class RowDigest:

@@ -11,7 +11,7 @@ from gensr_dist.errors import InputError
 
 NAMES = st.text(alphabet=string.ascii_letters + string.digits, min_size=1, max_size=12)
 NOISE = st.sampled_from(["", "   ", "# host9 slots=4", "\t# a comment"])
-once = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+once = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
 
 def test_the_example_is_read() -> None:

@@ -35,7 +35,7 @@ def graphs(draw):
     return user_Z, item_Z, users, items
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(graphs(), st.integers(0, 4))
 def test_propagation_and_gradient_equal_dense_float64(graph, layers):
     user_Z, item_Z, users, items = graph
@@ -56,7 +56,7 @@ def test_propagation_and_gradient_equal_dense_float64(graph, layers):
     np.testing.assert_allclose(model.embedding.weight.grad.numpy(), x_NE.grad.numpy(), atol=1e-5, rtol=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(graphs())
 def test_adjacency_is_symmetric_and_normalised(graph):
     user_Z, item_Z, users, items = graph

@@ -39,7 +39,7 @@ def rank_main(rank, world, folder, config, steps):
 
         ColumnTrainer.step = some_steps
     try:
-        result, _, _ = train(folder / "cf", config=config, ranks=ColumnRanks.of_process_group())
+        result, _, _ = train(folder / "cf", config=config, ranks=ColumnRanks(rank, world))
         (folder / f"rank_{rank}").write_text(str(dataclasses.replace(result, seconds=0.0)))
     except KeyboardInterrupt:
         pass

@@ -28,7 +28,7 @@ def random_edges(users: int, items: int, count: int, seed: int = 0) -> Edges:
     return Edges(key_Z=key_Z, users=users, items=items)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.integers(0, 3),
     st.sampled_from([0.0, 1e-3, 0.5]),

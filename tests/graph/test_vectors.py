@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gensr_dist.errors import InputError
+from gensr_dist.graph import vectors
 from gensr_dist.graph.vectors import load_cf, save_cf
 
 RECORD = {"settings": {"width": 4}, "result": {"items": 3, "users": 2}}
@@ -60,3 +61,30 @@ def test_pickled_and_truncated_arrays_are_refused(tmp_path):
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match=r"items\.npy"):
         load_cf(tmp_path / "cf")
+
+
+@pytest.mark.parametrize("name", ["items.npy", "users.npy"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [0, 4, 5, 10])
+def test_values_that_are_not_finite_are_refused_in_every_block(tmp_path, monkeypatch, name, value, row):
+    monkeypatch.setattr(vectors, "_ROWS", 5)  # 11 rows are two whole blocks and a part of one
+    tables = {"items.npy": np.ones((11, 4)), "users.npy": np.ones((11, 4))}
+    record = {"settings": {"width": 4}, "result": {"items": 11, "users": 11}}
+    save_cf(tmp_path / "cf", tables["items.npy"], tables["users.npy"], record)
+    load_cf(tmp_path / "cf")
+    tables[name][row, 3] = value
+    save_cf(tmp_path / "cf", tables["items.npy"], tables["users.npy"], record)
+    with pytest.raises(InputError, match=rf"{name}: holds values that are not finite; run the lightgcn stage"):
+        load_cf(tmp_path / "cf")
+
+
+def test_the_check_of_a_large_file_holds_one_block_at_a_time(tmp_path, monkeypatch):
+    blocks = []
+    monkeypatch.setattr(
+        np, "isfinite", lambda block, isfinite=np.isfinite: blocks.append(block.size) or isfinite(block)
+    )
+    record = {"settings": {"width": 4}, "result": {"items": 150_000, "users": 2}}
+    save_cf(tmp_path / "cf", np.ones((150_000, 4)), np.ones((2, 4)), record)
+    load_cf(tmp_path / "cf")
+    assert max(blocks) <= 65_536 * 4
+    assert sum(blocks) == 150_002 * 4

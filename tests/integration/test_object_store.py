@@ -135,7 +135,7 @@ class Shards(Dataset[bytes]):
 def test_forked_loaders_read_by_themselves(remote: Folder, local: Path) -> None:
     manifest = Manifest.read(remote)  # this process has a client with open connections and its thread
     loader = DataLoader(
-        Shards(remote, manifest), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60
+        Shards(remote, manifest), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=300
     )
     expected = [(local / record.name).read_bytes() for record in manifest.shards]
     assert [bytes(content) for content in loader] == expected

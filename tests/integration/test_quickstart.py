@@ -100,6 +100,6 @@ def test_training_settings_do_not_redo_the_data(folder: Path, first_run: tuple[A
     assert not result["skipped"]
     assert result["result"]["steps"] == 2
     command = [sys.executable, "-m", "gensr_dist", "recommend", "runs/tiny", "--user", "1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=folder)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=folder)
     assert ended.returncode == 2  # the index is that of the model before
     assert "index was made from other results of train; run `gensr index` again" in ended.stderr

@@ -6,7 +6,7 @@ import pytest
 
 from gensr_dist.bench.reshape import RANKS, STAGES, Layout, all_cases, bench_reshape, covering_cases
 from gensr_dist.run_folder import RunFolder
-from tests.integration.test_two_ranks import STEPS, TORCHRUN, curve, start, write_config
+from tests.integration.two_rank_runs import STEPS, TORCHRUN, curve, short_config, train_with
 
 
 def test_a_checkpoint_goes_to_more_and_to_fewer_ranks() -> None:
@@ -37,10 +37,10 @@ def test_the_covering_cases_change_ranks_and_stage_and_cover_all_layouts() -> No
 @pytest.mark.parametrize("stage", [2, pytest.param(0, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_two_ranks_resume_bit_for_bit(small_run: RunFolder, stage: int) -> None:
     settings = {"zero_stage": stage, "checkpoint_every": 2, "validate_every": STEPS, "keep_last": 9}
-    whole = start(TORCHRUN, write_config(small_run, "whole", **settings))
-    config = write_config(small_run, "resumed", **settings)
+    whole = train_with(TORCHRUN, short_config(small_run, "whole", **settings))
+    config = short_config(small_run, "resumed", **settings)
     shutil.copytree(whole.checkpoints / "step_00000002", config.parent / "checkpoints" / "step_00000002")
-    resumed = start(TORCHRUN, config)
+    resumed = train_with(TORCHRUN, config)
     assert curve(resumed, "loss/total") == curve(whole, "loss/total")[2:]
     for name in ("weights", "exp_avg", "exp_avg_sq"):
         here, there = (run.checkpoints / "step_00000004" / f"{name}.safetensors" for run in (resumed, whole))

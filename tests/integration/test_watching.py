@@ -1,20 +1,18 @@
 """Two ranks under torchrun; one hangs, dies, or is asked to end: the run ends like one that nobody disturbed."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.vectors import save_cf
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.replay import replay
+from tests.integration.two_rank_runs import launch, write_config
 
 STEPS = 8
 RANK_PROGRAM = Path(__file__).with_name("misbehaving_rank.py")
@@ -39,49 +37,19 @@ def base(
     return run
 
 
-def write_config(run: RunFolder, name: str, **train: object) -> Path:
-    settings = {
-        "run": str(run.root.parent / name),
-        "data": {"history": 4, "train_negatives": 2},
-        "lightgcn": {"width": 8},
-        "model": {"cf_heads": 2, "semantic_history": "pooled", "dropout": 0.1},
-        "train": {
-            "steps": STEPS,
-            "batch": 8,
-            "warmup_steps": 1,
-            "validate_every": 4,
-            "validate_rows": 7,
-            "checkpoint_every": 2,
-            "log_every": 1,
-            "workers": 1,
-            "contrastive_weight": 0.1,
-            **train,
-        },
-    }
-    folder = Path(str(settings["run"]))
-    folder.mkdir()
-    (folder / "shards").symlink_to(run.root / "shards")
-    (folder / "cf").symlink_to(run.cf)
-    path = folder / "given.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    return path
+def disturbed_config(prepared: RunFolder, name: str, **train: object) -> Path:
+    settings = {"steps": STEPS, "validate_every": 4, "checkpoint_every": 2, "contrastive_weight": 0.1, **train}
+    return write_config(prepared, name, dropout=0.1, **settings)
 
 
 def start(config: Path, what: str, step: int, restarts: int = 0) -> subprocess.CompletedProcess[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--max_restarts", str(restarts)]
-    given = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-    return subprocess.run(
-        [sys.executable, *launcher, str(RANK_PROGRAM), what, str(step), "1", str(config)],
-        env={
-            **{name: value for name, value in os.environ.items() if name not in given},
-            "OMP_NUM_THREADS": "1",
+    return launch(
+        [*launcher, str(RANK_PROGRAM), what, str(step), "1", str(config)],
+        {
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # without it no restart finds the others
             "PYTHONPATH": str(Path(__file__).parents[2]),
         },
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
     )
 
 
@@ -103,7 +71,7 @@ def losses(config: Path) -> list[tuple[int, float]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(base: RunFolder) -> Path:
-    config = write_config(base, "undisturbed")
+    config = disturbed_config(base, "undisturbed")
     done = start(config, "SIGKILL", STEPS + 1)
     assert done.returncode == 0, done.stderr[-3_000:]
     return config
@@ -111,7 +79,7 @@ def undisturbed(base: RunFolder) -> Path:
 
 def test_a_hang_and_a_death_are_survived(base: RunFolder, undisturbed: Path) -> None:
     for what, settings in (("hang", {"stall_minutes": 0.4}), ("SIGKILL", {})):
-        config = write_config(base, what, **settings)
+        config = disturbed_config(base, what, **settings)
         done = start(config, what, 6, restarts=1)
         assert done.returncode == 0, done.stderr[-3_000:]
         assert log(config, 0).count(" start: rank 0 of 2") == 2
@@ -128,7 +96,7 @@ def test_a_hang_and_a_death_are_survived(base: RunFolder, undisturbed: Path) -> 
 
 
 def test_a_signal_to_one_rank_ends_all_with_a_checkpoint(base: RunFolder, undisturbed: Path) -> None:
-    config = write_config(base, "signal", checkpoint_every=100)
+    config = disturbed_config(base, "signal", checkpoint_every=100)
     done = start(config, "SIGUSR1", 3)
     assert done.returncode == 0, done.stderr[-3_000:]
     assert done.stdout.count("stopped after step 3 of 8 (SIGUSR1); a checkpoint is saved") == 1
@@ -141,7 +109,7 @@ def test_a_signal_to_one_rank_ends_all_with_a_checkpoint(base: RunFolder, undist
 
 
 def test_the_rank_of_a_bad_gradient_is_named_and_replayed(base: RunFolder) -> None:
-    config = write_config(base, "poison", zero_stage=2)
+    config = disturbed_config(base, "poison", zero_stage=2)
     done = start(config, "poison", 3)
     assert done.returncode != 0
     assert "is not finite at step 3 (rank" in done.stderr

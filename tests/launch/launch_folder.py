@@ -52,7 +52,7 @@ class LaunchFolder:
             cwd=self.root,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
 

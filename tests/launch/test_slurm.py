@@ -82,12 +82,12 @@ def signalled_job(slurm: LaunchFolder, number: signal.Signals) -> int:
         cwd=slurm.root,
     )
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 200
         while not all((slurm.root / f"trains{rank}").exists() for rank in (0, 1)):
             assert time.monotonic() < until
             time.sleep(0.05)
         script.send_signal(number)
-        return script.wait(timeout=30)
+        return script.wait(timeout=200)
     finally:
         script.kill()
 

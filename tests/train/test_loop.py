@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,45 +10,14 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gensr_dist.config import Config
-from gensr_dist.data.config import DataConfig
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train import loop
-from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.loop import train
 from gensr_dist.train.validation import ValidationResult
-
-
-def small_config(**changes: Any) -> Config:
-    settings = {
-        "steps": 4,
-        "batch": 8,
-        "warmup_steps": 1,
-        "validate_every": 2,
-        "validate_rows": 6,
-        "checkpoint_every": 2,
-        "log_every": 1,
-        "workers": 0,
-    }
-    return Config(
-        data=DataConfig(history=4, train_negatives=2),
-        model=ModelConfig(cf_heads=2, semantic_history="pooled", dropout=0.1),
-        train=TrainConfig(**{**settings, **changes}),
-    )
-
-
-def scalars(run: RunFolder) -> dict[str, dict[int, float]]:
-    """Tag -> step -> value; fails where a step shows twice."""
-    events = EventAccumulator(str(run.tensorboard), size_guidance={"scalars": 0})
-    events.Reload()
-    found: dict[str, dict[int, float]] = {}
-    for tag in events.Tags()["scalars"]:
-        points = events.Scalars(tag)
-        found[tag] = {point.step: point.value for point in points}
-        assert len(found[tag]) == len(points), f"{tag} has a step twice"
-    return found
+from tests.train.small_runs import another_folder, scalars, small_config
 
 
 def weights(run: RunFolder) -> dict[str, torch.Tensor]:
@@ -54,14 +25,6 @@ def weights(run: RunFolder) -> dict[str, torch.Tensor]:
         **load_file(run.model / "gensr.safetensors"),
         **load_file(run.model / "backbone" / "model.safetensors"),
     }
-
-
-def another_folder(run: RunFolder, name: str) -> RunFolder:
-    other = RunFolder(run.root.parent / name)
-    other.root.mkdir()
-    (other.root / "shards").symlink_to(run.root / "shards")
-    other.cf.symlink_to(run.cf)
-    return other
 
 
 class InterruptedRunError(Exception):
@@ -128,6 +91,19 @@ def test_board_shows_losses_speed_memory_and_both_tasks(small_run: RunFolder) ->
     assert {"items_cf", "items_semantic"} <= {path.name for path in (small_run.tensorboard / "00000").iterdir()}
 
 
+def test_a_slow_loader_is_seen(small_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = loop.TrainingLoader.batches
+
+    def slowly(self: Any, *arguments: int) -> Iterator[Any]:
+        for step in batches(self, *arguments):
+            time.sleep(3.0)
+            yield step
+
+    monkeypatch.setattr(loop.TrainingLoader, "batches", slowly)
+    train(small_config(steps=3, workers=0), small_run)
+    assert min(list(scalars(small_run)["speed/loader_wait_share"].values())[:2]) > 0.5  # the last has none after it
+
+
 def test_a_finished_run_is_not_trained_again_and_can_be_restarted(
     small_run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,11 +118,22 @@ def test_a_finished_run_is_not_trained_again_and_can_be_restarted(
 
 def test_checkpoints_of_other_settings_are_refused(small_run: RunFolder) -> None:
     train(small_config(steps=2), small_run)
-    with pytest.raises(InputError, match=r"train.learning_rate was 0.001 and is 0.01.*--resume never"):
+    with pytest.raises(InputError, match=r"train.learning_rate was 0.001 and is 0.01.*delete the folder"):
         train(small_config(steps=2, learning_rate=0.01), small_run)
     with pytest.raises(InputError, match="another folder"):
         train(dataclasses.replace(small_config(steps=2), seed=1), small_run)
     train(small_config(steps=2, log_every=2, keep_last=1, workers=0), small_run)  # do not matter
+
+
+def test_settings_that_cannot_be_used_cost_no_checkpoint(small_run: RunFolder) -> None:
+    train(small_config(), small_run)
+    kept, curves = sorted(small_run.checkpoints.rglob("*")), sorted(small_run.tensorboard.iterdir())
+    config = small_config()
+    refused = dataclasses.replace(config, model=dataclasses.replace(config.model, semantic_heads=7))
+    with pytest.raises(InputError, match="semantic_heads"):
+        train(refused, small_run, resume=False)
+    assert sorted(small_run.checkpoints.rglob("*")) == kept
+    assert sorted(small_run.tensorboard.iterdir()) == curves
 
 
 def test_only_the_last_checkpoints_are_kept(small_run: RunFolder) -> None:

@@ -7,7 +7,7 @@ from torch._C._distributed_c10d import Work
 
 from gensr_dist.processes import join_processes
 from gensr_dist.train import meter
-from gensr_dist.train.meter import PHASES, PhaseClock, RowDigest
+from gensr_dist.train.meter import PHASES, Meter, PhaseClock, RowDigest
 from tests.model.builders import random_batch
 
 CPU = torch.device("cpu")
@@ -35,12 +35,45 @@ def test_each_second_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clock.total() == 27.0
 
 
+def test_what_steps_wait_for_their_inputs_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(meter.time, "perf_counter", lambda: now[0])
+    clock = PhaseClock(CPU)
+    read = Meter(clock, train_seconds=5.0)
+    for waited in (3.0, 1.0):
+        with read.step():
+            with clock.phase("data", behind_the_device=True):
+                now[0] += waited
+            with clock.phase("forward"):
+                now[0] += 2
+        speed = read.read()
+        assert (speed.waited, speed.seconds) == (waited, waited + 2)
+    assert read.train_seconds == 13.0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("host", "expected"), [(0.0, 0.0), (1.0, 1.0)])
+def test_behind_a_gpu_only_its_idle_time_counts(host: float, expected: float) -> None:
+    clock = PhaseClock(torch.device("cuda"))
+    matrix = torch.randn(4_096, 4_096, device="cuda")
+    torch.cuda.synchronize()
+    with clock.phase("backward"):
+        for _ in range(20):
+            matrix @ matrix
+    with clock.phase("data", behind_the_device=True):
+        time.sleep(host)
+    seconds = clock.seconds()
+    assert seconds["data"] == pytest.approx(max(0.0, expected - seconds["backward"]), abs=0.1)
+
+
 def test_waiting_for_collectives_counts_inside_a_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     join_processes()
-    before = Work.wait
+    before, now = Work.wait, [0.0]
+    monkeypatch.setattr(meter.time, "perf_counter", lambda: now[0])
 
     def slow_wait(work: Work, *arguments: object) -> bool:
-        time.sleep(0.05)
+        now[0] += 3
         return before(work, *arguments)
 
     monkeypatch.setattr(Work, "wait", slow_wait)
@@ -51,10 +84,10 @@ def test_waiting_for_collectives_counts_inside_a_step_alone(monkeypatch: pytest.
         dist.all_reduce(torch.ones(1))
         assert clock.seconds()["communication"] == 0
         with clock.phase("update"):
+            now[0] += 1
             dist.all_reduce(torch.ones(1))
             dist.all_reduce(torch.ones(1), async_op=True).wait()
-    assert clock.seconds()["communication"] >= 0.1
-    assert clock.seconds()["update"] < clock.seconds()["communication"]
+    assert (clock.seconds()["update"], clock.seconds()["communication"]) == (1.0, 6.0)
     assert Work.wait is slow_wait
 
 

@@ -12,38 +12,28 @@ from torch import Tensor
 from gensr_dist.config import Config
 from gensr_dist.data.batches.dealing import DealtOrder
 from gensr_dist.data.batches.order import SampleOrder
-from gensr_dist.data.config import DataConfig
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
-from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.history import HistoryEncoder
 from gensr_dist.model.inputs import ModelInput
 from gensr_dist.run_folder import RunFolder
-from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.loop import train
 from gensr_dist.train.replay import NotFinite, Player, not_finite_record, replay
 from gensr_dist.train.validation import ValidationResult
+from tests.train.small_runs import small_config
 
 
 def config_of(**changes: Any) -> Config:
     settings = {
         "steps": 5,
-        "batch": 8,
         "accumulation": 2,
-        "warmup_steps": 1,
-        "validate_every": 2,
         "validate_rows": 4,
         "checkpoint_every": 100,
         "log_every": 100,
-        "workers": 0,
         "contrastive_weight": 0.1,
     }
-    return Config(
-        data=DataConfig(history=4, train_negatives=2),
-        model=ModelConfig(cf_heads=2, semantic_history="pooled", dropout=0.1),
-        train=TrainConfig(**{**settings, **changes}),
-    )
+    return small_config(**{**settings, **changes})
 
 
 class _BadBackward(torch.autograd.Function):
