@@ -3,7 +3,7 @@ import signal
 import time
 
 from gensr_dist.data.forks import die_with_parent
-from tests.process_ends import ends, has_ended
+from tests.waiting import becomes, has_ended
 
 
 def test_a_killed_process_takes_its_forks_along() -> None:
@@ -20,7 +20,7 @@ def test_a_killed_process_takes_its_forks_along() -> None:
     assert not has_ended(fork)
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
-    assert ends(fork)
+    assert becomes(lambda: has_ended(fork))
 
 
 def test_a_fork_whose_parent_is_gone_already_ends_at_once() -> None:

@@ -14,7 +14,7 @@ from gensr_dist.doctor.hosts import Host, Problem, run_module
 from gensr_dist.doctor.probe import Findings, Gpu, Interface, ProbeRequest, look
 from gensr_dist.run_folder import RunFolder
 from tests.doctor.conftest import FakeHosts
-from tests.process_ends import ends
+from tests.waiting import becomes, has_ended
 
 METADATA = "import importlib.metadata as m, types\nreal = m.distributions\n"
 
@@ -107,7 +107,8 @@ def test_a_host_that_hangs_is_given_up_with_all_that_was_started(
     answer = run_module(Host("two", 1), ("--probe",), "{}", {}, 1)
     assert isinstance(answer, Problem)
     assert str(answer) == "no answer within 1 s; look for a hanging disk or network on two"
-    assert ends(int((hosts.root / "sleeper").read_text()))
+    sleeper = int((hosts.root / "sleeper").read_text())
+    assert becomes(lambda: has_ended(sleeper))
 
 
 def test_a_command_that_hangs_there_is_ended_there(hosts: FakeHosts) -> None:

@@ -1,7 +1,6 @@
 """Preparation on a Ray cluster of two nodes on this machine: the bytes of the local engine, also when a node dies."""
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from gensr_dist.data.sources.simulate import simulate
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 from tests.object_store import object_store
+from tests.waiting import becomes
 
 ray = pytest.importorskip("ray")
 
@@ -167,10 +167,7 @@ def test_a_node_dies(cluster: Any, raw: Path, tmp_path: Path, monkeypatch: pytes
     prepare_here(raw, CONFIG, tmp_path / "here")
     prepare_on_ray(raw, CONFIG, tmp_path / "there")
     assert cluster.worker is None
-    patience = time.monotonic() + 200
-    while [node["Alive"] for node in ray.nodes()].count(True) > 1:
-        assert time.monotonic() < patience, "the cluster did not notice"
-        time.sleep(0.1)
+    assert becomes(lambda: [node["Alive"] for node in ray.nodes()].count(True) == 1), "the cluster did not notice"
     assert digests(tmp_path / "there") == digests(tmp_path / "here")
 
 

@@ -3,12 +3,12 @@
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.launch.launch_folder import ENTRY_POINT, LaunchFolder, launch_folder
+from tests.waiting import becomes
 
 GIVEN = ["configs/my run.yaml", "--set", "train.zero_stage=2"]
 JOB = {
@@ -82,10 +82,7 @@ def signalled_job(slurm: LaunchFolder, number: signal.Signals) -> int:
         cwd=slurm.root,
     )
     try:
-        until = time.monotonic() + 200
-        while not all((slurm.root / f"trains{rank}").exists() for rank in (0, 1)):
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        assert becomes(lambda: all((slurm.root / f"trains{rank}").exists() for rank in (0, 1)))
         script.send_signal(number)
         return script.wait(timeout=200)
     finally:

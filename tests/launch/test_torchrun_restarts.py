@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -14,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gensr_dist.run_folder import RunFolder
 from tests.launch.launch_folder import LAUNCH
+from tests.waiting import becomes
 
 STEPS = 30
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -89,11 +89,8 @@ def test_a_killed_rank_is_started_again_and_nothing_is_lost(small_run: RunFolder
     torchrun = start(killed, tmp_path)
     log = killed.parent / "log.txt"
     try:
-        until = time.monotonic() + 250
-        while "step 7/" not in log.read_text():
-            assert torchrun.poll() is None, log.read_text()[-3_000:]
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        assert becomes(lambda: "step 7/" in log.read_text() or torchrun.poll() is not None, 250)
+        assert torchrun.poll() is None, log.read_text()[-3_000:]
         rank_process(torchrun.pid, 1).send_signal(signal.SIGKILL)
         assert torchrun.wait(timeout=200) == 0, log.read_text()[-3_000:]
     finally:

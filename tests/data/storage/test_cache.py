@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from gensr_dist.data.storage import cache as cache_module
 from gensr_dist.data.storage.cache import Cache
 from gensr_dist.errors import InputError
+from tests.waiting import becomes
 
 FORK = multiprocessing.get_context("fork")
 
@@ -115,9 +116,7 @@ def test_waits_for_a_file_that_another_process_uses(tmp_path: Path) -> None:
     assert held.wait(200)
     asked = FORK.Process(target=lambda: os._exit(use(cache, 2) != content(2)))
     asked.start()
-    began = time.monotonic()
-    while copies(cache) == {"k1"} and time.monotonic() - began < 200:  # until it has asked
-        time.sleep(0.01)
+    assert becomes(lambda: copies(cache) != {"k1"}), "it has not asked"
     time.sleep(0.3)
     assert copies(cache) == {"k1", "k2.part"}
     free.set()
@@ -237,10 +236,7 @@ def test_a_killed_download_blocks_nobody(tmp_path: Path, next_number: int) -> No
     process = FORK.Process(target=download)
     process.start()
     part = tmp_path / "k1.part"
-    deadline = time.monotonic() + 200
-    while not (part.exists() and part.read_bytes()[:4] == b"half"):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert becomes(lambda: part.exists() and part.read_bytes()[:4] == b"half")
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join(200)
