@@ -13,21 +13,19 @@ tokens and prompts to M = 95:
     together                                           6,800
 
 Ours has no padding, encodes the history (5.7 items, 99 title tokens) and the context (9 tokens) once a group, and 8
-prompt tokens a candidate; in the last two encoder layers the query's 3 tokens (6 of a search, none of a recommendation)
-too. A candidate in a group of 5, and in one of 100 that is only scored:
+prompt tokens a candidate. A candidate in a group of 5, and in one of 100 that is only scored:
 
     history      (16 n D^2 + 4 n^2 D) / C                            87      4
     filter       2 D^2 + 4 n D + 4 n D^2 / C, or less                 2      2
     encoder      8 (2 (P + S / C) (4 D I + 3 D F) + attention)      372    307
-    queries      2 Q (2 (4 D I + 3 D F) + attention)                 28     28
     decoder      8 (4 D I + 8 D I + 24 (S + P) D + 6 D F)            46     46
     head         2 D V, or 4 D                                       33      0
-    together                                                        568    387
+    together                                                        540    359
 
-So 12.0 times fewer than the plain way in training and 17.6 times in scoring. A training step is three times its forward
+So 12.6 times fewer than the plain way in training and 18.9 times in scoring. A training step is three times its forward
 pass: every product has a gradient to both sides.
 
-Dimensions: G groups, C candidates, S context tokens, Q query tokens, P block tokens, n title tokens of a history.
+Dimensions: G groups, C candidates, S context tokens, P block tokens, n title tokens of a history.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -41,8 +39,6 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from gensr_dist.bench.plain import PROMPT, PlainCollator
 from gensr_dist.bench.synthetic import HISTORY, TITLE
 from gensr_dist.data.batches.batch import Batch
-from gensr_dist.data.events import Behaviour
-from gensr_dist.model.backbone import LATE_LAYERS
 from gensr_dist.model.config import SIZES, ModelConfig
 
 TRAINING = 3  # passes of a training step
@@ -107,7 +103,6 @@ class GroupTokens:
     """Lengths of a group, without padding."""
 
     context: int  # S; 0 where an earlier group has the same context
-    query: int  # Q, among those of the context; 0 in recommendation
     attended: int  # S of what its blocks attend to
     block: int  # P
     items: int  # of the history
@@ -117,7 +112,6 @@ class GroupTokens:
     def of_batch(cls, batch: Batch, collator: PlainCollator, *, share_contexts: bool) -> list["GroupTokens"]:
         """Lengths of each group of a batch."""
         rows = collator(batch)
-        query_G = ((batch.query_GQ != 0).sum(1) * (batch.task_G == Behaviour.SEARCH)).tolist()
         found: list[GroupTokens] = []
         seen: set[tuple[int, ...]] = set()
         for g in range(len(batch.task_G)):
@@ -128,7 +122,6 @@ class GroupTokens:
             found.append(
                 cls(
                     context=0 if share_contexts and context in seen else first_slot,
-                    query=query_G[g],
                     attended=first_slot,
                     block=int((prompt != 0).sum()) - first_slot,
                     items=len(history_L),
@@ -178,8 +171,6 @@ def our_rows(sizes: Sizes, groups: Sequence[GroupTokens], candidates: int, *, an
         tokens = group.context + candidates * group.block
         attended = group.context * group.attended + candidates * group.block * seen
         total += sizes.encoder_layers * (tokens * sizes.block + 4 * attended * inner)
-        late = min(LATE_LAYERS, sizes.encoder_layers)
-        total += late * candidates * group.query * (sizes.block + 4 * seen * inner)
         cross = 8 * D * inner + 4 * sizes.heads * seen * D
         layer = 4 * D * inner + cross + 6 * D * sizes.feed_forward
         total += candidates * (sizes.decoder_layers * layer + 2 * D * answer_logits + 4 * sizes.cf_width * D)

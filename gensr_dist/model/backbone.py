@@ -3,20 +3,18 @@
 Two ways to encode a group's prompts. `joint` is the paper's: each candidate's prompt is a sequence of its own in which
 every token sees every other. `shared` lets the context (instruction, query) see only itself, and each candidate's block
 see the context and itself, at the positions that it would have alone: a context is encoded once for all that share it,
-and a group gives exactly what its candidates give one at a time under the same mask. In the last LATE_LAYERS of the
-encoder the query's tokens are among those of the block, a copy for each candidate: every word can tell whether the
-candidate meets it, and the candidate how many do (as DeFormer, Cao et al. 2020: lower layers apart, upper together).
+and a group gives exactly what its candidates give one at a time under the same mask.
 
 Layers that look at one token at a time work on the tokens of all prompts in one row, without padding. Only one answer
 position is decoded, so the decoder needs neither a causal mask nor a cache: its self attention over a single position
 is the output projection of that position's value.
 
-Dimensions: G groups, C candidates, R distinct requests, S context tokens, Q query tokens, P block tokens, N tokens that
-a candidate has for itself (S + P in joint scoring; P in shared, Q + P in its late layers), T tokens of all prompts, D
-width, H heads, K width of a head, V vocabulary, B any batch.
+Dimensions: G groups, C candidates, R distinct requests, S context tokens, P block tokens, N a candidate's own tokens (P
+in shared, S + P in joint scoring), T tokens of all prompts, D width, H heads, K width of a head, V vocabulary, B any
+batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,18 +23,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import T5ForConditionalGeneration
-from typing_extensions import Self
 
-from gensr_dist.model.packing import Packing
-from gensr_dist.model.prompt_layout import OwnTokens, PromptLayout, Scoring
+from gensr_dist.model.prompt_layout import PromptLayout, Scoring
 from gensr_dist.model.t5_layers import fuse_layers
-
-LATE_LAYERS = 2  # one in which words see the candidate, and one in which the candidate sees what they found
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What the decoder attends to for some groups: their contexts, in shared scoring, and candidates' own tokens."""
+    """What the decoder attends to: of the context, in shared scoring, and of each candidate's own tokens."""
 
     context_GSD: Tensor | None
     context_bias_GS: Tensor | None  # 0 at tokens, else the lowest number
@@ -90,31 +84,25 @@ class Backbone(nn.Module):
         Returns:
             [G, C, V], or [G, C, A] in float32.
         """
-        block_GCPD, contexts = block_GCPD.index_select(0, layout.order_G), layout.contexts
         attention: _JointAttention | _SharedAttention
-        if contexts is None:
-            context_GSD = context_RSD.index_select(0, layout.own.request_G)
-            context_GCSD = context_GSD[:, None].expand(-1, block_GCPD.shape[1], -1, -1)
-            x_TD = layout.own.packing.pack(torch.cat([context_GCSD, block_GCPD], dim=2).flatten(1, 2))
-            attention = _JointAttention(self, layout.own, x_TD)
+        if self.scoring == "shared":
+            assert layout.contexts is not None
+            own_GMD = block_GCPD.flatten(1, 2)
+            x_TD = torch.cat([layout.contexts.pack(context_RSD), layout.own.pack(own_GMD)])
+            attention = _SharedAttention(self, layout, x_TD)
         else:
-            x_TD = torch.cat([contexts.pack(context_RSD), layout.own.packing.pack(block_GCPD.flatten(1, 2))])
-            attention = _SharedAttention(self, contexts, layout, (layout.own,), x_TD)
-        x_GCD = self._decode(self._encode(x_TD, attention), start_D).index_select(0, layout.place_G)
-        if answers is None:
-            return self.t5.lm_head(x_GCD)
-        # In half precision many candidates of a group would have the same score.
-        return F.linear(x_GCD.float(), self.t5.lm_head.weight[answers].float())
+            context_GSD = context_RSD.index_select(0, layout.request_G)
+            context_GCSD = context_GSD[:, None].expand(-1, block_GCPD.shape[1], -1, -1)
+            x_TD = layout.own.pack(torch.cat([context_GCSD, block_GCPD], dim=2).flatten(1, 2))
+            attention = _JointAttention(self, layout, x_TD)
+        return self._decode(attention.memory(self._encode(x_TD, attention)), start_D, answers)
 
-    def _encode(self, x_TD: Tensor, attention: "_JointAttention | _SharedAttention") -> list[Memory]:
+    def _encode(self, x_TD: Tensor, attention: "_JointAttention | _SharedAttention") -> Tensor:
         encoder = self.t5.encoder
         x_TD = encoder.dropout(x_TD)
-        first_late = max(0, len(encoder.block) - LATE_LAYERS)
-        for number, block in enumerate(encoder.block):
-            if number == first_late:
-                x_TD, attention = attention.late(x_TD)
+        for block in encoder.block:
             x_TD = self._run(self._encoder_block, block, x_TD, attention)
-        return attention.memory(encoder.dropout(encoder.final_layer_norm(x_TD)))
+        return encoder.dropout(encoder.final_layer_norm(x_TD))
 
     def _encoder_block(self, block: Any, x_TD: Tensor, attention: "_JointAttention | _SharedAttention") -> Tensor:
         layer = block.layer[0]
@@ -125,16 +113,21 @@ class Backbone(nn.Module):
         out_THK = attention(query_THK, key_THK, value_THK)
         return block.layer[-1](x_TD + layer.dropout(weights.o(out_THK.flatten(1))))
 
-    def _decode(self, memory: list[Memory], start_D: Tensor) -> Tensor:
+    def _decode(self, memory: Memory, start_D: Tensor, answers: Tensor | None) -> Tensor:
         decoder = self.t5.decoder
-        G, C = sum(len(part.own_GCND) for part in memory), memory[0].own_GCND.shape[1]
+        G, C = memory.own_GCND.shape[:2]
         x_GCD = decoder.dropout(start_D.expand(G, C, -1))
         for block in decoder.block:
             x_GCD = self._run(self._decoder_block, block, x_GCD, memory)
         x_GCD = decoder.dropout(decoder.final_layer_norm(x_GCD))
-        return x_GCD * self.width**-0.5 if self.t5.config.scale_decoder_outputs else x_GCD
+        if self.t5.config.scale_decoder_outputs:
+            x_GCD = x_GCD * self.width**-0.5
+        if answers is None:
+            return self.t5.lm_head(x_GCD)
+        # In half precision many candidates of a group would have the same score.
+        return F.linear(x_GCD.float(), self.t5.lm_head.weight[answers].float())
 
-    def _decoder_block(self, block: Any, x_GCD: Tensor, memory: list[Memory]) -> Tensor:
+    def _decoder_block(self, block: Any, x_GCD: Tensor, memory: Memory) -> Tensor:
         attention = block.layer[0].SelfAttention
         value_GCD = attention.o(attention.v(block.layer[0].layer_norm(x_GCD)))
         x_GCD = x_GCD + block.layer[0].dropout(value_GCD)
@@ -142,8 +135,7 @@ class Backbone(nn.Module):
         # As in the soft filter: neither keys nor values of the memory are formed, for few queries read it.
         query_GCHK = cross.q(block.layer[1].layer_norm(x_GCD)).unflatten(-1, (self.heads, -1))
         absorbed_GCHD = torch.einsum("gchk,hkd->gchd", query_GCHK, cross.k.weight.unflatten(0, (self.heads, -1)))
-        query_of_part = absorbed_GCHD.split([len(part.own_GCND) for part in memory])
-        pooled_GCHD = torch.cat([self._pool(*pair) for pair in zip(query_of_part, memory, strict=True)])
+        pooled_GCHD = self._pool(absorbed_GCHD, memory)
         value_HKD = cross.v.weight.unflatten(0, (self.heads, -1))
         out_GCHK = torch.einsum("gchd,hkd->gchk", pooled_GCHD, value_HKD)
         x_GCD = x_GCD + block.layer[1].dropout(cross.o(out_GCHK.flatten(2)))
@@ -198,103 +190,67 @@ class Backbone(nn.Module):
 class _JointAttention:
     """Each candidate's prompt sees the whole of itself."""
 
-    def __init__(self, backbone: Backbone, own: OwnTokens, x_TD: Tensor) -> None:
-        self.backbone, self.own = backbone, own
-        self.own_bias_GCN = _mask_bias(own.mask_GCN, x_TD)
-        bias_HNN = backbone.position_bias(own.mask_GCN.shape[2], x_TD)
-        self.bias_BHNN = bias_HNN + self.own_bias_GCN.flatten(0, 1)[:, None, None, :]
+    def __init__(self, backbone: Backbone, layout: PromptLayout, x_TD: Tensor) -> None:
+        self.backbone = backbone
+        self.layout = layout
+        N = layout.own_mask_GCN.shape[2]
+        self.own_bias_GCN = _mask_bias(layout.own_mask_GCN, x_TD)
+        self.bias_BHNN = backbone.position_bias(N, x_TD) + self.own_bias_GCN.flatten(0, 1)[:, None, None, :]
 
     def __call__(self, query_THK: Tensor, key_THK: Tensor, value_THK: Tensor) -> Tensor:
         """[T, H, K]."""
-        packing, (G, C, N) = self.own.packing, self.own.mask_GCN.shape
+        G, C, N = self.layout.own_mask_GCN.shape
         query_BHNK, key_BHNK, value_BHNK = (
-            packing.pad(x).view(G * C, N, *x.shape[1:]).transpose(1, 2) for x in (query_THK, key_THK, value_THK)
+            self.layout.own.pad(x).view(G * C, N, *x.shape[1:]).transpose(1, 2) for x in (query_THK, key_THK, value_THK)
         )
         out_BHNK = self.backbone.attend(query_BHNK, key_BHNK, value_BHNK, self.bias_BHNN)
-        return packing.pack(out_BHNK.transpose(1, 2).reshape(G, C * N, *query_THK.shape[1:]))
+        return self.layout.own.pack(out_BHNK.transpose(1, 2).reshape(G, C * N, *query_THK.shape[1:]))
 
-    def late(self, x_TD: Tensor) -> tuple[Tensor, Self]:
-        """The late layers are like the others."""
-        return x_TD, self
-
-    def memory(self, x_TD: Tensor) -> list[Memory]:
+    def memory(self, x_TD: Tensor) -> Memory:
         """What the decoder attends to."""
-        own_GCND = self.own.packing.pad(x_TD).unflatten(1, self.own.mask_GCN.shape[1:])
-        return [Memory(None, None, own_GCND, self.own_bias_GCN)]
+        own_GCND = self.layout.own.pad(x_TD).unflatten(1, self.layout.own_mask_GCN.shape[1:])
+        return Memory(None, None, own_GCND, self.own_bias_GCN)
 
 
 class _SharedAttention:
-    """Contexts see themselves; candidates' own tokens see themselves and their context."""
+    """Contexts see themselves; each candidate's block sees its context and itself."""
 
-    def __init__(
-        self, backbone: Backbone, contexts: Packing, layout: PromptLayout, parts: tuple[OwnTokens, ...], x_TD: Tensor
-    ) -> None:
-        self.backbone, self.contexts, self.layout = backbone, contexts, layout
-        S, P = layout.context_mask_RS.shape[1], layout.own.mask_GCN.shape[2]
-        bias_HMM = backbone.position_bias(S + P, x_TD)
-        self.among_context_RHSS = bias_HMM[:, :S, :S] + _mask_bias(layout.context_mask_RS, x_TD)[:, None, None, :]
-        self.parts = [_OwnAttention(backbone, own, bias_HMM, x_TD) for own in parts]
-        self.tokens = [contexts.tokens, *(own.packing.tokens for own in parts)]
+    def __init__(self, backbone: Backbone, layout: PromptLayout, x_TD: Tensor) -> None:
+        assert layout.contexts is not None
+        self.backbone, self.layout, self.contexts = backbone, layout, layout.contexts
+        S, P = layout.context_mask_RS.shape[1], layout.own_mask_GCN.shape[2]
+        bias_HNN = backbone.position_bias(S + P, x_TD)
+        context_bias_RS = _mask_bias(layout.context_mask_RS, x_TD)
+        self.own_bias_GCN = _mask_bias(layout.own_mask_GCN, x_TD)
+        self.context_bias_GS = context_bias_RS[layout.request_G]
+        self.among_context_RHSS = bias_HNN[:, :S, :S] + context_bias_RS[:, None, None, :]
+        self.to_context_GHCPS = bias_HNN[:, None, S:, :S] + self.context_bias_GS[:, None, None, None, :]
+        self.to_own_GHCPP = bias_HNN[:, None, S:, S:] + self.own_bias_GCN[:, None, :, None, :]
 
     def __call__(self, query_THK: Tensor, key_THK: Tensor, value_THK: Tensor) -> Tensor:
         """[T, H, K]."""
-        split = [x.split(self.tokens) for x in (query_THK, key_THK, value_THK)]
-        context_TIK, *own_TIK = zip(*split, strict=True)
+        own, S = self.layout.own, self.layout.context_mask_RS.shape[1]
+        C, P = self.layout.own_mask_GCN.shape[1:]
+        parts = (self.contexts.tokens, own.tokens)
+        context_TIK, own_TIK = zip(*(x.split(parts) for x in (query_THK, key_THK, value_THK)), strict=True)
         query_RHSK, key_RHSK, value_RHSK = (self.contexts.pad(x).transpose(1, 2) for x in context_TIK)
-        out_RHSK = self.backbone.attend(query_RHSK, key_RHSK, value_RHSK, self.among_context_RHSS)
-        own = [part(x, (key_RHSK, value_RHSK)) for part, x in zip(self.parts, own_TIK, strict=True)]
-        return torch.cat([self.contexts.pack(out_RHSK.transpose(1, 2)), *own])
+        context_RHSK = self.backbone.attend(query_RHSK, key_RHSK, value_RHSK, self.among_context_RHSS)
+        # M = C x P queries of a group read its context's keys and values once.
+        query_GHMK, key_GHMK, value_GHMK = (own.pad(x).transpose(1, 2) for x in own_TIK)
+        query_GHCPK, key_GHCPK, value_GHCPK = (x.unflatten(2, (C, P)) for x in (query_GHMK, key_GHMK, value_GHMK))
+        key_GHSK, value_GHSK = (x.index_select(0, self.layout.request_G) for x in (key_RHSK, value_RHSK))
+        seen_GHCPS = (query_GHMK @ key_GHSK.transpose(-1, -2)).unflatten(2, (C, P)) + self.to_context_GHCPS
+        own_GHCPP = query_GHCPK @ key_GHCPK.transpose(-1, -2) + self.to_own_GHCPP
+        weight_GHCPN = self.backbone.dropped(torch.cat([seen_GHCPS, own_GHCPP], dim=-1).softmax(-1))
+        out_GHCPK = weight_GHCPN[..., S:] @ value_GHCPK
+        out_GHMK = out_GHCPK.flatten(2, 3) + weight_GHCPN[..., :S].flatten(2, 3) @ value_GHSK
+        return torch.cat([self.contexts.pack(context_RHSK.transpose(1, 2)), own.pack(out_GHMK.transpose(1, 2))])
 
-    def late(self, x_TD: Tensor) -> tuple[Tensor, Self]:
-        """The tokens with a copy of the query's before each block, and their attention."""
-        context_TD, own_TD = x_TD.split(self.tokens)
-        context_RSD, C = self.contexts.pad(context_TD), self.layout.own.mask_GCN.shape[1]
-        block_GMD = self.layout.own.packing.pad(own_TD)
-        rows, parts = [context_TD], self.layout.late
-        for own, block_part in zip(parts, block_GMD.split([len(own.request_G) for own in parts]), strict=True):
-            query_GQD = context_RSD.narrow(1, own.first_query, own.queries).index_select(0, own.request_G)
-            query_GCQD = query_GQD[:, None].expand(-1, C, -1, -1)
-            own_GCND = torch.cat([query_GCQD, block_part.unflatten(1, (C, -1))], dim=2)
-            rows.append(own.packing.pack(own_GCND.flatten(1, 2)))
-        return torch.cat(rows), type(self)(self.backbone, self.contexts, self.layout, parts, x_TD)
-
-    def memory(self, x_TD: Tensor) -> list[Memory]:
+    def memory(self, x_TD: Tensor) -> Memory:
         """What the decoder attends to."""
-        context_TD, *own_TD = x_TD.split(self.tokens)
-        context_RSD = self.contexts.pad(context_TD)
-        return [part.memory(context_RSD, own) for part, own in zip(self.parts, own_TD, strict=True)]
-
-
-class _OwnAttention:
-    """Some groups' part of shared attention."""
-
-    def __init__(self, backbone: Backbone, own: OwnTokens, bias_HMM: Tensor, x_TD: Tensor) -> None:
-        self.backbone, self.own = backbone, own
-        S = own.context_mask_GS.shape[1]
-        self.own_bias_GCN = _mask_bias(own.mask_GCN, x_TD)
-        self.context_bias_GS = _mask_bias(own.context_mask_GS, x_TD)
-        bias_HNM = own.from_places(bias_HMM, 1)
-        self.to_context_GHCNS = bias_HNM[:, None, :, :S] + self.context_bias_GS[:, None, None, None, :]
-        self.to_own_GHCNN = own.from_places(bias_HNM, 2)[:, None] + self.own_bias_GCN[:, None, :, None, :]
-
-    def __call__(self, own_TIK: Sequence[Tensor], context_RHSK: Sequence[Tensor]) -> Tensor:
-        """[T, H, K] of the tokens, given their queries, keys and values, and keys and values of all contexts."""
-        packing, (C, N), S = self.own.packing, self.own.mask_GCN.shape[1:], self.context_bias_GS.shape[1]
-        # M = C x N queries of a group read its context's keys and values once.
-        query_GHMK, key_GHMK, value_GHMK = (packing.pad(x).transpose(1, 2) for x in own_TIK)
-        query_GHCNK, key_GHCNK, value_GHCNK = (x.unflatten(2, (C, N)) for x in (query_GHMK, key_GHMK, value_GHMK))
-        key_GHSK, value_GHSK = (x.index_select(0, self.own.request_G) for x in context_RHSK)
-        seen_GHCNS = (query_GHMK @ key_GHSK.transpose(-1, -2)).unflatten(2, (C, N)) + self.to_context_GHCNS
-        own_GHCNN = query_GHCNK @ key_GHCNK.transpose(-1, -2) + self.to_own_GHCNN
-        weight_GHCNX = self.backbone.dropped(torch.cat([seen_GHCNS, own_GHCNN], dim=-1).softmax(-1))
-        out_GHCNK = weight_GHCNX[..., S:] @ value_GHCNK
-        out_GHMK = out_GHCNK.flatten(2, 3) + weight_GHCNX[..., :S].flatten(2, 3) @ value_GHSK
-        return packing.pack(out_GHMK.transpose(1, 2))
-
-    def memory(self, context_RSD: Tensor, own_TD: Tensor) -> Memory:
-        """What the decoder attends to."""
-        context_GSD = context_RSD.index_select(0, self.own.request_G)
-        own_GCND = self.own.packing.pad(own_TD).unflatten(1, self.own.mask_GCN.shape[1:])
+        context_TD, own_TD = x_TD.split((self.contexts.tokens, self.layout.own.tokens))
+        context_GSD = self.contexts.pad(context_TD).index_select(0, self.layout.request_G)
+        own_GCND = self.layout.own.pad(own_TD).unflatten(1, self.layout.own_mask_GCN.shape[1:])
         return Memory(context_GSD, self.context_bias_GS, own_GCND, self.own_bias_GCN)
 
 

@@ -113,7 +113,6 @@ class InputBuilder:
             self.config.scoring,
             request_G=prompts.request_G,
             context_mask_RS=context_RS != 0,
-            query_mask_RS=prompts.query_mask_RS,
             block_mask_GCP=candidate_GC[:, :, None] & visible_GP[:, None, :],
         )
         return ModelInput(

@@ -32,7 +32,6 @@ class Prompts:
     """
 
     context_RS: Tensor  # int64, 0 is padding, on the left
-    query_mask_RS: Tensor  # bool, True at the query's tokens
     request_G: Tensor  # int64, the context of each group
     block_GP: Tensor  # int64 token ids, 0 at slots and padding
     block_slot_GP: Tensor  # int64 index in SLOTS, TEXT_SLOT elsewhere
@@ -86,12 +85,8 @@ class PromptAssembler:
         request_RX, request_G = torch.cat([task_G[:, None], asked_GQ], dim=1), torch.arange(len(task_G))
         if share_contexts:
             request_RX, request_G = request_RX.unique(dim=0, return_inverse=True)
-        context_RS = self._contexts(request_RX[:, 0], request_RX[:, 1:])
-        # Contexts end at the same place, and so do their queries: before the text between query and first slot.
-        from_end_S = context_RS.shape[1] - len(self.after_query_B) - torch.arange(context_RS.shape[1])
         return Prompts(
-            context_RS=context_RS,
-            query_mask_RS=(from_end_S > 0) & (from_end_S <= (request_RX[:, 1:] != 0).sum(1, keepdim=True)),
+            context_RS=self._contexts(request_RX[:, 0], request_RX[:, 1:]),
             request_G=request_G,
             block_GP=self.block_2P[task_G],
             block_slot_GP=self.block_slot_2P[task_G],

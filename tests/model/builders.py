@@ -137,19 +137,13 @@ def random_batch(
 
 
 def answer(
-    backbone: Backbone,
-    context_GSD: Tensor,
-    context_mask_GS: Tensor,
-    query_mask_GS: Tensor,
-    block_GCPD: Tensor,
-    block_mask_GP: Tensor,
+    backbone: Backbone, context_GSD: Tensor, context_mask_GS: Tensor, block_GCPD: Tensor, block_mask_GP: Tensor
 ) -> Tensor:
     """Logits [G, C, V] where each group has a context of its own and the same mask for all its candidates."""
     layout = PromptLayout.of(
         backbone.scoring,
         request_G=torch.arange(len(context_GSD)),
         context_mask_RS=context_mask_GS,
-        query_mask_RS=query_mask_GS,
         block_mask_GCP=block_mask_GP[:, None].expand(-1, block_GCPD.shape[1], -1),
     )
     start_D = backbone.embed(torch.tensor(backbone.start))

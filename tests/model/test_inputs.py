@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,12 +60,9 @@ def test_padded_candidates_take_no_token(scoring: str) -> None:
     inputs = built(3, scoring=scoring)
     padded_GC = inputs.batch.label_GC == IGNORED
     assert padded_GC.any()
-    layout = inputs.layout
-    late_mask_GCN = [F.pad(own.mask_GCN, (32 - own.mask_GCN.shape[2], 0)) for own in layout.late]
-    for own_mask_GCN in (layout.own.mask_GCN, *([torch.cat(late_mask_GCN)] if late_mask_GCN else [])):
-        assert torch.equal(own_mask_GCN.any(2)[layout.place_G], ~padded_GC)
-    for own in (layout.own, *layout.late):
-        assert own.packing.tokens == int(own.mask_GCN.sum())
+    assert not inputs.layout.own_mask_GCN[padded_GC].any()
+    assert inputs.layout.own.tokens == int(inputs.layout.own_mask_GCN.sum())
+    assert inputs.layout.own_mask_GCN[~padded_GC].any(1).all()
 
 
 def test_all_recommendations_share_a_context() -> None:
@@ -74,7 +70,7 @@ def test_all_recommendations_share_a_context() -> None:
     task_G = torch.full_like(batch.task_G, Behaviour.RECOMMENDATION)
     inputs = built(0, task_G=task_G)
     assert len(inputs.context_RS) == 1
-    assert inputs.layout.own.request_G.tolist() == [0] * 4
+    assert inputs.layout.request_G.tolist() == [0] * 4
     assert inputs.layout.contexts is not None
     assert inputs.layout.contexts.tokens == inputs.context_RS.shape[1]
 
@@ -102,7 +98,7 @@ def test_in_training_each_group_has_a_context_of_its_own_where_there_is_dropout(
     batch = replace(batch, task_G=torch.zeros_like(batch.task_G))
     inputs = tiny_model(dropout=dropout).inputs(batch, training=True)
     assert len(inputs.context_RS) == len(set(requests))
-    assert inputs.layout.own.request_G[inputs.layout.place_G].tolist() == requests
+    assert inputs.layout.request_G.tolist() == requests
 
 
 @pytest.mark.parametrize("scoring", ["joint", "shared"])

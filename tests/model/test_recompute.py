@@ -27,9 +27,9 @@ def gradients(scoring: Literal["joint", "shared"], recompute: bool) -> tuple[tor
         block.layer[-1].register_forward_hook(count)
     context_GSD = torch.randn(G, S, backbone.width, requires_grad=True)
     block_GCPD = torch.randn(G, C, P, backbone.width, requires_grad=True)
-    context_mask_GS, block_mask_GP = torch.ones(G, S, dtype=torch.bool), torch.ones(G, P, dtype=torch.bool)
-    query_mask_GS = torch.arange(S).expand(G, S) < 2
-    logit_GCV = answer(backbone, context_GSD, context_mask_GS, query_mask_GS, block_GCPD, block_mask_GP)
+    logit_GCV = answer(
+        backbone, context_GSD, torch.ones(G, S, dtype=torch.bool), block_GCPD, torch.ones(G, P, dtype=torch.bool)
+    )
     logit_GCV.log_softmax(-1)[..., 1].sum().backward()
     leaves = [context_GSD, block_GCPD, *(p for p in backbone.parameters() if p.grad is not None)]
     return logit_GCV.detach(), [leaf.grad for leaf in leaves if leaf.grad is not None], runs
@@ -52,7 +52,6 @@ def test_nothing_is_computed_again_without_gradients() -> None:
     inputs = (
         torch.randn(G, S, backbone.width),
         torch.ones(G, S, dtype=torch.bool),
-        torch.zeros(G, S, dtype=torch.bool),
         torch.randn(G, C, P, backbone.width),
         torch.ones(G, P, dtype=torch.bool),
     )
