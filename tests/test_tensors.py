@@ -1,0 +1,28 @@
+"""Tensors of nested dataclasses."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gensr_dist.tensors import map_tensors
+
+
+@dataclass(frozen=True)
+class Inner:
+    value: Tensor
+    name: str
+
+
+@dataclass(frozen=True)
+class Outer:
+    value: Tensor
+    inner: Inner
+    nothing: Inner | None
+
+
+def test_every_tensor_is_changed_and_everything_else_kept() -> None:
+    one, two = torch.tensor(1), torch.tensor(2)
+    outer = Outer(one, Inner(one, "a"), None)
+    assert map_tensors(outer, lambda tensor: tensor + 1) == Outer(two, Inner(two, "a"), None)
+    assert outer.inner.value == 1
