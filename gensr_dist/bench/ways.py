@@ -120,7 +120,6 @@ class Ours:
         """As `train.objective.step_losses` does on one rank."""
         batch = ready.batch
         output = self.module(ready)
-        assert output.nll_GC is not None
         candidates, groups = batch.candidate_GC.shape[1], batch.step_groups
         task = task_loss(output.nll_GC, candidates=candidates, step_groups=groups)
         contrastive = contrastive_loss(
@@ -135,7 +134,7 @@ class Ours:
 
     def score(self, ready: ModelInput) -> Tensor:
         """As `GenSR.score`."""
-        return self.module(ready, likelihood=False).yes_log_odds_GC.float().sigmoid().flatten()
+        return self.module(ready, "answers").yes_log_odds_GC.float().sigmoid().flatten()
 
     def watch(self, times: PartTimes) -> None:
         """Everything of the model that is in no part below is `other`."""

@@ -66,5 +66,5 @@ class GenSRScorer:
 
     def _pass(self, rows: EvalRows) -> NDArray[np.floating]:
         inputs = self.model.inputs(self.collator.evaluation(rows)).to(self.device)
-        output = self.model(inputs, likelihood=False)
+        output = self.model(inputs, "answers")
         return output.yes_log_odds_GC.float().cpu().numpy()

@@ -122,10 +122,7 @@ class Backbone(nn.Module):
         x_GCD = decoder.dropout(decoder.final_layer_norm(x_GCD))
         if self.t5.config.scale_decoder_outputs:
             x_GCD = x_GCD * self.width**-0.5
-        if answers is None:
-            return self.t5.lm_head(x_GCD)
-        # In half precision many candidates of a group would have the same score.
-        return F.linear(x_GCD.float(), self.t5.lm_head.weight[answers].float())
+        return self.t5.lm_head(x_GCD, answers)
 
     def _decoder_block(self, block: Any, x_GCD: Tensor, memory: Memory) -> Tensor:
         attention = block.layer[0].SelfAttention

@@ -14,6 +14,9 @@ SIZES = {
     "base": (768, 64, 12, 2048, 12, 12),  # flan-t5-base
 }
 
+# What the probability of an answer is a share of: every token that the model could say (eq. 9), or the two answers.
+Likelihood = Literal["vocabulary", "answers"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PromptConfig:

@@ -1,7 +1,8 @@
 """GenSR: dual history views, soft filter, instruction prompt, generative answer (section 4 of the paper).
 
 Dimensions: G groups, C candidates, N history places, K entries of all histories, T title tokens, U distinct items and W
-distinct tokens of the batch, P block tokens, X slots, V vocabulary, E width of a CF vector, D width of the backbone.
+distinct tokens of the batch, P block tokens, X slots, V vocabulary, A V or
+the two answers, E width of a CF vector, D width of the backbone.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_folder
 from gensr_dist.model.backbone import Backbone
-from gensr_dist.model.config import ModelConfig
+from gensr_dist.model.config import Likelihood, ModelConfig
 from gensr_dist.model.history import HistoryEncoder
 from gensr_dist.model.inputs import InputBuilder, ModelInput
 from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
@@ -33,7 +34,7 @@ from gensr_dist.model.t5 import load_t5, open_t5
 class GenSROutput:
     """One forward pass."""
 
-    nll_GC: Tensor | None  # -log P(label's token | prompt) over the whole vocabulary, 0 for padded candidates
+    nll_GC: Tensor  # -log P(label's answer | prompt), 0 for padded candidates
     yes_log_odds_GC: Tensor  # log P(Yes) - log P(No)
     user_cf_GD: Tensor  # the user's history in each view, for eq. 10
     user_semantic_GD: Tensor
@@ -150,14 +151,12 @@ class GenSR(nn.Module):
             raise InputError(folder, f"its parts do not fit together ({error})", remedy) from None
         return model.eval()
 
-    def forward(self, inputs: ModelInput, likelihood: bool = True) -> GenSROutput:
+    def forward(self, inputs: ModelInput, likelihood: Likelihood = "vocabulary") -> GenSROutput:
         """Answer every candidate of every group of a batch (eq. 3 to 7 and the likelihood of eq. 9).
-
-        Without `likelihood` only the logits of Yes and No are computed, and `nll_GC` is None.
 
         Args:
             inputs: what `self.inputs` made of the batch, on the model's device.
-            likelihood: whether training needs it.
+            likelihood: over the whole `vocabulary`, or over the two `answers`, whose logits alone are computed then.
         """
         batch, cf_history, text_history = inputs.batch, inputs.cf_history, inputs.semantic_history
         cf_UE = batch.cf_UE.to(self.cf_projection.weight.dtype) * self.shape.cf_scale
@@ -177,14 +176,14 @@ class GenSR(nn.Module):
             [self.cf_projection(history_cf_GCE), history_text_GCD, self.cf_projection(item_cf_GCE), item_text_GCD],
             dim=2,
         )
-        if likelihood:
-            logit_GCV = self._answer(inputs, token_WD, slot_GCXD, None)
-            nll_GC = self._nll(logit_GCV, batch.label_GC)
-            no_yes_GC2 = logit_GCV[..., self.answers]
+        if likelihood == "vocabulary":
+            logit_GCA = self._answer(inputs, token_WD, slot_GCXD, None)
+            place_2, no_yes_GC2 = self.answers, logit_GCA[..., self.answers]
         else:
-            nll_GC, no_yes_GC2 = None, self._answer(inputs, token_WD, slot_GCXD, self.answers)
+            logit_GCA = no_yes_GC2 = self._answer(inputs, token_WD, slot_GCXD, self.answers)
+            place_2 = torch.arange(2, device=no_yes_GC2.device)
         return GenSROutput(
-            nll_GC=nll_GC,
+            nll_GC=_nll(logit_GCA, place_2, batch.label_GC),
             yes_log_odds_GC=no_yes_GC2[..., 1] - no_yes_GC2[..., 0],
             user_cf_GD=self.cf_projection(masked_mean(cf_GNE, cf_history.mask_GN)),
             user_semantic_GD=masked_mean(text_GND, text_history.mask_GN),
@@ -194,7 +193,7 @@ class GenSR(nn.Module):
     def score(self, batch: Batch) -> Tensor:
         """P(Yes) / (P(Yes) + P(No)) of every candidate [G, C] of a batch on the host: one token is generated."""
         inputs = self.inputs(batch).to(self.answers.device)
-        return self(inputs, likelihood=False).yes_log_odds_GC.float().sigmoid()
+        return self(inputs, "answers").yes_log_odds_GC.float().sigmoid()
 
     def item_semantic(self, title_UT: Tensor) -> Tensor:
         """Mean token embedding of each title [U, D]; zeros for an empty one."""
@@ -215,11 +214,13 @@ class GenSR(nn.Module):
         block_GCPD = torch.where((slot_GP == TEXT_SLOT)[:, None, :, None], text_GCPD, slot_GCXD.gather(2, place_GCPD))
         return self.backbone(context_RSD, block_GCPD, token_WD[inputs.start], inputs.layout, answers)
 
-    def _nll(self, logit_GCV: Tensor, label_GC: Tensor) -> Tensor:
-        answer_GC = torch.where(label_GC == IGNORED, IGNORED, self.answers[label_GC.clamp_min(0)])
-        return F.cross_entropy(
-            logit_GCV.float().flatten(0, 1), answer_GC.flatten(), ignore_index=IGNORED, reduction="none"
-        ).view_as(label_GC)
+
+def _nll(logit_GCA: Tensor, place_2: Tensor, label_GC: Tensor) -> Tensor:
+    """-log softmax of the label's logit; those of No and Yes stand at `place_2`."""
+    answer_GC = torch.where(label_GC == IGNORED, IGNORED, place_2[label_GC.clamp_min(0)])
+    return F.cross_entropy(
+        logit_GCA.float().flatten(0, 1), answer_GC.flatten(), ignore_index=IGNORED, reduction="none"
+    ).view_as(label_GC)
 
 
 def _pooled(title_UT: Tensor, table_WD: Tensor) -> Tensor:

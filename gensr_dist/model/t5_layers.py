@@ -1,10 +1,11 @@
 """Layers of T5 with the weights that transformers made and our fused operations.
 
-Dimensions: B any batch, D width, F width of the feed-forward layer.
+Dimensions: B any batch, D width, V vocabulary, A answers.
 """
 
 from typing import Any
 
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
@@ -37,8 +38,23 @@ class GatedFeedForward(nn.Module):
         return self.wo(self.dropout(gated_gelu(self.wi_0(x_BD), self.wi_1(x_BD))))
 
 
+class Head(nn.Module):
+    """Logits of all tokens or of some. Reads the rows of its weight itself: ZeRO-3 has them only in a module's pass."""
+
+    def __init__(self, linear: Any) -> None:
+        super().__init__()
+        self.weight = linear.weight
+
+    def forward(self, x_BD: Tensor, token_A: Tensor | None = None) -> Tensor:
+        """[B, V], or [B, A] in float32: in half precision many candidates of a group would have the same score."""
+        if token_A is None:
+            return F.linear(x_BD, self.weight)
+        return F.linear(x_BD.float(), self.weight[token_A].float())
+
+
 def fuse_layers(t5: T5ForConditionalGeneration) -> None:
     """Put our layers in the place of transformers'; names and values of all weights stay."""
+    t5.lm_head = Head(t5.lm_head)
     gated = t5.config.dense_act_fn == "gelu_new" and t5.config.is_gated_act
     for stack in (t5.encoder, t5.decoder):
         stack.final_layer_norm = RMSNorm(stack.final_layer_norm)

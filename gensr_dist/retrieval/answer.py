@@ -130,7 +130,7 @@ class Answerer:
         with torch.inference_mode():
             for start in range(0, len(row_K), self.prompts):
                 batch = self.collator.query(user_G, end_G, task_G, query_GQ, row_K[None, start : start + self.prompts])
-                output = model(model.inputs(batch).to(self.trained.device), likelihood=False)
+                output = model(model.inputs(batch).to(self.trained.device), "answers")
                 odds.append(output.yes_log_odds_GC[0].double().cpu())  # unlike the probability, they do not saturate
         odds_K = torch.cat(odds)
         if odds_K.isnan().any():  # the CF vectors were checked when they were opened, so it comes from the weights

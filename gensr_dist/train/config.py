@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from gensr_dist.model.config import Likelihood
+
 # Keys without effect on what training learns: a resumed run may change them.
 OPERATIONAL = (
     "train.checkpoint_every",
@@ -41,6 +43,9 @@ class TrainConfig:
     # To CPU memory: fp32 weights and moments, whose update is computed there; with `parameters` the weights too.
     offload: Literal["none", "optimizer", "parameters"] = "none"
     activation_checkpointing: bool = False  # the backward pass computes T5's blocks again, which saves memory
+    # A step makes the right answer likelier among all tokens (eq. 9), or among Yes and No. Where T5's head is tied to
+    # its token table, the first moves the embedding of every word in every step, which hurts rare ones from scratch.
+    likelihood: Likelihood = "vocabulary"
     temperature: Annotated[float, Field(gt=0)] = 0.1  # tau of eq. 10
     contrastive_weight: Annotated[float, Field(ge=0)] = 0.01  # lambda of eq. 8; 0 is the ablation
     validate_every: Annotated[int, Field(ge=1)] = 200

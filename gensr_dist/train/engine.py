@@ -72,7 +72,7 @@ class Engine:
     def forward(self, inputs: ModelInput) -> GenSROutput:
         """Forward pass of one micro-batch, in training mode."""
         self.deepspeed.train()
-        return self.deepspeed(inputs)
+        return self.deepspeed(inputs, self.config.likelihood)
 
     def backward(self, loss: Tensor) -> None:
         """Backward pass of a micro-batch; after the last one of a step the gradients of all ranks are averaged."""
@@ -94,6 +94,11 @@ class Engine:
         """
         self.deepspeed.step()
         return not getattr(self.deepspeed.optimizer, "overflow", False)
+
+    def release_weights(self) -> None:
+        """Let go of what ZeRO-3 gathered and keeps for a backward pass that will not come. Every rank must call it."""
+        if self.zero_stage == 3:
+            self.deepspeed.empty_partition_cache()
 
     def weights(self) -> dict[str, Tensor]:
         """All weights in fp32 on the CPU, by name, on rank 0 and empty elsewhere. Every rank must call it."""

@@ -147,7 +147,6 @@ def _contrasts(config: Config) -> bool:
 
 
 def _task(output: GenSROutput, batch: Batch, config: Config, world: int) -> Tensor:
-    assert output.nll_GC is not None
     return task_loss(
         output.nll_GC,
         candidates=batch.candidate_GC.shape[1],

@@ -32,6 +32,7 @@ from gensr_dist.files import read_json
 from gensr_dist.graph.vectors import load_cf
 from gensr_dist.kernels.dispatch import configure
 from gensr_dist.model.gensr import GenSR, GenSROutput
+from gensr_dist.model.inputs import ModelInput
 from gensr_dist.processes import Ranks
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.config import TrainConfig
@@ -250,7 +251,6 @@ class Player:
             losses.to_minimise(self.config.train.contrastive_weight).backward()
         norm = watch.gradients(self.model)
         batch, output = seen[rank]
-        assert output.nll_GC is not None
         real_G = batch.row_G != PADDING
         bad_G = ~output.nll_GC.isfinite().all(1) & real_G
         return Replay(
@@ -273,10 +273,13 @@ class Player:
         *earlier, inputs = [self.model.inputs(batch, training=True).to(self.device) for batch in before]
         for each in earlier:
             with torch.no_grad(), watch.paused() if watch else nullcontext():
-                self.model(each)
+                self._answer(each)
         if watch is not None:
             watch.look("input", "cf_UE", inputs.batch.cf_UE)
-        return inputs.batch, self.model(inputs)
+        return inputs.batch, self._answer(inputs)
+
+    def _answer(self, inputs: ModelInput) -> GenSROutput:
+        return self.model(inputs, self.config.train.likelihood)
 
 
 class _Watch:

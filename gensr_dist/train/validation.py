@@ -56,13 +56,16 @@ class Validation:
             raise InputError(
                 "data.split", "the validation split holds no positive event", "choose another split or a longer log"
             )
+        self.engine = engine
         self.scorer = GenSRScorer(engine.model, collator, engine.ranks.device, _PROMPTS)
 
     def run(self) -> ValidationResult:
         """Rank all rows with the weights as they are. Every rank must call it, and gets the same result."""
-        return ValidationResult(
+        result = ValidationResult(
             tasks={
                 task: TaskMetrics.from_ranks(rank_positives(self.scorer, sample, ROWS_A_CALL), resamples=0, seed=0)
                 for task, sample in self.samples.items()
             }
         )
+        self.engine.release_weights()
+        return result

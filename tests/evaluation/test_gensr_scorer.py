@@ -24,6 +24,7 @@ from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.gensr_scorer import GenSRScorer
 from gensr_dist.evaluation.metrics import TaskMetrics
 from gensr_dist.evaluation.protocol import rank_positives
+from gensr_dist.model.config import Likelihood
 from tests.conftest import random_log
 
 HISTORY = 25  # longer than some histories, shorter than others
@@ -54,8 +55,9 @@ class MeanHistory(nn.Module):
     def inputs(self, batch: Batch) -> Input:
         return Input(batch)
 
-    def forward(self, inputs: Input, likelihood: bool = True) -> Output:
+    def forward(self, inputs: Input, likelihood: Likelihood) -> Output:
         assert not torch.is_grad_enabled()
+        assert likelihood == "answers"
         batch = inputs.batch
         self.lengths.append((batch.history_GL > 0).sum(1).tolist())
         if dist.is_initialized():

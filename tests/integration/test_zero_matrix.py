@@ -37,6 +37,7 @@ class Case:
     activation_checkpointing: bool = False
     precision: str = "fp32"
     accumulation: int = 1
+    likelihood: str = "vocabulary"
     dropout: float = 0.0
     resumed: bool = False  # halfway, from its checkpoint
 
@@ -46,6 +47,7 @@ class Case:
         return "_".join(
             [
                 *parts,
+                self.likelihood,
                 "recomputed" * self.activation_checkpointing,
                 "dropout" * bool(self.dropout),
                 "resumed" * self.resumed,
@@ -60,7 +62,12 @@ class Case:
     @property
     def plain(self) -> "Case":
         """The same training without anything to save memory."""
-        return Case(precision=self.precision, accumulation=self.accumulation, dropout=self.dropout)
+        return Case(
+            precision=self.precision,
+            accumulation=self.accumulation,
+            likelihood=self.likelihood,
+            dropout=self.dropout,
+        )
 
 
 @dataclass(frozen=True)
@@ -174,7 +181,7 @@ def test_stages_offloads_recomputation_and_precisions_train_like_one_process(sma
             Case(zero_stage=2, offload="optimizer", accumulation=2, resumed=True),
             Case(zero_stage=2, offload="optimizer", precision="bf16", activation_checkpointing=True),
             Case(zero_stage=3, activation_checkpointing=True, accumulation=2),
-            Case(zero_stage=3, offload="optimizer"),
+            Case(zero_stage=3, offload="optimizer", likelihood="answers"),
             Case(zero_stage=3, offload="parameters", resumed=True),
             Case(zero_stage=3, offload="parameters", precision="bf16", activation_checkpointing=True, accumulation=2),
             Case(zero_stage=3, dropout=0.1),

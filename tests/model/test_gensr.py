@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
+from gensr_dist.model.config import Likelihood
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from tests.model.builders import (
     CF_WIDTH,
@@ -79,6 +80,31 @@ def test_likelihood_is_over_the_whole_vocabulary_and_zero_for_padded_candidates(
         label = batch.label_GC[g, c].item()
         expected = 0.0 if label == IGNORED else -log_probability_GCV[g, c, yes if label else no].item()
         assert output.nll_GC[g, c].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_likelihood_of_the_answers_is_that_of_the_score(model: GenSR) -> None:
+    batch = random_batch(0, padded_candidates=True)
+    with torch.no_grad():
+        score_GC = model.score(batch).double()
+        output = model(model.inputs(batch), "answers")
+    right_GC = torch.where(batch.label_GC == 1, score_GC, 1 - score_GC)
+    expected_GC = torch.where(batch.label_GC == IGNORED, 0.0, -right_GC.log())
+    torch.testing.assert_close(output.nll_GC.double(), expected_GC, rtol=1e-4, atol=1e-6)
+    assert {*batch.label_GC.flatten().tolist()} == {IGNORED, 0, 1}
+
+
+@pytest.mark.parametrize("likelihood", ["vocabulary", "answers"])
+def test_only_the_whole_vocabulary_pulls_at_words_that_no_text_holds(likelihood: Likelihood) -> None:
+    model = tiny_model()
+    inputs = model.inputs(random_batch(0), training=True)
+    model(inputs, likelihood).nll_GC.sum().backward()
+    table_VD = model.token_embeddings()
+    unseen_V = torch.ones(len(table_VD), dtype=torch.bool)
+    unseen_V[inputs.token_W] = unseen_V[model.answers] = False
+    pulled_V = (table_VD.grad != 0).any(1)
+    assert unseen_V.any()
+    assert (pulled_V[unseen_V] == (likelihood == "vocabulary")).all()
+    assert pulled_V[model.answers].all()
 
 
 @SCORINGS
@@ -321,8 +347,8 @@ def test_bf16_is_finite_and_near(scoring: str) -> None:
 @torch.no_grad()
 def test_bf16_tells_candidates_apart(scoring: str) -> None:
     model, batch = tiny_model(scoring=scoring), random_batch(1, groups=6, candidates=100, items=400)
-    full = model(model.inputs(batch), likelihood=False).yes_log_odds_GC
-    half = model.bfloat16()(model.inputs(batch), likelihood=False).yes_log_odds_GC
+    full = model(model.inputs(batch), "answers").yes_log_odds_GC
+    half = model.bfloat16()(model.inputs(batch), "answers").yes_log_odds_GC
     assert half.dtype == torch.float32
     for full_C, half_C in zip(full, half, strict=True):
         assert len(half_C.unique()) >= 0.95 * len(full_C.unique())
@@ -339,6 +365,6 @@ def test_groups_share_nothing_of_what_dropout_leaves(scoring: str, task: Behavio
     equal = groups_of(batch, [chosen] * 64)
     inputs = model.inputs(equal, training=True)
     torch.manual_seed(0)
-    odds_RG = torch.stack([model(inputs, likelihood=False).yes_log_odds_GC[:, 0] for _ in range(30)])
+    odds_RG = torch.stack([model(inputs, "answers").yes_log_odds_GC[:, 0] for _ in range(30)])
     assert odds_RG.var(1).mean() > 0
     assert odds_RG.mean(1).var() * 64 / odds_RG.var(1).mean() < 3

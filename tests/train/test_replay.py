@@ -14,6 +14,7 @@ from gensr_dist.data.batches.dealing import DealtOrder
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
+from gensr_dist.model.config import Likelihood
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.history import HistoryEncoder
 from gensr_dist.model.inputs import ModelInput
@@ -53,8 +54,8 @@ class Plant:
         self.row, self.what, self.on = -2, "loss", False
         forward, encode = GenSR.forward, HistoryEncoder.forward
 
-        def model_forward(model: GenSR, inputs: ModelInput, likelihood: bool = True) -> GenSROutput:
-            self.on = likelihood and bool((inputs.batch.row_G == self.row).any())
+        def model_forward(model: GenSR, inputs: ModelInput, likelihood: Likelihood = "vocabulary") -> GenSROutput:
+            self.on = likelihood == "vocabulary" and bool((inputs.batch.row_G == self.row).any())
             output = forward(model, inputs, likelihood)
             if self.on and self.what == "gradient":
                 output = dataclasses.replace(output, nll_GC=_BadBackward.apply(output.nll_GC))
