@@ -183,7 +183,7 @@ class GenSR(nn.Module):
             logit_GCA = no_yes_GC2 = self._answer(inputs, token_WD, slot_GCXD, self.answers)
             place_2 = torch.arange(2, device=no_yes_GC2.device)
         return GenSROutput(
-            nll_GC=_nll(logit_GCA, place_2, batch.label_GC),
+            nll_GC=self._nll(logit_GCA, place_2, batch.label_GC),
             yes_log_odds_GC=no_yes_GC2[..., 1] - no_yes_GC2[..., 0],
             user_cf_GD=self.cf_projection(masked_mean(cf_GNE, cf_history.mask_GN)),
             user_semantic_GD=masked_mean(text_GND, text_history.mask_GN),
@@ -214,13 +214,13 @@ class GenSR(nn.Module):
         block_GCPD = torch.where((slot_GP == TEXT_SLOT)[:, None, :, None], text_GCPD, slot_GCXD.gather(2, place_GCPD))
         return self.backbone(context_RSD, block_GCPD, token_WD[inputs.start], inputs.layout, answers)
 
-
-def _nll(logit_GCA: Tensor, place_2: Tensor, label_GC: Tensor) -> Tensor:
-    """-log softmax of the label's logit; those of No and Yes stand at `place_2`."""
-    answer_GC = torch.where(label_GC == IGNORED, IGNORED, place_2[label_GC.clamp_min(0)])
-    return F.cross_entropy(
-        logit_GCA.float().flatten(0, 1), answer_GC.flatten(), ignore_index=IGNORED, reduction="none"
-    ).view_as(label_GC)
+    @staticmethod
+    def _nll(logit_GCA: Tensor, place_2: Tensor, label_GC: Tensor) -> Tensor:
+        """-log softmax of the label's logit; those of No and Yes stand at `place_2`."""
+        answer_GC = torch.where(label_GC == IGNORED, IGNORED, place_2[label_GC.clamp_min(0)])
+        return F.cross_entropy(
+            logit_GCA.float().flatten(0, 1), answer_GC.flatten(), ignore_index=IGNORED, reduction="none"
+        ).view_as(label_GC)
 
 
 def _pooled(title_UT: Tensor, table_WD: Tensor) -> Tensor:
