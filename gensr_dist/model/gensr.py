@@ -1,8 +1,8 @@
 """GenSR: dual history views, soft filter, instruction prompt, generative answer (section 4 of the paper).
 
 Dimensions: G groups, C candidates, N history places, K entries of all histories, T title tokens, U distinct items and W
-distinct tokens of the batch, P block tokens, X slots, V vocabulary, A V or
-the two answers, E width of a CF vector, D width of the backbone.
+distinct tokens of the batch, P block tokens, X slots, V vocabulary, A possible answers (V, or the two), E width of a CF
+vector, D width of the backbone.
 """
 
 import dataclasses
