@@ -176,14 +176,15 @@ class GenSR(nn.Module):
             [self.cf_projection(history_cf_GCE), history_text_GCD, self.cf_projection(item_cf_GCE), item_text_GCD],
             dim=2,
         )
+        right_GC = batch.label_GC  # 0 and 1 are the places of No and Yes among the answers, too
         if likelihood == "vocabulary":
             logit_GCA = self._answer(inputs, token_WD, slot_GCXD, None)
-            place_2, no_yes_GC2 = self.answers, logit_GCA[..., self.answers]
+            no_yes_GC2 = logit_GCA[..., self.answers]
+            right_GC = torch.where(right_GC == IGNORED, IGNORED, self.answers[right_GC.clamp_min(0)])
         else:
             logit_GCA = no_yes_GC2 = self._answer(inputs, token_WD, slot_GCXD, self.answers)
-            place_2 = torch.arange(2, device=no_yes_GC2.device)
         return GenSROutput(
-            nll_GC=self._nll(logit_GCA, place_2, batch.label_GC),
+            nll_GC=self._nll(logit_GCA, right_GC),
             yes_log_odds_GC=no_yes_GC2[..., 1] - no_yes_GC2[..., 0],
             user_cf_GD=self.cf_projection(masked_mean(cf_GNE, cf_history.mask_GN)),
             user_semantic_GD=masked_mean(text_GND, text_history.mask_GN),
@@ -215,12 +216,11 @@ class GenSR(nn.Module):
         return self.backbone(context_RSD, block_GCPD, token_WD[inputs.start], inputs.layout, answers)
 
     @staticmethod
-    def _nll(logit_GCA: Tensor, place_2: Tensor, label_GC: Tensor) -> Tensor:
-        """-log softmax of the label's logit; those of No and Yes stand at `place_2`."""
-        answer_GC = torch.where(label_GC == IGNORED, IGNORED, place_2[label_GC.clamp_min(0)])
+    def _nll(logit_GCA: Tensor, right_GC: Tensor) -> Tensor:
+        """-log softmax of the right answer's logit."""
         return F.cross_entropy(
-            logit_GCA.float().flatten(0, 1), answer_GC.flatten(), ignore_index=IGNORED, reduction="none"
-        ).view_as(label_GC)
+            logit_GCA.float().flatten(0, 1), right_GC.flatten(), ignore_index=IGNORED, reduction="none"
+        ).view_as(right_GC)
 
 
 def _pooled(title_UT: Tensor, table_WD: Tensor) -> Tensor:

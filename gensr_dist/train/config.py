@@ -44,7 +44,7 @@ class TrainConfig:
     offload: Literal["none", "optimizer", "parameters"] = "none"
     activation_checkpointing: bool = False  # the backward pass computes T5's blocks again, which saves memory
     # A step makes the right answer likelier among all tokens (eq. 9), or among Yes and No. Where T5's head is tied to
-    # its token table, the first moves the embedding of every word in every step, which hurts rare ones from scratch.
+    # its token table, the first moves the embedding of every word in every step, which slows search from scratch.
     likelihood: Likelihood = "vocabulary"
     temperature: Annotated[float, Field(gt=0)] = 0.1  # tau of eq. 10
     contrastive_weight: Annotated[float, Field(ge=0)] = 0.01  # lambda of eq. 8; 0 is the ablation
