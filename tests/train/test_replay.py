@@ -55,7 +55,7 @@ class Plant:
         forward, encode = GenSR.forward, HistoryEncoder.forward
 
         def model_forward(model: GenSR, inputs: ModelInput, likelihood: Likelihood = "vocabulary") -> GenSROutput:
-            self.on = likelihood == "vocabulary" and bool((inputs.batch.row_G == self.row).any())
+            self.on = torch.is_grad_enabled() and bool((inputs.batch.row_G == self.row).any())
             output = forward(model, inputs, likelihood)
             if self.on and self.what == "gradient":
                 output = dataclasses.replace(output, nll_GC=_BadBackward.apply(output.nll_GC))
@@ -79,20 +79,28 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
 
 
 @pytest.mark.parametrize(
-    ("what", "stage", "precision"),
+    ("what", "stage", "precision", "likelihood"),
     [
-        ("loss", 0, "fp32"),
-        ("loss", 3, "fp32"),
-        ("gradient", 0, "fp32"),
-        ("gradient", 1, "bf16"),
-        ("gradient", 2, "fp32"),
-        ("gradient", 3, "fp32"),
+        ("loss", 0, "fp32", "vocabulary"),
+        ("loss", 0, "fp32", "answers"),
+        ("loss", 3, "fp32", "vocabulary"),
+        ("gradient", 0, "fp32", "vocabulary"),
+        ("gradient", 1, "bf16", "vocabulary"),
+        ("gradient", 2, "fp32", "vocabulary"),
+        ("gradient", 3, "fp32", "vocabulary"),
+        ("gradient", 3, "fp32", "answers"),
     ],
 )
 def test_training_stops_before_the_update_and_replay_finds_the_tensor(
-    small_run: RunFolder, small_store: TimelineStore, plant: Plant, what: str, stage: int, precision: str
+    small_run: RunFolder,
+    small_store: TimelineStore,
+    plant: Plant,
+    what: str,
+    stage: int,
+    precision: str,
+    likelihood: Likelihood,
 ) -> None:
-    config = config_of(zero_stage=stage, precision=precision)
+    config = config_of(zero_stage=stage, precision=precision, likelihood=likelihood)
     order = SampleOrder(small_store.window_rows, config.train.batch, config.seed)
     dealt = DealtOrder(order, partial(small_store.history_lengths, longest=config.data.history))
     rows = dealt.rows_of_step(2, accumulation=2, world=1)[1][0].tolist()
