@@ -94,11 +94,12 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
     for key, text in (("run", config.run), ("data.raw", config.data.raw)):
         if any(ord(letter) < 32 for letter in text) or (key == "run" and not text.strip()):
             refuse(key, f"{key} is {text!r}, expected the path of a folder", f"set {key} to a path")
-    if train.batch % train.accumulation:
+    if 0 < train.micro_tokens < config.data.longest_row:
         refuse(
-            "train.accumulation" if "train.accumulation" in settings else "train.batch",
-            f"train.batch {train.batch} is not a multiple of train.accumulation {train.accumulation}",
-            "change one of them",
+            "train.micro_tokens",
+            f"train.micro_tokens is {train.micro_tokens}, but a training row can have {config.data.longest_row} "
+            "(data.history x data.title_tokens, and 10 a candidate)",
+            "raise it; 0 sets no limit",
         )
     lowest_stage = {"none": 0, "optimizer": 1, "parameters": 3}[train.offload]
     if train.zero_stage < lowest_stage:

@@ -142,7 +142,11 @@ def test_nearest_key(typo: str, meant: str) -> None:
         ("seed: \x01\n", "/mine.yaml: expected YAML"),
         (b"seed: \xff\n", "/mine.yaml: expected UTF-8 text, byte 6 is not; save the file as UTF-8"),
         ("run: ''", "/mine.yaml:1: run is '', expected the path of a folder; set run to a path"),
-        ("train:\n  batch: 10\n  accumulation: 3\n", "/mine.yaml:3: train.batch 10 is not a multiple of train.acc"),
+        (
+            "data: {history: 20, title_tokens: 16}\ntrain:\n  micro_tokens: 369\n",
+            "/mine.yaml:3: train.micro_tokens is 369, but a training row can have 370 (data.history x "
+            "data.title_tokens, and 10 a candidate); raise it; 0 sets no limit",
+        ),
         ("lightgcn: {width: 30}", "/mine.yaml:1: lightgcn.width 30 is not a multiple of model.cf_heads 4"),
         (
             "model: {backbone: google/flan-t5-base}",

@@ -79,7 +79,7 @@ def _measure(shards: Path, folder: Path, batch: int, rounds: int) -> LoaderSpeed
         negatives=TrainingNegatives(count=NEGATIVES, hard=0, popularity=None),
         rank=0,
         world=1,
-        accumulation=1,
+        micro_tokens=0,
         workers=0,
     )
     began = time.perf_counter()

@@ -17,15 +17,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 import yaml
 from tqdm import tqdm
 
-from gensr_dist.data.batches.dealing import DealtOrder
+from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
 from gensr_dist.data.batches.order import PADDING, SampleOrder
+from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
@@ -38,6 +38,7 @@ MOMENTS: tuple[Moment, ...] = get_args(Moment)
 BATCH = 16  # groups
 SEED = 5
 _HISTORY = 8
+_NEGATIVES = 2
 _CHECKPOINT_EVERY = 4  # steps
 _VALIDATE_EVERY = 6
 _STEPS_A_KILL = 10
@@ -144,7 +145,7 @@ def rows_lost_and_repeated(
         rank: whose rows they are.
         ranks: that shared each step.
     """
-    rows_of = [order.rows_of_step(step, accumulation=1, world=ranks)[0][rank] for step in range(steps)]
+    rows_of = [order.rows_of_step(step, ranks)[0][rank] for step in range(steps)]
     rows_of = [row_G[row_G != PADDING] for row_G in rows_of]
     named = {hashlib.sha256(row_G.tobytes()).hexdigest()[:16]: row_G for row_G in rows_of}
     expected = Counter(row for row_G in rows_of for row in row_G.tolist())
@@ -247,8 +248,10 @@ def _text_since(log: Path, at: int) -> str:
 
 
 def _order(run: RunFolder) -> DealtOrder:
-    store = TimelineStore.open(Folder.at(run.root / "shards"))
-    return DealtOrder(SampleOrder(store.window_rows, BATCH, SEED), partial(store.history_lengths, longest=_HISTORY))
+    shards = Folder.at(run.root / "shards")
+    store = TimelineStore.open(shards)
+    tokens = RowTokens(store, ItemStore.open(shards), _HISTORY, candidates=1 + _NEGATIVES)
+    return DealtOrder(SampleOrder(store.window_rows, BATCH, SEED), tokens, micro_tokens=0)
 
 
 def _prepared(place: Path, steps: int) -> RunFolder:
@@ -263,7 +266,7 @@ def _prepared(place: Path, steps: int) -> RunFolder:
             "vocabulary": 400,
             "history": _HISTORY,
             "eval_negatives": 49,
-            "train_negatives": 2,
+            "train_negatives": _NEGATIVES,
         },
         "lightgcn": {"width": 16, "epochs": 2, "batch": 512},
         "model": {"cf_heads": 2, "semantic_history": "pooled", "dropout": 0.1},

@@ -9,6 +9,8 @@ from typing_extensions import Self
 Source = Literal["kuaisar", "amazon", "tables", "simulate"]
 SplitMethod = Literal["days", "leave_one_out", "time"]
 
+PROMPT_TOKENS = 10  # of a candidate, about: with it a training row's tokens are counted before there is a prompt
+
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateConfig:
@@ -57,6 +59,11 @@ class DataConfig:
     negatives: Literal["uniform", "popularity"] = "uniform"  # what training negatives are drawn from
     popularity_power: Annotated[float, Field(ge=0, le=1)] = 0.75  # of an item's training count, for "popularity"
     hard_negatives: Annotated[int, Field(ge=0)] = 0  # of the negatives: unclicked items of the same session, if any
+
+    @property
+    def longest_row(self) -> int:
+        """Tokens that a training row can have, as `train.micro_tokens` counts them."""
+        return self.history * self.title_tokens + PROMPT_TOKENS * (1 + self.train_negatives)
 
     def as_prepared(self) -> Self:
         """The settings that shape shards; the others, and the place of the raw log, at their defaults."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 from typing_extensions import Self
 
@@ -20,6 +21,8 @@ from gensr_dist.data.shards.verify import check_item_store
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.tokenizer import load_tokenizer
 from gensr_dist.errors import InputError
+
+_BLOCK = 1 << 16  # items whose titles are measured at a time
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,15 @@ class ItemStore:
             popularity_I=np.load(files["items/popularity.npy"], allow_pickle=False),
             files=files,
         )
+
+    @cached_property
+    def title_length_I(self) -> NDArray[np.uint16]:
+        """Tokens of each item's title, and 0 as the last entry, for the item -1 of padding; [I + 1]."""
+        length_I = np.zeros(len(self.title_IT) + 1, dtype=np.uint16)
+        for start in range(0, len(self.title_IT), _BLOCK):
+            block_BT = np.asarray(self.title_IT[start : start + _BLOCK])
+            length_I[start : start + len(block_BT)] = np.count_nonzero(block_BT, axis=1)
+        return length_I
 
     @cached_property
     def item_ids(self) -> pl.Series:

@@ -1,7 +1,7 @@
-"""Training losses (eq. 8, 9, 10): any number of ranks and accumulated batches gives the same value and gradient.
+"""Training losses (eq. 8, 9, 10): any number of ranks gives the same value and gradient.
 
-Each function returns this rank's share for this batch. DeepSpeed averages gradients over ranks and accumulated batches,
-and shares are scaled so that the average of values and of gradients is that of the whole optimizer step.
+Each function returns this rank's share for one micro-batch. A step adds up its micro-batches, and DeepSpeed averages
+gradients over ranks: shares are scaled so that this gives values and gradients of the whole optimizer step.
 
 Dimensions: G groups of this rank, A groups of all ranks, C candidates, D width.
 """
@@ -12,17 +12,16 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 
-def task_loss(nll_GC: Tensor, *, candidates: int, step_groups: int, world: int = 1, accumulation: int = 1) -> Tensor:
+def task_loss(nll_GC: Tensor, *, candidates: int, step_groups: int, world: int = 1) -> Tensor:
     """Mean of -log P(answer | prompt) over the candidates of the optimizer step (eq. 9).
 
     Args:
         nll_GC: 0 for padded candidates.
         candidates: candidates of an unpadded group.
-        step_groups: unpadded groups of the step, all ranks and accumulated batches together.
+        step_groups: unpadded groups of the step, all ranks and micro-batches together.
         world: ranks that average their gradients.
-        accumulation: batches a step.
     """
-    return nll_GC.sum() * (world * accumulation / (step_groups * candidates))
+    return nll_GC.sum() * (world / (step_groups * candidates))
 
 
 def contrastive_loss(
@@ -34,7 +33,6 @@ def contrastive_loss(
     temperature: float,
     step_groups: int,
     world: int = 1,
-    accumulation: int = 1,
 ) -> Tensor:
     """Symmetric InfoNCE between the two views of each user, over the rows of all ranks (eq. 10), their mean.
 
@@ -57,7 +55,7 @@ def contrastive_loss(
     cf_to_semantic_A = F.cross_entropy(logit_AA, target_A, reduction="none")
     semantic_to_cf_A = F.cross_entropy(logit_AA.T, target_A, reduction="none")
     loss_A = 0.5 * (cf_to_semantic_A + semantic_to_cf_A)
-    whole = (loss_A * valid_A).sum() * (accumulation / step_groups)
+    whole = (loss_A * valid_A).sum() / step_groups
     # Every rank has the whole value but only its rows' gradient, which averaging would divide by `world`.
     return whole * world - whole.detach() * (world - 1)
 

@@ -26,11 +26,13 @@ OPERATIONAL = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One optimizer step sees `batch` groups of one positive and its negatives, over all ranks and accumulations."""
+    """One optimizer step sees `batch` groups of one positive and its negatives, over all ranks and micro-batches."""
 
     steps: Annotated[int, Field(ge=1)] = 1_000
-    batch: Annotated[int, Field(ge=1)] = 128  # groups a step, all ranks and accumulated batches together
-    accumulation: Annotated[int, Field(ge=1)] = 1
+    batch: Annotated[int, Field(ge=1)] = 128  # groups a step, all ranks and micro-batches together
+    # Tokens that all ranks together take at a time; a step of more is cut into micro-batches, which bounds memory. The
+    # contrastive loss compares the rows of one. 0 sets no limit.
+    micro_tokens: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     # The token table learns this many times faster: T5 draws its entries ten times larger than those of its matrices,
     # and was made for steps relative to a weight's size. Pretrained weights want 1.

@@ -1,4 +1,4 @@
-"""DeepSpeed around GenSR: precision, ZeRO, accumulation, clipping, optimizer and learning rate from `TrainConfig`."""
+"""DeepSpeed around GenSR: precision, ZeRO, micro-batches, clipping, optimizer and learning rate from `TrainConfig`."""
 
 import contextlib
 import io
@@ -69,13 +69,19 @@ class Engine:
         norm = self._gradient_norm if self.zero_stage == 0 else self.deepspeed.get_global_grad_norm()
         return float("nan") if norm is None else float(norm)
 
-    def forward(self, inputs: ModelInput) -> GenSROutput:
-        """Forward pass of one micro-batch, in training mode."""
+    def forward(self, inputs: ModelInput, *, last: bool) -> GenSROutput:
+        """Forward pass of one micro-batch, in training mode.
+
+        Args:
+            inputs: of the model.
+            last: of the step, which has as many as its tokens need.
+        """
         self.deepspeed.train()
+        self.deepspeed.set_gradient_accumulation_boundary(last)
         return self.deepspeed(inputs, self.config.likelihood)
 
     def backward(self, loss: Tensor) -> None:
-        """Backward pass of a micro-batch; after the last one of a step the gradients of all ranks are averaged."""
+        """Backward pass of a micro-batch; after the last one of a step the sums of all ranks are averaged."""
         self.deepspeed.backward(loss)
         if self.zero_stage == 0 and self.deepspeed.is_gradient_accumulation_boundary():
             # DeepSpeed clips here too, but throws the norm away.
@@ -87,7 +93,7 @@ class Engine:
         return self._gradient_norm if self.zero_stage == 0 else None
 
     def step(self) -> bool:
-        """Count a micro-batch; after the last one of a step, update the weights and the learning rate.
+        """Update the weights and the learning rate, after the last micro-batch of a step.
 
         Returns:
             False where the ZeRO optimizers found the gradient not finite and left everything as it was.
@@ -123,8 +129,8 @@ def deepspeed_config(config: TrainConfig, zero_stage: int, world: int) -> dict[s
     """What DeepSpeed is told; everything else comes from `TrainConfig` directly."""
     settings: dict[str, Any] = {
         "train_batch_size": config.batch,
-        "train_micro_batch_size_per_gpu": config.batch // (world * config.accumulation),
-        "gradient_accumulation_steps": config.accumulation,
+        "train_micro_batch_size_per_gpu": config.batch // world,
+        "gradient_accumulation_steps": 1,  # whatever their number is: `Engine.forward` is told which one is the last
         "gradient_clipping": config.clip if zero_stage else 0.0,
         "zero_optimization": {"stage": zero_stage},
         "steps_per_print": _NEVER,

@@ -120,7 +120,7 @@ class _Training:
             negatives=TrainingNegatives.from_config(config.data, self.items.popularity_I),
             rank=ranks.rank,
             world=ranks.world,
-            accumulation=settings.accumulation,
+            micro_tokens=settings.micro_tokens,
             workers=settings.workers,
         )
         torch.manual_seed(config.seed)
@@ -197,26 +197,24 @@ class _Training:
         seed_dropout(self.config.seed, step, self.ranks.rank)
         total = StepLosses.zero(self.ranks.device)
         self.check.begin()
-        agreed: Agreement | None = None
         for number, (batch, inputs) in enumerate(micro_batches, start=1):
             self.meter.count(batch)
             self.rows.see(batch)
             with self.clock.phase("forward"):
-                losses = step_losses(self.engine.forward(inputs), inputs.batch, self.config, self.ranks.world)
+                output = self.engine.forward(inputs, last=number == len(micro_batches))
+                losses = step_losses(output, inputs.batch, self.config, self.ranks.world)
             with self.clock.phase("backward"):
                 self.engine.backward(losses.to_minimise(self.settings.contrastive_weight))
             self.check.see(losses)
             total = total + losses
-            if number == len(micro_batches):
-                with self.clock.phase("data", behind_the_device=True):
-                    feed.prepare()  # before the host waits for it
-                with self.clock.phase("update"):
-                    agreed = self.check.agree(self.engine.norm_before_update, self.request.reason)
-                if not agreed.finite:
-                    self._refuse_update(step, agreed)
-            with self.clock.phase("update"):
-                updated = self.engine.step()
-        assert agreed is not None
+        with self.clock.phase("data", behind_the_device=True):
+            feed.prepare()  # before the host waits for it
+        with self.clock.phase("update"):
+            agreed = self.check.agree(self.engine.norm_before_update, self.request.reason)
+        if not agreed.finite:
+            self._refuse_update(step, agreed)
+        with self.clock.phase("update"):
+            updated = self.engine.step()
         if not updated:
             self._refuse_update(step, dataclasses.replace(agreed, gradient_finite=False))
         self.clock.settle()
@@ -224,7 +222,7 @@ class _Training:
 
     def _report(self, losses: StepLosses, learning_rate: float) -> None:
         """Log the step."""
-        task, contrastive = losses.of_all_ranks(self.ranks.world, self.settings.accumulation)
+        task, contrastive = losses.of_all_ranks(self.ranks.world)
         gradient_norm = self.engine.gradient_norm
         speed = self.meter.read()
         DETAIL.info(
@@ -349,9 +347,7 @@ class _Training:
         mine = torch.tensor(found, dtype=torch.float64, device=self.ranks.device)
         everyone = [torch.empty_like(mine) for _ in range(self.ranks.world)]
         dist.all_gather(everyone, mine)
-        record = not_finite_record(
-            what, step, self.config.seed, self.loader.dealt, self.settings.accumulation, [e.tolist() for e in everyone]
-        )
+        record = not_finite_record(what, step, self.config.seed, self.loader.dealt, [e.tolist() for e in everyone])
         if self.ranks.first:
             with atomic_file(folder / CONFIG) as config:
                 config.write_text(resolved_yaml(self.config), encoding="utf-8")

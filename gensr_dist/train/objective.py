@@ -35,14 +35,14 @@ class StepLosses:
         """L = L_task + lambda L_cl (eq. 8)."""
         return self.task + contrastive_weight * self.contrastive
 
-    def of_all_ranks(self, world: int, accumulation: int) -> tuple[float, float]:
+    def of_all_ranks(self, world: int) -> tuple[float, float]:
         """Task and contrastive loss of the whole step. Every rank must call it, on the sum of its micro-batches.
 
         A rank's task loss is that of its own rows times the ranks, its contrastive loss already that of all rows.
         """
         both = torch.stack([self.task, self.contrastive]).double()
         dist.all_reduce(both)
-        task, contrastive = (both / (world * accumulation)).tolist()
+        task, contrastive = (both / world).tolist()
         return task, contrastive
 
 
@@ -152,7 +152,6 @@ def _task(output: GenSROutput, batch: Batch, config: Config, world: int) -> Tens
         candidates=batch.candidate_GC.shape[1],
         step_groups=batch.step_groups,
         world=world,
-        accumulation=config.train.accumulation,
     )
 
 
@@ -165,5 +164,4 @@ def _contrastive(seen: Sequence[tuple[Batch, GenSROutput]], config: Config, worl
         temperature=config.train.temperature,
         step_groups=seen[0][0].step_groups,
         world=world,
-        accumulation=config.train.accumulation,
     )

@@ -52,7 +52,7 @@ class NotFinite:
     step: int  # as the log counts: the first step is 1, and `step - 1` updates came before it
     ranks: int
     rank: int | None  # whose micro-batch it was; None if no rank's own gradient has it
-    micro_batch: int | None  # of the accumulated ones, from 0
+    micro_batch: int | None  # of the step's, from 0
     rows: tuple[int, ...]  # global training rows of that micro-batch, or of the whole step
     task: str  # losses of that micro-batch: `nan` and `inf` are no JSON
     contrastive: str
@@ -119,7 +119,8 @@ def replay(run: RunFolder, device: torch.device | str = "cpu") -> Replay:
     player = Player.open(config, run, record.ranks, folder / MODEL, device)
     places = [(record.rank, record.micro_batch)]
     if record.rank is None or record.micro_batch is None:
-        places = [(rank, micro) for micro in range(config.train.accumulation) for rank in range(record.ranks)]
+        micro_batches = player.micro_batches(record.step - 1)
+        places = [(rank, micro) for micro in range(micro_batches) for rank in range(record.ranks)]
     for rank, micro_batch in places:
         assert rank is not None
         assert micro_batch is not None
@@ -135,7 +136,6 @@ def not_finite_record(
     step: int,
     seed: int,
     order: DealtOrder,
-    accumulation: int,
     found: Sequence[Sequence[float]],
 ) -> NotFinite:
     """The record of a stopped step.
@@ -145,7 +145,6 @@ def not_finite_record(
         step: from 0.
         seed: of the run.
         order: of its rows, as the ranks shared them.
-        accumulation: micro-batches a step.
         found: of each rank, its first bad micro-batch with both losses; NaN where it has none.
     """
     # A contrastive loss is every rank's: the rank whose own rows are at fault has a bad task loss, too.
@@ -155,7 +154,7 @@ def not_finite_record(
         rows = tuple(order.order.rows_of_step(step).tolist())
         return NotFinite(what=what, step=step + 1, ranks=len(found), rows=rows, seed=seed, **whole)  # type: ignore[arg-type]
     micro, _, rank = min(bad)
-    rows_G = order.rows_of_step(step, accumulation=accumulation, world=len(found))[int(micro)][rank]
+    rows_G = order.rows_of_step(step, len(found))[int(micro)][rank]
     return NotFinite(
         what=what,
         step=step + 1,
@@ -172,7 +171,7 @@ def not_finite_record(
 def first_bad_gradient(config: Config, run: RunFolder, ranks: Ranks, model: Path, step: int) -> int | None:
     """The first micro-batch of a step whose gradient on this rank is not finite. No rank waits for another."""
     player = Player.open(config, run, ranks.world, model, ranks.device)
-    for micro_batch in range(config.train.accumulation):
+    for micro_batch in range(player.micro_batches(step)):
         if player.play(step, ranks.rank, micro_batch).origin is not None:
             return micro_batch
     return None
@@ -216,7 +215,7 @@ class Player:
                 negatives=TrainingNegatives.from_config(config.data, items.popularity_I),
                 rank=rank,
                 world=ranks,
-                accumulation=config.train.accumulation,
+                micro_tokens=config.train.micro_tokens,
                 workers=0,
             )
             for rank in range(ranks)
@@ -226,13 +225,17 @@ class Player:
             plain = plain.bfloat16()
         return cls(config, plain.to(device).train(), loaders, device)
 
+    def micro_batches(self, step: int) -> int:
+        """Number of them in a step, from 0."""
+        return len(self.loaders[0].dealt.rows_of_step(step, len(self.loaders)))
+
     def play(self, step: int, rank: int, micro_batch: int) -> Replay:
         """One micro-batch, forward and backward.
 
         Args:
             step: from 0.
             rank: whose micro-batch.
-            micro_batch: of the accumulated ones, from 0.
+            micro_batch: of the step's, from 0.
         """
         contrastive = self.config.train.contrastive_weight > 0
         others = [r for r in range(len(self.loaders)) if r != rank] if contrastive else []

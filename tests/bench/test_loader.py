@@ -25,7 +25,7 @@ def test_both_ways_load_the_same_rows(
         negatives=TrainingNegatives(count=NEGATIVES, hard=0, popularity=None),
         rank=0,
         world=1,
-        accumulation=1,
+        micro_tokens=0,
         workers=0,
     )
     plain_batches = list(PlainWay.write(tmp_path / "rows.tar", loader, steps=3).batches(48))

@@ -7,13 +7,15 @@ from gensr_dist.data.batches.dealing import DealtOrder
 from gensr_dist.data.batches.order import PADDING, SampleOrder
 
 STEPS = 10
-ORDER = DealtOrder(SampleOrder([50], 16, 3), lambda row_R: row_R % 7)  # the last step of an epoch is short
+ORDER = DealtOrder(
+    SampleOrder([50], 16, 3), lambda row_R: row_R % 7 + 1, micro_tokens=0
+)  # the last step of an epoch is short
 
 
 def digests(order: DealtOrder = ORDER, rank: int = 0, ranks: int = 1) -> dict[int, str]:
     found = {}
     for step in range(STEPS):
-        row_G = order.rows_of_step(step, accumulation=1, world=ranks)[0][rank]
+        row_G = order.rows_of_step(step, ranks)[0][rank]
         found[step + 1] = hashlib.sha256(row_G[row_G != PADDING].tobytes()).hexdigest()[:16]
     return found
 

@@ -1,4 +1,4 @@
-"""Two ranks train like one process: every ZeRO stage, offload, activation checkpointing, precision and accumulation."""
+"""Two ranks train like one process: every ZeRO stage, offload, activation checkpointing, precision and token budget."""
 
 import dataclasses
 import itertools
@@ -20,6 +20,7 @@ from tests.integration.zero_matrix_driver import FACTS
 
 STEPS = 4
 SECONDS = 550
+BUDGET = 150  # tokens: two to four micro-batches a step
 LOSSES = ("loss/task", "loss/contrastive", "loss/total", "optimizer/gradient_norm")
 METRICS = ("validation_rec/ndcg@10", "validation_search/ndcg@10")
 # Two ranks round other sums than one process does. In bf16 gradients and weights are rounded to 2**-8 of their size; a
@@ -36,14 +37,14 @@ class Case:
     offload: str = "none"
     activation_checkpointing: bool = False
     precision: str = "fp32"
-    accumulation: int = 1
+    micro_tokens: int = 0
     likelihood: str = "vocabulary"
     dropout: float = 0.0
     resumed: bool = False  # halfway, from its checkpoint
 
     @property
     def name(self) -> str:
-        parts = [f"zero{self.zero_stage}", self.offload, self.precision, f"accumulation{self.accumulation}"]
+        parts = [f"zero{self.zero_stage}", self.offload, self.precision, f"micro{self.micro_tokens}"]
         return "_".join(
             [
                 *parts,
@@ -64,7 +65,7 @@ class Case:
         """The same training without anything to save memory."""
         return Case(
             precision=self.precision,
-            accumulation=self.accumulation,
+            micro_tokens=self.micro_tokens,
             likelihood=self.likelihood,
             dropout=self.dropout,
         )
@@ -163,9 +164,11 @@ def check(run: RunFolder, cases: Sequence[Case]) -> None:
 
 def every_case() -> list[Case]:
     """The whole product, as far as a config may say so."""
-    product = itertools.product(range(4), ("none", "optimizer", "parameters"), (False, True), ("fp32", "bf16"), (1, 2))
+    product = itertools.product(
+        range(4), ("none", "optimizer", "parameters"), (False, True), ("fp32", "bf16"), (0, BUDGET)
+    )
     cases = [
-        Case(zero_stage=s, offload=o, activation_checkpointing=a, precision=p, accumulation=n)
+        Case(zero_stage=s, offload=o, activation_checkpointing=a, precision=p, micro_tokens=n)
         for s, o, a, p, n in product
     ]
     return [case for case in cases if case.works]
@@ -175,15 +178,17 @@ def test_stages_offloads_recomputation_and_precisions_train_like_one_process(sma
     check(
         small_run,
         [
-            Case(activation_checkpointing=True, accumulation=2),
+            Case(activation_checkpointing=True, micro_tokens=BUDGET),
             Case(zero_stage=1, offload="optimizer", activation_checkpointing=True),
-            Case(zero_stage=1, precision="bf16", accumulation=2),
-            Case(zero_stage=2, offload="optimizer", accumulation=2, resumed=True),
+            Case(zero_stage=1, precision="bf16", micro_tokens=BUDGET),
+            Case(zero_stage=2, offload="optimizer", micro_tokens=BUDGET, resumed=True),
             Case(zero_stage=2, offload="optimizer", precision="bf16", activation_checkpointing=True),
-            Case(zero_stage=3, activation_checkpointing=True, accumulation=2),
+            Case(zero_stage=3, activation_checkpointing=True, micro_tokens=BUDGET),
             Case(zero_stage=3, offload="optimizer", likelihood="answers"),
             Case(zero_stage=3, offload="parameters", resumed=True),
-            Case(zero_stage=3, offload="parameters", precision="bf16", activation_checkpointing=True, accumulation=2),
+            Case(
+                zero_stage=3, offload="parameters", precision="bf16", activation_checkpointing=True, micro_tokens=BUDGET
+            ),
             Case(zero_stage=3, dropout=0.1),
             Case(zero_stage=3, dropout=0.1, activation_checkpointing=True),
         ],

@@ -105,14 +105,11 @@ def test_task_loss_is_the_mean_over_the_candidates_of_the_step(seed: int, G: int
     assert loss.item() == pytest.approx(nll_GC[:G].mean())
 
 
-@pytest.mark.parametrize(("world", "accumulation"), [(1, 3), (3, 1), (2, 2)])
-def test_task_loss_shares_average_to_the_loss_of_the_step(world: int, accumulation: int) -> None:
-    """The last slice is padding: the mean of shares is still that of the ten groups."""
-    shares = world * accumulation
+@pytest.mark.parametrize(("world", "micro_batches"), [(1, 3), (3, 1), (2, 2)])
+def test_task_loss_shares_give_the_loss_of_the_step(world: int, micro_batches: int) -> None:
+    """The last slice is padding: the ranks' mean of the micro-batches' sum is still that of the ten groups."""
+    shares = world * micro_batches
     nll_GC = torch.zeros(shares * 5, 2, dtype=torch.float64)
     nll_GC[:10] = torch.rand(10, 2, dtype=torch.float64)
-    losses = [
-        task_loss(part, candidates=2, step_groups=10, world=world, accumulation=accumulation)
-        for part in nll_GC.chunk(shares)
-    ]
-    assert torch.stack(losses).mean().item() == pytest.approx(nll_GC[:10].mean().item())
+    losses = [task_loss(part, candidates=2, step_groups=10, world=world) for part in nll_GC.chunk(shares)]
+    assert torch.stack(losses).sum().item() / world == pytest.approx(nll_GC[:10].mean().item())

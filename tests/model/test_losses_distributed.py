@@ -1,6 +1,7 @@
 """Two gloo processes train as one: gradients averaged over ranks are those of the whole batch."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.model.builders import groups_of, random_batch, tiny_model
 GROUPS, CANDIDATES, WORLD = 8, 3, 2
 
 
-def losses(model: GenSR, part: slice, *, world: int = 1, accumulation: int = 1) -> tuple[Tensor, Tensor]:
+def losses(model: GenSR, part: slice, *, world: int = 1) -> tuple[Tensor, Tensor]:
     batch = random_batch(4, groups=GROUPS, candidates=CANDIDATES)
     assert len(batch.user_G.unique()) < GROUPS, "a user appears twice"
     # The last group is padding, as in the short last batch of an epoch.
@@ -24,7 +25,7 @@ def losses(model: GenSR, part: slice, *, world: int = 1, accumulation: int = 1) 
     history_GL = batch.history_GL.index_fill(0, torch.tensor([GROUPS - 1]), 0)
     batch = groups_of(replace(batch, label_GC=label_GC, history_GL=history_GL, step_groups=GROUPS - 1), part)
     output = model(model.inputs(batch))
-    scale = {"step_groups": batch.step_groups, "world": world, "accumulation": accumulation}
+    scale = {"step_groups": batch.step_groups, "world": world}
     return (
         task_loss(output.nll_GC, candidates=CANDIDATES, **scale),
         contrastive_loss(
@@ -73,15 +74,11 @@ def test_two_ranks_give_the_value_and_gradient_of_one(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("accumulation", [2, 4])
-def test_accumulated_batches_average_to_the_task_gradient_of_the_whole(accumulation: int) -> None:
+@pytest.mark.parametrize("cuts", [(4,), (2, 4, 6), (1, 7)])
+def test_micro_batches_of_any_sizes_add_up_to_the_task_gradient_of_the_whole(cuts: tuple[int, ...]) -> None:
     model = tiny_model(dropout=0.0)
     parameters = [model.cf_projection.weight, model.cf_filter.key_HKD, model.semantic_history.query_key_value.weight]
     whole = torch.autograd.grad(losses(model, slice(None))[0], parameters)
-    size = GROUPS // accumulation
-    parts = [
-        losses(model, slice(first, first + size), accumulation=accumulation)[0] / accumulation
-        for first in range(0, GROUPS, size)
-    ]
+    parts = [losses(model, slice(first, end))[0] for first, end in pairwise((0, *cuts, GROUPS))]
     for actual, expected in zip(torch.autograd.grad(sum(parts), parameters), whole, strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-6)

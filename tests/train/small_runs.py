@@ -10,6 +10,8 @@ from gensr_dist.model.config import ModelConfig
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.config import TrainConfig
 
+BUDGET = 150  # `micro_tokens` with which a step of eight groups has two to four micro-batches
+
 
 def small_config(**changes: Any) -> Config:
     """A config with `changes` to its training section."""

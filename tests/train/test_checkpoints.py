@@ -23,7 +23,7 @@ from gensr_dist.train.checkpoints import Progress, newest_whole
 from gensr_dist.train.loop import train
 from gensr_dist.train.state import PARTS, State
 from gensr_dist.train.validation import ValidationResult
-from tests.train.small_runs import another_folder, scalars, small_config
+from tests.train.small_runs import BUDGET, another_folder, scalars, small_config
 
 TENSORS = [f"{part}.safetensors" for part in PARTS]
 
@@ -76,7 +76,7 @@ def test_a_resumed_run_has_every_bit_of_an_uninterrupted_one(
     small_run: RunFolder, stage: int, precision: str, offload: str
 ) -> None:
     config = small_config(
-        zero_stage=stage, precision=precision, offload=offload, accumulation=2, validate_every=4, keep_last=9
+        zero_stage=stage, precision=precision, offload=offload, micro_tokens=BUDGET, validate_every=4, keep_last=9
     )
     train(config, small_run)
     assert kept(small_run) == ["latest", "step_00000002", "step_00000004"]

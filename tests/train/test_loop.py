@@ -17,7 +17,7 @@ from gensr_dist.run_folder import RunFolder
 from gensr_dist.train import loop
 from gensr_dist.train.loop import train
 from gensr_dist.train.validation import ValidationResult
-from tests.train.small_runs import another_folder, scalars, small_config
+from tests.train.small_runs import BUDGET, another_folder, scalars, small_config
 
 
 def weights(run: RunFolder) -> dict[str, torch.Tensor]:
@@ -171,7 +171,12 @@ def test_each_stage_and_precision_trains_resumes_and_exports_fp32(
     dropped = dataclasses.replace(ModelConfig(cf_heads=2, semantic_history="pooled"), dropout=0.0)
     config = dataclasses.replace(
         small_config(
-            steps=2, zero_stage=stage, precision=precision, accumulation=2, checkpoint_every=1, contrastive_weight=0.0
+            steps=2,
+            zero_stage=stage,
+            precision=precision,
+            micro_tokens=BUDGET,
+            checkpoint_every=1,
+            contrastive_weight=0.0,
         ),
         model=dropped,
     )

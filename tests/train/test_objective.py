@@ -19,10 +19,10 @@ def test_total_is_equation_8() -> None:
     assert losses(2.0, 3.0).to_minimise(0.5).item() == 3.5
 
 
-def test_micro_batches_average_to_the_step() -> None:
+def test_micro_batches_add_up_to_the_step() -> None:
     join_processes()
     summed = losses(2.0, 8.0) + losses(4.0, 2.0)
-    assert summed.of_all_ranks(world=1, accumulation=2) == (3.0, 5.0)
+    assert summed.of_all_ranks(world=1) == (6.0, 10.0)
 
 
 def test_a_check_looks_at_every_loss_of_a_step_and_at_the_norm() -> None:

@@ -1,7 +1,6 @@
 """A loss or gradient that is not finite is planted at one training row: training stops before it, replay finds it."""
 
 import dataclasses
-from functools import partial
 from typing import Any
 
 import pytest
@@ -10,8 +9,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gensr_dist.config import Config
-from gensr_dist.data.batches.dealing import DealtOrder
+from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
 from gensr_dist.data.batches.order import SampleOrder
+from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import Likelihood
@@ -22,13 +22,13 @@ from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.loop import train
 from gensr_dist.train.replay import NotFinite, Player, not_finite_record, replay
 from gensr_dist.train.validation import ValidationResult
-from tests.train.small_runs import small_config
+from tests.train.small_runs import BUDGET, small_config
 
 
 def config_of(**changes: Any) -> Config:
     settings = {
         "steps": 5,
-        "accumulation": 2,
+        "micro_tokens": BUDGET,
         "validate_rows": 4,
         "checkpoint_every": 100,
         "log_every": 100,
@@ -94,6 +94,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
 def test_training_stops_before_the_update_and_replay_finds_the_tensor(
     small_run: RunFolder,
     small_store: TimelineStore,
+    small_items: ItemStore,
     plant: Plant,
     what: str,
     stage: int,
@@ -102,9 +103,9 @@ def test_training_stops_before_the_update_and_replay_finds_the_tensor(
 ) -> None:
     config = config_of(zero_stage=stage, precision=precision, likelihood=likelihood)
     order = SampleOrder(small_store.window_rows, config.train.batch, config.seed)
-    dealt = DealtOrder(order, partial(small_store.history_lengths, longest=config.data.history))
-    rows = dealt.rows_of_step(2, accumulation=2, world=1)[1][0].tolist()
-    plant.row, plant.what = rows[2], what
+    tokens = RowTokens(small_store, small_items, config.data.history, 1 + config.data.train_negatives)
+    rows = DealtOrder(order, tokens, config.train.micro_tokens).rows_of_step(2, world=1)[1][0].tolist()
+    plant.row, plant.what = rows[1], what
     with pytest.raises(InputError) as stopped:
         train(config, small_run)
     shown = ", ".join(map(str, rows))
@@ -150,21 +151,20 @@ def test_nothing_is_found_where_nothing_is_wrong(small_run: RunFolder) -> None:
 
 def test_the_rank_whose_own_rows_are_at_fault_is_named() -> None:
     """A contrastive loss that is not finite is every rank's."""
-    order = DealtOrder(SampleOrder([40], 8, 0), lambda row_R: row_R % 7)
+    order = DealtOrder(SampleOrder([40], 8, 0), lambda row_R: row_R % 3 + 6, micro_tokens=36)
+    assert len(order.rows_of_step(1, world=2)) == 2
     nan = float("nan")
-    record = not_finite_record("loss", 1, 0, order, 2, [[1.0, 0.5, nan], [1.0, nan, nan]])
+    record = not_finite_record("loss", 1, 0, order, [[1.0, 0.5, nan], [1.0, nan, nan]])
     assert (record.rank, record.micro_batch, record.step) == (1, 1, 2)
-    assert record.rows == tuple(
-        row for row in order.rows_of_step(1, accumulation=2, world=2)[1][1].tolist() if row >= 0
-    )
+    assert record.rows == tuple(row for row in order.rows_of_step(1, world=2)[1][1].tolist() if row >= 0)
     assert (record.task, record.contrastive) == ("nan", "nan")
-    first = not_finite_record("loss", 1, 0, order, 2, [[1.0, nan, nan], [0.0, 0.5, nan]])
+    first = not_finite_record("loss", 1, 0, order, [[1.0, nan, nan], [0.0, 0.5, nan]])
     assert (first.rank, first.micro_batch) == (1, 0)
 
 
 def test_where_no_rank_is_at_fault_all_rows_of_the_step_are_kept() -> None:
-    order = DealtOrder(SampleOrder([40], 8, 0), lambda row_R: row_R % 7)
-    record = not_finite_record("gradient", 4, 0, order, 1, [[float("nan")] * 3] * 2)
+    order = DealtOrder(SampleOrder([40], 8, 0), lambda row_R: row_R % 7 + 1, micro_tokens=0)
+    record = not_finite_record("gradient", 4, 0, order, [[float("nan")] * 3] * 2)
     assert record == NotFinite(
         what="gradient",
         step=5,

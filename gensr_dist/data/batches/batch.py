@@ -32,7 +32,7 @@ class Batch:
     item_U: Tensor  # int64 rows of the catalogue; -1 in slot 0
     cf_UE: Tensor  # float32; zeros in slot 0
     title_UT: Tensor  # int64 token ids, 0 is padding
-    step_groups: int  # unpadded groups of the whole optimizer step, over all ranks and accumulated batches
+    step_groups: int  # unpadded groups of the whole optimizer step, over all ranks and micro-batches
 
     def pin_memory(self) -> Self:
         """Page-locked copy, for asynchronous transfer to a GPU."""

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gensr_dist.data.batches.batch import Batch, PackedBatches
 from gensr_dist.data.batches.collate import Collator
-from gensr_dist.data.batches.dealing import DealtOrder
+from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.forks import die_with_parent
 from gensr_dist.data.negatives.unmet import TrainingNegatives
@@ -54,12 +54,12 @@ class TrainingLoader:
 
     Args:
         collator: builds batches.
-        order: rows of each global step; its `batch` counts groups over all ranks and accumulations.
+        order: rows of each global step; its `batch` counts groups over all ranks and micro-batches.
         seed: of the run; with the epoch and row it fixes the negatives.
         negatives: draws those of each group.
         rank: of this process.
         world: ranks.
-        accumulation: micro-batches a step.
+        micro_tokens: most tokens of a micro-batch, all ranks together; 0 makes a step one micro-batch.
         workers: processes that collate ahead; 0 collates in this process.
 
     Raises:
@@ -75,15 +75,14 @@ class TrainingLoader:
         negatives: TrainingNegatives,
         rank: int,
         world: int,
-        accumulation: int,
+        micro_tokens: int,
         workers: int,
     ) -> None:
-        parts = world * accumulation
-        if order.batch % parts:
+        if order.batch % world:
             raise InputError(
                 "train.batch",
-                f"{order.batch} groups cannot be cut into {world} ranks x {accumulation} accumulated batches",
-                f"make it a multiple of {parts}, such as {max(1, round(order.batch / parts)) * parts}",
+                f"{order.batch} groups cannot be shared by {world} ranks",
+                f"make it a multiple of {world}, such as {max(1, round(order.batch / world)) * world}",
             )
         if order.batch > order.rows:  # padding would be computed on in every step
             raise InputError(
@@ -94,12 +93,12 @@ class TrainingLoader:
         assert order.window_rows == tuple(collator.store.window_rows), "the order is of another log"
         self.collator = collator
         self.order = order
-        self.dealt = DealtOrder(order, partial(collator.store.history_lengths, longest=collator.history))
+        tokens = RowTokens(collator.store, collator.items, collator.history, candidates=1 + negatives.count)
+        self.dealt = DealtOrder(order, tokens, micro_tokens)
         self.seed = seed
         self.negatives = negatives
         self.rank = rank
         self.world = world
-        self.accumulation = accumulation
         self.workers = workers
 
     def batches_of_step(self, step: int) -> list[Batch]:
@@ -112,7 +111,7 @@ class TrainingLoader:
                 negatives=self.negatives,
                 step_groups=self.order.groups_of_step(step),
             )
-            for rows_WG in self.dealt.rows_of_step(step, accumulation=self.accumulation, world=self.world)
+            for rows_WG in self.dealt.rows_of_step(step, self.world)
         ]
 
     def batches(self, start_step: int, end_step: int) -> Iterator[tuple[int, list[Batch]]]:

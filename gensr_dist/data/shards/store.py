@@ -208,14 +208,22 @@ class TimelineStore:
             item_GL[place_P], behaviour_GL[place_P] = window.histories.gather(user_P, end_P, length)
         return item_GL, behaviour_GL
 
-    def history_lengths(self, row_R: Int, longest: int) -> Int:
-        """Interactions before each training row that a history of at most `longest` shows, int64 [R]."""
-        length_R = np.zeros(len(row_R), dtype=np.int64)
+    def history_tokens(self, row_R: Int, longest: int, title_length_I: NDArray[np.integer]) -> Int:
+        """Title tokens that the history of each training row shows, int64 [R].
+
+        Args:
+            row_R: training rows.
+            longest: interactions that a history shows at most.
+            title_length_I: tokens of each item, and 0 as the last entry.
+        """
+        token_R = np.zeros(len(row_R), dtype=np.int64)
         for window, place_P in self.parts_of_rows(row_R):
             event_P = window.training_event_R[row_R[place_P] - window.first_row]
-            start_P = window.histories.user_start_V[window.timelines.user_of(event_P)]
-            length_R[place_P] = window.histories.end_of_event_N[event_P] - start_P
-        return np.minimum(length_R, longest)
+            item_PL, _ = window.histories.gather(
+                window.timelines.user_of(event_P), window.histories.end_of_event_N[event_P], longest
+            )
+            token_R[place_P] = title_length_I[item_PL].sum(axis=1, dtype=np.int64)
+        return token_R
 
     def history_span(self, user_G: Int) -> tuple[Int, Int]:
         """Where the whole history of each user starts and ends (exclusive), global."""

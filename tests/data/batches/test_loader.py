@@ -28,7 +28,7 @@ def loader(
     *,
     rank: int = 0,
     world: int = 1,
-    accumulation: int = 1,
+    micro_tokens: int = 0,
     workers: int = 0,
     negatives: int = 3,
     batch: int = BATCH,
@@ -40,16 +40,16 @@ def loader(
         negatives=TrainingNegatives(count=negatives, hard=0, popularity=None),
         rank=rank,
         world=world,
-        accumulation=accumulation,
+        micro_tokens=micro_tokens,
         workers=workers,
     )
 
 
 def test_workers_give_identical_batches(collator: Collator) -> None:
-    alone, helped = (list(loader(collator, accumulation=2, workers=workers).batches(2, 8)) for workers in (0, 2))
+    alone, helped = (list(loader(collator, micro_tokens=800, workers=workers).batches(2, 8)) for workers in (0, 2))
     assert [step for step, _ in alone] == [step for step, _ in helped] == list(range(2, 8))
     for (_, first), (_, second) in zip(alone, helped, strict=True):
-        assert len(first) == len(second) == 2
+        assert len(first) == len(second) > 1
         for one, other in zip(first, second, strict=True):
             for field in dataclasses.fields(Batch):
                 a, b = getattr(one, field.name), getattr(other, field.name)
@@ -58,7 +58,7 @@ def test_workers_give_identical_batches(collator: Collator) -> None:
 
 def test_packed_batches_are_the_same_in_one_buffer(collator: Collator) -> None:
     """Tensors of any size, an empty one among them, in batches of different sizes."""
-    batches = [batch for step in (0, 1) for batch in loader(collator, accumulation=2).batches_of_step(step)]
+    batches = [batch for step in (0, 1) for batch in loader(collator, micro_tokens=800).batches_of_step(step)]
     batches[1] = dataclasses.replace(batches[1], query_GQ=batches[1].query_GQ[:, :0], cf_UE=batches[1].cf_UE[:3, :1])
     packed = PackedBatches.pack(batches)
     unpacked = packed.unpack()
@@ -74,14 +74,15 @@ def test_packed_batches_are_the_same_in_one_buffer(collator: Collator) -> None:
                 assert a == b
 
 
-def test_accumulated_batches_hold_the_same_groups_for_any_number_of_ranks(collator: Collator) -> None:
-    one = [batch.row_G for batch in loader(collator, accumulation=3).batches_of_step(4)]
-    two = [loader(collator, rank=rank, world=2, accumulation=3).batches_of_step(4) for rank in range(2)]
-    for accumulated, rows_G in enumerate(one):
-        row = torch.cat([rank[accumulated].row_G for rank in two])
+def test_micro_batches_hold_the_same_groups_for_any_number_of_ranks(collator: Collator) -> None:
+    one = [batch.row_G for batch in loader(collator, micro_tokens=500).batches_of_step(4)]
+    two = [loader(collator, rank=rank, world=2, micro_tokens=500).batches_of_step(4) for rank in range(2)]
+    assert len(one) > 2
+    for number, rows_G in enumerate(one):
+        row = torch.cat([rank[number].row_G for rank in two])
         assert torch.equal(row[row >= 0].sort().values, rows_G.sort().values)
-        history = [int((rank[accumulated].history_GL > 0).sum()) for rank in two]
-        assert abs(history[0] - history[1]) <= collator.history
+        titles = [int((rank[number].title_UT[rank[number].history_GL] > 0).sum()) for rank in two]
+        assert abs(titles[0] - titles[1]) <= collator.history * collator.items.title_IT.shape[1]
 
 
 def test_an_epoch_holds_every_training_row_once(collator: Collator) -> None:
@@ -96,10 +97,10 @@ def test_an_epoch_holds_every_training_row_once(collator: Collator) -> None:
 def test_a_step_of_fewer_rows_than_parts_is_padded(collator: Collator) -> None:
     rows = sum(collator.store.window_rows)
     batch, left = next((size, rows % size) for size in range(8, rows, 8) if 0 < rows % size < 8)
-    ranks = [loader(collator, rank=rank, world=2, accumulation=4, batch=batch) for rank in range(2)]
+    ranks = [loader(collator, rank=rank, world=8, micro_tokens=100, batch=batch) for rank in range(8)]
     last = ranks[0].order.steps_per_epoch - 1
     batches = [batch for rank in ranks for batch in rank.batches_of_step(last)]
-    assert {len(batch.row_G) for batch in batches} <= {1, 2}
+    assert {len(batch.row_G) for batch in batches} == {1}
     assert {int(batch.step_groups) for batch in batches} == {left}
     assert sum(int((batch.row_G >= 0).sum()) for batch in batches) == left
     padded = [batch for batch in batches if batch.row_G[0] < 0]
@@ -136,10 +137,9 @@ def test_workers_end_with_their_process(collator: Collator, tmp_path: Path, monk
 
 def test_a_batch_that_does_not_divide_is_refused(collator: Collator) -> None:
     with pytest.raises(InputError) as caught:
-        loader(collator, world=5, accumulation=2)
+        loader(collator, world=5)
     assert str(caught.value) == (
-        "train.batch: 24 groups cannot be cut into 5 ranks x 2 accumulated batches; "
-        "make it a multiple of 10, such as 20"
+        "train.batch: 24 groups cannot be shared by 5 ranks; make it a multiple of 5, such as 25"
     )
 
 

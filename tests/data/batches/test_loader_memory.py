@@ -40,7 +40,7 @@ def loader(shards: Path, shuffle_shards: int, workers: int = 0) -> TrainingLoade
         negatives=TrainingNegatives(count=4, hard=1, popularity=None),
         rank=0,
         world=1,
-        accumulation=1,
+        micro_tokens=0,
         workers=workers,
     )
 

@@ -11,6 +11,7 @@ from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
+from gensr_dist.data.config import PROMPT_TOKENS
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
@@ -18,11 +19,12 @@ from gensr_dist.data.storage.folder import Folder
 
 WORLDS = [1, 2, 3, 4, 8]
 WORKERS = [0, 1, 2, 3]
-BATCH, ACCUMULATION = 48, 2  # every number of ranks divides them
+BATCH = 48  # every number of ranks divides it
+MICRO_TOKENS = 1_500  # a step is cut into two or three micro-batches
 NEGATIVES = TrainingNegatives(count=3, hard=1, popularity=None)
 
-Content = tuple[np.ndarray, ...]  # of the groups of one accumulated batch
-Seen = dict[tuple[int, int], Content]  # by step and accumulated batch
+Content = tuple[np.ndarray, ...]  # of the groups of one micro-batch
+Seen = dict[tuple[int, int], Content]  # by step and micro-batch
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def loader(collator: Collator, rank: int, world: int, workers: int = 0) -> Train
         negatives=NEGATIVES,
         rank=rank,
         world=world,
-        accumulation=ACCUMULATION,
+        micro_tokens=MICRO_TOKENS,
         workers=workers,
     )
 
@@ -60,12 +62,13 @@ def run(collator: Collator, world: int, start: int, stop: int, workers: int = 0)
     ranks = [dict(loader(collator, rank, world, workers).batches(start, stop)) for rank in range(world)]
     seen: Seen = {}
     for step in range(start, stop):
-        for accumulated in range(ACCUMULATION):
-            parts = [content(rank[step][accumulated]) for rank in ranks]
+        assert len({len(rank[step]) for rank in ranks}) == 1
+        for number in range(len(ranks[0][step])):
+            parts = [content(rank[step][number]) for rank in ranks]
             arrays = [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
             by_row = np.argsort(arrays[0])
             by_row = by_row[arrays[0][by_row] >= 0]  # how much padding there is depends on the ranks
-            seen[step, accumulated] = tuple(array[by_row] for array in arrays)
+            seen[step, number] = tuple(array[by_row] for array in arrays)
     return seen
 
 
@@ -121,19 +124,22 @@ def test_no_rank_waits_for_a_batch_that_another_lacks(collator: Collator, steps:
     for step in range(steps + 1):
         shapes = {tuple(batch.candidate_GC.shape for batch in rank[step]) for rank in ranks}
         assert len(shapes) == 1
-        assert len(shapes.pop()) == ACCUMULATION
-        for accumulated in range(ACCUMULATION):
-            real = [int((rank[step][accumulated].row_G >= 0).sum()) for rank in ranks]
+        for number in range(len(shapes.pop())):
+            real = [int((rank[step][number].row_G >= 0).sum()) for rank in ranks]
             assert max(real) - min(real) <= 1
-            assert ranks[0][step][accumulated].row_G.shape == (max(real),)  # no more padding than that takes
+            assert ranks[0][step][number].row_G.shape == (max(real),)  # no more padding than that takes
 
 
-def test_lengths_are_those_of_the_histories_shown(collator: Collator, steps: int) -> None:
-    for step, batches in loader(collator, 0, 1).batches(0, steps):
-        row_R = np.concatenate([batch.row_G.numpy() for batch in batches])
-        shown_R = np.concatenate([(batch.history_GL > 0).sum(1).numpy() for batch in batches])
-        real_R = row_R >= 0
-        assert np.array_equal(collator.store.history_lengths(row_R[real_R], 5), shown_R[real_R]), step
+def test_tokens_are_those_of_the_batches_and_keep_the_budget(collator: Collator, steps: int) -> None:
+    whole, counts = loader(collator, 0, 1), set()
+    for step, batches in whole.batches(0, steps):
+        counts.add(len(batches))
+        for batch in batches:
+            titles_G = (batch.title_UT != 0).sum(1)[batch.history_GL].sum(1)
+            token_G = titles_G + PROMPT_TOKENS * batch.candidate_GC.shape[1]
+            assert np.array_equal(whole.dealt.tokens(batch.row_G.numpy()), token_G.numpy()), step
+            assert int(token_G.sum()) <= MICRO_TOKENS
+    assert len(counts) > 1  # as many micro-batches as a step's tokens need
 
 
 def test_every_row_comes_once_an_epoch_and_epochs_differ(collator: Collator, steps: int, expected: Seen) -> None:
