@@ -19,10 +19,12 @@ class Outer:
     value: Tensor
     inner: Inner
     nothing: Inner | None
+    several: tuple[Inner, ...]
 
 
 def test_every_tensor_is_changed_and_everything_else_kept() -> None:
     one, two = torch.tensor(1), torch.tensor(2)
-    outer = Outer(one, Inner(one, "a"), None)
-    assert map_tensors(outer, lambda tensor: tensor + 1) == Outer(two, Inner(two, "a"), None)
+    outer = Outer(one, Inner(one, "a"), None, (Inner(one, "b"), Inner(one, "c")))
+    changed = map_tensors(outer, lambda tensor: tensor + 1)
+    assert changed == Outer(two, Inner(two, "a"), None, (Inner(two, "b"), Inner(two, "c")))
     assert outer.inner.value == 1

@@ -1,7 +1,7 @@
 """History encoders, one a view (eq. 3 and 4): E' = FFN(MSA(E, E, E)).
 
-Dimensions: G groups, N history positions (items in the CF view, title tokens in the semantic view), K entries of all
-histories, D width of the view, H heads.
+Dimensions: G groups, B of them, N history positions (items in the CF view, title tokens in the semantic view), K
+entries of all histories, T of some, D width of the view, H heads, X = 3 D.
 """
 
 import math
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from gensr_dist.model.inputs import History
+from gensr_dist.model.inputs import Alike, History
 
 EXACT_RECENCIES = 16
 RECENCY_BUCKETS = 32
@@ -66,15 +66,21 @@ class HistoryEncoder(nn.Module):
         return history.packing.pad(x_KD)
 
     def _attend(self, x_KD: Tensor, history: History) -> Tensor:
-        padded_GNX = history.packing.pad(self.query_key_value(x_KD))
-        query_GHNd, key_GHNd, value_GHNd = padded_GNX.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        parts = self.query_key_value(x_KD).split([alike.packing.tokens for alike in history.alike])
+        outs = [self._attend_alike(x_TX, alike) for x_TX, alike in zip(parts, history.alike, strict=True)]
+        return self.attention_out(torch.cat(outs))
+
+    def _attend_alike(self, x_TX: Tensor, alike: Alike) -> Tensor:
+        query_BHNd, key_BHNd, value_BHNd = (
+            alike.packing.pad(x_TX).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )
         # A row without any key would be 0/0: an empty history sees its padding, and nobody reads it.
-        visible_GN = history.mask_GN | ~history.mask_GN.any(1, keepdim=True)
-        out_GHNd = F.scaled_dot_product_attention(
-            query_GHNd,
-            key_GHNd,
-            value_GHNd,
-            attn_mask=visible_GN[:, None, None, :],
+        visible_BN = alike.mask_BN | ~alike.mask_BN.any(1, keepdim=True)
+        out_BHNd = F.scaled_dot_product_attention(
+            query_BHNd,
+            key_BHNd,
+            value_BHNd,
+            attn_mask=visible_BN[:, None, None, :],
             dropout_p=self.dropout if self.training else 0.0,
         )
-        return self.attention_out(history.packing.pack(out_GHNd.transpose(1, 2).flatten(2)))
+        return alike.packing.pack(out_BHNd.transpose(1, 2).flatten(2))

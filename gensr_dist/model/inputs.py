@@ -2,7 +2,7 @@
 
 Dimensions: G groups, C candidates, L history, T title tokens, U distinct items of the batch, W distinct tokens of the
 batch, R distinct requests, S context tokens, P block tokens, N places of the longest history (items, or title tokens),
-K entries of all histories, V vocabulary.
+B some of the histories, K entries of all histories, X any places, V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,36 @@ from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
 from gensr_dist.model.prompt_layout import PromptLayout
 from gensr_dist.tensors import map_tensors
 
+_SHORT = 16  # entries to which padding costs next to nothing
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Histories of similar length, padded to the longest of them."""
+
+    packing: Packing
+    mask_BN: Tensor  # bool, True at entries, which come first
+
+    @classmethod
+    def of(cls, length_B: Tensor) -> Self:
+        """Of histories with so many entries."""
+        mask_BN = torch.arange(max(1, int(length_B.max()))) < length_B[:, None]
+        return cls(Packing.of(mask_BN), mask_BN)
+
 
 @dataclass(frozen=True)
 class History:
-    """Histories of a batch in one view, one after the other without padding, oldest entry first."""
+    """Histories of a batch in one view, one after the other without padding, oldest entry first.
+
+    They come in the order of `alike`: attention, which pads, looks at histories of similar length together. A history
+    of at most half, a quarter or an eighth of the longest's entries is padded to no more than that.
+    """
 
     entry_K: Tensor  # int64: slot of the item table, or number of a title's token in `ModelInput.token_W`
     recency_K: Tensor  # int64, interactions between the entry's and the newest (0 for the newest)
     behaviour_K: Tensor  # int64, as `Batch.behaviour_GL`
-    packing: Packing  # of [G, N]
+    alike: tuple[Alike, ...]
+    packing: Packing  # of [G, N], in the order of the batch
     mask_GN: Tensor  # bool, True at entries, which come first
 
     @classmethod
@@ -34,8 +55,18 @@ class History:
         """The entries that are not 0, wherever they lie."""
         kept_GX = entry_GX != 0
         length_G = kept_GX.sum(1)
-        mask_GN = torch.arange(max(1, int(length_G.max()))) < length_G[:, None]
-        return cls(entry_GX[kept_GX], recency_GX[kept_GX], behaviour_GX[kept_GX], Packing.of(mask_GN), mask_GN)
+        whole = Alike.of(length_G)
+        G, N = whole.mask_BN.shape
+        halved_G = torch.stack([length_G <= N >> k for k in (1, 2, 3) if N >> k >= _SHORT] or [length_G < 0]).sum(0)
+        order_G = halved_G.argsort(stable=True)
+        alike = tuple(Alike.of(length_G[halved_G == k]) for k in halved_G.unique())
+        packing = whole.packing
+        if len(alike) > 1:
+            place_GN = order_G[:, None] * N + torch.arange(N)
+            packing = Packing(place_GN[whole.mask_BN[order_G]], G, N)
+        kept_GX = kept_GX[order_G]
+        entry_K, recency_K, behaviour_K = (x_GX[order_G][kept_GX] for x_GX in (entry_GX, recency_GX, behaviour_GX))
+        return cls(entry_K, recency_K, behaviour_K, alike, packing, whole.mask_BN)
 
 
 @dataclass(frozen=True)

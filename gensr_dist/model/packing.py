@@ -16,7 +16,7 @@ class Packing:
     Made on the host before the batch goes to the device, where counting tokens would wait for it.
     """
 
-    place_T: Tensor | None  # int64, ascending, b * N + n of each token; None where every place holds one
+    place_T: Tensor | None  # int64, b * N + n of each token; None where every place holds one, in order
     sequences: int  # B
     width: int  # N
 

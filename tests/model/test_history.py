@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from gensr_dist.model.history import RECENCY_BUCKETS, HistoryEncoder, recency_bucket
 from gensr_dist.model.inputs import History
-from gensr_dist.model.packing import Packing
 
 
 def reference(encoder: HistoryEncoder, x_ND: np.ndarray, recency_N: list[int], behaviour_N: list[int]) -> np.ndarray:
@@ -67,14 +66,13 @@ def encode(
     encoder: HistoryEncoder, history_BND: Tensor, recency_BN: Tensor, behaviour_BN: Tensor, mask_BN: Tensor
 ) -> Tensor:
     """Histories whose padding may lie anywhere."""
-    history = History(
-        entry_K=torch.zeros(0, dtype=torch.long),
-        recency_K=recency_BN[mask_BN],
-        behaviour_K=behaviour_BN[mask_BN],
-        packing=Packing.of(mask_BN),
-        mask_GN=mask_BN,
-    )
-    return encoder(history_BND[mask_BN], history)
+    place_BN = torch.arange(1, 1 + mask_BN.numel()).view(mask_BN.shape) * mask_BN
+    history = History.of(place_BN, recency_BN, behaviour_BN)
+    encoded_BMD = encoder(history_BND.flatten(0, 1)[history.entry_K - 1], history)
+    assert (encoded_BMD[~history.mask_GN] == 0).all()
+    encoded_BND = torch.zeros_like(history_BND)
+    encoded_BND[mask_BN] = encoded_BMD[history.mask_GN]
+    return encoded_BND
 
 
 def inputs(seed: int, B: int, N: int, D: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -102,6 +100,20 @@ def test_matches_the_written_out_layer(seed: int, B: int, N: int, heads: int, w:
                 encoder, history_BND[b, kept].numpy(), recency_BN[b, kept].tolist(), behaviour_BN[b, kept].tolist()
             )
             np.testing.assert_allclose(encoded_BND[b, kept].detach().numpy(), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_histories_of_very_different_lengths_match_it_too() -> None:
+    """Attention looks at those of similar length together."""
+    encoder = encoder_of(4, 2)
+    history_BND, recency_BN, behaviour_BN, _ = inputs(1, 7, 70, 4)
+    length_B = torch.tensor([3, 70, 0, 36, 17, 35, 9])
+    mask_BN = torch.arange(70) < length_B[:, None]
+    encoded_BND = encode(encoder, history_BND, recency_BN, behaviour_BN.clamp_min(1) * mask_BN, mask_BN)
+    for b, length in enumerate(length_B.tolist()):
+        if length:
+            behaviours = behaviour_BN[b, :length].clamp_min(1).tolist()
+            expected = reference(encoder, history_BND[b, :length].numpy(), recency_BN[b, :length].tolist(), behaviours)
+            np.testing.assert_allclose(encoded_BND[b, :length].detach().numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
 @settings(max_examples=20)

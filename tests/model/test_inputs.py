@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.model.config import PromptConfig
-from gensr_dist.model.inputs import InputBuilder, ModelInput
+from gensr_dist.model.inputs import History, InputBuilder, ModelInput
 from gensr_dist.model.prompt import PromptAssembler
 from tests.model.builders import corpus_tokenizer, groups_of, random_batch, tiny_config, tiny_model
 
@@ -43,6 +43,30 @@ def test_entries_of_a_history_are_its_items_or_tokens_in_order(seed: int, histor
             found[:, 0] = inputs.token_W[found[:, 0]]
         assert found.tolist() == expected
     assert view.mask_GN.shape[1] == max(1, int(view.mask_GN.sum(1).max())), "no place that all histories leave empty"
+
+
+@settings(max_examples=50)
+@given(length=st.lists(st.integers(0, 150), min_size=1, max_size=20))
+def test_attention_pads_a_history_to_less_than_twice_its_length_or_an_eighth_of_the_longest(length: list[int]) -> None:
+    longest = max(1, *length)
+    length_G = torch.tensor(length)
+    entry_GX = torch.arange(1, 1 + len(length) * longest).view(len(length), longest)
+    entry_GX = entry_GX * (torch.arange(longest) < length_G[:, None])
+    view = History.of(entry_GX, entry_GX + 1, entry_GX + 2)
+    assert torch.equal(view.packing.pad(view.entry_K), entry_GX)
+    assert torch.equal(view.recency_K, view.entry_K + 1)
+    assert torch.equal(view.behaviour_K, view.entry_K + 2)
+    assert torch.equal(view.packing.pack(entry_GX), view.entry_K)
+    parts = view.entry_K.split([alike.packing.tokens for alike in view.alike])
+    found = []
+    for entry_T, alike in zip(parts, view.alike, strict=True):
+        padded_BN = alike.packing.pad(entry_T)
+        assert torch.equal(padded_BN > 0, alike.mask_BN)
+        width = padded_BN.shape[1]
+        for entry_N in padded_BN.tolist():
+            found.append([entry for entry in entry_N if entry])
+            assert width <= max(2 * len(found[-1]), longest // 8, 2 * 16)
+    assert sorted(found) == sorted([entry for entry in entry_X if entry] for entry_X in entry_GX.tolist())
 
 
 @settings(max_examples=10)
