@@ -1,5 +1,6 @@
 """The activation of T5's gated feed-forward layer. Dimensions: B any batch, D width."""
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
@@ -28,4 +29,6 @@ def gated_gelu(gate_BD: Tensor, value_BD: Tensor) -> Tensor:
         from gensr_dist.kernels.gated_gelu.triton_path import gated_gelu_triton
 
         return gated_gelu_triton(gate_BD, value_BD)
-    return F.gelu(gate_BD, approximate="tanh") * value_BD
+    activated_BD = F.gelu(gate_BD, approximate="tanh")
+    # In place where no gradient needs gelu(a): fresh memory costs a CPU as much as the product.
+    return activated_BD * value_BD if torch.is_grad_enabled() else activated_BD.mul_(value_BD)
