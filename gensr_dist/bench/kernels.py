@@ -85,7 +85,7 @@ def bench_kernels(
     paths: tuple[KernelPath, ...] = ("triton", "torch") if cuda and triton else ("torch",)
     dtypes = (torch.bfloat16, torch.float32) if cuda else (torch.float32,)
     shapes = (GPU_SHAPES if cuda else CPU_SHAPES) if shapes is None else shapes
-    copy_gb_per_s = _copy_bandwidth(device, rounds)
+    copy_gb_per_s = copy_bandwidth(device, rounds)
     work = [(path, dtype, shape) for path in paths for dtype in dtypes for shape in shapes]
     rows: list[KernelRow] = []
     for path, dtype, shape in tqdm(work, desc="kernels", unit="shape", disable=None):
@@ -165,7 +165,7 @@ def _measure(
         )
 
 
-def _copy_bandwidth(device: torch.device, rounds: int) -> float:
+def copy_bandwidth(device: torch.device, rounds: int) -> float:
     """1e9 bytes a second, read and written."""
     copied = torch.zeros(_COPIED_BYTES // 4, device=device)
     target = torch.empty_like(copied)

@@ -1,4 +1,4 @@
-"""Where the time and the operations of a step go."""
+"""Where the time of a step goes, and what it costs."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from gensr_dist.bench.operations import operation_counter
+from gensr_dist.bench.costs import Cost, Limits, cost_counter
 
 
 class PartTimes:
-    """Wall-clock seconds of named parts, and operations on request; what happens in an inner part is the inner one's.
+    """Wall-clock seconds of named parts, and costs on request; what happens in an inner part is the inner one's.
 
     On a GPU it waits for the device at both ends of a part: its seconds are the part's, but their sum is more than the
     step takes without it. So it counts only while `watching`.
@@ -24,9 +24,9 @@ class PartTimes:
         self.device = device
         self.watching = device.type != "cuda"
         self.seconds: dict[str, float] = {}
-        self._now: Callable[[], float] = self._clock
-        self._spent = self.seconds  # by what `_now` shows
-        self._open: list[float] = []  # what inner parts have taken of each open one
+        self._now: Callable[[], Any] = self._clock
+        self._spent: dict[str, Any] = self.seconds  # by what `_now` shows
+        self._open: list[Any] = []  # what inner parts have taken of each open one
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -43,7 +43,7 @@ class PartTimes:
             own = spent - self._open.pop()
             self._spent[name] = self._spent.get(name, 0.0) + own
             if self._open:
-                self._open[-1] += spent
+                self._open[-1] = self._open[-1] + spent
 
     def watch(self, owner: Any, method: str, name: str) -> None:
         """Count every call of an object's method as `name`."""
@@ -55,14 +55,14 @@ class PartTimes:
 
         setattr(owner, method, counted)
 
-    def operations(self, run: Callable[[], Any]) -> dict[str, int]:
-        """Floating-point operations of each part of `run()`, see `operation_counter`."""
-        watching, counts = self.watching, dict[str, float]()
-        with operation_counter() as counted:
-            self.watching, self._now, self._spent = True, counted, counts
+    def costs(self, run: Callable[[], Any], limits: Limits) -> dict[str, Cost]:
+        """What each part of `run()` costs, see `cost_counter`."""
+        watching, costs = self.watching, dict[str, Cost]()
+        with cost_counter(limits) as counted:
+            self.watching, self._now, self._spent = True, counted, costs
             run()
         self.watching, self._now, self._spent = watching, self._clock, self.seconds
-        return {name: int(count) for name, count in counts.items()}
+        return costs
 
     def shares(self) -> dict[str, float]:
         """Share of each part in the sum of all."""

@@ -6,8 +6,10 @@ from functools import partial
 from pathlib import Path
 from statistics import mean, median
 
+import numpy as np
 import torch
 
+from gensr_dist.bench.costs import Cost
 from gensr_dist.bench.operations import TRAINING, GroupTokens, Sizes, our_rows, plain_row
 from gensr_dist.bench.plain import PlainCollator
 from gensr_dist.bench.synthetic import CF_WIDTH, synthetic_batch, word_tokenizer
@@ -15,8 +17,6 @@ from gensr_dist.bench.turns import Spread, Way, cores, started, take_turns
 from gensr_dist.bench.ways import BACKBONES, Precision, Setting, Work
 from gensr_dist.errors import InputError
 from gensr_dist.model.inputs import shares_contexts
-
-_PRODUCTS = 20  # of large matrices, whose fastest says what the device can do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +36,19 @@ class SpeedBench:
     mfu: float  # of ours: counted operations a second, of those of a product of large matrices in the same run
     mfu_plain: float
     peak_tflops: float  # 1e12 operations a second of that product
+    copy_gb_per_s: float  # 1e9 bytes a second, read and written by a large copy
     mflop_per_row_ours: float  # 1e6 operations, counted, padding included
     mflop_per_row_plain: float
     predicted_mflop_per_row_ours: float  # by hand, without any padding
     predicted_mflop_per_row_plain: float
+    mbyte_per_row_ours: float  # 1e6 bytes that its operations read and write, as if there were no caches
+    mbyte_per_row_plain: float
     share_ours: dict[str, float]  # of time, by part
     share_plain: dict[str, float]
-    mfu_parts_ours: dict[str, float]  # as `mfu`, of the parts that have products of matrices
-    mfu_parts_plain: dict[str, float]
+    limit_share_ours: float  # least time for operations or bytes, whichever takes longer for each, of the real time
+    limit_share_plain: float
+    limit_share_parts_ours: dict[str, float]  # the same by part
+    limit_share_parts_plain: dict[str, float]
     top_operations: list[str]  # of ours, with --profile
     backbone: str
     parameters: int
@@ -103,11 +108,11 @@ def compare(
     check_setting(setting.backbone, setting.precision, profile)
     began = time.monotonic()
     with started([ours, plain], setting):
-        (warm_ours,), (warm_plain,) = ours.ask(Work.warm_up), plain.ask(Work.warm_up)
+        (limits,) = ours.ask(Work.limits)
+        (warm_ours,), (warm_plain,) = (way.ask(partial(Work.warm_up, limits=limits)) for way in (ours, plain))
         take_turns([ours, plain], Work.round, rounds, "ours and the plain way")
         peak_gb_ours, peak_gb_plain = ours.peak_gb(), plain.peak_gb()
         (share_ours,), (share_plain,) = ours.ask(Work.shares), plain.ask(Work.shares)
-        (peak_flops,) = ours.ask(partial(_peak_flops, setting.precision))
         (parameters,), (device,) = ours.ask(_parameters), ours.ask(_device)
         top = ours.ask(partial(_profile, profile))[0] if profile is not None else []
     our_rows_a_batch = setting.our_groups * setting.candidates
@@ -115,9 +120,9 @@ def compare(
     our_rates = [warm_ours.passes * our_rows_a_batch / seconds for seconds in ours.seconds]
     plain_rates = [warm_plain.passes * plain_rows_a_batch / seconds for seconds in plain.seconds]
     ratio = Spread.of_ratios(our_rates, plain_rates, digits=2)
-    flop_ours = sum(warm_ours.operations.values()) / our_rows_a_batch
-    flop_plain = sum(warm_plain.operations.values()) / plain_rows_a_batch
-    mfu, mfu_plain = median(our_rates) * flop_ours / peak_flops, median(plain_rates) * flop_plain / peak_flops
+    flop_ours, byte_ours, least_ours = sum(warm_ours.costs.values(), np.zeros(3)) / our_rows_a_batch
+    flop_plain, byte_plain, least_plain = sum(warm_plain.costs.values(), np.zeros(3)) / plain_rows_a_batch
+    rate_ours, rate_plain = median(our_rates), median(plain_rates)
     sizes = Sizes.of(setting.model, setting.vocabulary, CF_WIDTH)
     groups = _groups(setting, training)
     times = TRAINING if training else 1
@@ -127,8 +132,8 @@ def compare(
         for group in groups
     )
     return SpeedBench(
-        ours_per_s=round(median(our_rates), 2),
-        plain_per_s=round(median(plain_rates), 3),
+        ours_per_s=round(rate_ours, 2),
+        plain_per_s=round(rate_plain, 3),
         ratio_median=ratio.median,
         ratio_min=ratio.low,
         ratio_max=ratio.high,
@@ -136,18 +141,23 @@ def compare(
         peak_gb_ours=peak_gb_ours,
         peak_gb_plain=peak_gb_plain,
         idle_gb=ours.idle_gb,
-        tokens_per_s=round(median(our_rates) * tokens / our_rows_a_batch, 1),
-        mfu=round(mfu, 4),
-        mfu_plain=round(mfu_plain, 4),
-        peak_tflops=round(peak_flops / 1e12, 4),
+        tokens_per_s=round(rate_ours * tokens / our_rows_a_batch, 1),
+        mfu=round(rate_ours * flop_ours / limits.flops, 4),
+        mfu_plain=round(rate_plain * flop_plain / limits.flops, 4),
+        peak_tflops=round(limits.flops / 1e12, 4),
+        copy_gb_per_s=round(limits.bytes / 1e9, 2),
         mflop_per_row_ours=round(flop_ours / 1e6, 1),
         mflop_per_row_plain=round(flop_plain / 1e6, 1),
         predicted_mflop_per_row_ours=round(times * predicted / our_rows_a_batch / 1e6, 1),
         predicted_mflop_per_row_plain=round(times * plain_row(sizes) / 1e6, 1),
+        mbyte_per_row_ours=round(byte_ours / 1e6, 1),
+        mbyte_per_row_plain=round(byte_plain / 1e6, 1),
         share_ours=share_ours,
         share_plain=share_plain,
-        mfu_parts_ours=_mfu_parts(mfu, warm_ours.operations, share_ours),
-        mfu_parts_plain=_mfu_parts(mfu_plain, warm_plain.operations, share_plain),
+        limit_share_ours=round(rate_ours * least_ours, 4),
+        limit_share_plain=round(rate_plain * least_plain, 4),
+        limit_share_parts_ours=_limit_shares(warm_ours.costs, share_ours, our_rows_a_batch / rate_ours),
+        limit_share_parts_plain=_limit_shares(warm_plain.costs, share_plain, plain_rows_a_batch / rate_plain),
         top_operations=top,
         backbone=setting.backbone,
         parameters=parameters,
@@ -166,14 +176,9 @@ def compare(
     )
 
 
-def _mfu_parts(mfu: float, operations: dict[str, int], share: dict[str, float]) -> dict[str, float]:
-    """A part with twice its share of the operations than of the time computes at twice the rate of the whole."""
-    whole = sum(operations.values())
-    return {
-        name: round(mfu * count / whole / share[name], 4)
-        for name, count in operations.items()
-        if count and share.get(name)
-    }
+def _limit_shares(costs: dict[str, Cost], share: dict[str, float], seconds: float) -> dict[str, float]:
+    """Least time of each part of a pass that takes so many seconds, of its real time."""
+    return {name: round(float(cost[2]) / (share[name] * seconds), 4) for name, cost in costs.items() if share.get(name)}
 
 
 def _groups(setting: Setting, training: bool) -> list[GroupTokens]:
@@ -194,21 +199,3 @@ def _parameters(work: Work) -> int:
 def _device(work: Work) -> str:
     device = work.rank.device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _peak_flops(precision: Precision, work: Work) -> float:
-    """Operations a second of a product of large square matrices."""
-    device = work.rank.device
-    size = 8_192 if device.type == "cuda" else 2_048
-    a, b = (
-        torch.randn(size, size, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-        for _ in range(2)
-    )
-    best = float("inf")
-    for _ in range(_PRODUCTS):
-        work.rank.wait()
-        began = time.perf_counter()
-        a @ b
-        work.rank.wait()
-        best = min(best, time.perf_counter() - began)
-    return 2 * size**3 / best

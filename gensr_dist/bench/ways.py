@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 
+from gensr_dist.bench.costs import Cost, Limits
 from gensr_dist.bench.parts import PartTimes
 from gensr_dist.bench.plain import PlainCollator, PlainGenSR, PlainRows
 from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, Lengths, synthetic_batch, word_tokenizer
@@ -195,7 +196,7 @@ class Plain:
 class WarmUp:
     """What the first passes tell."""
 
-    operations: dict[str, int]  # of a pass, by part
+    costs: dict[str, Cost]  # of a pass, by part
     passes: int  # of a round
 
 
@@ -219,8 +220,13 @@ class Work:
         model.watch(self.times)
         self.passes, self.taken = 1, 0
 
-    def warm_up(self) -> WarmUp:
-        """Count the operations of the first pass, and find out how many passes make a round.
+    def limits(self) -> Limits:
+        """What the device can do with the model's numbers."""
+        dtype = next(self.model.module.parameters()).dtype
+        return Limits.measured(self.rank.device, dtype, self.rank.wait)
+
+    def warm_up(self, limits: Limits) -> WarmUp:
+        """Count what the first pass costs, and find out how many passes make a round.
 
         On a GPU all batches are met once more before any is timed, for each new shape may compile and plan.
         """
@@ -228,7 +234,7 @@ class Work:
         if on_gpu:
             configure("torch")  # torch counts the operations of its own products only, and these are the same
         began = time.perf_counter()
-        operations = self.times.operations(self._pass)
+        costs = self.times.costs(self._pass, limits)
         self.rank.wait()
         seconds = time.perf_counter() - began
         if on_gpu:
@@ -243,7 +249,7 @@ class Work:
             seconds = time.perf_counter() - last
         self.passes = min(max(1, math.ceil(_ROUND_S / seconds)), _MOST_PASSES)
         self.times.seconds.clear()
-        return WarmUp(operations, self.passes)
+        return WarmUp(costs, self.passes)
 
     def round(self) -> None:
         """A round's passes."""

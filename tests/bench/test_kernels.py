@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_measuring(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "afile").touch()
-    monkeypatch.setattr(kernels, "_copy_bandwidth", lambda *_: pytest.fail("it measured"))
+    monkeypatch.setattr(kernels, "copy_bandwidth", lambda *_: pytest.fail("it measured"))
     with pytest.raises(InputError, match="cannot be written"):
         run(tmp_path / name)
 

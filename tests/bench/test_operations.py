@@ -107,22 +107,6 @@ def test_parts_leave_out_what_their_inner_parts_take(monkeypatch: pytest.MonkeyP
     assert times.shares() == {"inner": 0.6, "outer": 0.4}
 
 
-def test_operations_of_parts_leave_out_those_of_their_inner_parts() -> None:
-    times = PartTimes(CPU)
-    inner, outer = torch.nn.Linear(6, 10, bias=False), torch.nn.Linear(10, 2, bias=False)
-    times.watch(inner, "forward", "inner")
-
-    def run() -> None:
-        with times.part("outer"):
-            out = outer(inner(torch.randn(4, 6, requires_grad=True)))
-        with times.part("backward"):
-            out.sum().backward()
-
-    for _ in range(2):
-        assert times.operations(run) == {"inner": 480, "outer": 160, "backward": 2 * (480 + 160)}
-    assert not times.seconds
-
-
 def test_training_counts_a_context_a_group() -> None:
     batch = synthetic_batch(SETTING.shape(8), 0)
     ours = Ours(SETTING, CPU)

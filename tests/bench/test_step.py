@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gensr_dist.bench.costs import Limits
 from gensr_dist.bench.score import score_ours, score_plain
 from gensr_dist.bench.speed import SpeedBench, check_setting
 from gensr_dist.bench.step import GROUPS, train_ours, train_plain
@@ -62,9 +63,12 @@ def test_both_ways_take_turns_where_libraries_of_the_cluster_are_absent(tmp_path
         assert {"data", "history", "filter", "encoder", "decoder", "head", "loss", "backward", "optimizer"} <= set(
             share
         )
-    for mfu, parts in ((result["mfu"], result["mfu_parts_ours"]), (result["mfu_plain"], result["mfu_parts_plain"])):
-        assert {"history", "encoder", "decoder", "head", "backward"} <= set(parts)
-        assert min(parts.values()) < mfu < max(parts.values())
+    assert result["mbyte_per_row_ours"] < result["mbyte_per_row_plain"]
+    for way in ("ours", "plain"):
+        whole, parts = result[f"limit_share_{way}"], result[f"limit_share_parts_{way}"]
+        assert {"history", "encoder", "decoder", "head", "backward", "optimizer"} <= set(parts)
+        assert min(parts.values()) < whole < max(parts.values())
+        assert result["mfu" if way == "ours" else "mfu_plain"] < whole
     assert len(result["top_operations"]) == 10
     (trace,) = (tmp_path / "trace").glob("ours*.pt.trace.json")
     assert json.loads(trace.read_text())["traceEvents"]
@@ -94,10 +98,11 @@ def test_scoring_keeps_the_weights_and_fills_a_round_with_passes(
     monkeypatch.setattr("gensr_dist.bench.ways._ROUND_S", 0.2)
     work = make(SETTING, HERE)
     before = [weight.detach().clone() for weight in work.model.module.parameters()]
-    found = work.warm_up()
+    found = work.warm_up(Limits(flops=1e9, bytes=1e9))
     work.round()
     assert 1 < found.passes < 100
-    assert found.operations["encoder"] > found.operations["decoder"] > 0
+    assert (found.costs["encoder"] > found.costs["decoder"]).all()
+    assert (found.costs["decoder"] > 0).all()
     assert all(map(torch.equal, before, work.model.module.parameters()))
     assert all(weight.grad is None for weight in work.model.module.parameters())
     assert not work.model.module.training
