@@ -108,20 +108,21 @@ def compare(
     check_setting(setting.backbone, setting.precision, profile)
     began = time.monotonic()
     with started([ours, plain], setting):
-        (limits,) = ours.ask(Work.limits)
-        (warm_ours,), (warm_plain,) = (way.ask(partial(Work.warm_up, limits=limits)) for way in (ours, plain))
+        (our_passes,), (plain_passes,) = ours.ask(Work.warm_up), plain.ask(Work.warm_up)
         take_turns([ours, plain], Work.round, rounds, "ours and the plain way")
         peak_gb_ours, peak_gb_plain = ours.peak_gb(), plain.peak_gb()
         (share_ours,), (share_plain,) = ours.ask(Work.shares), plain.ask(Work.shares)
+        (limits,) = ours.ask(Work.limits)
+        (costs_ours,), (costs_plain,) = (way.ask(partial(Work.costs, limits=limits)) for way in (ours, plain))
         (parameters,), (device,) = ours.ask(_parameters), ours.ask(_device)
         top = ours.ask(partial(_profile, profile))[0] if profile is not None else []
     our_rows_a_batch = setting.our_groups * setting.candidates
     plain_rows_a_batch = setting.groups * setting.candidates
-    our_rates = [warm_ours.passes * our_rows_a_batch / seconds for seconds in ours.seconds]
-    plain_rates = [warm_plain.passes * plain_rows_a_batch / seconds for seconds in plain.seconds]
+    our_rates = [our_passes * our_rows_a_batch / seconds for seconds in ours.seconds]
+    plain_rates = [plain_passes * plain_rows_a_batch / seconds for seconds in plain.seconds]
     ratio = Spread.of_ratios(our_rates, plain_rates, digits=2)
-    flop_ours, byte_ours, least_ours = sum(warm_ours.costs.values(), np.zeros(3)) / our_rows_a_batch
-    flop_plain, byte_plain, least_plain = sum(warm_plain.costs.values(), np.zeros(3)) / plain_rows_a_batch
+    flop_ours, byte_ours, least_ours = sum(costs_ours.values(), np.zeros(3)) / our_rows_a_batch
+    flop_plain, byte_plain, least_plain = sum(costs_plain.values(), np.zeros(3)) / plain_rows_a_batch
     rate_ours, rate_plain = median(our_rates), median(plain_rates)
     sizes = Sizes.of(setting.model, setting.vocabulary, CF_WIDTH)
     groups = _groups(setting, training)
@@ -156,8 +157,8 @@ def compare(
         share_plain=share_plain,
         limit_share_ours=round(rate_ours * least_ours, 4),
         limit_share_plain=round(rate_plain * least_plain, 4),
-        limit_share_parts_ours=_limit_shares(warm_ours.costs, share_ours, our_rows_a_batch / rate_ours),
-        limit_share_parts_plain=_limit_shares(warm_plain.costs, share_plain, plain_rows_a_batch / rate_plain),
+        limit_share_parts_ours=_limit_shares(costs_ours, share_ours, our_rows_a_batch / rate_ours),
+        limit_share_parts_plain=_limit_shares(costs_plain, share_plain, plain_rows_a_batch / rate_plain),
         top_operations=top,
         backbone=setting.backbone,
         parameters=parameters,
@@ -168,7 +169,7 @@ def compare(
         our_groups=setting.our_groups,
         candidates=setting.candidates,
         rounds=rounds,
-        passes_of_a_round=warm_ours.passes,
+        passes_of_a_round=our_passes,
         precision=setting.precision,
         device=device,
         cores=cores(),

@@ -192,14 +192,6 @@ class Plain:
         times.watch(model.t5.lm_head, "forward", "head")
 
 
-@dataclass(frozen=True)
-class WarmUp:
-    """What the first passes tell."""
-
-    costs: dict[str, Cost]  # of a pass, by part
-    passes: int  # of a round
-
-
 Pass = Callable[[Model, PartTimes, Any], None]
 
 
@@ -220,36 +212,23 @@ class Work:
         model.watch(self.times)
         self.passes, self.taken = 1, 0
 
-    def limits(self) -> Limits:
-        """What the device can do with the model's numbers."""
-        dtype = next(self.model.module.parameters()).dtype
-        return Limits.measured(self.rank.device, dtype, self.rank.wait)
+    def warm_up(self) -> int:
+        """Find out how many passes make a round, and return it.
 
-    def warm_up(self, limits: Limits) -> WarmUp:
-        """Count what the first pass costs, and find out how many passes make a round.
-
-        On a GPU all batches are met once more before any is timed, for each new shape may compile and plan.
+        On a GPU all batches are met twice before any is timed, for each new shape may compile and plan.
         """
-        on_gpu, path = self.rank.device.type == "cuda", configured()
-        if on_gpu:
-            configure("torch")  # torch counts the operations of its own products only, and these are the same
+        on_gpu = self.rank.device.type == "cuda"
         began = time.perf_counter()
-        costs = self.times.costs(self._pass, limits)
-        self.rank.wait()
-        seconds = time.perf_counter() - began
-        if on_gpu:
-            configure(path)
-            torch.cuda.reset_peak_memory_stats(self.rank.device)
-        for _ in self.batches:
-            if not on_gpu and time.perf_counter() - began > _WARM_S:
-                break
+        for _ in range(2 * _BATCHES):
             last = time.perf_counter()
             self._pass()
             self.rank.wait()
             seconds = time.perf_counter() - last
+            if not on_gpu and time.perf_counter() - began > _WARM_S:
+                break
         self.passes = min(max(1, math.ceil(_ROUND_S / seconds)), _MOST_PASSES)
         self.times.seconds.clear()
-        return WarmUp(costs, self.passes)
+        return self.passes
 
     def round(self) -> None:
         """A round's passes."""
@@ -263,6 +242,22 @@ class Work:
             self._pass()
             self.times.watching = False
         return self.times.shares()
+
+    def limits(self) -> Limits:
+        """What the device can do with the model's numbers. Takes memory of its own."""
+        dtype = next(self.model.module.parameters()).dtype
+        return Limits.measured(self.rank.device, dtype, self.rank.wait)
+
+    def costs(self, limits: Limits) -> dict[str, Cost]:
+        """What each part of a pass over the first batch costs."""
+        self.taken = 0
+        path = configured()
+        if self.rank.device.type == "cuda":
+            configure("torch")  # torch counts the operations of its own products only, and these are the same
+        try:
+            return self.times.costs(self._pass, limits)
+        finally:
+            configure(path)
 
     def profile(self, folder: Path) -> list[str]:
         """Write a trace of one pass; returns the operations that took most of its time."""
