@@ -10,14 +10,21 @@ Holder = TypeVar("Holder")
 
 
 def map_tensors(holder: Holder, change: Callable[[Tensor], Tensor]) -> Holder:
-    """The same dataclass with every tensor changed, also those of dataclasses and tuples inside it."""
-    changed = {field.name: _mapped(getattr(holder, field.name), change) for field in fields(cast(Any, holder))}
-    return cast(Holder, replace(cast(Any, holder), **changed))
+    """The same dataclass with every tensor changed, also those of dataclasses and tuples inside it.
+
+    A tensor that stands in several places is changed once.
+    """
+    return cast(Holder, _mapped(holder, change, {}))
 
 
-def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def _mapped(value: Any, change: Callable[[Tensor], Tensor], done: dict[int, Tensor]) -> Any:
     if isinstance(value, Tensor):
-        return change(value)
+        if id(value) not in done:
+            done[id(value)] = change(value)
+        return done[id(value)]
     if isinstance(value, tuple):
-        return tuple(_mapped(part, change) for part in value)
-    return map_tensors(value, change) if is_dataclass(value) else value
+        return tuple(_mapped(part, change, done) for part in value)
+    if not is_dataclass(value):
+        return value
+    changed = {field.name: _mapped(getattr(value, field.name), change, done) for field in fields(value)}
+    return replace(cast(Any, value), **changed)

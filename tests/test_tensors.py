@@ -28,3 +28,10 @@ def test_every_tensor_is_changed_and_everything_else_kept() -> None:
     changed = map_tensors(outer, lambda tensor: tensor + 1)
     assert changed == Outer(two, Inner(two, "a"), None, (Inner(two, "b"), Inner(two, "c")))
     assert outer.inner.value == 1
+
+
+def test_a_tensor_in_several_places_is_changed_once() -> None:
+    one, seen = torch.tensor(1), []
+    changed = map_tensors(Outer(one, Inner(one, "a"), None, (Inner(one, "b"),)), lambda t: (seen.append(t), t + 1)[1])
+    assert len(seen) == 1
+    assert changed.value is changed.inner.value is changed.several[0].value

@@ -19,6 +19,8 @@ Cost = NDArray[np.float64]  # [3]: operations, bytes, least seconds
 
 _PRODUCTS = 20  # of large matrices, whose fastest says what the device can do
 _COPIES = 5
+_WRITE_ONLY = {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_"}  # they read no more than a source
+_FACTORIES = {"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"}
 _FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "_local_scalar_dense"}
 # Of their first operand, which may be a large table, they touch no more than what comes out or goes in.
 _ROWS = {"embedding", "_embedding_bag", "_embedding_bag_forward_only", "index_select", "index", "gather"}
@@ -87,7 +89,11 @@ def _moved(func: Any, args: Any, kwargs: dict[str, Any], out: Any) -> int:
     name = func._schema.name.removeprefix("aten::")
     if func.is_view or name in _FREE:
         return 0
+    if name in _FACTORIES:
+        return _bytes(out)
     given = [*args, *(kwargs[argument.name] for argument in func._schema.arguments if argument.name in kwargs)]
+    if name in _WRITE_ONLY:
+        return _bytes(given)
     if name in _ROWS:
         return _bytes(given[1:]) + 2 * _bytes(out)
     if name in _ROWS_IN_PLACE:

@@ -58,14 +58,15 @@ class History:
         whole = Alike.of(length_G)
         G, N = whole.mask_BN.shape
         halved_G = torch.stack([length_G <= N >> k for k in (1, 2, 3) if N >> k >= _SHORT] or [length_G < 0]).sum(0)
+        if not halved_G.any():
+            kept = (entry_GX[kept_GX], recency_GX[kept_GX], behaviour_GX[kept_GX])
+            return cls(*kept, (whole,), whole.packing, whole.mask_BN)
         order_G = halved_G.argsort(stable=True)
-        alike = tuple(Alike.of(length_G[halved_G == k]) for k in halved_G.unique())
-        packing = whole.packing
-        if len(alike) > 1:
-            place_GN = order_G[:, None] * N + torch.arange(N)
-            packing = Packing(place_GN[whole.mask_BN[order_G]], G, N)
         kept_GX = kept_GX[order_G]
         entry_K, recency_K, behaviour_K = (x_GX[order_G][kept_GX] for x_GX in (entry_GX, recency_GX, behaviour_GX))
+        alike = tuple(Alike.of(length_G[halved_G == k]) for k in halved_G.unique())
+        place_GN = order_G[:, None] * N + torch.arange(N)
+        packing = Packing(place_GN[whole.mask_BN[order_G]], G, N)
         return cls(entry_K, recency_K, behaviour_K, alike, packing, whole.mask_BN)
 
 

@@ -30,8 +30,8 @@ class TrainConfig:
 
     steps: Annotated[int, Field(ge=1)] = 1_000
     batch: Annotated[int, Field(ge=1)] = 128  # groups a step, all ranks and micro-batches together
-    # Tokens that all ranks together take at a time; a step of more is cut into micro-batches, which bounds memory. The
-    # contrastive loss compares the rows of one. 0 sets no limit.
+    # Tokens that all ranks together take at a time, as shards/README.md counts them; a step of more is cut into
+    # micro-batches, which bounds memory. The contrastive loss compares the rows of one: let it hold many. 0: no limit.
     micro_tokens: Annotated[int, Field(ge=0)] = 0
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     # The token table learns this many times faster: T5 draws its entries ten times larger than those of its matrices,

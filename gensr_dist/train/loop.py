@@ -340,7 +340,7 @@ class _Training:
         if what == "loss":
             own = self.check.first_bad()
         else:  # averaged over the ranks by now: each looks at its own again
-            own = first_bad_gradient(self.config, self.run_folder, self.ranks, folder / MODEL, step)
+            own = first_bad_gradient(self.config, self.run_folder, self.ranks, folder / MODEL, step, self.watchdog.beat)
         found = [float("nan")] * 3
         if own is not None:
             found = [float(own), *self.check.losses_of(own)]

@@ -7,7 +7,7 @@ other ranks' micro-batches are passed through the model for it.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -168,10 +168,22 @@ def not_finite_record(
     )
 
 
-def first_bad_gradient(config: Config, run: RunFolder, ranks: Ranks, model: Path, step: int) -> int | None:
-    """The first micro-batch of a step whose gradient on this rank is not finite. No rank waits for another."""
+def first_bad_gradient(
+    config: Config, run: RunFolder, ranks: Ranks, model: Path, step: int, beat: Callable[[str], None]
+) -> int | None:
+    """The first micro-batch of a step whose gradient on this rank is not finite. No rank waits for another.
+
+    Args:
+        config: of the run.
+        run: its folder.
+        ranks: this process among the others.
+        model: folder of the weights before the step.
+        step: from 0.
+        beat: of the watchdog, told of each micro-batch.
+    """
     player = Player.open(config, run, ranks.world, model, ranks.device)
     for micro_batch in range(player.micro_batches(step)):
+        beat(f"the replay of micro-batch {micro_batch} of step {step + 1}")
         if player.play(step, ranks.rank, micro_batch).origin is not None:
             return micro_batch
     return None

@@ -17,10 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gensr_dist.run_folder import RunFolder
 from tests.integration.zero_matrix_driver import FACTS
+from tests.train.small_runs import BUDGET
 
 STEPS = 4
 SECONDS = 550
-BUDGET = 150  # tokens: two to four micro-batches a step
 LOSSES = ("loss/task", "loss/contrastive", "loss/total", "optimizer/gradient_norm")
 METRICS = ("validation_rec/ndcg@10", "validation_search/ndcg@10")
 # Two ranks round other sums than one process does. In bf16 gradients and weights are rounded to 2**-8 of their size; a

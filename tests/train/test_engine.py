@@ -1,8 +1,13 @@
 import pytest
 
+from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
+from gensr_dist.data.batches.order import SampleOrder
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.engine import deepspeed_config, parameter_groups
 from tests.model.builders import tiny_model
+from tests.train.small_runs import BUDGET, small_config
 
 
 def test_every_parameter_is_in_one_group_and_only_matrices_decay() -> None:
@@ -25,6 +30,17 @@ def test_the_global_batch_does_not_depend_on_the_ranks(world: int) -> None:
     settings = deepspeed_config(TrainConfig(batch=16), 2, world)
     micro = settings["train_micro_batch_size_per_gpu"]
     assert micro * settings["gradient_accumulation_steps"] * world == settings["train_batch_size"] == 16
+
+
+def test_the_steps_of_small_runs_have_different_numbers_of_micro_batches(
+    small_store: TimelineStore, small_items: ItemStore
+) -> None:
+    """What they say of a budget is said of that, too."""
+    config = small_config()
+    tokens = RowTokens(small_store, small_items, config.data.history, 1 + config.data.train_negatives)
+    order = SampleOrder(small_store.window_rows, config.train.batch, config.seed)
+    dealt = DealtOrder(order, tokens, BUDGET)
+    assert [len(dealt.rows_of_step(step, world=2)) for step in range(4)] == [3, 2, 2, 3]
 
 
 def test_bf16_accumulates_in_fp32() -> None:

@@ -32,18 +32,18 @@ class InterruptedRunError(Exception):
 
 
 def train_until(step: int, config: Config, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train, but fall over in the given step."""
-    whole = loop.step_losses
+    """Train, but fall over after so many finished steps of this start, before the next is."""
+    whole = loop.Engine.step
 
-    def falling_over(*arguments: Any) -> Any:
+    def falling_over(engine: Any) -> bool:
         falling_over.calls += 1
         if falling_over.calls > step:
             raise InterruptedRunError
-        return whole(*arguments)
+        return whole(engine)
 
     falling_over.calls = 0
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "step_losses", falling_over)
+        patch.setattr(loop.Engine, "step", falling_over)
         with pytest.raises(InterruptedRunError):
             train(config, run)
 
@@ -180,7 +180,8 @@ def test_each_stage_and_precision_trains_resumes_and_exports_fp32(
         ),
         model=dropped,
     )
-    train_until(2, config, small_run, monkeypatch)  # two micro-batches: in the second step
+    train_until(1, config, small_run, monkeypatch)
+    assert [path.name for path in small_run.checkpoints.glob("step_*")] == ["step_00000001"]
     assert train(config, small_run).steps == 2
     plain = another_folder(small_run, "plain")
     train(dataclasses.replace(small_config(steps=2, contrastive_weight=0.0), model=dropped), plain)

@@ -15,7 +15,7 @@ from gensr_dist.data.shards.store import TimelineStore
 
 
 def deal(token_R: Int, *, budget: int, world: int) -> list[Int]:
-    """Cut rows into as few micro-batches of equal tokens as the budget allows, and deal each of those to the ranks.
+    """Cut rows into micro-batches of equal tokens, few enough for the budget, and deal each of those to the ranks.
 
     Rows are sorted by length, the longest first, and cut where their running sum passes each micro-batch's share of all
     tokens, or a few rows off, at a multiple of the largest power of two up to R / 8A: that many ranks share each
@@ -25,7 +25,7 @@ def deal(token_R: Int, *, budget: int, world: int) -> list[Int]:
 
     Args:
         token_R: tokens of each row, at least 1; at least one row.
-        budget: most tokens of a micro-batch, all ranks together; a row of more has one for itself. 0 sets no limit.
+        budget: most tokens of a micro-batch, all ranks together, at least the longest row's. 0 sets no limit.
         world: W, at least 1.
 
     Returns:
@@ -55,7 +55,7 @@ def _cuts(token_R: Int, budget: int) -> Int:
         return np.zeros(1, dtype=np.int64)
     rows = len(token_R)
     end_R = np.cumsum(token_R)
-    budget = max(budget, int(token_R[0]))
+    assert budget >= token_R[0], f"a row of {token_R[0]} tokens, a budget of {budget}"
     micro_batches = -(-int(end_R[-1]) // budget)
     while True:  # ends: with a share as small as the shortest row, each row is alone
         share_R = (2 * end_R - token_R) * micro_batches // (2 * end_R[-1])  # where the middle of a row falls
@@ -64,7 +64,7 @@ def _cuts(token_R: Int, budget: int) -> Int:
         first_A = first_A[first_A < rows]
         if np.add.reduceat(token_R, first_A).max() <= budget:
             return first_A
-        micro_batches += 1
+        micro_batches += 1 + micro_batches // 16  # rows too long for equal shares: a few more, in a few tries
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ BUDGETS = st.one_of(st.just(0), st.integers(1, 700))
 
 
 def dealt(token: list[int], budget: int, world: int) -> list[list[list[int]]]:
-    """Places of each micro-batch by rank, without padding, which is checked."""
+    """Places of each micro-batch by rank, without padding, which is checked. The budget holds the longest row."""
     found = []
+    budget = max(budget, *token) if budget else 0
     for place_WG in deal(np.array(token), budget=budget, world=world):
         assert place_WG.dtype == np.int64
         real = [place_G[place_G >= 0].tolist() for place_G in place_WG]
@@ -42,7 +43,7 @@ def test_every_row_is_dealt_once_within_the_budget_and_evenly(token: list[int], 
     for micro, ranks in zip(parts, tokens_of(token, parts), strict=True):
         rows = [len(rank) for rank in micro]
         assert sum(rows) > 0
-        assert sum(ranks) <= max(budget, max(token)) or not budget
+        assert sum(ranks) <= max(budget, *token) or not budget
         assert max(rows) - min(rows) <= 1
         assert max(ranks) - min(ranks) <= max(token)
     assert budget or len(parts) == 1
@@ -86,8 +87,16 @@ def test_ranks_share_large_micro_batches_evenly_and_hardly_one_is_needless(world
         assert len(parts) <= -(-token_R.sum() // budget) + 1
 
 
-def test_a_row_beyond_the_budget_is_alone() -> None:
-    assert dealt([1, 90, 1, 1], 10, 2) == [[[1], []], [[0], [2, 3]]]
+def test_a_budget_of_one_long_row_is_kept_with_little_more_than_greedy_cuts() -> None:
+    token_R = np.random.default_rng(0).integers(50, 371, size=4_096)
+    cuts, left = 0, 0
+    for token in sorted(token_R.tolist(), reverse=True):
+        cuts, left = (cuts, left - token) if token <= left else (cuts + 1, 370 - token)
+    parts = deal(token_R, budget=370, world=1)
+    assert max(token_R[part].sum() for part in parts) <= 370
+    assert len(parts) < 1.5 * cuts
+    with pytest.raises(AssertionError, match="a row of 370 tokens, a budget of 369"):
+        deal(token_R, budget=369, world=1)
 
 
 def test_a_boustrophedon_is_much_more_even_than_rows_in_their_order() -> None:
