@@ -57,7 +57,10 @@ class History:
         length_G = kept_GX.sum(1)
         whole = Alike.of(length_G)
         G, N = whole.mask_BN.shape
-        halved_G = torch.stack([length_G <= N >> k for k in (1, 2, 3) if N >> k >= _SHORT] or [length_G < 0]).sum(0)
+        halved_G = torch.zeros_like(length_G)
+        for k in (1, 2, 3):
+            if N >> k >= _SHORT:
+                halved_G += length_G <= N >> k
         if not halved_G.any():
             kept = (entry_GX[kept_GX], recency_GX[kept_GX], behaviour_GX[kept_GX])
             return cls(*kept, (whole,), whole.packing, whole.mask_BN)

@@ -30,17 +30,13 @@ def dealt(token: list[int], budget: int, world: int) -> list[list[list[int]]]:
     return found
 
 
-def tokens_of(token: list[int], parts: list[list[list[int]]]) -> list[list[int]]:
-    """Tokens of each micro-batch by rank."""
-    return [[sum(token[place] for place in rank) for rank in micro] for micro in parts]
-
-
 @settings(max_examples=300)
 @given(token=TOKENS, budget=BUDGETS, world=st.integers(1, 9))
 def test_every_row_is_dealt_once_within_the_budget_and_evenly(token: list[int], budget: int, world: int) -> None:
     parts = dealt(token, budget, world)
     assert sorted(place for micro in parts for rank in micro for place in rank) == list(range(len(token)))
-    for micro, ranks in zip(parts, tokens_of(token, parts), strict=True):
+    for micro in parts:
+        ranks = [sum(token[place] for place in rank) for rank in micro]
         rows = [len(rank) for rank in micro]
         assert sum(rows) > 0
         assert sum(ranks) <= max(budget, *token) or not budget
@@ -74,16 +70,25 @@ def test_rows_of_one_length_are_dealt_evenly_without_padding(micro_batches: int,
 
 
 @pytest.mark.parametrize("world", [1, 2, 4, 8])
-def test_ranks_share_large_micro_batches_evenly_and_hardly_one_is_needless(world: int) -> None:
+def test_ranks_share_large_micro_batches_evenly(world: int) -> None:
     draw = np.random.default_rng(0)
     for _ in range(20):
         token_R = draw.integers(10, 31, size=256)
+        parts = deal(token_R, budget=int(token_R.sum() // 3.5), world=world)
+        assert len(parts) == 4
+        assert all((part >= 0).all() for part in parts)  # as many rows on each rank
+        tokens_A = np.array([token_R[part].sum() for part in parts])
+        assert tokens_A.max() < 1.15 * tokens_A.mean()
+
+
+def test_hardly_one_micro_batch_is_needless() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        token_R = draw.integers(10, 31, size=256)
         budget = int(token_R.sum() // draw.uniform(2, 6))
-        parts = deal(token_R, budget=budget, world=world)
-        assert all((part >= 0).all() for part in parts) or world > 256 / (8 * len(parts))  # as many rows on each rank
-        tokens_A = np.array([token_R[part[part >= 0]].sum() for part in parts])
+        parts = deal(token_R, budget=budget, world=1)
+        tokens_A = np.array([token_R[part].sum() for part in parts])
         assert tokens_A.max() <= budget
-        assert tokens_A.max() < 1.25 * tokens_A.mean()
         assert len(parts) <= -(-token_R.sum() // budget) + 1
 
 
