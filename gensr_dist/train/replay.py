@@ -238,7 +238,7 @@ class Player:
         return cls(config, plain.to(device).train(), loaders, device)
 
     def micro_batches(self, step: int) -> int:
-        """Number of them in a step, from 0."""
+        """How many a step has; steps count from 0."""
         return len(self.loaders[0].dealt.rows_of_step(step, len(self.loaders)))
 
     def play(self, step: int, rank: int, micro_batch: int) -> Replay:
