@@ -19,7 +19,8 @@ Cost = NDArray[np.float64]  # [3]: operations, bytes, least seconds
 
 _PRODUCTS = 20  # of large matrices, whose fastest says what the device can do
 _COPIES = 5
-_WRITE_ONLY = {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_"}  # they read no more than a source
+# They read no more than a source.
+_WRITE_ONLY = {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_", "random_"}
 _FACTORIES = {"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"}
 _FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "_local_scalar_dense"}
 # Of their first operand, which may be a large table, they touch no more than what comes out or goes in.

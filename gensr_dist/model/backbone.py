@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import T5ForConditionalGeneration
 
+from gensr_dist.model.attention import attend, mask_bias
+from gensr_dist.model.dropout import dropout
 from gensr_dist.model.prompt_layout import PromptLayout, Scoring
 from gensr_dist.model.t5_layers import fuse_layers
 
@@ -158,18 +159,15 @@ class Backbone(nn.Module):
 
     def attend(self, query_BHNK: Tensor, key_BHNK: Tensor, value_BHNK: Tensor, bias: Tensor) -> Tensor:
         """Attention of whole sequences, unscaled as T5's; [B, H, N, K]."""
-        return F.scaled_dot_product_attention(
-            query_BHNK,
-            key_BHNK,
-            value_BHNK,
-            attn_mask=bias,
-            dropout_p=self.dropout if self.training else 0.0,
-            scale=1.0,
-        )
+        return attend(query_BHNK, key_BHNK, value_BHNK, bias, scale=1.0, dropout_rate=self._rate)
 
     def dropped(self, weight: Tensor) -> Tensor:
         """Attention weights after dropout, in training."""
-        return F.dropout(weight, self.dropout, self.training)
+        return dropout(weight, self._rate)
+
+    @property
+    def _rate(self) -> float:
+        return self.dropout if self.training else 0.0
 
     def _run(self, compute: Callable[..., Tensor], *inputs: Any) -> Tensor:
         """`compute(*inputs)`, a block."""
@@ -191,7 +189,7 @@ class _JointAttention:
         self.backbone = backbone
         self.layout = layout
         N = layout.own_mask_GCN.shape[2]
-        self.own_bias_GCN = _mask_bias(layout.own_mask_GCN, x_TD)
+        self.own_bias_GCN = mask_bias(layout.own_mask_GCN, x_TD)
         self.bias_BHNN = backbone.position_bias(N, x_TD) + self.own_bias_GCN.flatten(0, 1)[:, None, None, :]
 
     def __call__(self, query_THK: Tensor, key_THK: Tensor, value_THK: Tensor) -> Tensor:
@@ -217,8 +215,8 @@ class _SharedAttention:
         self.backbone, self.layout, self.contexts = backbone, layout, layout.contexts
         S, P = layout.context_mask_RS.shape[1], layout.own_mask_GCN.shape[2]
         bias_HNN = backbone.position_bias(S + P, x_TD)
-        context_bias_RS = _mask_bias(layout.context_mask_RS, x_TD)
-        self.own_bias_GCN = _mask_bias(layout.own_mask_GCN, x_TD)
+        context_bias_RS = mask_bias(layout.context_mask_RS, x_TD)
+        self.own_bias_GCN = mask_bias(layout.own_mask_GCN, x_TD)
         self.context_bias_GS = context_bias_RS[layout.request_G]
         self.among_context_RHSS = bias_HNN[:, :S, :S] + context_bias_RS[:, None, None, :]
         self.to_context_GHCPS = bias_HNN[:, None, S:, :S] + self.context_bias_GS[:, None, None, None, :]
@@ -267,13 +265,3 @@ class _ComputeAgain(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         _ = ctx.saved_tensors
         return gradient
-
-
-def _mask_bias(mask_GN: Tensor, like: Tensor) -> Tensor:
-    """0 where the mask is True, else half the lowest number: a row without any visible key stays finite.
-
-    Half, because fused attention multiplies it by the logarithm of e to base 2.
-    """
-    return torch.zeros(mask_GN.shape, dtype=like.dtype, device=like.device).masked_fill(
-        ~mask_GN, torch.finfo(like.dtype).min / 2
-    )

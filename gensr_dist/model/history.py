@@ -7,9 +7,10 @@ entries of all histories, T of some, D width of the view, H heads, X = 3 D.
 import math
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from gensr_dist.model.attention import attend, mask_bias
+from gensr_dist.model.dropout import Dropout
 from gensr_dist.model.inputs import Alike, History
 
 EXACT_RECENCIES = 16
@@ -36,7 +37,6 @@ class HistoryEncoder(nn.Module):
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of {heads} heads")
         self.heads = heads
-        self.dropout = dropout
         self.recency = nn.Embedding(RECENCY_BUCKETS, width)
         self.behaviour = nn.Embedding(BEHAVIOURS, width, padding_idx=0)
         for table in (self.recency, self.behaviour):
@@ -46,9 +46,9 @@ class HistoryEncoder(nn.Module):
         self.attention_out = nn.Linear(width, width)
         self.feed_forward_norm = nn.LayerNorm(width)
         self.feed_forward = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
+            nn.Linear(width, 2 * width), nn.GELU(), Dropout(dropout), nn.Linear(2 * width, width)
         )
-        self.residual_dropout = nn.Dropout(dropout)
+        self.residual_dropout = Dropout(dropout)
 
     def forward(self, entry_KD: Tensor, history: History) -> Tensor:
         """Encode the histories of a batch.
@@ -74,13 +74,12 @@ class HistoryEncoder(nn.Module):
         query_BHNd, key_BHNd, value_BHNd = (
             alike.packing.pad(x_TX).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )
-        # A row without any key would be 0/0: an empty history sees its padding, and nobody reads it.
-        visible_BN = alike.mask_BN | ~alike.mask_BN.any(1, keepdim=True)
-        out_BHNd = F.scaled_dot_product_attention(
+        out_BHNd = attend(
             query_BHNd,
             key_BHNd,
             value_BHNd,
-            attn_mask=visible_BN[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
+            mask_bias(alike.mask_BN, x_TX)[:, None, None, :],
+            scale=query_BHNd.shape[-1] ** -0.5,
+            dropout_rate=self.residual_dropout.rate if self.training else 0.0,
         )
         return alike.packing.pack(out_BHNd.transpose(1, 2).flatten(2))

@@ -11,6 +11,7 @@ from transformers import T5ForConditionalGeneration
 
 from gensr_dist.kernels.gated_gelu.op import gated_gelu
 from gensr_dist.kernels.rms_norm.op import rms_norm
+from gensr_dist.model.dropout import Dropout
 
 
 class RMSNorm(nn.Module):
@@ -54,6 +55,10 @@ class Head(nn.Module):
 
 def fuse_layers(t5: T5ForConditionalGeneration) -> None:
     """Put our layers in the place of transformers'; names and values of all weights stay."""
+    for module in list(t5.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Dropout):
+                setattr(module, name, Dropout(child.p))
     t5.lm_head = Head(t5.lm_head)
     gated = t5.config.dense_act_fn == "gelu_new" and t5.config.is_gated_act
     for stack in (t5.encoder, t5.decoder):
