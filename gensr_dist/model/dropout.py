@@ -1,8 +1,7 @@
 """Dropout that costs a CPU little.
 
 torch's own draws a number in single precision for every element, one after the other on one core, and keeps a mask of
-the elements' type. Here an element takes 16 random bits and its mask a byte: 2.7 ns an element instead of 7.6 on one
-machine. On GPUs torch's is one fused kernel, and is taken.
+the elements' type. Here an element takes 16 random bits, which are kept: XX. On GPUs torch's is one fused kernel, and is taken.
 """
 
 from typing import Any
@@ -10,9 +9,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 _CHANCES = 1 << 16  # values of 16 random bits
-_WORDS = 4  # of 16 bits in a 64-bit draw, which is the largest that torch's generator makes
+_WORDS = 4  # of 16 bits in a 64-bit draw, the largest of torch's generator
+_PART = 1 << 18  # elements at a time, which caches hold
 
 
 def dropout(x: Tensor, rate: float) -> Tensor:
@@ -26,7 +27,7 @@ def dropout(x: Tensor, rate: float) -> Tensor:
         return x
     if x.is_cuda:
         return F.dropout(x, rate)
-    return _Dropout.apply(x, min(round(rate * _CHANCES), _CHANCES - 1))
+    return _Dropout.apply(x, rate)
 
 
 class Dropout(nn.Module):
@@ -47,16 +48,28 @@ class Dropout(nn.Module):
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dropped_chances: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rate: float) -> Tensor:
         draws = torch.empty(-(-x.numel() // _WORDS), dtype=torch.int64).random_(-(1 << 63), None)
-        words = draws.view(torch.int16)[: x.numel()].view(x.shape)
-        kept = words >= dropped_chances - _CHANCES // 2
-        ctx.scale = _CHANCES / (_CHANCES - dropped_chances)
-        ctx.save_for_backward(kept)
-        return (x * kept).mul_(ctx.scale)
+        words = draws.view(torch.int16)[: x.numel()]
+        ctx.dropped = min(round(rate * _CHANCES), _CHANCES - 1)
+        ctx.save_for_backward(words)
+        return _kept(x, words, ctx.dropped)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor, None]:
-        (kept,) = ctx.saved_tensors
-        return (d_out * kept).mul_(ctx.scale), None
+        (words,) = ctx.saved_tensors
+        return _kept(d_out, words, ctx.dropped), None
+
+
+def _kept(x: Tensor, words: Tensor, dropped: int) -> Tensor:
+    """`x`, scaled, where a word is not among the `dropped` lowest of its values; else 0."""
+    wide = (x if x.dtype in (torch.float32, torch.float64) else x.float()).contiguous()
+    out = torch.empty_like(wide)
+    highest, scale = dropped - _CHANCES // 2 - 1, _CHANCES / (_CHANCES - dropped)
+    # Where a word is above `highest`: with torch's comparisons this takes two to five times as long.
+    keep = torch.ops.aten.threshold_backward.grad_input
+    parts = (each.view(-1).split(_PART) for each in (wide, words, out))
+    for wide_part, words_part, out_part in zip(*parts, strict=True):
+        keep(wide_part, words_part.to(wide.dtype), highest, grad_input=out_part).mul_(scale)
+    return out.to(x.dtype)
