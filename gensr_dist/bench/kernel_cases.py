@@ -18,16 +18,18 @@ from gensr_dist.kernels.rms_norm.op import rms_norm
 from gensr_dist.kernels.rms_norm.reference import rms_norm_reference
 from gensr_dist.kernels.soft_filter.op import soft_filter
 from gensr_dist.kernels.soft_filter.reference import soft_filter_reference
+from gensr_dist.model.dropout import dropout
 from gensr_dist.model.soft_filter import SoftFilter
 
 _EPS = 1e-6
+_RATE = 0.1  # of dropout
 _TOKENS = 16  # of a candidate's block
-_MOST_ROWS = 2**18  # of norm and gate
+_MOST_ROWS = 2**18  # of norm, gate and dropout
 
 
 @dataclass(frozen=True)
 class GroupShape:
-    """A batch of groups; norm and gate have the rows of its candidates' tokens."""
+    """A batch of groups; norm, gate and dropout have the rows of its candidates' tokens."""
 
     G: int
     C: int
@@ -60,7 +62,7 @@ GPU_SHAPES = (  # so large that the host queues calls faster than the device end
 
 @dataclass(frozen=True, kw_only=True)
 class KernelCase:
-    """One operation on tensors; `fused` and `plain` take them and give the same."""
+    """One operation on tensors; `fused` and `plain` take them and give the same, or draw by the same chances."""
 
     op: str
     beside: str = "unfused"
@@ -115,6 +117,16 @@ def kernel_cases(shape: GroupShape, dtype: torch.dtype, device: torch.device, pa
         forward_elements=2 * R * D,
         backward_elements=3 * R * D,
     )
+    if device.type == "cpu":  # on GPUs it is torch's
+        yield KernelCase(
+            op="dropout",
+            shape=f"R={R} D={D}",
+            fused=lambda x: dropout(x, _RATE),
+            plain=lambda x: F.dropout(x, _RATE),
+            inputs=(draw(R, D),),
+            forward_elements=2 * R * D,
+            backward_elements=2 * R * D,
+        )
     if path == "triton":  # the torch path is the unfused code
         yield KernelCase(
             op="gated_gelu",
