@@ -128,6 +128,7 @@ def _add_model_arguments(added: argparse.ArgumentParser) -> None:
     )
     added.add_argument("--full-histories", action="store_true", help="no padding in histories and titles")
     added.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 on a GPU (default fp32)")
+    added.add_argument("--compile", action="store_true", help="ours with its T5 blocks under torch.compile")
     added.add_argument("--rounds", metavar="N", type=integer(1, 1_000), default=5, help="of each way (default 5)")
     added.add_argument("--profile", metavar="DIR", type=Path, help="write a trace for TensorBoard or Perfetto there")
 
@@ -146,6 +147,7 @@ def _setting(options: argparse.Namespace, *, candidates: int, default: "BatchGro
         lengths="full" if options.full_histories else "log",
         precision=options.precision,
         vocabulary=VOCABULARY,
+        compiled=options.compile,
     )
 
 

@@ -61,6 +61,8 @@ class SpeedBench:
     rounds: int
     passes_of_a_round: int  # of ours; the plain way has its own number
     precision: str
+    compiled: bool  # ours, by torch.compile
+    first_pass_s: float  # of ours: compiling is in it
     device: str
     cores: int
     seconds: float  # of the whole benchmark
@@ -108,6 +110,7 @@ def compare(
     check_setting(setting.backbone, setting.precision, profile)
     began = time.monotonic()
     with started([ours, plain], setting):
+        (first_pass_s,) = ours.ask(Work.first)
         (our_passes,), (plain_passes,) = ours.ask(Work.warm_up), plain.ask(Work.warm_up)
         take_turns([ours, plain], Work.round, rounds, "ours and the plain way")
         peak_gb_ours, peak_gb_plain = ours.peak_gb(), plain.peak_gb()
@@ -171,6 +174,8 @@ def compare(
         rounds=rounds,
         passes_of_a_round=our_passes,
         precision=setting.precision,
+        compiled=setting.compiled,
+        first_pass_s=round(first_pass_s, 1),
         device=device,
         cores=cores(),
         seconds=round(time.monotonic() - began, 1),

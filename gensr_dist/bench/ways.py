@@ -53,6 +53,7 @@ class Setting:
     lengths: Lengths
     precision: Precision
     vocabulary: int
+    compiled: bool  # ours, by torch.compile
 
     @property
     def model(self) -> ModelConfig:
@@ -112,6 +113,8 @@ class Ours:
         configure("auto")
         self.module = _gensr(setting).to(device, DTYPES[setting.precision])
         self.device = device
+        if setting.compiled:
+            self._compile()
 
     def ready(self, batch: Batch) -> ModelInput:
         """Prompts put together, padding left out, on the device."""
@@ -136,6 +139,12 @@ class Ours:
     def score(self, ready: ModelInput) -> Tensor:
         """As `GenSR.score`."""
         return self.module(ready, "answers").yes_log_odds_GC.float().sigmoid().flatten()
+
+    def _compile(self) -> None:
+        """T5's blocks, of which most of the time is: one program for all of a stack, for batches of any shape."""
+        backbone = self.module.backbone
+        for block in ("_encoder_block", "_decoder_block"):
+            setattr(backbone, block, torch.compile(getattr(backbone, block), dynamic=True))
 
     def watch(self, times: PartTimes) -> None:
         """Everything of the model that is in no part below is `other`."""
@@ -212,6 +221,13 @@ class Work:
         model.watch(self.times)
         self.passes, self.taken = 1, 0
 
+    def first(self) -> float:
+        """Seconds of the first pass, in which torch.compile and Triton compile."""
+        began = time.perf_counter()
+        self._pass()
+        self.rank.wait()
+        return time.perf_counter() - began
+
     def warm_up(self) -> int:
         """Find out how many passes make a round, and return it.
 
@@ -255,7 +271,8 @@ class Work:
         if self.rank.device.type == "cuda":
             configure("torch")  # torch counts the operations of its own products only, and these are the same
         try:
-            return self.times.costs(self._pass, limits)
+            with torch.compiler.set_stance("force_eager"):
+                return self.times.costs(self._pass, limits)
         finally:
             configure(path)
 

@@ -50,9 +50,13 @@ def configured() -> KernelPath:
 def runs_triton(op: str, *tensors: Tensor) -> bool:
     """Whether an operation on these tensors runs in Triton; logs the first time that it takes a path.
 
+    Under torch.compile none does, unless insisted on: it makes programs of the torch path itself.
+
     Raises:
         InputError: `triton` is configured and cannot run on them.
     """
+    if _configured == "auto" and torch.compiler.is_compiling():
+        return False
     hindrance = _hindrance(tensors)
     if _configured == "triton":
         if hindrance is not None:

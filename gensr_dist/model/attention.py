@@ -20,7 +20,7 @@ def attend(
         scale: factor of the products.
         dropout_rate: of the weights.
     """
-    if query_BHNK.is_cuda or not dropout_rate:
+    if query_BHNK.is_cuda or not dropout_rate or torch.compiler.is_compiling():
         return F.scaled_dot_product_attention(
             query_BHNK, key_BHNK, value_BHNK, attn_mask=bias, dropout_p=dropout_rate, scale=scale
         )

@@ -2,7 +2,7 @@
 
 torch's own draws a number in single precision for every element, one after the other on one core, and keeps a mask of
 the elements' type. Here an element takes 16 random bits, which are kept in its place; `benchmarks.csv` of the kernels
-has both. On GPUs torch's is one fused kernel, and is taken.
+has both. On GPUs and for torch.compile, torch's is fused, and is taken.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     """
     if rate == 0:
         return x
-    if x.is_cuda:
+    if x.is_cuda or torch.compiler.is_compiling():
         return F.dropout(x, rate)
     return _Dropout.apply(x, rate)
 

@@ -15,5 +15,6 @@ def tiny_setting(**changes: Any) -> Setting:
         "lengths": "log",
         "precision": "fp32",
         "vocabulary": 100,
+        "compiled": False,
     }
     return Setting(**given | changes)

@@ -4,10 +4,12 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -107,6 +109,32 @@ def test_scoring_keeps_the_weights_and_fills_a_round_with_passes(
     assert all(map(torch.equal, before, work.model.module.parameters()))
     assert all(weight.grad is None for weight in work.model.module.parameters())
     assert not work.model.module.training
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
+def test_compiled_blocks_answer_as_they_did_and_one_program_serves_all_batches() -> None:
+    eager, compiled = (score_ours(tiny_setting(history="tokens", compiled=done), HERE) for done in (False, True))
+    compiled.first()
+    with torch.no_grad(), torch.compiler.set_stance("fail_on_recompile"):
+        for batch in eager.batches:
+            scores = [work.model.score(work.model.ready(batch)) for work in (eager, compiled)]
+            torch.testing.assert_close(*scores, rtol=1e-5, atol=1e-6)
+    counted = [work.costs(Limits(flops=1e9, bytes=1e9))["encoder"] for work in (eager, compiled)]
+    np.testing.assert_allclose(*counted)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
+def test_compiled_blocks_have_the_same_gradients_and_drop_out() -> None:
+    works = [train_ours(tiny_setting(history="tokens", compiled=done), HERE) for done in (False, True)]
+    gradients = []
+    for work in works:
+        ready = work.model.ready(work.batches[0])
+        assert not torch.equal(work.model.loss(ready), work.model.loss(ready))
+        work.model.module.eval()
+        work.model.loss(ready).backward()
+        gradients.append({name: weight.grad for name, weight in work.model.module.named_parameters()})
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
 
 
 def lost(setting: Setting, rank: Rank) -> Work:
