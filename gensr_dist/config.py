@@ -108,6 +108,12 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
             f"train.offload {train.offload!r} needs train.zero_stage >= {lowest_stage}, which is {train.zero_stage}",
             f"set train.zero_stage to {lowest_stage}, or train.offload to 'none'",
         )
+    if config.evaluation.compile and config.kernels == "triton":
+        refuse(
+            "evaluation.compile",
+            "evaluation.compile leaves T5's kernels to torch.compile, but kernels 'triton' insists on ours",
+            "set one of them to its default",
+        )
     if config.lightgcn.width % model.cf_heads:
         refuse(
             "model.cf_heads" if "model.cf_heads" in settings else "lightgcn.width",

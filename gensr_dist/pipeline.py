@@ -309,6 +309,8 @@ def _evaluate(config: Config, run: RunFolder) -> Outcome:
     from gensr_dist.trained_run import TrainedRun
 
     trained = TrainedRun.open(run, config)
+    if config.evaluation.compile:
+        trained.compile()
     catalogue = evaluate_catalogue(trained, config.retrieval, config.evaluation, config.seed)
     result = evaluate(trained, config.evaluation, config.seed, catalogue=catalogue)
     lines: list[str] = []

@@ -126,6 +126,11 @@ def test_nearest_key(typo: str, meant: str) -> None:
             "train: {zero_stage: 2, offload: parameters}",
             "/mine.yaml:1: train.offload 'parameters' needs train.zero_stage >= 3, which is 2; set train.zero_stage to",
         ),
+        (
+            "kernels: triton\nevaluation:\n  compile: true\n",
+            "/mine.yaml:3: evaluation.compile leaves T5's kernels to torch.compile, but kernels 'triton' insists on "
+            "ours; set one of them",
+        ),
         ("data: {split: day}", "/mine.yaml:1: data.split is 'day', expected one of days, leave_one_out, time"),
         ("model: {cf_view: 1}", "/mine.yaml:1: model.cf_view is 1, expected true or false; the default is true"),
         ("run: 5", "/mine.yaml:1: run is 5, expected text; quote the value"),

@@ -1,6 +1,9 @@
 """Opening a trained run."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,3 +21,18 @@ def test_kernels_that_cannot_run_here_are_refused_first(tmp_path: Path, monkeypa
     with pytest.raises(InputError, match=r"^kernels: triton .*; (install triton|set kernels to auto)"):
         TrainedRun.open(RunFolder(tmp_path), Config(kernels="triton"))
     configure(before)
+
+
+def test_without_a_compiler_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[bool] = []
+    backbone = SimpleNamespace(compile_blocks=lambda: compiled.append(True))
+    trained: Any = SimpleNamespace(model=SimpleNamespace(backbone=backbone))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(
+        InputError, match=r"^evaluation.compile: torch.compile needs the C\+\+ compiler 'no-such-compiler'"
+    ):
+        TrainedRun.compile(trained)
+    assert compiled == []
+    monkeypatch.setenv("CXX", sys.executable)
+    TrainedRun.compile(trained)
+    assert compiled == [True]

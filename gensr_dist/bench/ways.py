@@ -114,7 +114,7 @@ class Ours:
         self.module = _gensr(setting).to(device, DTYPES[setting.precision])
         self.device = device
         if setting.compiled:
-            self._compile()
+            self.module.backbone.compile_blocks()
 
     def ready(self, batch: Batch) -> ModelInput:
         """Prompts put together, padding left out, on the device."""
@@ -139,12 +139,6 @@ class Ours:
     def score(self, ready: ModelInput) -> Tensor:
         """As `GenSR.score`."""
         return self.module(ready, "answers").yes_log_odds_GC.float().sigmoid().flatten()
-
-    def _compile(self) -> None:
-        """T5's blocks, of which most of the time is: one program for all of a stack, for batches of any shape."""
-        backbone = self.module.backbone
-        for block in ("_encoder_block", "_decoder_block"):
-            setattr(backbone, block, torch.compile(getattr(backbone, block), dynamic=True))
 
     def watch(self, times: PartTimes) -> None:
         """Everything of the model that is in no part below is `other`."""

@@ -61,6 +61,15 @@ class Backbone(nn.Module):
         """Token id that the decoder begins with."""
         return self.t5.config.decoder_start_token_id
 
+    def compile_blocks(self) -> None:
+        """Put the blocks, in which most of the time goes, under torch.compile.
+
+        A program serves all blocks of a stack and batches of any shape, but a batch with a size of 1 where others had
+        more, or with padding where they had none, needs another. Each takes a CPU some ten seconds to make.
+        """
+        for block in ("_encoder_block", "_decoder_block"):
+            setattr(self, block, torch.compile(getattr(self, block), dynamic=True))
+
     def embed(self, token_B: Tensor) -> Tensor:
         """Token embeddings [B, D]."""
         return self.t5.shared(token_B)
@@ -117,7 +126,7 @@ class Backbone(nn.Module):
     def _decode(self, memory: Memory, start_D: Tensor, answers: Tensor | None) -> Tensor:
         decoder = self.t5.decoder
         G, C = memory.own_GCND.shape[:2]
-        x_GCD = decoder.dropout(start_D.expand(G, C, -1))
+        x_GCD = decoder.dropout(start_D.expand(G, C, -1).contiguous())  # laid out as a block's output is
         for block in decoder.block:
             x_GCD = self._run(self._decoder_block, block, x_GCD, memory)
         x_GCD = decoder.dropout(decoder.final_layer_norm(x_GCD))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gensr_dist import pipeline
 from gensr_dist.config import Config
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour
@@ -167,3 +168,25 @@ def test_a_log_without_test_rows_is_refused(run: RunFolder, monkeypatch: pytest.
     monkeypatch.setattr(TimelineStore, "eval_rows", none_in_test)
     with pytest.raises(InputError, match="no test row of either task"):
         evaluate(opened(run), CONFIG, 0)
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_the_stage_compiles_where_it_is_asked_to(
+    run: RunFolder, compiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[TrainedRun] = []
+    monkeypatch.setattr(TrainedRun, "compile", lambda trained: compiled.append(trained))
+    evaluation = dataclasses.replace(CONFIG, rows=2, catalogue_rows=0, compile=compiles)
+    pipeline._evaluate(Config(data=DataConfig(history=5), evaluation=evaluation), run)
+    assert len(compiled) == compiles
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
+def test_compiled_blocks_rank_as_others_do(run: RunFolder, result: EvaluationResult) -> None:
+    trained = opened(run)
+    trained.compile()
+    again = evaluate(trained, CONFIG, 0, catalogue=CATALOGUE)
+    for task in TASK_NAMES:
+        found, expected = again.gensr[task].mrr.value, result.gensr[task].mrr.value
+        assert found == pytest.approx(expected, abs=1e-2)  # nearly equal scores may turn
