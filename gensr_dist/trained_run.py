@@ -3,8 +3,6 @@
 Dimensions: I items, V users, E width of a CF vector.
 """
 
-import os
-import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +14,8 @@ from gensr_dist.config import Config
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.errors import InputError
 from gensr_dist.graph.vectors import load_cf
-from gensr_dist.kernels.dispatch import configure
+from gensr_dist.kernels.dispatch import check_compiler, configure
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run_folder import RunFolder
 
@@ -72,13 +69,7 @@ class TrainedRun:
         """See `Backbone.compile_blocks`.
 
         Raises:
-            InputError: this machine has no C++ compiler.
+            InputError: this machine has no compiler.
         """
-        compiler = os.environ.get("CXX", "g++")
-        if shutil.which(compiler) is None:
-            raise InputError(
-                "evaluation.compile",
-                f"torch.compile needs the C++ compiler {compiler!r}, which this machine lacks",
-                "install it, or set evaluation.compile to false",
-            )
+        check_compiler("evaluation.compile")
         self.model.backbone.compile_blocks()

@@ -27,9 +27,10 @@ def test_without_a_compiler_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch)
     compiled: list[bool] = []
     backbone = SimpleNamespace(compile_blocks=lambda: compiled.append(True))
     trained: Any = SimpleNamespace(model=SimpleNamespace(backbone=backbone))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(
-        InputError, match=r"^evaluation.compile: torch.compile needs the C\+\+ compiler 'no-such-compiler'"
+        InputError, match=r"^evaluation.compile: torch.compile needs a compiler, and there is no no-such-compiler"
     ):
         TrainedRun.compile(trained)
     assert compiled == []

@@ -120,6 +120,7 @@ def kernel_cases(shape: GroupShape, dtype: torch.dtype, device: torch.device, pa
     if device.type == "cpu":  # on GPUs it is torch's
         yield KernelCase(
             op="dropout",
+            beside="torch's own",
             shape=f"R={R} D={D}",
             fused=lambda x: dropout(x, _RATE),
             plain=lambda x: F.dropout(x, _RATE),

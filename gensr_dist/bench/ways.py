@@ -265,7 +265,7 @@ class Work:
         if self.rank.device.type == "cuda":
             configure("torch")  # torch counts the operations of its own products only, and these are the same
         try:
-            with torch.compiler.set_stance("force_eager"):
+            with torch.compiler.set_stance("force_eager"):  # what fused programs do, torch can't count
                 return self.times.costs(self._pass, limits)
         finally:
             configure(path)

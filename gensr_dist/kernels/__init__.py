@@ -1,5 +1,6 @@
 """Fused operations of the model. Each has a folder: `reference.py` is its equation in plain torch, `triton_path.py` the
-GPU kernels, `torch_path.py` (where one pays) the fused form for CPUs, `op.py` the function to call.
+GPU kernels, `torch_path.py` (where one pays) the fused form for CPUs, `op.py` the function to call. Dropout is in
+`model/`, for on GPUs torch's own is fused.
 
 What the kernels of the soft filter are up against. A group has M query rows (candidates x heads), N history rows, width
 D and elements of b bytes. Forward must read queries and history and write the pooled rows: (2M + N) D b bytes, for

@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+import shutil
 from functools import cache
 
 import torch
@@ -55,7 +56,7 @@ def runs_triton(op: str, *tensors: Tensor) -> bool:
     Raises:
         InputError: `triton` is configured and cannot run on them.
     """
-    if _configured == "auto" and torch.compiler.is_compiling():
+    if _configured != "triton" and torch.compiler.is_compiling():
         return False
     hindrance = _hindrance(tensors)
     if _configured == "triton":
@@ -70,6 +71,26 @@ def runs_triton(op: str, *tensors: Tensor) -> bool:
         hindrance = "the interpreter is for tests"
     _log(op, "torch" if hindrance else "triton", hindrance or "CUDA tensors, triton is installed")
     return hindrance is None
+
+
+def check_compiler(where: str) -> None:
+    """Refuse torch.compile where it could not make a program.
+
+    Args:
+        where: it was asked for.
+
+    Raises:
+        InputError: there is no compiler.
+    """
+    variable, *names = ("CC", "gcc", "clang") if torch.cuda.is_available() else ("CXX", "g++")
+    if variable in os.environ:
+        names = [os.environ[variable]]
+    if not any(map(shutil.which, names)):
+        raise InputError(
+            where,
+            f"torch.compile needs a compiler, and there is no {' or '.join(names)} on this machine",
+            "install one, or do without torch.compile",
+        )
 
 
 def _hindrance(tensors: tuple[Tensor, ...]) -> str | None:

@@ -1,4 +1,4 @@
-"""Attention of whole sequences. Dimensions: B sequences, H heads, N places, K width of a head, X any."""
+"""Attention of whole sequences. Dimensions: B sequences, H heads, M queries, N keys, K width of a head, X any."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -8,25 +8,25 @@ from gensr_dist.model.dropout import dropout
 
 
 def attend(
-    query_BHNK: Tensor, key_BHNK: Tensor, value_BHNK: Tensor, bias: Tensor, *, scale: float, dropout_rate: float
+    query_BHMK: Tensor, key_BHNK: Tensor, value_BHNK: Tensor, bias: Tensor, *, scale: float, dropout_rate: float
 ) -> Tensor:
-    """Values, weighted by the softmax of keys' products with each query; [B, H, N, K].
+    """Values, weighted by the softmax of keys' products with each query; [B, H, M, K].
 
     Args:
-        query_BHNK: asks.
+        query_BHMK: asks.
         key_BHNK: answer.
         value_BHNK: of the answers.
-        bias: added to the products, of a shape that expands to [B, H, N, N].
+        bias: added to the scaled products, of a shape that expands to [B, H, M, N].
         scale: factor of the products.
         dropout_rate: of the weights.
     """
-    if query_BHNK.is_cuda or not dropout_rate or torch.compiler.is_compiling():
+    if query_BHMK.is_cuda or not dropout_rate or torch.compiler.is_compiling():
         return F.scaled_dot_product_attention(
-            query_BHNK, key_BHNK, value_BHNK, attn_mask=bias, dropout_p=dropout_rate, scale=scale
+            query_BHMK, key_BHNK, value_BHNK, attn_mask=bias, dropout_p=dropout_rate, scale=scale
         )
     # torch's fused form for CPUs knows no dropout, and what it takes instead looks twice more at all weights.
-    score_BHNN = ((query_BHNK * scale) @ key_BHNK.transpose(-1, -2)).add_(bias)
-    return dropout(score_BHNN.softmax(-1), dropout_rate) @ value_BHNK
+    score_BHMN = ((query_BHMK * scale) @ key_BHNK.transpose(-1, -2)).add_(bias)
+    return dropout(score_BHMN.softmax(-1), dropout_rate) @ value_BHNK
 
 
 def mask_bias(mask_BX: Tensor, like: Tensor) -> Tensor:

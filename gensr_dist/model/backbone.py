@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.fx.experimental._config
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import T5ForConditionalGeneration
@@ -67,6 +68,8 @@ class Backbone(nn.Module):
         A program serves all blocks of a stack and batches of any shape, but a batch with a size of 1 where others had
         more, or with padding where they had none, needs another. Each takes a CPU some ten seconds to make.
         """
+        # Else sizes that are equal by chance in the first batch would have to be equal in all.
+        torch.fx.experimental._config.use_duck_shape = False
         for block in ("_encoder_block", "_decoder_block"):
             setattr(self, block, torch.compile(getattr(self, block), dynamic=True))
 
@@ -126,7 +129,7 @@ class Backbone(nn.Module):
     def _decode(self, memory: Memory, start_D: Tensor, answers: Tensor | None) -> Tensor:
         decoder = self.t5.decoder
         G, C = memory.own_GCND.shape[:2]
-        x_GCD = decoder.dropout(start_D.expand(G, C, -1).contiguous())  # laid out as a block's output is
+        x_GCD = decoder.dropout(start_D.expand(G, C, -1).contiguous())  # one compiled program for all layers
         for block in decoder.block:
             x_GCD = self._run(self._decoder_block, block, x_GCD, memory)
         x_GCD = decoder.dropout(decoder.final_layer_norm(x_GCD))

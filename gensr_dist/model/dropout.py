@@ -1,8 +1,9 @@
 """Dropout that costs a CPU little.
 
 torch's own draws a number in single precision for every element, one after the other on one core, and keeps a mask of
-the elements' type. Here an element takes 16 random bits, which are kept in its place; `benchmarks.csv` of the kernels
-has both. On GPUs and for torch.compile, torch's is fused, and is taken.
+the elements' type. Here an element takes 16 random bits, which are kept: four times as fast forward, less than half as
+fast backward, together about three times (`kernels/benchmarks.csv`). On GPUs and for torch.compile, torch's is fused,
+and is taken.
 """
 
 from typing import Any
@@ -19,6 +20,8 @@ _PART = 1 << 18  # elements at a time, which caches hold
 
 def dropout(x: Tensor, rate: float) -> Tensor:
     """`x` with each element 0 by chance, the others larger so that the mean stays. Differentiable once.
+
+    An element that is not finite may fall, too: torch's own would make it NaN.
 
     Args:
         x: any shape and floating dtype.

@@ -37,6 +37,7 @@ class HistoryEncoder(nn.Module):
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of {heads} heads")
         self.heads = heads
+        self.dropout = dropout
         self.recency = nn.Embedding(RECENCY_BUCKETS, width)
         self.behaviour = nn.Embedding(BEHAVIOURS, width, padding_idx=0)
         for table in (self.recency, self.behaviour):
@@ -80,6 +81,6 @@ class HistoryEncoder(nn.Module):
             value_BHNd,
             mask_bias(alike.mask_BN, x_TX)[:, None, None, :],
             scale=query_BHNd.shape[-1] ** -0.5,
-            dropout_rate=self.residual_dropout.rate if self.training else 0.0,
+            dropout_rate=self.dropout if self.training else 0.0,
         )
         return alike.packing.pack(out_BHNd.transpose(1, 2).flatten(2))

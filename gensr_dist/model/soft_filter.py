@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from gensr_dist.kernels.soft_filter.op import soft_filter
+from gensr_dist.model.attention import attend, mask_bias
 
 
 class SoftFilter(nn.Module):
@@ -47,8 +48,8 @@ class SoftFilter(nn.Module):
         """
         C, N, D = candidate_GCD.shape[1], history_GND.shape[1], history_GND.shape[2]
         absorb = absorption_pays(candidates=C, positions=N, width=D, heads=self.heads)
-        attend = self._absorbed if absorb else self._projected
-        return torch.where(mask_GN.any(1)[:, None, None], attend(candidate_GCD, history_GND, mask_GN), self.empty_D)
+        pool = self._absorbed if absorb else self._projected
+        return torch.where(mask_GN.any(1)[:, None, None], pool(candidate_GCD, history_GND, mask_GN), self.empty_D)
 
     def _absorbed(self, candidate_GCD: Tensor, history_GND: Tensor, mask_GN: Tensor) -> Tensor:
         G, C, D = candidate_GCD.shape
@@ -66,11 +67,8 @@ class SoftFilter(nn.Module):
         query_GHCK = self._queries(candidate_GCD).view(G, C, H, K).transpose(1, 2)
         key_GHNK = F.linear(history_GND, self.key_HKD.flatten(0, 1)).unflatten(-1, (H, K)).transpose(1, 2)
         value_GHNK = F.linear(history_GND, self.value_HKD.flatten(0, 1)).unflatten(-1, (H, K)).transpose(1, 2)
-        # A row without any key would be 0/0: an empty history sees its padding, and nobody reads it.
-        visible_GN = mask_GN | ~mask_GN.any(1, keepdim=True)
-        out_GHCK = F.scaled_dot_product_attention(
-            query_GHCK, key_GHNK, value_GHNK, attn_mask=visible_GN[:, None, None], scale=1.0
-        )
+        bias_GN = mask_bias(mask_GN, history_GND)
+        out_GHCK = attend(query_GHCK, key_GHNK, value_GHNK, bias_GN[:, None, None], scale=1.0, dropout_rate=0.0)
         return out_GHCK.transpose(1, 2).reshape(G, C, D)
 
     def _queries(self, candidate_GCD: Tensor) -> Tensor:

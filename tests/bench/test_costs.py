@@ -57,7 +57,8 @@ def test_what_is_changed_in_place_is_read_and_written() -> None:
     assert bytes_of(lambda: x.copy_(y)) == 4 * 2 * 24
     assert bytes_of(lambda: (x.zero_(), x.fill_(1.0), x.bernoulli_(0.5))) == 4 * 3 * 24
     assert bytes_of(lambda: (x.new_zeros(24), torch.ones_like(x))) == 4 * 2 * 24
-    assert bytes_of(lambda: torch.add(x, y, out=torch.empty(6, 4))) == 4 * (24 + 24 + 24 + 24)  # also what it replaces
+    assert bytes_of(lambda: torch.add(x, y, out=torch.empty(6, 4))) == 4 * (24 + 24 + 24)
+    assert bytes_of(lambda: torch.empty(6, dtype=torch.int64).random_()) == 8 * 6
 
 
 def test_of_a_table_only_the_rows_in_question_are_touched() -> None:

@@ -114,6 +114,8 @@ def test_scoring_keeps_the_weights_and_fills_a_round_with_passes(
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
 def test_compiled_blocks_answer_as_they_did_and_one_program_serves_all_batches() -> None:
     eager, compiled = (score_ours(tiny_setting(history="tokens", compiled=done), HERE) for done in (False, True))
+    with pytest.raises(RuntimeError, match="recompile"), torch.compiler.set_stance("fail_on_recompile"):
+        compiled.first()
     compiled.first()
     with torch.no_grad(), torch.compiler.set_stance("fail_on_recompile"):
         for batch in eager.batches:
@@ -127,6 +129,8 @@ def test_compiled_blocks_answer_as_they_did_and_one_program_serves_all_batches()
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
 def test_compiled_blocks_have_the_same_gradients_and_drop_out() -> None:
     works = [train_ours(tiny_setting(history="tokens", compiled=done), HERE) for done in (False, True)]
+    with pytest.raises(RuntimeError, match="recompile"), torch.compiler.set_stance("fail_on_recompile"):
+        works[1].first()
     gradients = []
     for work in works:
         ready = work.model.ready(work.batches[0])

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
+from gensr_dist.model.attention import attend
 from gensr_dist.model.backbone import Backbone
 from tests.model.builders import answer, tiny_t5
 
@@ -217,3 +218,57 @@ def test_dropout_acts_in_training_only(scoring: Literal["joint", "shared"]) -> N
     assert torch.equal(answer(backbone, *arguments), answer(backbone, *arguments))
     backbone.train()
     assert not torch.allclose(answer(backbone, *arguments), answer(backbone, *arguments))
+
+
+@SCORINGS
+@pytest.mark.parametrize("training", [False, True])
+def test_dropout_reaches_the_weights_of_every_attention(
+    scoring: Literal["joint", "shared"], training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    t5 = tiny_t5()
+    t5.config.dropout_rate = 0.3
+    given: dict[str, list[float]] = {"whole": [], "weights": []}
+
+    def attended(*tensors: Tensor, scale: float, dropout_rate: float) -> Tensor:
+        given["whole"].append(dropout_rate)
+        return attend(*tensors, scale=scale, dropout_rate=dropout_rate)
+
+    def dropped(weight: Tensor, rate: float) -> Tensor:
+        given["weights"].append(rate)
+        return weight
+
+    monkeypatch.setattr("gensr_dist.model.backbone.attend", attended)
+    monkeypatch.setattr("gensr_dist.model.backbone.dropout", dropped)
+    answer(backbone_of(t5, scoring).train(training), *inputs(8))
+    encoder, decoder = len(t5.encoder.block), len(t5.decoder.block)
+    rate = 0.3 if training else 0.0
+    assert given["whole"] == [rate] * encoder
+    assert given["weights"] == [rate] * (encoder * (scoring == "shared") + decoder)
+
+
+@SCORINGS
+@torch.no_grad()
+def test_a_compiled_program_serves_sizes_that_were_equal_by_chance(
+    scoring: Literal["joint", "shared"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = torch.compile
+    # What torch.compile traces, without a compiler's part.
+    monkeypatch.setattr(torch, "compile", lambda block, dynamic: real(block, dynamic=dynamic, backend="eager"))
+    torch._dynamo.reset()
+    backbone = backbone_of(tiny_t5(), scoring)
+
+    def padded(groups: int, candidates: int, context: int, block: int) -> Inputs:
+        arguments = inputs(0, groups=groups, candidates=candidates, context=context, block=block)
+        arguments[1][0, 0] = arguments[3][0, -1] = False
+        return arguments
+
+    others = [padded(7, 4, 5, 3), padded(5, 9, 4, 6), padded(3, 2, 8, 5)]
+    expected = [answer(backbone, *arguments) for arguments in others]
+    first = padded(*[backbone.heads] * 4)
+    backbone.compile_blocks()
+    with pytest.raises(RuntimeError, match="recompile"), torch.compiler.set_stance("fail_on_recompile"):
+        answer(backbone, *first)
+    answer(backbone, *first)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for arguments, logit_GCV in zip(others, expected, strict=True):
+            torch.testing.assert_close(answer(backbone, *arguments), logit_GCV)

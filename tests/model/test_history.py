@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from gensr_dist.model.attention import attend
 from gensr_dist.model.history import RECENCY_BUCKETS, HistoryEncoder, recency_bucket
 from gensr_dist.model.inputs import History
 
@@ -166,3 +167,16 @@ def test_recency_and_behaviour_matter_and_order_alone_does_not() -> None:
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match="width 6 is not a multiple of 4 heads"):
         HistoryEncoder(6, 4, 0.0)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_dropout_reaches_the_weights_of_attention(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+
+    def attended(*tensors: Tensor, scale: float, dropout_rate: float) -> Tensor:
+        rates.append(dropout_rate)
+        return attend(*tensors, scale=scale, dropout_rate=dropout_rate)
+
+    monkeypatch.setattr("gensr_dist.model.history.attend", attended)
+    encode(encoder_of(8, 2).train(training), *inputs(1, 3, 6, 8))
+    assert rates == [0.3 if training else 0.0]
