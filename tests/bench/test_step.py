@@ -97,8 +97,9 @@ def test_a_step_changes_the_weights_and_works_on_batches_in_turn(make: type[Work
 def test_scoring_keeps_the_weights_and_fills_a_round_with_passes(
     make: type[Work], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gensr_dist.bench.ways._ROUND_S", 0.2)
     work = make(SETTING, HERE)
+    work.first()
+    monkeypatch.setattr("gensr_dist.bench.ways._ROUND_S", 10 * work.first())
     before = [weight.detach().clone() for weight in work.model.module.parameters()]
     passes = work.warm_up()
     work.round()
