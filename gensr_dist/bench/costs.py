@@ -92,14 +92,8 @@ def _moved(func: Any, args: Any, kwargs: dict[str, Any], out: Any) -> int:
         return 0
     if name in _FACTORIES:
         return _bytes(out)
-    given = [
-        *args,
-        *(
-            kwargs[argument.name]
-            for argument in func._schema.arguments
-            if argument.name in kwargs and not argument.is_out
-        ),
-    ]
+    read = [argument.name for argument in func._schema.arguments if not argument.is_out]
+    given = [*args, *(kwargs[argument] for argument in read if argument in kwargs)]
     if name in _WRITE_ONLY:
         return _bytes(given)
     if name in _ROWS:

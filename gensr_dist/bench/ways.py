@@ -215,8 +215,8 @@ class Work:
         model.watch(self.times)
         self.passes, self.taken = 1, 0
 
-    def first(self) -> float:
-        """Seconds of the first pass, in which torch.compile and Triton compile."""
+    def timed_pass(self) -> float:
+        """Seconds of one pass; in the first, torch.compile and Triton compile."""
         began = time.perf_counter()
         self._pass()
         self.rank.wait()
@@ -230,10 +230,7 @@ class Work:
         on_gpu = self.rank.device.type == "cuda"
         began = time.perf_counter()
         for _ in range(2 * _BATCHES):
-            last = time.perf_counter()
-            self._pass()
-            self.rank.wait()
-            seconds = time.perf_counter() - last
+            seconds = self.timed_pass()
             if not on_gpu and time.perf_counter() - began > _WARM_S:
                 break
         self.passes = min(max(1, math.ceil(_ROUND_S / seconds)), _MOST_PASSES)

@@ -68,7 +68,7 @@ class _Dropout(torch.autograd.Function):
 
 def _kept(x: Tensor, words: Tensor, dropped: int) -> Tensor:
     """`x`, scaled, where a word is not among the `dropped` lowest of its values; else 0."""
-    wide = (x if x.dtype in (torch.float32, torch.float64) else x.float()).contiguous()
+    wide = x.to(torch.promote_types(x.dtype, torch.float32)).contiguous()
     out = torch.empty_like(wide)
     highest, scale = dropped - _CHANCES // 2 - 1, _CHANCES / (_CHANCES - dropped)
     # Where a word is above `highest`: with torch's comparisons this takes two to five times as long.

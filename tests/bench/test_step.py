@@ -26,6 +26,7 @@ HERE = Rank(0, 1, torch.device("cpu"))
 SETTING = tiny_setting()
 FIRST_KEYS = ["ours_per_s", "plain_per_s", "ratio_median", "ratio_min", "ratio_max", "flops_ratio"]
 FIRST_KEYS += ["peak_gb_ours", "peak_gb_plain"]
+NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
 ABSENT = ("deepspeed", "webdataset", "faiss")
 PROGRAM = """
 import dataclasses, json
@@ -98,8 +99,8 @@ def test_scoring_keeps_the_weights_and_fills_a_round_with_passes(
     make: type[Work], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = make(SETTING, HERE)
-    work.first()
-    monkeypatch.setattr("gensr_dist.bench.ways._ROUND_S", 10 * work.first())
+    work.timed_pass()
+    monkeypatch.setattr("gensr_dist.bench.ways._ROUND_S", 10 * work.timed_pass())
     before = [weight.detach().clone() for weight in work.model.module.parameters()]
     passes = work.warm_up()
     work.round()
@@ -112,12 +113,12 @@ def test_scoring_keeps_the_weights_and_fills_a_round_with_passes(
     assert not work.model.module.training
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
+@NEEDS_COMPILER
 def test_compiled_blocks_answer_as_they_did_and_one_program_serves_all_batches() -> None:
     eager, compiled = (score_ours(tiny_setting(history="tokens", compiled=done), HERE) for done in (False, True))
     with pytest.raises(RuntimeError, match="recompile"), torch.compiler.set_stance("fail_on_recompile"):
-        compiled.first()
-    compiled.first()
+        compiled.timed_pass()
+    compiled.timed_pass()
     with torch.no_grad(), torch.compiler.set_stance("fail_on_recompile"):
         for batch in eager.batches:
             scores = [work.model.score(work.model.ready(batch)) for work in (eager, compiled)]
@@ -127,11 +128,11 @@ def test_compiled_blocks_answer_as_they_did_and_one_program_serves_all_batches()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
+@NEEDS_COMPILER
 def test_compiled_blocks_have_the_same_gradients_and_drop_out() -> None:
     works = [train_ours(tiny_setting(history="tokens", compiled=done), HERE) for done in (False, True)]
     with pytest.raises(RuntimeError, match="recompile"), torch.compiler.set_stance("fail_on_recompile"):
-        works[1].first()
+        works[1].timed_pass()
     gradients = []
     for work in works:
         ready = work.model.ready(work.batches[0])
