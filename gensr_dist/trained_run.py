@@ -34,13 +34,14 @@ class TrainedRun:
     device: torch.device
 
     @classmethod
-    def open(cls, folder: RunFolder, config: Config) -> Self:
+    def open(cls, folder: RunFolder, config: Config, *, folds: bool = False) -> Self:
         """Open shards, CF vectors and model.
 
         Args:
             folder: of the run.
             config: how its shards are read and its operations computed. On a GPU the weights have the precision of
                 the training; on a CPU fp32, which is faster there.
+            folds: also open the vectors that training rows read, to measure such rows.
 
         Raises:
             InputError: a stage's result is missing or broken, they do not fit together, or the configured kernels
@@ -50,17 +51,17 @@ class TrainedRun:
         data = config.data
         store = TimelineStore.open(folder.shards, shuffle_shards=data.shuffle_shards, on_corrupt=data.on_corrupt)
         items = ItemStore.open(folder.shards)
-        item_IE, user_VE = load_cf(folder.cf)
-        model = GenSR.from_pretrained(folder.model, reads=items.tokenizer(), cf_width=item_IE.shape[1])
+        vectors, user_VE = load_cf(folder.cf, folds=folds)
+        model = GenSR.from_pretrained(folder.model, reads=items.tokenizer(), cf_width=vectors.width)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if config.train.precision == "bf16" and device.type == "cuda" else torch.float32
         return cls(
             folder=folder,
             store=store,
             items=items,
-            item_IE=item_IE,
+            item_IE=vectors.whole_IE,
             user_VE=user_VE,
-            collator=Collator(store, items, item_IE, data.history),
+            collator=Collator(store, items, vectors, data.history),
             model=model.to(device, dtype),
             device=device,
         )

@@ -104,7 +104,8 @@ def small_run(tmp_path: Path, small_shards: Path, small_store: TimelineStore, sm
     (run.root / "shards").symlink_to(small_shards)
     user_VE = np.zeros((small_store.users, small_cf.shape[1]), dtype=np.float32)
     record = {
-        "settings": {"width": small_cf.shape[1]},
+        "seed": 0,
+        "settings": {"width": small_cf.shape[1], "folds": 0},
         "result": {"items": small_store.items, "users": small_store.users},
     }
     save_cf(run.cf, small_cf, user_VE, record)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
+from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
@@ -73,7 +74,7 @@ def _measure(shards: Path, folder: Path, batch: int, rounds: int) -> LoaderSpeed
     )
     store = TimelineStore.open(Folder.at(shards))
     loader = TrainingLoader(
-        Collator(store, items, cf_IE, HISTORY),
+        Collator(store, items, ItemVectors(cf_IE), HISTORY),
         SampleOrder(store.window_rows, batch, seed=0),
         seed=0,
         negatives=TrainingNegatives(count=NEGATIVES, hard=0, popularity=None),
@@ -169,7 +170,7 @@ class PlainWay:
                         met[user + window.first_user] = set(window.met_in_training.of_user(user).tolist())
                 for row, sample in zip(row_R.tolist(), sample_R, strict=True):
                     writer.write({"__key__": f"{step:06d}-{row:012d}", "row.json": sample})
-        return cls(tar, collator.items, collator.cf_IE, met)
+        return cls(tar, collator.items, collator.vectors.whole_IE, met)
 
     def batches(self, groups: int) -> Iterator[PlainBatch]:
         """Read the tar once, in batches of `groups`; the last may be smaller."""

@@ -17,6 +17,7 @@ class LightGCNConfig:
     batch: Annotated[int, Field(ge=1)] = 2_048
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     l2: Annotated[float, Field(ge=0)] = 1e-3  # of the squared first-layer vectors of a step's nodes, by its edges
+    folds: Annotated[int, Field(ge=0)] = 0
     validate_every: Annotated[int, Field(ge=1)] = 5  # epochs
     patience: Annotated[int, Field(ge=1)] = 3  # validations without a better recall before it stops
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0  # between checkpoints; each validation writes one as well

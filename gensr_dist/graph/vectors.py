@@ -1,42 +1,74 @@
-"""CF vectors on disk: `items.npy` [I, E], `users.npy` [V, E] float32 and `lightgcn.json`."""
+"""CF vectors on disk, float32, and `lightgcn.json`, the record of the training.
 
+`items.npy` [I, E] and `users.npy` [V, E] are of the whole graph, `items_without_K.npy` [I, E] of the graph without the
+edges of fold K's users.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gensr_dist.data.item_vectors import ItemVectors, row_blocks
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_folder, read_json, write_json
 
 REMEDY = "run the lightgcn stage"
+RECORD = "lightgcn.json"
 
 _ROWS = 65_536  # checked at once
 
 
-def save_cf(folder: Path, item_IE: np.ndarray, user_VE: np.ndarray, record: dict[str, Any]) -> None:
-    """Write both arrays and the record of the training in one move."""
+def save_cf(
+    folder: Path,
+    item_IE: np.ndarray,
+    user_VE: np.ndarray,
+    record: dict[str, Any],
+    without_fold: Iterable[np.ndarray] = (),
+) -> None:
+    """Write all arrays and the record of the training in one move."""
     with atomic_folder(folder) as temporary:
         np.save(temporary / "items.npy", np.asarray(item_IE, dtype=np.float32), allow_pickle=False)
         np.save(temporary / "users.npy", np.asarray(user_VE, dtype=np.float32), allow_pickle=False)
-        write_json(temporary / "lightgcn.json", record)
+        for fold, table_IE in enumerate(without_fold):
+            np.save(temporary / table_name(fold), np.asarray(table_IE, dtype=np.float32), allow_pickle=False)
+        write_json(temporary / RECORD, record)
 
 
-def load_cf(folder: Path) -> tuple[np.memmap, np.memmap]:
-    """Memory-map the CF vectors: items [I, E] and users [V, E], float32.
+def load_cf(folder: Path, *, folds: bool) -> tuple[ItemVectors, np.memmap]:
+    """Memory-map the CF vectors of items and users [V, E].
+
+    Args:
+        folder: of the CF vectors.
+        folds: also open the tables without each fold, as training needs them; they need not be there otherwise.
 
     Raises:
         InputError: a file is missing, is no array, does not fit `lightgcn.json`, or holds values that are not finite.
     """
-    record = read_json(folder / "lightgcn.json", REMEDY)
+    record = read_json(folder / RECORD, REMEDY)
     try:
-        result, width = record["result"], int(record["settings"]["width"])
-        expected = {"items.npy": (int(result["items"]), width), "users.npy": (int(result["users"]), width)}
+        result, settings, seed = record["result"], record["settings"], int(record["seed"])
+        items, users, width = int(result["items"]), int(result["users"]), int(settings["width"])
+        tables = int(settings["folds"])
     except (KeyError, TypeError, ValueError):
         raise InputError(
-            folder / "lightgcn.json", "expected settings.width, result.items, result.users", REMEDY
+            folder / RECORD,
+            "expected seed, settings.width, settings.folds, result.items, result.users",
+            REMEDY,
         ) from None
-    item_IE, user_VE = (_open(folder / name, shape) for name, shape in expected.items())
-    return item_IE, user_VE
+    names = [table_name(fold) for fold in range(tables)] if folds else []
+    found = {path.name for path in folder.glob(table_name("*"))} if folds else set()
+    if found != set(names):
+        raise InputError(folder / RECORD, f"is of {tables} folds, found tables of {len(found)}", REMEDY)
+    whole_IE, *without_fold = (_open(folder / name, (items, width)) for name in ("items.npy", *names))
+    user_VE = _open(folder / "users.npy", (users, width))
+    return ItemVectors(whole_IE, tuple(without_fold), seed), user_VE
+
+
+def table_name(fold: int | str) -> str:
+    """Name of the file of the items' vectors without a fold."""
+    return f"items_without_{fold}.npy"
 
 
 def _open(path: Path, shape: tuple[int, int]) -> np.memmap:
@@ -48,14 +80,10 @@ def _open(path: Path, shape: tuple[int, int]) -> np.memmap:
         raise InputError(path, f"expected an npy array ({error})", REMEDY) from None
     if array.shape != shape or array.dtype != np.float32:
         raise InputError(path, f"expected float32 {shape}, found {array.dtype} {array.shape}", REMEDY)
-    if not _finite(path, array):
+    if not _finite(array):
         raise InputError(path, "holds values that are not finite", REMEDY)
     return array
 
 
-def _finite(path: Path, array: np.memmap) -> bool:
-    """Reads the file and not the mapping, whose pages would count as memory of this process."""
-    values = _ROWS * array.shape[1]
-    with path.open("rb") as file:
-        file.seek(array.offset)
-        return all(np.isfinite(np.fromfile(file, np.float32, values)).all() for _ in range(0, len(array), _ROWS))
+def _finite(array: np.memmap) -> bool:
+    return all(np.isfinite(rows_CE).all() for rows_CE in row_blocks(array, _ROWS))

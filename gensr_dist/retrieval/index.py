@@ -78,7 +78,8 @@ def build_index(cf: Path, model: Path, shards: Folder, folder: Path, config: Ret
     Raises:
         InputError: an earlier stage's result is missing, or they do not fit together.
     """
-    item_IE, user_VE = load_cf(cf)
+    vectors, user_VE = load_cf(cf, folds=False)
+    item_IE = vectors.whole_IE
     items = ItemStore.open(shards)
     title_IT = items.title_IT
     trained = GenSR.from_pretrained(model, reads=items.tokenizer(), cf_width=item_IE.shape[1])

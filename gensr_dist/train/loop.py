@@ -110,9 +110,9 @@ class _Training:
         )
         check_same_shards([shard.name for shard in store.lost], ranks)
         self.items = ItemStore.open(run.shards)
-        self.cf_IE, _ = load_cf(run.cf)
+        self.vectors, _ = load_cf(run.cf, folds=True)
         self.tokenizer = self.items.tokenizer()
-        collator = Collator(store, self.items, self.cf_IE, config.data.history)
+        collator = Collator(store, self.items, self.vectors, config.data.history)
         self.loader = TrainingLoader(
             collator,
             SampleOrder(store.window_rows, settings.batch, config.seed),
@@ -124,8 +124,7 @@ class _Training:
             workers=settings.workers,
         )
         torch.manual_seed(config.seed)
-        cf_scale = float(1 / max(1e-12, float((self.cf_IE**2).mean()) ** 0.5))
-        model = GenSR.build(config.model, self.tokenizer, self.cf_IE.shape[1], cf_scale)
+        model = GenSR.build(config.model, self.tokenizer, self.vectors.width, self.vectors.unit_scale())
         self.engine = Engine(model, settings, ranks)
         self.validation = Validation(store, collator, self.engine, rows=settings.validate_rows, seed=config.seed)
         self.checkpoints = Checkpoints(
@@ -295,7 +294,7 @@ class _Training:
         progress = self.progress
         self.board.outcome(progress.settings, best_ndcg=progress.best_ndcg, best_step=progress.best_step)
         model = GenSR.from_pretrained(self.run_folder.model)
-        self.board.item_projector(model, self.items, self.cf_IE, self.config.seed)
+        self.board.item_projector(model, self.items, self.vectors.whole_IE, self.config.seed)
         if progress.stopped_early:
             LOG.info(f"stopped early: no better validation since step {progress.best_step}")
 
@@ -377,7 +376,7 @@ class _Training:
         settings["seed"] = self.config.seed
         settings["shards"] = digest(self.store.manifest)[:16]
         settings["lost shards"] = " ".join(shard.name for shard in self.store.lost)
-        settings["cf"] = hashlib.sha256(self.cf_IE.data).hexdigest()[:16]
+        settings["cf"] = self.vectors.digest()[:16]
         return Progress(settings=settings, world=self.ranks.world, zero_stage=self.engine.zero_stage)
 
     def _result(self) -> TrainResult:

@@ -217,8 +217,8 @@ class Player:
             run.shards, shuffle_shards=config.data.shuffle_shards, on_corrupt=config.data.on_corrupt
         )
         items = ItemStore.open(run.shards)
-        cf_IE, _ = load_cf(run.cf)
-        collator = Collator(store, items, cf_IE, config.data.history)
+        vectors, _ = load_cf(run.cf, folds=True)
+        collator = Collator(store, items, vectors, config.data.history)
         loaders = [
             TrainingLoader(
                 collator,

@@ -8,6 +8,7 @@ from gensr_dist.bench.loader import HISTORY, NEGATIVES, PlainWay, measure_loader
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
+from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
@@ -19,7 +20,7 @@ def test_both_ways_load_the_same_rows(
 ) -> None:
     """What they need not share are the negatives, which the plain way draws from Python's generator."""
     loader = TrainingLoader(
-        Collator(small_store, small_items, small_cf, HISTORY),
+        Collator(small_store, small_items, ItemVectors(small_cf), HISTORY),
         SampleOrder(small_store.window_rows, 48, seed=3),
         seed=3,
         negatives=TrainingNegatives(count=NEGATIVES, hard=0, popularity=None),

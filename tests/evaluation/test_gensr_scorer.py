@@ -14,6 +14,7 @@ from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
@@ -73,7 +74,7 @@ def scorer(model: MeanHistory, collator: Collator, prompts: int) -> GenSRScorer:
 
 @pytest.fixture(scope="module")
 def collator(small_store: TimelineStore, small_items: ItemStore, small_cf: np.ndarray) -> Collator:
-    return Collator(small_store, small_items, small_cf, HISTORY)
+    return Collator(small_store, small_items, ItemVectors(small_cf), HISTORY)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_a_log_of_many_windows_is_read_once(tmp_path: Path, monkeypatch: pytest.
     prepare(LocalEngine(random_log(1)), config, 0, Folder.at(tmp_path / "shards"))
     store = TimelineStore.open(Folder.at(tmp_path / "shards"), shuffle_shards=1)
     cf_IE = np.random.default_rng(1).normal(size=(store.items, 8)).astype(np.float32)
-    collator = Collator(store, ItemStore.open(store.folder), cf_IE, HISTORY)
+    collator = Collator(store, ItemStore.open(store.folder), ItemVectors(cf_IE), HISTORY)
     rows = store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION)
     rows = rows.take(np.random.default_rng(0).permutation(len(rows)))
     windows = len(list(store.parts_of_users(rows.user_R)))

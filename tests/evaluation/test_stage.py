@@ -46,7 +46,11 @@ def run(
         run.cf,
         rng.normal(size=(small_store.items, 8)),
         rng.normal(size=(small_store.users, 8)),
-        {"result": {"items": small_store.items, "users": small_store.users}, "settings": {"width": 8}},
+        {
+            "seed": 0,
+            "result": {"items": small_store.items, "users": small_store.users},
+            "settings": {"width": 8, "folds": 0},
+        },
     )
     tokenizer = small_items.tokenizer()
     GenSR.build(ModelConfig(), tokenizer, cf_width=8).save_pretrained(run.model, tokenizer)

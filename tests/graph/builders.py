@@ -39,5 +39,5 @@ def train(
     timelines = two_tastes() if timelines is None else timelines
     checkpoint = folder.with_name("checkpoint")
     result = train_lightgcn([(0, timelines)], USERS, ITEMS, config, seed, folder, checkpoint, **options)
-    items, users = load_cf(folder)
-    return result, np.array(items), np.array(users)
+    vectors, users = load_cf(folder, folds=False)
+    return result, np.array(vectors.whole_IE), np.array(users)

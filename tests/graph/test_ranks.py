@@ -55,8 +55,8 @@ def on_ranks(world, folder, config, steps=0):
 def test_an_epoch_equals_that_of_one_rank(tmp_path, world):
     one, items, users = train(tmp_path / "one", config=ONE_EPOCH)
     on_ranks(world, tmp_path / "ranks", ONE_EPOCH)
-    found_items, found_users = load_cf(tmp_path / "ranks" / "cf")
-    np.testing.assert_allclose(found_items, items, atol=1e-5)
+    found, found_users = load_cf(tmp_path / "ranks" / "cf", folds=True)
+    np.testing.assert_allclose(found.whole_IE, items, atol=1e-5)
     np.testing.assert_allclose(found_users, users, atol=1e-5)
     assert np.abs(items).max() > 0.1
     reports = {(tmp_path / "ranks" / f"rank_{rank}").read_text() for rank in range(world)}

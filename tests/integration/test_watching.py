@@ -32,7 +32,7 @@ def base(
         run.cf,
         small_cf,
         np.zeros((small_store.users, width), np.float32),
-        {"settings": {"width": width}, "result": result},
+        {"seed": 0, "settings": {"width": width, "folds": 0}, "result": result},
     )
     return run
 

@@ -31,9 +31,9 @@ class HashScorer:
 @pytest.fixture(scope="module")
 def world(run):
     store, items = TimelineStore.open(run.shards), ItemStore.open(run.shards)
-    item_IE, user_VE = load_cf(run.cf)
+    vectors, user_VE = load_cf(run.cf, folds=False)
     prefilter = Prefilter(
-        CatalogueIndex.open(run.index), store, item_IE, user_VE, items.popularity_I, exclude_seen=True
+        CatalogueIndex.open(run.index), store, vectors.whole_IE, user_VE, items.popularity_I, exclude_seen=True
     )
     return store, items, prefilter
 

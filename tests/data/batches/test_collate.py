@@ -9,6 +9,8 @@ import torch
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.folds import fold_of_users
+from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
@@ -43,16 +45,21 @@ def joined(store: TimelineStore) -> Timelines:
     return Timelines(user_start_V=np.concatenate([[0], np.cumsum(count_V)]), **columns)
 
 
-@pytest.fixture(scope="module", params=["one window", "a window a shard"])
+def random_vectors(items: int, folds: int) -> ItemVectors:
+    whole_IE, *without_fold = np.random.default_rng(1).normal(size=(1 + folds, items, 8)).astype(np.float32)
+    return ItemVectors(whole_IE, tuple(without_fold), seed=3)
+
+
+@pytest.fixture(scope="module", params=["one window", "a window a shard", "three folds", "a window a shard, folds"])
 def world(request: pytest.FixtureRequest, small_shards: Path, prepared: Path) -> World:
     """One window of a log with twin events, and a log of several windows."""
-    one = request.param == "one window"
+    one = "a window a shard" not in request.param
     shards = Folder.at(small_shards if one else prepared)
     store = TimelineStore.open(shards, shuffle_shards=64 if one else 1)
     assert (len(store.window_rows) == 1) == one
-    cf_IE = np.random.default_rng(1).normal(size=(store.items, 8)).astype(np.float32)
+    vectors = random_vectors(store.items, 3 if "folds" in request.param else 0)
     log = joined(store)
-    return World(Collator(store, ItemStore.open(shards), cf_IE, HISTORY), log, training_rows(log))
+    return World(Collator(store, ItemStore.open(shards), vectors, HISTORY), log, training_rows(log))
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +82,26 @@ def catalogue_rows(batch: Batch, slots: torch.Tensor) -> np.ndarray:
     return batch.item_U[slots].numpy()
 
 
-def check_item_table(collator: Collator, batch: Batch) -> None:
+def check_item_table(collator: Collator, batch: Batch, *, training: bool = False) -> None:
+    """Each slot is one item in the vectors of one fold; slots are numbered fold by fold."""
     item_U = batch.item_U.numpy()
     assert item_U[0] == -1
-    assert len(np.unique(item_U)) == len(item_U)
+    vectors = collator.vectors
+    fold_U = np.full(len(item_U), WHOLE)
+    if training and vectors.folds:
+        for group, user in enumerate(batch.user_G.tolist()):
+            fold = int(fold_of_users(np.array([user]), vectors.folds, vectors.seed)[0])
+            for slot in (*batch.history_GL[group].tolist(), *batch.candidate_GC[group].tolist()):
+                assert slot == 0 or fold_U[slot] in (WHOLE, fold)
+                fold_U[slot] = fold
+        assert (fold_U[1:] != WHOLE).all()
+    assert (np.diff(fold_U[1:]) >= 0).all()
+    assert len(set(zip(fold_U, item_U, strict=True))) == len(item_U)
+    for slot in range(1, len(item_U)):
+        table_IE = vectors.whole_IE if fold_U[slot] == WHOLE else vectors.without_fold[fold_U[slot]]
+        assert np.array_equal(batch.cf_UE[slot].numpy(), table_IE[item_U[slot]])
     assert not batch.cf_UE[0].any()
     assert not batch.title_UT[0].any()
-    assert np.array_equal(batch.cf_UE[1:].numpy(), collator.cf_IE[item_U[1:]])
     assert np.array_equal(batch.title_UT[1:].numpy(), collator.items.title_IT[item_U[1:]])
     used = torch.cat([batch.history_GL.ravel(), batch.candidate_GC.ravel(), torch.zeros(1, dtype=torch.int64)])
     assert torch.equal(used.unique(), torch.arange(len(item_U)))
@@ -112,7 +132,7 @@ def test_a_training_batch_holds_what_the_log_says(world: World) -> None:
     met = met_in_training(log)
     rows_G = mixed_rows(world, 80)
     batch = training(collator, rows_G)
-    check_item_table(collator, batch)
+    check_item_table(collator, batch, training=True)
     candidate_GC = catalogue_rows(batch, batch.candidate_GC)
     for group, row in enumerate(rows_G):
         event = world.training_event_R[row]
@@ -191,7 +211,7 @@ def test_negatives_change_with_epoch_and_seed_only(collator: Collator) -> None:
 @pytest.mark.parametrize("rows", [[5, -1, 9, -1], [-1, -1]])
 def test_padded_groups_are_empty(collator: Collator, rows: list[int]) -> None:
     batch = training(collator, np.array(rows))
-    check_item_table(collator, batch)
+    check_item_table(collator, batch, training=True)
     assert batch.row_G.tolist() == rows
     padded = batch.row_G == -1
     for name in ("user_G", "task_G", "query_GQ", "history_GL", "behaviour_GL", "candidate_GC"):
@@ -202,6 +222,7 @@ def test_padded_groups_are_empty(collator: Collator, rows: list[int]) -> None:
     real = [row for row in rows if row >= 0]
     if real:
         alone = training(collator, np.array(real))
+        assert torch.equal(alone.item_U, batch.item_U)
         assert torch.equal(alone.label_GC, batch.label_GC[~padded])
         assert torch.equal(alone.history_GL, batch.history_GL[~padded])
         assert torch.equal(alone.candidate_GC, batch.candidate_GC[~padded])
@@ -225,6 +246,18 @@ def test_an_evaluation_batch_holds_the_frozen_candidates(world: World, task: Beh
     assert batch.label_GC[:, 1:].eq(0).all()
 
 
+def test_training_rows_are_measured_with_the_vectors_that_they_are_trained_with(world: World) -> None:
+    collator = world.collator
+    rows = collator.store.eval_rows(Split.VALID, Behaviour.RECOMMENDATION)
+    batch, held_out = collator.evaluation(rows, training=True), collator.evaluation(rows)
+    check_item_table(collator, batch, training=True)
+    for field in ("row_G", "user_G", "task_G", "query_GQ", "behaviour_GL", "label_GC"):
+        assert torch.equal(getattr(batch, field), getattr(held_out, field))
+    for slots in ("history_GL", "candidate_GC"):
+        expected = catalogue_rows(held_out, getattr(held_out, slots))
+        assert np.array_equal(catalogue_rows(batch, getattr(batch, slots)), expected)
+
+
 def test_a_serving_batch_takes_any_candidates(world: World) -> None:
     collator = world.collator
     user_G = np.array([world.log.users - 1, 0])
@@ -244,7 +277,7 @@ def test_vectors_of_another_catalogue_are_refused(collator: Collator) -> None:
     with pytest.raises(
         InputError, match=r"cf/items\.npy: 3 vectors for a catalogue of \d+ items; run `gensr lightgcn`"
     ):
-        Collator(collator.store, collator.items, collator.cf_IE[:3], HISTORY)
+        Collator(collator.store, collator.items, random_vectors(3, 0), HISTORY)
 
 
 def test_too_many_negatives_are_refused(collator: Collator) -> None:

@@ -10,6 +10,7 @@ from gensr_dist.data.batches.batch import IGNORED, Batch, PackedBatches
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
+from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
@@ -20,7 +21,7 @@ BATCH = 24
 
 @pytest.fixture(scope="module")
 def collator(small_store: TimelineStore, small_items: ItemStore, small_cf: np.ndarray) -> Collator:
-    return Collator(small_store, small_items, small_cf, history=5)
+    return Collator(small_store, small_items, ItemVectors(small_cf), history=5)
 
 
 def loader(

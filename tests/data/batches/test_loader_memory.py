@@ -18,6 +18,7 @@ from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
+from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.preparation.local_engine import LocalEngine
@@ -34,7 +35,7 @@ def loader(shards: Path, shuffle_shards: int, workers: int = 0) -> TrainingLoade
     store = TimelineStore.open(folder, shuffle_shards=shuffle_shards)
     cf_IE = np.ones((store.items, 16), dtype=np.float32)
     return TrainingLoader(
-        Collator(store, ItemStore.open(folder), cf_IE, history=20),
+        Collator(store, ItemStore.open(folder), ItemVectors(cf_IE), history=20),
         SampleOrder(store.window_rows, batch=96, seed=0),
         seed=0,
         negatives=TrainingNegatives(count=4, hard=1, popularity=None),

@@ -12,6 +12,7 @@ from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.config import PROMPT_TOKENS
+from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
@@ -33,7 +34,7 @@ def collator(prepared: Path) -> Collator:
     shards = Folder.at(prepared)
     store = TimelineStore.open(shards, shuffle_shards=1)
     assert len(store.window_rows) > 2
-    return Collator(store, ItemStore.open(shards), np.ones((store.items, 4), dtype=np.float32), history=5)
+    return Collator(store, ItemStore.open(shards), ItemVectors(np.ones((store.items, 4), np.float32)), history=5)
 
 
 def loader(collator: Collator, rank: int, world: int, workers: int = 0) -> TrainingLoader:
