@@ -214,7 +214,7 @@ def replay_run(run: RunFolder, say: Say) -> Any:
     origin = replayed.origin
     say(
         f"step {replayed.step}, rank {replayed.rank}, micro-batch {replayed.micro_batch}, {len(replayed.rows)} rows: "
-        f"task loss {replayed.task}, contrastive loss {replayed.contrastive}"
+        f"losses of task {replayed.task}, contrast {replayed.contrastive}, match {replayed.match}"
     )
     if origin is None:
         say("everything was finite this time")
@@ -303,6 +303,7 @@ def _index(config: Config, run: RunFolder) -> Outcome:
 
 
 def _evaluate(config: Config, run: RunFolder) -> Outcome:
+    from gensr_dist.evaluation.fit import fit_warnings
     from gensr_dist.evaluation.report import TASK_TITLES, metrics_json, results_table
     from gensr_dist.evaluation.stage import evaluate
     from gensr_dist.retrieval.catalogue import evaluate_catalogue
@@ -320,6 +321,7 @@ def _evaluate(config: Config, run: RunFolder) -> Outcome:
                 f"{title}, {result.gensr[task].count:,} rows, 1 positive and {result.protocol.negatives} negatives"
             ]
             lines += [*_aligned(results_table(result, task)), ""]
+    lines += [f"warning: {line}" for line in fit_warnings(result.fit)]
     return Outcome(summary=tuple(lines), result=metrics_json(result))
 
 
@@ -364,7 +366,8 @@ def _say_items(title: str, texts: list[str], say: Say) -> None:
 def _outcome(result: Any) -> Outcome:
     values = dataclasses.asdict(result)
     repairs = [f"{repair['count']:,} {repair['what']}" for repair in values.get("repairs", ())]
-    return Outcome(summary=(_sentence(values), *repairs), result=values)
+    warnings = [f"warning: {line}" for line in values.get("warnings", ())]
+    return Outcome(summary=(_sentence(values), *repairs, *warnings), result=values)
 
 
 def _aligned(table: list[str]) -> list[str]:

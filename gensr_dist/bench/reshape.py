@@ -25,7 +25,7 @@ RANKS = (1, 2, 4)
 STAGES = (0, 1, 2, 3)
 STEPS = 8
 SAVED = 4  # the checkpoint that is resumed
-LOSSES = ("loss/task", "loss/contrastive", "loss/total")
+LOSSES = ("loss/task", "loss/contrastive", "loss/match", "loss/total")
 _SECONDS = 600  # that a run may take
 _LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 

@@ -9,7 +9,7 @@ from typing_extensions import Self
 Source = Literal["kuaisar", "amazon", "tables", "simulate"]
 SplitMethod = Literal["days", "leave_one_out", "time"]
 
-PROMPT_TOKENS = 10  # of a candidate, about: with it a training row's tokens are counted before there is a prompt
+PROMPT_TOKENS = 5  # of a candidate, about: with it a training row's tokens are counted before there is a prompt
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,15 +20,14 @@ Likelihood = Literal["vocabulary", "answers"]
 
 @dataclass(frozen=True, kw_only=True)
 class PromptConfig:
-    """One template a task (eq. 7): five texts around four embedding slots; the search template also holds the query.
+    """One template a task (eq. 7): texts around four embedding slots; the search template also holds the query.
 
-    What stands before the first slot costs little, what stands after it is paid for every candidate.
+    What stands before the first slot costs little, what stands after it is paid for every candidate: slots side by side
+    make four tokens of one.
     """
 
-    recommendation: str = (
-        "Recommend to users who like {history_cf} and {history_text} item {item_cf} and {item_text} now"
-    )
-    search: str = "Search {query} for users who like {history_cf} and {history_text} item {item_cf} and {item_text} now"
+    recommendation: str = "Recommend to users who like {history_cf}{history_text}{item_cf}{item_text}"
+    search: str = "Search {query} for users who like {history_cf}{history_text}{item_cf}{item_text}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,4 +46,6 @@ class ModelConfig:
     cf_view: bool = True
     semantic_view: bool = True
     soft_filter: bool = True  # off: mean pooling of the history
+    match: bool = True  # towers whose product T5 is told, see match.py; not in the paper
+    term_match: bool = True  # which words of a query a title has, see term_match.py; not in the paper
     prompts: PromptConfig = field(default_factory=PromptConfig)

@@ -1,8 +1,8 @@
 """GenSR: dual history views, soft filter, instruction prompt, generative answer (section 4 of the paper).
 
 Dimensions: G groups, C candidates, N history places, K entries of all histories, T title tokens, U distinct items and W
-distinct tokens of the batch, P block tokens, X slots, V vocabulary, A possible answers (V, or the two), E width of a CF
-vector, D width of the backbone.
+distinct tokens of the batch, P block tokens, X slots, Z searching groups, V vocabulary, A possible answers (V, or the
+two), E width of a CF vector, D width of the backbone.
 """
 
 import dataclasses
@@ -25,9 +25,11 @@ from gensr_dist.model.backbone import Backbone
 from gensr_dist.model.config import Likelihood, ModelConfig
 from gensr_dist.model.history import HistoryEncoder
 from gensr_dist.model.inputs import InputBuilder, ModelInput
+from gensr_dist.model.match import Match, MatchTowers
 from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
 from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
 from gensr_dist.model.t5 import load_t5, open_t5
+from gensr_dist.model.term_match import TermMatch
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class GenSROutput:
     user_cf_GD: Tensor  # the user's history in each view, for eq. 10
     user_semantic_GD: Tensor
     has_history_G: Tensor  # bool
+    match: Match | None  # the towers' vectors, where the model has towers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,8 @@ class GenSR(nn.Module):
             SoftFilter(semantic, config.semantic_heads) if config.soft_filter else MeanFilter(semantic)
         )
         self.cf_projection = nn.Linear(cf, semantic)
+        self.match = MatchTowers(cf, semantic) if config.match else None
+        self.term_match = TermMatch(semantic) if config.term_match else None
         self.answers: Tensor
         self.register_buffer("answers", torch.tensor([shape.no, shape.yes]), persistent=False)
 
@@ -172,9 +177,28 @@ class GenSR(nn.Module):
         item_text_GCD = text_UD[batch.candidate_GC]
         history_text_GCD = self.semantic_filter(item_text_GCD, text_GND, text_history.mask_GN)
 
+        user_cf_GE = masked_mean(cf_GNE, cf_history.mask_GN)
+        user_text_GD = masked_mean(text_GND, text_history.mask_GN)
+        history_cf_GCD = self.cf_projection(history_cf_GCE)
+        match = None
+        if self.match is not None:
+            match, product_GCD = self.match(
+                self._visible(user_cf_GE, user_text_GD),
+                self._asked(inputs, token_WD),
+                self._visible(cf_UE, text_UD),
+                batch.candidate_GC,
+            )
+            if self.shape.model.cf_view:
+                history_cf_GCD = history_cf_GCD + product_GCD
+            else:
+                history_text_GCD = history_text_GCD + product_GCD
+        if self.term_match is not None:
+            title_ZCT = inputs.title_UT[batch.candidate_GC[inputs.searching_Z]]
+            found_ZCD = self.term_match(token_WD, inputs.term_A, inputs.query_ZQ, title_ZCT)
+            item_text_GCD = item_text_GCD.index_add(0, inputs.searching_Z, found_ZCD)
+
         slot_GCXD = torch.stack(
-            [self.cf_projection(history_cf_GCE), history_text_GCD, self.cf_projection(item_cf_GCE), item_text_GCD],
-            dim=2,
+            [history_cf_GCD, history_text_GCD, self.cf_projection(item_cf_GCE), item_text_GCD], dim=2
         )
         right_GC = batch.label_GC  # 0 and 1 are the places of No and Yes among the answers, too
         if likelihood == "vocabulary":
@@ -186,9 +210,10 @@ class GenSR(nn.Module):
         return GenSROutput(
             nll_GC=self._nll(logit_GCA, right_GC),
             yes_log_odds_GC=no_yes_GC2[..., 1] - no_yes_GC2[..., 0],
-            user_cf_GD=self.cf_projection(masked_mean(cf_GNE, cf_history.mask_GN)),
-            user_semantic_GD=masked_mean(text_GND, text_history.mask_GN),
+            user_cf_GD=self.cf_projection(user_cf_GE),
+            user_semantic_GD=user_text_GD,
             has_history_G=cf_history.mask_GN.any(1) & text_history.mask_GN.any(1),
+            match=match,
         )
 
     def score(self, batch: Batch) -> Tensor:
@@ -203,6 +228,21 @@ class GenSR(nn.Module):
     def token_embeddings(self) -> nn.Parameter:
         """The token table [V, D]."""
         return self.backbone.t5.shared.weight
+
+    def _visible(self, cf_XE: Tensor, text_XD: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors of both views, zeros in place of one that is switched off."""
+        config = self.shape.model
+        return (
+            cf_XE if config.cf_view else torch.zeros_like(cf_XE),
+            text_XD if config.semantic_view else torch.zeros_like(text_XD),
+        )
+
+    @staticmethod
+    def _asked(inputs: ModelInput, token_WD: Tensor) -> Tensor:
+        """Mean token of each group's query [G, D]; zeros where it has none."""
+        asked_ZD = _pooled(inputs.term_A[inputs.query_ZQ], token_WD)
+        nothing_GD = asked_ZD.new_zeros(len(inputs.batch.task_G), asked_ZD.shape[1])
+        return nothing_GD.index_copy(0, inputs.searching_Z, asked_ZD)
 
     def _answer(self, inputs: ModelInput, token_WD: Tensor, slot_GCXD: Tensor, answers: Tensor | None) -> Tensor:
         """Logits of the first answer token, slots in their places of the prompt (eq. 7); see `Backbone.forward`."""

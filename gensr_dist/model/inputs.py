@@ -1,8 +1,9 @@
 """What the model is given: a batch with its prompts put together and its padding found, made on the host.
 
 Dimensions: G groups, C candidates, L history, T title tokens, U distinct items of the batch, W distinct tokens of the
-batch, R distinct requests, S context tokens, P block tokens, N places of the longest history (items, or title tokens),
-B some of the histories, K entries of all histories, X any places, V vocabulary.
+batch, R distinct requests, S context tokens, Z groups that search, A distinct tokens of their queries, Q query tokens,
+P block tokens, N places of the longest history (items, or title tokens), B some of the histories, K entries of all
+histories, X any places, V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
+from gensr_dist.data.events import Behaviour
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.packing import Packing
 from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
@@ -82,6 +84,9 @@ class ModelInput:
     title_UT: Tensor  # int64 in [0, W), as all tokens below; 0 is padding
     cf_history: History
     semantic_history: History
+    searching_Z: Tensor  # int64, groups whose query has a token
+    term_A: Tensor  # int64 in [0, W), ascending; term_A[0] is 0, the padding
+    query_ZQ: Tensor  # int64 in [0, A), 0 is padding
     context_RS: Tensor
     block_GP: Tensor
     block_slot_GP: Tensor  # int64 index in SLOTS, TEXT_SLOT elsewhere
@@ -127,6 +132,9 @@ class InputBuilder:
         share = shares_contexts(self.config, training=training)
         prompts = self.prompts(batch.task_G, batch.query_GQ, share_contexts=share)
         number_V, token_W = self._numbered(batch.title_UT, prompts.context_RS, prompts.block_GP)
+        asked_GQ = batch.query_GQ.masked_fill((batch.task_G != Behaviour.SEARCH)[:, None], 0)
+        searching_Z = asked_GQ.any(1).nonzero().flatten()
+        term_A, query_ZQ = _distinct(number_V[asked_GQ[searching_Z]])
         title_UT, context_RS = number_V[batch.title_UT], number_V[prompts.context_RS]
 
         length_G1 = (batch.history_GL != 0).sum(1, keepdim=True)
@@ -156,6 +164,9 @@ class InputBuilder:
             title_UT=title_UT,
             cf_history=cf_history,
             semantic_history=semantic_history,
+            searching_Z=searching_Z,
+            term_A=term_A,
+            query_ZQ=query_ZQ,
             context_RS=context_RS,
             block_GP=number_V[prompts.block_GP],
             block_slot_GP=slot_GP,
@@ -170,3 +181,9 @@ class InputBuilder:
         for each in tokens:
             seen_V[each.flatten()] = True
         return seen_V.cumsum(0) - 1, seen_V.nonzero().flatten()
+
+
+def _distinct(number_ZQ: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct numbers and 0, ascending [A], and the place of each number among them [Z, Q]."""
+    term_A, place_X = torch.cat([number_ZQ.new_zeros(1), number_ZQ.flatten()]).unique(return_inverse=True)
+    return term_A, place_X[1:].view_as(number_ZQ)

@@ -3,7 +3,7 @@
 Each function returns this rank's share for one micro-batch. A step adds up its micro-batches, and DeepSpeed averages
 gradients over ranks: shares are scaled so that this gives values and gradients of the whole optimizer step.
 
-Dimensions: G groups of this rank, A groups of all ranks, C candidates, D width.
+Dimensions: G groups of this rank, A groups of all ranks, C candidates, M = A (C - 1) negatives of all ranks, D width.
 """
 
 import torch
@@ -55,8 +55,34 @@ def contrastive_loss(
     cf_to_semantic_A = F.cross_entropy(logit_AA, target_A, reduction="none")
     semantic_to_cf_A = F.cross_entropy(logit_AA.T, target_A, reduction="none")
     loss_A = 0.5 * (cf_to_semantic_A + semantic_to_cf_A)
-    whole = (loss_A * valid_A).sum() / step_groups
-    # Every rank has the whole value but only its rows' gradient, which averaging would divide by `world`.
+    return _of_own_rows((loss_A * valid_A).sum() / step_groups, world)
+
+
+def match_loss(user_GD: Tensor, item_GCD: Tensor, item_GC: Tensor, *, step_groups: int, world: int = 1) -> Tensor:
+    """Sampled softmax of the match towers: each group's positive against the negatives of all groups of all ranks.
+
+    mean_g [logsumexp over {i_g} and N of u_g . v_j  -  u_g . v_{i_g}], N without copies of i_g. Gradients go to own
+    rows only, as in `contrastive_loss`.
+
+    Args:
+        user_GD: of the user tower.
+        item_GCD: of the item tower; candidate 0 is the positive.
+        item_GC: int64 rows of the catalogue, -1 at padding.
+        step_groups: unpadded groups of the step, all ranks and micro-batches together.
+        world: ranks that average their gradients.
+    """
+    user_AD, item_ACD = _gather(user_GD.float(), world), _gather(item_GCD.float(), world)
+    item_AC = _gather(item_GC, world)
+    positive_A, negative_M = item_AC[:, 0], item_AC[:, 1:].flatten()
+    right_A = (user_AD * item_ACD[:, 0]).sum(1)
+    logit_AM = user_AD @ item_ACD[:, 1:].flatten(0, 1).T
+    logit_AM = logit_AM.masked_fill((negative_M < 0) | (negative_M == positive_A[:, None]), -torch.inf)
+    loss_A = torch.cat([right_A[:, None], logit_AM], dim=1).logsumexp(1) - right_A
+    return _of_own_rows((loss_A * (positive_A >= 0)).sum() / step_groups, world)
+
+
+def _of_own_rows(whole: Tensor, world: int) -> Tensor:
+    """Every rank has the whole value but only its rows' gradient, which averaging would divide by `world`."""
     return whole * world - whole.detach() * (world - 1)
 
 

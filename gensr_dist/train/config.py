@@ -50,8 +50,11 @@ class TrainConfig:
     likelihood: Likelihood = "vocabulary"
     temperature: Annotated[float, Field(gt=0)] = 0.1  # tau of eq. 10
     contrastive_weight: Annotated[float, Field(ge=0)] = 0.01  # lambda of eq. 8; 0 is the ablation
+    match_weight: Annotated[float, Field(ge=0)] = 0.3  # of the match towers' loss
     validate_every: Annotated[int, Field(ge=1)] = 200
-    validate_rows: Annotated[int, Field(ge=1)] = 1_000  # rows a task
+    # Rows a task. As many training rows are ranked beside them, which doubles what a validation costs: where those do
+    # much better, the model has memorised them or sees a leak.
+    validate_rows: Annotated[int, Field(ge=1)] = 1_000
     patience: Annotated[int, Field(ge=1)] = 5  # validations without a better mean NDCG@10 before it stops
     checkpoint_every: Annotated[int, Field(ge=1)] = 200
     keep_last: Annotated[int, Field(ge=1)] = 2

@@ -1,7 +1,7 @@
 """The loss of a step (eq. 8) and what is reported of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -12,38 +12,69 @@ from typing_extensions import Self
 from gensr_dist.config import Config
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.model.gensr import GenSROutput
-from gensr_dist.model.losses import contrastive_loss, task_loss
+from gensr_dist.model.losses import contrastive_loss, match_loss, task_loss
+from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.signals import Stop
 
 
 @dataclass(frozen=True)
+class LossValues:
+    """Losses of a step or a micro-batch as numbers."""
+
+    task: float  # eq. 9
+    contrastive: float  # eq. 10
+    match: float  # of the match towers
+
+    def total(self, settings: TrainConfig) -> float:
+        """What the step minimises."""
+        return self.task + settings.contrastive_weight * self.contrastive + settings.match_weight * self.match
+
+
+@dataclass(frozen=True)
 class StepLosses:
-    """This rank's share of both losses, as model/losses.py scales them."""
+    """This rank's share of the losses, as model/losses.py scales them."""
 
     task: Tensor
     contrastive: Tensor
+    match: Tensor
 
     @classmethod
     def zero(cls, device: torch.device) -> Self:
         """Nothing yet."""
-        return cls(torch.zeros((), device=device), torch.zeros((), device=device))
+        return cls(*(torch.zeros((), device=device) for _ in fields(cls)))
 
     def __add__(self, other: Self) -> "StepLosses":
-        return StepLosses(self.task + other.task.detach(), self.contrastive + other.contrastive.detach())
+        return StepLosses(*(own + more.detach() for own, more in zip(self.each(), other.each(), strict=True)))
 
-    def to_minimise(self, contrastive_weight: float) -> Tensor:
-        """L = L_task + lambda L_cl (eq. 8)."""
-        return self.task + contrastive_weight * self.contrastive
+    def each(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Task, contrastive and match loss."""
+        return self.task, self.contrastive, self.match
 
-    def of_all_ranks(self, world: int) -> tuple[float, float]:
-        """Task and contrastive loss of the whole step. Every rank must call it, on the sum of its micro-batches.
+    def detached(self) -> "StepLosses":
+        """Without what a backward pass would need."""
+        return StepLosses(*(loss.detach() for loss in self.each()))
 
-        A rank's task loss is that of its own rows times the ranks, its contrastive loss already that of all rows.
+    def to_minimise(self, settings: TrainConfig) -> Tensor:
+        """L = L_task + lambda L_cl (eq. 8), and the towers' loss beside it."""
+        return self.task + settings.contrastive_weight * self.contrastive + settings.match_weight * self.match
+
+    def values(self) -> LossValues:
+        """As numbers; waits for the device."""
+        return LossValues(*(float(loss) for loss in self.each()))
+
+    def of_all_ranks(self, world: int) -> LossValues:
+        """Losses of the whole step. Every rank must call it, on the sum of its micro-batches.
+
+        A rank's task loss is that of its own rows times the ranks, its other losses already those of all rows.
         """
-        both = torch.stack([self.task, self.contrastive]).double()
-        dist.all_reduce(both)
-        task, contrastive = (both / world).tolist()
-        return task, contrastive
+        shares = torch.stack(self.each()).double()
+        dist.all_reduce(shares)
+        return LossValues(*(shares / world).tolist())
+
+    @property
+    def finite(self) -> Tensor:
+        """Whether all of them are, a bool tensor."""
+        return torch.stack(self.each()).isfinite().all()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +112,9 @@ class StepCheck:
 
     def see(self, losses: StepLosses) -> None:
         """Look at the losses of the next micro-batch."""
-        kept = StepLosses(losses.task.detach(), losses.contrastive.detach())
+        kept = losses.detached()
         self._losses.append(kept)
-        self._bad = self._bad + (~(kept.task + kept.contrastive).isfinite()).float()
+        self._bad = self._bad + (~kept.finite).float()
 
     def agree(self, gradient_norm: Tensor | None, stop: Stop) -> Agreement:
         """What all ranks found. Every rank must call it.
@@ -101,14 +132,13 @@ class StepCheck:
     def first_bad(self) -> int | None:
         """This rank's first micro-batch of the step whose loss is not finite."""
         for number, losses in enumerate(self._losses):
-            if not bool((losses.task + losses.contrastive).isfinite()):
+            if not bool(losses.finite):
                 return number
         return None
 
-    def losses_of(self, micro_batch: int) -> tuple[float, float]:
-        """Task and contrastive loss of a micro-batch of this rank."""
-        losses = self._losses[micro_batch]
-        return float(losses.task), float(losses.contrastive)
+    def losses_of(self, micro_batch: int) -> LossValues:
+        """Losses of a micro-batch of this rank."""
+        return self._losses[micro_batch].values()
 
 
 def seed_dropout(seed: int, step: int, rank: int) -> None:
@@ -118,32 +148,37 @@ def seed_dropout(seed: int, step: int, rank: int) -> None:
 
 
 def step_losses(output: GenSROutput, batch: Batch, config: Config, world: int) -> StepLosses:
-    """Both losses of one micro-batch (eq. 9, 10). Without weight or without one of its views, the second is 0."""
-    task = _task(output, batch, config, world)
-    if not _contrasts(config):
-        return StepLosses(task, torch.zeros_like(task))
-    return StepLosses(task, _contrastive([(batch, output)], config, world))
+    """Losses of one micro-batch (eq. 9, 10, and of the towers); one without weight or without its views is 0."""
+    return StepLosses(_task(output, batch, config, world), *_across_rows([(batch, output)], config, world))
 
 
 def joint_losses(seen: Sequence[tuple[Batch, GenSROutput]], own: int, config: Config, world: int) -> StepLosses:
     """What `step_losses` gives on one of several ranks, from the micro-batches of all of them and without the others.
 
     Args:
-        seen: of every rank in order, or of one alone where there is no contrastive loss.
+        seen: of every rank in order, or of one alone where no loss compares rows.
         own: place of the rank among them; the gradient goes to its rows, if the others were computed without.
         config: of the run.
         world: ranks.
     """
     batch, output = seen[own]
-    task = _task(output, batch, config, world)
-    if not _contrasts(config):
-        return StepLosses(task, torch.zeros_like(task))
-    whole = _contrastive(seen, config, 1)
-    return StepLosses(task, whole * world - whole.detach() * (world - 1))
+    whole = _across_rows(seen, config, 1)
+    return StepLosses(
+        _task(output, batch, config, world), *(loss * world - loss.detach() * (world - 1) for loss in whole)
+    )
+
+
+def compares_rows(config: Config) -> bool:
+    """Whether a rank's losses depend on the rows of other ranks."""
+    return _contrasts(config) or _matches(config)
 
 
 def _contrasts(config: Config) -> bool:
     return bool(config.train.contrastive_weight and config.model.cf_view and config.model.semantic_view)
+
+
+def _matches(config: Config) -> bool:
+    return bool(config.train.match_weight and config.model.match)
 
 
 def _task(output: GenSROutput, batch: Batch, config: Config, world: int) -> Tensor:
@@ -155,13 +190,27 @@ def _task(output: GenSROutput, batch: Batch, config: Config, world: int) -> Tens
     )
 
 
-def _contrastive(seen: Sequence[tuple[Batch, GenSROutput]], config: Config, world: int) -> Tensor:
-    return contrastive_loss(
-        torch.cat([output.user_cf_GD for _, output in seen]),
-        torch.cat([output.user_semantic_GD for _, output in seen]),
-        torch.cat([batch.user_G for batch, _ in seen]),
-        torch.cat([output.has_history_G for _, output in seen]),
-        temperature=config.train.temperature,
-        step_groups=seen[0][0].step_groups,
-        world=world,
-    )
+def _across_rows(seen: Sequence[tuple[Batch, GenSROutput]], config: Config, world: int) -> tuple[Tensor, Tensor]:
+    """Contrastive and match loss of the rows of all that was seen; `world` ranks add theirs."""
+    nothing = seen[0][1].nll_GC.new_zeros((), dtype=torch.float32)
+    contrastive = match = nothing
+    step_groups = seen[0][0].step_groups
+    if _contrasts(config):
+        contrastive = contrastive_loss(
+            torch.cat([output.user_cf_GD for _, output in seen]),
+            torch.cat([output.user_semantic_GD for _, output in seen]),
+            torch.cat([batch.user_G for batch, _ in seen]),
+            torch.cat([output.has_history_G for _, output in seen]),
+            temperature=config.train.temperature,
+            step_groups=step_groups,
+            world=world,
+        )
+    if _matches(config) and (matches := [output.match for _, output in seen if output.match is not None]):
+        match = match_loss(
+            torch.cat([towers.user_GD for towers in matches]),
+            torch.cat([towers.item_GCD for towers in matches]),
+            torch.cat([batch.item_U[batch.candidate_GC] for batch, _ in seen]),
+            step_groups=step_groups,
+            world=world,
+        )
+    return contrastive, match

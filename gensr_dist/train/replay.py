@@ -2,8 +2,8 @@
 
 Training leaves `RUN/not_finite`: `record.json`, the weights before the update as a `save_pretrained` folder, and the
 config. A micro-batch, its negatives and its dropout are functions of (seed, step, rank), so these rebuild it exactly,
-in one process, whatever the number of ranks and the ZeRO stage were. Only the contrastive loss looks beyond a rank: the
-other ranks' micro-batches are passed through the model for it.
+in one process, whatever the number of ranks and the ZeRO stage were. Only losses that compare rows look beyond a
+rank: the other ranks' micro-batches are passed through the model for them.
 """
 
 import math
@@ -36,7 +36,7 @@ from gensr_dist.model.inputs import ModelInput
 from gensr_dist.processes import Ranks
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.config import TrainConfig
-from gensr_dist.train.objective import joint_losses, seed_dropout
+from gensr_dist.train.objective import LossValues, compares_rows, joint_losses, seed_dropout
 
 RECORD = "record.json"
 MODEL = "model"
@@ -56,6 +56,7 @@ class NotFinite:
     rows: tuple[int, ...]  # global training rows of that micro-batch, or of the whole step
     task: str  # losses of that micro-batch: `nan` and `inf` are no JSON
     contrastive: str
+    match: str
     seed: int
 
     def sentence(self) -> str:
@@ -94,6 +95,7 @@ class Replay:
     bad_rows: tuple[int, ...]  # of them, those whose own likelihood is not finite
     task: str
     contrastive: str
+    match: str
     gradient_norm: str  # of this micro-batch alone, before clipping and averaging; empty if there was no backward pass
     same_losses: bool  # as training recorded them, to the last bit
     origin: Origin | None  # None: everything was finite this time
@@ -127,7 +129,7 @@ def replay(run: RunFolder, device: torch.device | str = "cpu") -> Replay:
         replayed = player.play(record.step - 1, rank, micro_batch)
         if replayed.origin is not None:
             break
-    same = (replayed.task, replayed.contrastive) == (record.task, record.contrastive)
+    same = all(getattr(replayed, loss.name) == getattr(record, loss.name) for loss in fields(LossValues))
     return Replay(**{**vars(replayed), "same_losses": same})
 
 
@@ -145,12 +147,12 @@ def not_finite_record(
         step: from 0.
         seed: of the run.
         order: of its rows, as the ranks shared them.
-        found: of each rank, its first bad micro-batch with both losses; NaN where it has none.
+        found: of each rank, its first bad micro-batch with its losses; NaN where it has none.
     """
-    # A contrastive loss is every rank's: the rank whose own rows are at fault has a bad task loss, too.
-    bad = [(micro, math.isfinite(task), rank) for rank, (micro, task, _) in enumerate(found) if micro == micro]
+    # A loss that compares rows is every rank's: the rank whose own rows are at fault has a bad task loss, too.
+    bad = [(micro, math.isfinite(task), rank) for rank, (micro, task, *_) in enumerate(found) if micro == micro]
     if not bad:
-        whole = {"rank": None, "micro_batch": None, "task": "", "contrastive": ""}
+        whole = {"rank": None, "micro_batch": None, "task": "", "contrastive": "", "match": ""}
         rows = tuple(order.order.rows_of_step(step).tolist())
         return NotFinite(what=what, step=step + 1, ranks=len(found), rows=rows, seed=seed, **whole)  # type: ignore[arg-type]
     micro, _, rank = min(bad)
@@ -164,6 +166,7 @@ def not_finite_record(
         rows=tuple(rows_G[rows_G != PADDING].tolist()),
         task=repr(found[rank][1]),
         contrastive=repr(found[rank][2]),
+        match=repr(found[rank][3]),
         seed=seed,
     )
 
@@ -249,8 +252,7 @@ class Player:
             rank: whose micro-batch.
             micro_batch: of the step's, from 0.
         """
-        contrastive = self.config.train.contrastive_weight > 0
-        others = [r for r in range(len(self.loaders)) if r != rank] if contrastive else []
+        others = [r for r in range(len(self.loaders)) if r != rank] if compares_rows(self.config) else []
         with torch.no_grad():
             seen = {other: self._pass(step, other, micro_batch) for other in others}
         self.model.zero_grad(set_to_none=True)
@@ -262,8 +264,9 @@ class Player:
             losses = joint_losses([seen[r] for r in order], order.index(rank), self.config, len(self.loaders))
             watch.look("loss", "task", losses.task)
             watch.look("loss", "contrastive", losses.contrastive)
+            watch.look("loss", "match", losses.match)
             # A loss may be infinite and its gradient finite: the pass goes on, the first finding stays.
-            losses.to_minimise(self.config.train.contrastive_weight).backward()
+            losses.to_minimise(self.config.train).backward()
         norm = watch.gradients(self.model)
         batch, output = seen[rank]
         real_G = batch.row_G != PADDING
@@ -276,6 +279,7 @@ class Player:
             bad_rows=tuple(batch.row_G[bad_G].tolist()),
             task=repr(losses.task.item()),
             contrastive=repr(losses.contrastive.item()),
+            match=repr(losses.match.item()),
             gradient_norm=repr(norm),
             same_losses=False,
             origin=watch.first,

@@ -1,11 +1,12 @@
 """What training tells: one line a step for people, scalars for TensorBoard, and at the end where the time went."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from typing_extensions import Self
 
 from gensr_dist.train.meter import PhaseClock
+from gensr_dist.train.objective import LossValues
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,9 +14,8 @@ class StepReport:
     """A finished step, over all ranks; rates are means since the last report."""
 
     steps: int  # finished
-    task: float  # eq. 9
-    contrastive: float  # eq. 10
-    total: float  # eq. 8
+    losses: LossValues
+    total: float  # what is minimised (eq. 8, and the match loss)
     learning_rate: float
     gradient_norm: float  # before clipping
     rows_per_second: float
@@ -29,7 +29,7 @@ class StepReport:
         left = (steps - self.steps) * rows / self.rows_per_second if self.rows_per_second else 0.0
         return (
             f"step {self.steps}/{steps}  loss {self.total:.4f}"
-            f" (task {self.task:.4f}, contrastive {self.contrastive:.4f})"
+            f" (task {self.losses.task:.4f}, contrastive {self.losses.contrastive:.4f}, match {self.losses.match:.4f})"
             f"  lr {self.learning_rate:.2e}  grad {self.gradient_norm:.3f}  {self.rows_per_second:,.0f} rows/s"
             f"  wait {self.wait_share:.0%}  eta {timedelta(seconds=round(left))}"
         )
@@ -64,3 +64,18 @@ class TimeReport:
             if name != "total"
         ]
         return f"time {self.total:.1f} s: {', '.join(parts)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """Outcome of a training run."""
+
+    steps: int  # finished optimizer steps
+    best_step: int  # steps behind the weights in the model folder
+    best_ndcg: float  # their mean NDCG@10 on the validation samples of both tasks
+    stopped_early: bool
+    seconds: float  # all resumptions together
+    rows_per_second: float  # prompts through training steps, without validations and checkpoints
+    ranks: int
+    warnings: tuple[str, ...] = field(compare=False)  # known on rank 0: see `fit_warnings`
+    time: TimeReport = field(compare=False)  # of the last start, on rank 0

@@ -39,8 +39,9 @@ class TrainingBoard:
         """Scalars of a training step."""
         scalars = {
             "loss/total": report.total,
-            "loss/task": report.task,
-            "loss/contrastive": report.contrastive,
+            "loss/task": report.losses.task,
+            "loss/contrastive": report.losses.contrastive,
+            "loss/match": report.losses.match,
             "optimizer/learning_rate": report.learning_rate,
             "optimizer/gradient_norm": report.gradient_norm,
             "speed/rows_per_second": report.rows_per_second,
@@ -54,10 +55,15 @@ class TrainingBoard:
             self.writer.add_scalar(tag, value, report.steps)
 
     def validation(self, result: ValidationResult, steps: int) -> None:
-        """Scalars of a validation: every metric of both tasks."""
-        for task, metrics in result.tasks.items():
-            for name, estimate in metrics.named().items():
-                self.writer.add_scalar(f"validation_{TASK_NAMES[task]}/{name}", estimate.value, steps)
+        """Scalars of a validation: every metric and the loss of both tasks, of training rows too, and how they part."""
+        for task, fit in result.tasks.items():
+            name = TASK_NAMES[task]
+            scalars = {f"validation_{name}/{key}": value for key, value in fit.validation.values().items()}
+            if fit.training is not None:
+                scalars |= {f"training_{name}/{key}": value for key, value in fit.training.values().items()}
+            scalars |= {f"gap/{name}_{key}": value for key, value in fit.gaps().items()}
+            for tag, value in scalars.items():
+                self.writer.add_scalar(tag, value, steps)
         self.writer.add_scalar("validation/mean_ndcg@10", result.ndcg, steps)
         self.writer.flush()
 

@@ -69,7 +69,7 @@ def _cuts(token_R: Int, budget: int) -> Int:
 
 @dataclass(frozen=True)
 class RowTokens:
-    """Tokens of training rows: of the titles that their histories show, and about ten a candidate for its prompt."""
+    """Tokens of training rows: of the titles that their histories show, and about five a candidate for its prompt."""
 
     store: TimelineStore
     items: ItemStore
