@@ -84,6 +84,11 @@ class RunFolder:
         return self.root / "model"
 
     @property
+    def fit(self) -> Path:
+        """Training rows beside validation rows, at the best and at the last validation, JSON."""
+        return self.root / "fit.json"
+
+    @property
     def tensorboard(self) -> Path:
         """TensorBoard event files."""
         return self.root / "tensorboard"

@@ -1,8 +1,10 @@
 """The sampled-negatives protocol: where each positive ranks among its frozen negatives.
 
-Dimensions: R rows, C candidates (column 0 is the positive).
+Dimensions: R rows, C candidates (column 0 is the positive), F numbers that are found for each row.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +27,22 @@ class Scorer(Protocol):
         ...
 
 
+class LossScorer(Protocol):
+    """A scorer that is trained with the task loss."""
+
+    def scores_and_losses(self, rows: EvalRows) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Scores [R, C] as of `Scorer`, and the task loss of each row [R]."""
+        ...
+
+
+@dataclass(frozen=True)
+class RankedRows:
+    """What is found out about some rows."""
+
+    rank_R: NDArray[np.int64]  # of the positive, 1 is best
+    loss_R: NDArray[np.float64]
+
+
 def rank_positives(scorer: Scorer, rows: EvalRows, batch: int, *, progress: str | None = None) -> NDArray[np.int64]:
     """Rank of each row's positive: 1 + its negatives with an equal or higher score (ties count against it).
 
@@ -40,6 +58,34 @@ def rank_positives(scorer: Scorer, rows: EvalRows, batch: int, *, progress: str 
     Raises:
         InputError: a score is not a number; names the row.
     """
+    found_RF = _on_all_ranks(lambda chunk: _ranks(scorer.score(chunk))[:, None], 1, rows, batch, progress)
+    return _checked(found_RF[:, 0], rows)
+
+
+def ranks_and_losses(scorer: LossScorer, rows: EvalRows, batch: int) -> RankedRows:
+    """Ranks as of `rank_positives`, and losses from the same passes of the scorer.
+
+    Args:
+        scorer: gives scores and losses.
+        rows: what to rank.
+        batch: rows a call of the scorer.
+
+    Raises:
+        InputError: a score is not a number; names the row.
+    """
+
+    def find(chunk: EvalRows) -> NDArray[np.float64]:
+        score_RC, loss_R = scorer.scores_and_losses(chunk)
+        return np.column_stack([_ranks(score_RC), loss_R]).astype(np.float64)
+
+    found_RF = _on_all_ranks(find, 2, rows, batch, None)
+    return RankedRows(rank_R=_checked(found_RF[:, 0], rows), loss_R=found_RF[:, 1])
+
+
+def _on_all_ranks(
+    find: Callable[[EvalRows], NDArray[np.number]], numbers: int, rows: EvalRows, batch: int, progress: str | None
+) -> NDArray[np.float64]:
+    """What `find` says of each row [R, F]: each rank asks for an equal share of the rows, and has all answers."""
     total = len(rows)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     share = -(-total // world)
@@ -49,21 +95,23 @@ def rank_positives(scorer: Scorer, rows: EvalRows, batch: int, *, progress: str 
     with tqdm(total=share, desc=progress, unit="row", disable=None if progress and rank == 0 else True) as bar:
         for start in range(0, share, batch):
             chunk = rows.take(index[start : start + batch])
-            parts.append(_ranks(scorer.score(chunk)))
+            parts.append(find(chunk))
             bar.update(len(chunk))
-    rank_R = np.zeros(total, dtype=np.int64)
+    found_RF = np.zeros((total, numbers))  # a float holds any rank exactly
     if own:
-        rank_R[index[:own]] = np.concatenate(parts)[:own]
-    if world > 1:
-        rank_R = _sum_over_ranks(rank_R)
+        found_RF[index[:own]] = np.concatenate(parts)[:own]
+    return _sum_over_ranks(found_RF) if world > 1 else found_RF
+
+
+def _checked(rank_R: NDArray[np.float64], rows: EvalRows) -> NDArray[np.int64]:
     if (broken := np.flatnonzero(rank_R == _NAN)).size:
         row = broken[0]
         raise InputError(
             f"evaluation row {row}",
-            f"a score of user {rows.user_R[row]} is not a number ({broken.size} of {total} rows have one)",
+            f"a score of user {rows.user_R[row]} is not a number ({broken.size} of {len(rows)} rows have one)",
             "train again with a lower train.learning_rate or train.precision fp32",
         )
-    return rank_R
+    return rank_R.astype(np.int64)
 
 
 def draw_rows(rows: EvalRows, count: int, seed: int) -> EvalRows:
@@ -79,8 +127,8 @@ def _ranks(score_RC: NDArray[np.floating]) -> NDArray[np.int64]:
     return np.where(np.isnan(score_RC).any(axis=1), _NAN, rank_R)
 
 
-def _sum_over_ranks(value_R: NDArray[np.int64]) -> NDArray[np.int64]:
+def _sum_over_ranks(value_RF: NDArray[np.float64]) -> NDArray[np.float64]:
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-    value = torch.from_numpy(value_R).to(device)
+    value = torch.from_numpy(value_RF).to(device)
     dist.all_reduce(value)
     return value.cpu().numpy()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gensr_dist.data.events import Behaviour
+from gensr_dist.evaluation.fit import FitRecord, StepFit, fit_warnings
 from gensr_dist.evaluation.metrics import CUTOFFS, TASK_NAMES, CatalogueMetrics, TaskMetrics
 from gensr_dist.evaluation.significance import CUTOFF, PairedTest
 from gensr_dist.files import atomic_file, write_json
@@ -50,6 +51,7 @@ class EvaluationResult:
     scorers: Sequence[ScorerResult]  # GenSR first
     protocol: Protocol
     catalogue: Sequence[CatalogueMetrics] = ()
+    fit: FitRecord | None = None  # None where the training did not record it
 
     @property
     def gensr(self) -> Mapping[Behaviour, TaskMetrics]:
@@ -77,6 +79,7 @@ def metrics_json(result: EvaluationResult) -> dict[str, Any]:
             for baseline in baselines
         },
         "catalogue": [_catalogue_json(metrics) for metrics in result.catalogue],
+        **({"fit": _fit_json(result.fit)} if result.fit else {}),
         "protocol": dataclasses.asdict(result.protocol),
     }
 
@@ -91,6 +94,12 @@ def report_markdown(result: EvaluationResult) -> str:
             lines += [*results_table(result, task), ""]
     if result.catalogue:
         lines += ["## Whole catalogue", "", *_catalogue_table(result.catalogue), ""]
+    if result.fit and result.fit.best:
+        lines += ["## Training rows beside validation rows", ""]
+        lines += [f"Ranked during training, with the weights of step {result.fit.best.step}, which the model has.", ""]
+        lines += [*_fit_table(result.fit.best), ""]
+        lines += [f"- Warning: {line}." for line in fit_warnings(result.fit)]
+        lines += [""] if fit_warnings(result.fit) else []
     drawn = ", ".join(
         f"{protocol.rows[name]:,} of {available:,} {name}" for name, available in protocol.rows_available.items()
     )
@@ -145,6 +154,36 @@ def _catalogue_table(catalogue: Sequence[CatalogueMetrics]) -> list[str]:
         prefilter = "" if metrics.full else f"{metrics.prefilter_recall:.4f}"
         lines.append(_row([TASK_TITLES[metrics.task], scored, prefilter, *cells, f"{metrics.count:,}"]))
     return lines
+
+
+def _fit_table(step: StepFit) -> list[str]:
+    """Markdown lines: two rows a task."""
+    heads = ["Task", "Rows", *(f"R@{k}" for k in CUTOFFS), *(f"N@{k}" for k in CUTOFFS[1:]), "MRR", "Loss", "Count"]
+    keys = [*(f"recall@{k}" for k in CUTOFFS), *(f"ndcg@{k}" for k in CUTOFFS[1:]), "mrr", "loss"]
+    lines = _head(heads)
+    for task, title in TASK_TITLES.items():
+        if (fit := step.tasks.get(TASK_NAMES[task])) is None:
+            continue
+        for kind, rows in (("training", fit.training), ("validation", fit.validation)):
+            if rows is not None:
+                values = rows.values()
+                lines.append(_row([title, kind, *(f"{values[key]:.4f}" for key in keys), f"{rows.count:,}"]))
+    return lines
+
+
+def _fit_json(fit: FitRecord) -> dict[str, Any]:
+    return {
+        "best_step": fit.best.step if fit.best else None,
+        "tasks": {
+            name: {
+                "training": {**task.training.values(), "count": task.training.count} if task.training else None,
+                "validation": {**task.validation.values(), "count": task.validation.count},
+                "gap": task.gaps(),
+            }
+            for name, task in (fit.best.tasks if fit.best else {}).items()
+        },
+        "warnings": list(fit_warnings(fit)),
+    }
 
 
 def _tasks_json(scorer: ScorerResult) -> dict[str, Any]:

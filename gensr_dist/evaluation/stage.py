@@ -16,6 +16,7 @@ from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
+from gensr_dist.evaluation.fit import read_fit
 from gensr_dist.evaluation.gensr_scorer import ROWS_A_CALL, GenSRScorer
 from gensr_dist.evaluation.metrics import CONFIDENCE, CUTOFFS, TASK_NAMES, CatalogueMetrics, TaskMetrics
 from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
@@ -76,6 +77,7 @@ def evaluate(
         scorers=[_scorer_result(name, ranks, config, seed) for name in scorers],
         protocol=_protocol(store.manifest, rows, available, config, seed),
         catalogue=catalogue,
+        fit=read_fit(trained.folder.fit),
     )
     _save(trained.folder, ranks[GENSR], result)
     return result

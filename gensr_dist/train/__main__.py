@@ -7,7 +7,8 @@ from gensr_dist.config import Config
 from gensr_dist.processes import Ranks
 from gensr_dist.rank_command import run_rank
 from gensr_dist.run_folder import RunFolder
-from gensr_dist.train.loop import TrainResult, train
+from gensr_dist.train.loop import train
+from gensr_dist.train.report import TrainResult
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,10 +29,11 @@ def _train(config: Config, run: RunFolder, ranks: Ranks, resume: bool) -> TrainR
 
 
 def _summary(result: TrainResult) -> str:
-    return (
+    trained = (
         f"trained {result.steps} steps in {result.seconds:.0f} s, {result.rows_per_second:,.0f} rows/s; "
         f"best validation NDCG@10 {result.best_ndcg:.4f} at step {result.best_step}"
     )
+    return "\n".join([trained, *(f"warning: {line}" for line in result.warnings)])
 
 
 if __name__ == "__main__":

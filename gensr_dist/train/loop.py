@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import astuple, fields
 from typing import Literal, NoReturn
 
 import torch
@@ -19,6 +19,7 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError, Paused
+from gensr_dist.evaluation.fit import FitRecord, fit_warnings, keep_fit, read_fit
 from gensr_dist.event_files import forget_events
 from gensr_dist.files import atomic_file, write_json
 from gensr_dist.graph.vectors import load_cf
@@ -32,30 +33,16 @@ from gensr_dist.train.engine import Engine
 from gensr_dist.train.export import export_model
 from gensr_dist.train.feed import Feed
 from gensr_dist.train.meter import Meter, PhaseClock, RowDigest, peak_cuda_memory_gb, peak_memory_gb
-from gensr_dist.train.objective import Agreement, StepCheck, StepLosses, seed_dropout, step_losses
+from gensr_dist.train.objective import Agreement, LossValues, StepCheck, StepLosses, seed_dropout, step_losses
 from gensr_dist.train.rank_log import DETAIL, log_path, rank_log
 from gensr_dist.train.replay import CONFIG, MODEL, RECORD, first_bad_gradient, not_finite_record
-from gensr_dist.train.report import StepReport, TimeReport
+from gensr_dist.train.report import StepReport, TimeReport, TrainResult
 from gensr_dist.train.signals import Stop, StopRequest
 from gensr_dist.train.tensorboard import TrainingBoard
 from gensr_dist.train.validation import Validation
 from gensr_dist.train.watchdog import Watchdog
 
 LOG = logging.getLogger("gensr_dist.train")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """Outcome of a training run."""
-
-    steps: int  # finished optimizer steps
-    best_step: int  # steps behind the weights in the model folder
-    best_ndcg: float  # their mean NDCG@10 on the validation samples of both tasks
-    stopped_early: bool
-    seconds: float  # all resumptions together
-    rows_per_second: float  # prompts through training steps, without validations and checkpoints
-    ranks: int
-    time: TimeReport = field(compare=False)  # of the last start, on rank 0
 
 
 def train(config: Config, run: RunFolder, resume: bool = True) -> TrainResult:
@@ -138,6 +125,7 @@ class _Training:
             if ranks.first:
                 discard(run.checkpoints)
                 forget_events(run.tensorboard)
+                run.fit.unlink(missing_ok=True)
             dist.barrier()
         self.progress = self.checkpoints.load(self._beginning())
         self.meter = Meter(clock, self.progress.train_seconds)
@@ -147,8 +135,10 @@ class _Training:
             lambda *_: watchdog.beat(f"a forward pass after step {self.progress.steps}")
         )
         self.board: TrainingBoard | None = None
+        self.fit: FitRecord | None = None
         if ranks.first:
             self.board = TrainingBoard(run, self.progress.steps)
+            self.fit = read_fit(run.fit) if self.progress.steps else None
         self.started = time.perf_counter() - self.progress.seconds
 
     def run(self) -> TrainResult:
@@ -203,7 +193,7 @@ class _Training:
                 output = self.engine.forward(inputs, last=number == len(micro_batches))
                 losses = step_losses(output, inputs.batch, self.config, self.ranks.world)
             with self.clock.phase("backward"):
-                self.engine.backward(losses.to_minimise(self.settings.contrastive_weight))
+                self.engine.backward(losses.to_minimise(self.settings))
             self.check.see(losses)
             total = total + losses
         with self.clock.phase("data", behind_the_device=True):
@@ -221,7 +211,7 @@ class _Training:
 
     def _report(self, losses: StepLosses, learning_rate: float) -> None:
         """Log the step."""
-        task, contrastive = losses.of_all_ranks(self.ranks.world)
+        shown = losses.of_all_ranks(self.ranks.world)
         gradient_norm = self.engine.gradient_norm
         speed = self.meter.read()
         DETAIL.info(
@@ -235,9 +225,8 @@ class _Training:
         rows, tokens = totals.tolist()
         report = StepReport(
             steps=self.progress.steps,
-            task=task,
-            contrastive=contrastive,
-            total=task + self.settings.contrastive_weight * contrastive,
+            losses=shown,
+            total=shown.total(self.settings),
             learning_rate=learning_rate,
             gradient_norm=gradient_norm,
             rows_per_second=rows / speed.seconds if speed.seconds else 0.0,
@@ -270,6 +259,13 @@ class _Training:
             )
         if self.board is not None:
             self.board.validation(result, progress.steps)
+            self.fit = keep_fit(
+                self.run_folder.fit,
+                self.fit,
+                result.after(progress.steps),
+                is_best=self.progress.best_step == progress.steps,
+                cf_saw_rows=self.config.model.cf_view and not self.vectors.folds,
+            )
             LOG.info(
                 f"step {progress.steps}/{self.settings.steps}  validation {result}, best step {self.progress.best_step}"
             )
@@ -340,9 +336,9 @@ class _Training:
             own = self.check.first_bad()
         else:  # averaged over the ranks by now: each looks at its own again
             own = first_bad_gradient(self.config, self.run_folder, self.ranks, folder / MODEL, step, self.watchdog.beat)
-        found = [float("nan")] * 3
+        found = [float("nan")] * (1 + len(fields(LossValues)))
         if own is not None:
-            found = [float(own), *self.check.losses_of(own)]
+            found = [float(own), *astuple(self.check.losses_of(own))]
         mine = torch.tensor(found, dtype=torch.float64, device=self.ranks.device)
         everyone = [torch.empty_like(mine) for _ in range(self.ranks.world)]
         dist.all_gather(everyone, mine)
@@ -390,5 +386,6 @@ class _Training:
             seconds=round(progress.seconds, 3),
             rows_per_second=round(rows / self.meter.train_seconds, 1) if self.meter.train_seconds else 0.0,
             ranks=self.ranks.world,
+            warnings=fit_warnings(self.fit),
             time=TimeReport.of(self.clock),
         )

@@ -1,4 +1,8 @@
-"""Validation during training: the test protocol on a fixed sample of validation rows of each task."""
+"""Validation during training: the test protocol on a fixed sample of validation rows of each task.
+
+As many training rows stand beside them, ranked in the same way: where they do much better, the model has memorised them
+or something tells it the answers.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,66 +10,84 @@ from dataclasses import dataclass
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
+from gensr_dist.data.training_sample import draw_training_rows
 from gensr_dist.errors import InputError
+from gensr_dist.evaluation.fit import NDCG, RowsFit, StepFit, TaskFit
 from gensr_dist.evaluation.gensr_scorer import ROWS_A_CALL, GenSRScorer
-from gensr_dist.evaluation.metrics import TASK_NAMES, TaskMetrics
-from gensr_dist.evaluation.protocol import draw_rows, rank_positives
+from gensr_dist.evaluation.metrics import TASK_NAMES
+from gensr_dist.evaluation.protocol import draw_rows, ranks_and_losses
 from gensr_dist.train.engine import Engine
 
-CUTOFF = 10  # of the NDCG that decides which weights are best
 _PROMPTS = 3_200  # candidates a pass and rank
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationResult:
-    """Metrics of each task that has validation rows."""
+    """How each task that has validation rows does."""
 
-    tasks: Mapping[Behaviour, TaskMetrics]
+    tasks: Mapping[Behaviour, TaskFit]
 
     @property
     def ndcg(self) -> float:
-        """Mean NDCG@10 of the tasks."""
-        return sum(task.ndcg[CUTOFF].value for task in self.tasks.values()) / len(self.tasks)
+        """Mean NDCG@10 of the tasks on validation rows: it decides which weights are best."""
+        return sum(fit.validation.ndcg for fit in self.tasks.values()) / len(self.tasks)
+
+    def after(self, steps: int) -> StepFit:
+        """What is kept of it."""
+        return StepFit(step=steps, tasks={TASK_NAMES[task]: fit for task, fit in self.tasks.items()})
 
     def __str__(self) -> str:
-        tasks = (
-            f"{TASK_NAMES[task]} ndcg@{CUTOFF} {metrics.ndcg[CUTOFF].value:.4f}" for task, metrics in self.tasks.items()
-        )
-        return ", ".join([*tasks, f"mean {self.ndcg:.4f}"])
+        parts = []
+        for task, fit in self.tasks.items():
+            beside = f" (training rows {fit.training.ndcg:.4f})" if fit.training else ""
+            parts.append(f"{TASK_NAMES[task]} {NDCG} {fit.validation.ndcg:.4f}{beside}")
+        return ", ".join([*parts, f"mean {self.ndcg:.4f}"])
 
 
 class Validation:
-    """Ranks the same validation rows each time.
+    """Ranks the same validation and training rows each time.
 
     Args:
         store: that holds the rows.
         collator: builds batches.
         engine: whose model is validated.
         rows: of each task, at most.
-        seed: of the sample.
+        seed: of the samples.
 
     Raises:
-        InputError: neither task has validation rows.
+        InputError: neither task has validation rows, or a user has met so many items that too few are left.
     """
 
     def __init__(self, store: TimelineStore, collator: Collator, engine: Engine, *, rows: int, seed: int) -> None:
         samples = {task: draw_rows(store.eval_rows(Split.VALID, task), rows, seed) for task in Behaviour}
-        self.samples = {task: sample for task, sample in samples.items() if len(sample.event_R)}
+        self.samples = {task: sample for task, sample in samples.items() if len(sample)}
         if not self.samples:
             raise InputError(
                 "data.split", "the validation split holds no positive event", "choose another split or a longer log"
             )
+        counts = {task: len(sample) for task, sample in self.samples.items()}
+        self.training = draw_training_rows(store, counts, seed, store.manifest.config.eval_negatives)
         self.engine = engine
-        self.scorer = GenSRScorer(engine.model, collator, engine.ranks.device, _PROMPTS)
+        device = engine.ranks.device
+        self.scorer = GenSRScorer(engine.model, collator, device, _PROMPTS)
+        self.training_scorer = GenSRScorer(engine.model, collator, device, _PROMPTS, training=True)
 
     def run(self) -> ValidationResult:
         """Rank all rows with the weights as they are. Every rank must call it, and gets the same result."""
         result = ValidationResult(
             tasks={
-                task: TaskMetrics.from_ranks(rank_positives(self.scorer, sample, ROWS_A_CALL), resamples=0, seed=0)
+                task: TaskFit(
+                    training=_fit(self.training_scorer, self.training[task]) if len(self.training[task]) else None,
+                    validation=_fit(self.scorer, sample),
+                )
                 for task, sample in self.samples.items()
             }
         )
         self.engine.release_weights()
         return result
+
+
+def _fit(scorer: GenSRScorer, rows: EvalRows) -> RowsFit:
+    return RowsFit.of(ranks_and_losses(scorer, rows, ROWS_A_CALL))

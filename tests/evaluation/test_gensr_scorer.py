@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from gensr_dist.data.batches.batch import Batch
@@ -24,7 +25,7 @@ from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.gensr_scorer import GenSRScorer
 from gensr_dist.evaluation.metrics import TaskMetrics
-from gensr_dist.evaluation.protocol import rank_positives
+from gensr_dist.evaluation.protocol import rank_positives, ranks_and_losses
 from gensr_dist.model.config import Likelihood
 from tests.conftest import random_log
 
@@ -42,6 +43,7 @@ class Input:
 @dataclass
 class Output:
     yes_log_odds_GC: Tensor
+    nll_GC: Tensor
 
 
 @dataclass(eq=False)
@@ -65,7 +67,8 @@ class MeanHistory(nn.Module):
             dist.all_reduce(torch.zeros(1))  # as ZeRO-3 gathers weights
         history_GE = batch.cf_UE[batch.history_GL].mean(1)
         score_GC = torch.einsum("ge,gce->gc", history_GE, batch.cf_UE[batch.candidate_GC])
-        return Output(score_GC + self.training * torch.randn_like(score_GC))
+        score_GC = score_GC + self.training * torch.randn_like(score_GC)
+        return Output(score_GC, F.binary_cross_entropy_with_logits(score_GC, batch.label_GC.float(), reduction="none"))
 
 
 def scorer(model: MeanHistory, collator: Collator, prompts: int) -> GenSRScorer:
@@ -99,6 +102,29 @@ def test_scores_do_not_depend_on_the_budget_and_the_mode_comes_back(
         assert scorer(model, collator, prompts).score(rows) == pytest.approx(whole, abs=1e-5)
     assert model.training is training
     assert whole.std() > 0.1
+
+
+def test_losses_come_from_the_same_passes(collator: Collator, rows: EvalRows) -> None:
+    model = MeanHistory()
+    score_RC, loss_R = scorer(model, collator, 70).scores_and_losses(rows)
+    assert len(model.lengths) == -(-len(rows) // 7)
+    # Odds of Yes for the positive, of No for the others.
+    sign_C = np.array([1] + [-1] * (score_RC.shape[1] - 1))
+    assert loss_R == pytest.approx(np.log1p(np.exp(-sign_C * score_RC.astype(np.float64))).mean(1), rel=1e-5)
+    ranked = ranks_and_losses(scorer(MeanHistory(), collator, 70), rows, 100)
+    assert ranked.loss_R == pytest.approx(loss_R, rel=1e-5)
+    assert np.array_equal(ranked.rank_R, rank_positives(scorer(MeanHistory(), collator, 70), rows, 100))
+
+
+def test_training_rows_read_the_vectors_that_training_reads(
+    small_store: TimelineStore, small_items: ItemStore, small_cf: np.ndarray, rows: EvalRows
+) -> None:
+    """Vectors without a fold, here all zeros, give every candidate the same score; those of the whole graph do not."""
+    vectors = ItemVectors(small_cf, (np.zeros_like(small_cf), np.zeros_like(small_cf)), seed=0)
+    collator = Collator(small_store, small_items, vectors, HISTORY)
+    model = cast(Any, MeanHistory())
+    assert GenSRScorer(model, collator, "cpu", 70).score(rows).std() > 0.1
+    assert not GenSRScorer(model, collator, "cpu", 70, training=True).score(rows).any()
 
 
 @pytest.mark.parametrize(("prompts", "size"), [(9, 1), (10, 1), (79, 7), (80, 8)])
