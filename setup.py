@@ -22,6 +22,7 @@ REQUIREMENTS = [
     "huggingface-hub>=1.0",  # transformers' error for a damaged backbone config
     "tqdm>=4.66",  # progress bars
     "bm25s>=0.2",  # text-match baseline of search
+    "scipy>=1.11",  # sparse matrices of the counting baseline
     "fsspec>=2024.6",  # shards and logs behind URLs
     "psutil>=5.9",  # memory of benchmarked commands
 ]

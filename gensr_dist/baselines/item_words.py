@@ -1,0 +1,82 @@
+"""Words of texts as sparse matrices, and TF-IDF vectors of items.
+
+Dimensions: N texts, I items, W words, M (text, word) pairs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from typing_extensions import Self
+
+from gensr_dist.baselines.sparse_vectors import Float, counted, present, unit_rows
+
+MOST_SHARE = 1 / 30  # words of more items than this share say little about any of them
+_BLOCK = 1 << 17  # texts that are split at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextWords:
+    """Which words each of N texts has."""
+
+    text_M: NDArray[np.int64]  # ascending
+    hash_M: NDArray[np.uint64]  # of the word; a word that a text repeats is here as often
+    texts: int  # N
+
+    @classmethod
+    def of(cls, texts: pl.Series) -> Self:
+        """Split lower-cased texts into runs of letters, digits and underscores.
+
+        64-bit hashes stand for the words: millions of texts have no room for strings, and even ten million different
+        words collide with a probability of three in a million.
+        """
+        text_parts, hash_parts = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.uint64)]
+        for start in range(0, len(texts), _BLOCK):
+            words = texts[start : start + _BLOCK].str.to_lowercase().str.extract_all(r"\w+")
+            text_parts.append(np.repeat(start + np.arange(len(words)), words.list.len().to_numpy().astype(np.int64)))
+            hash_parts.append(words.filter(words.list.len() > 0).explode().hash().to_numpy())
+        return cls(text_M=np.concatenate(text_parts), hash_M=np.concatenate(hash_parts), texts=len(texts))
+
+
+def word_matrices(*sources: TextWords) -> list[csr_array]:
+    """Which text has which word: 0 and 1, one matrix [N, W] a source; W are the words of all sources together."""
+    hash_W, word_M = np.unique(np.concatenate([source.hash_M for source in sources]), return_inverse=True)
+    matrices, first = [], 0
+    for source in sources:
+        end = first + len(source.text_M)
+        matrices.append(present(counted(source.text_M, word_M[first:end], (source.texts, len(hash_W)))))
+        first = end
+    return matrices
+
+
+def holders(word_NW: csr_array) -> NDArray[np.int64]:
+    """Texts that hold each word, [W]."""
+    return np.bincount(word_NW.indices, minlength=word_NW.shape[1])
+
+
+def tfidf_vectors(word_IW: csr_array, most_share: float = MOST_SHARE) -> csr_array:
+    """Vectors of length 1 [I, W]: log(I / holders) of the words that relate items to each other.
+
+    Those are words of at least two items and of at most a share of all items (but two are never too many).
+
+    Args:
+        word_IW: 0 and 1, which item's text has which word.
+        most_share: the share.
+    """
+    items = word_IW.shape[0]
+    holders_W = holders(word_IW)
+    kept_W = (holders_W >= 2) & (holders_W <= max(2, most_share * items))
+    weight_W = np.where(kept_W, np.log(items / np.maximum(holders_W, 1)), 0)
+    return unit_rows(weighted_words(word_IW, weight_W))
+
+
+def weighted_words(word_NW: csr_array, weight_W: Sequence[float] | Float) -> csr_array:
+    """Columns times their weights; words of weight 0 have no entries."""
+    weighted_NW = csr_array(
+        (np.asarray(weight_W)[word_NW.indices], word_NW.indices.copy(), word_NW.indptr.copy()), shape=word_NW.shape
+    )
+    weighted_NW.eliminate_zeros()
+    return weighted_NW
