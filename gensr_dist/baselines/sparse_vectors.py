@@ -24,7 +24,8 @@ def present(matrix_NK: csr_array) -> csr_array:
 def squared_lengths(vector_NK: csr_array) -> Float:
     """Squared Euclidean length of each row, [N]."""
     row_M = np.repeat(np.arange(vector_NK.shape[0]), np.diff(vector_NK.indptr))
-    return np.bincount(row_M, weights=vector_NK.data**2, minlength=vector_NK.shape[0])
+    square_N = np.bincount(row_M, weights=vector_NK.data**2, minlength=vector_NK.shape[0])
+    return np.asarray(square_N, dtype=np.float64)
 
 
 def unit_rows(vector_NK: csr_array) -> csr_array:

@@ -2,18 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.evaluation.fit import FitRecord, StepFit, fit_warnings
 from gensr_dist.evaluation.metrics import CUTOFFS, TASK_NAMES, CatalogueMetrics, TaskMetrics
 from gensr_dist.evaluation.significance import CUTOFF, PairedTest
+from gensr_dist.evaluation.strata import Stratum, TaskStrata, strata_json
 from gensr_dist.files import atomic_file, write_json
 from gensr_dist.run_folder import RunFolder
 
 GENSR = "gensr"
-TITLES = {GENSR: "GenSR", "popularity": "Popularity", "lightgcn": "LightGCN", "bm25": "BM25"}
+TITLES = {GENSR: "GenSR", "popularity": "Popularity", "counting": "Counting", "lightgcn": "LightGCN", "bm25": "BM25"}
 TASK_TITLES = {Behaviour.RECOMMENDATION: "Recommendation", Behaviour.SEARCH: "Search"}
 
 
@@ -50,6 +51,7 @@ class EvaluationResult:
 
     scorers: Sequence[ScorerResult]  # GenSR first
     protocol: Protocol
+    strata: Mapping[Behaviour, TaskStrata] = field(default_factory=dict)
     catalogue: Sequence[CatalogueMetrics] = ()
     fit: FitRecord | None = None  # None where the training did not record it
 
@@ -78,6 +80,7 @@ def metrics_json(result: EvaluationResult) -> dict[str, Any]:
             }
             for baseline in baselines
         },
+        "strata": {TASK_NAMES[task]: strata_json(strata) for task, strata in result.strata.items()},
         "catalogue": [_catalogue_json(metrics) for metrics in result.catalogue],
         **({"fit": _fit_json(result.fit)} if result.fit else {}),
         "protocol": dataclasses.asdict(result.protocol),
@@ -92,6 +95,9 @@ def report_markdown(result: EvaluationResult) -> str:
         if task in result.gensr:
             lines += [f"## {title}: {result.gensr[task].count:,} {protocol.split} rows", ""]
             lines += [*results_table(result, task), ""]
+        if strata := result.strata.get(task):
+            lines += ["By users who chose the positive in training:", "", *_strata_table(strata.popularity), ""]
+            lines += ["By interactions before the row:", "", *_strata_table(strata.history), ""]
     if result.catalogue:
         lines += ["## Whole catalogue", "", *_catalogue_table(result.catalogue), ""]
     if result.fit and result.fit.best:
@@ -142,6 +148,17 @@ def results_table(result: EvaluationResult, task: Behaviour) -> list[str]:
             lead = f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.3g}" if test else ""
             cells.append(lead)
         lines.append(_row([TITLES[scorer.scorer], *cells]))
+    return lines
+
+
+def _strata_table(strata: Sequence[Stratum]) -> list[str]:
+    """Markdown lines: one row a stratum, N@10 and R@10 of every scorer."""
+    scorers = list(strata[0].ndcg)
+    heads = [f"{TITLES[scorer]} {metric}@{CUTOFF}" for scorer in scorers for metric in ("N", "R")]
+    lines = _head(["", "Rows", *heads])
+    for stratum in strata:
+        cells = [f"{value:.4f}" for scorer in scorers for value in (stratum.ndcg[scorer], stratum.recall[scorer])]
+        lines.append(_row([stratum.label, f"{stratum.count:,}", *cells]))
     return lines
 
 

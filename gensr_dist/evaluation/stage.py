@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from gensr_dist.baselines.bm25 import BM25
+from gensr_dist.baselines.counting import Counting
 from gensr_dist.baselines.lightgcn import LightGCNDotProduct
 from gensr_dist.baselines.popularity import Popularity
 from gensr_dist.data.events import Behaviour
@@ -22,12 +23,14 @@ from gensr_dist.evaluation.metrics import CONFIDENCE, CUTOFFS, TASK_NAMES, Catal
 from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
 from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult, write_report
 from gensr_dist.evaluation.significance import paired_test, save_ranks
+from gensr_dist.evaluation.strata import TaskStrata, training_users
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.trained_run import TrainedRun
 
 BASELINE_BATCH = 4_096  # rows; baselines need little memory a row
 BASELINE_TASKS: Mapping[str, Sequence[Behaviour]] = {
     "popularity": (Behaviour.RECOMMENDATION, Behaviour.SEARCH),
+    "counting": (Behaviour.RECOMMENDATION, Behaviour.SEARCH),
     "lightgcn": (Behaviour.RECOMMENDATION,),
     "bm25": (Behaviour.SEARCH,),
 }
@@ -54,7 +57,11 @@ def evaluate(
         raise InputError(store.folder.place, "no test row of either task", "prepare a longer log or another data.split")
 
     gensr = GenSRScorer(trained.model, trained.collator, trained.device, config.prompts)
-    scorers: dict[str, Scorer] = {GENSR: gensr, "popularity": Popularity(items.popularity_I)}
+    scorers: dict[str, Scorer] = {
+        GENSR: gensr,
+        "popularity": Popularity(items.popularity_I),
+        "counting": Counting.of_log(store, items),
+    }
     if Behaviour.RECOMMENDATION in rows:
         scorers["lightgcn"] = LightGCNDotProduct(trained.item_IE, trained.user_VE)
     if Behaviour.SEARCH in rows:
@@ -73,14 +80,25 @@ def evaluate(
         }
         for name, scorer in scorers.items()
     }
+    training_users_I = training_users(store)
     result = EvaluationResult(
         scorers=[_scorer_result(name, ranks, config, seed) for name in scorers],
         protocol=_protocol(store.manifest, rows, available, config, seed),
+        strata={
+            task: TaskStrata.of(_ranks_of_task(ranks, task), task_rows, store, training_users_I)
+            for task, task_rows in rows.items()
+        },
         catalogue=catalogue,
         fit=read_fit(trained.folder.fit),
     )
     _save(trained.folder, ranks[GENSR], result)
     return result
+
+
+def _ranks_of_task(
+    ranks: Mapping[str, Mapping[Behaviour, NDArray[np.int64]]], task: Behaviour
+) -> dict[str, NDArray[np.int64]]:
+    return {name: by_task[task] for name, by_task in ranks.items() if task in by_task}
 
 
 def _scorer_result(
