@@ -11,11 +11,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gensr_dist.config import Config
 from gensr_dist.errors import InputError
+from gensr_dist.evaluation.fit import fit_warnings, read_fit
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train import loop
 from gensr_dist.train.loop import train
+from gensr_dist.train.rank_log import log_path
 from gensr_dist.train.validation import ValidationResult
 from tests.train.small_runs import BUDGET, another_folder, scalars, small_config
 
@@ -62,8 +64,9 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert result.best_ndcg == expected.best_ndcg
     here, there = scalars(small_run), scalars(whole)
     for tag in there:
-        if tag.startswith(("loss/", "optimizer/", "validation")):
+        if tag.startswith(("loss/", "optimizer/", "validation", "training_", "gap/")):
             assert here[tag] == there[tag], tag
+    assert read_fit(small_run.fit) == read_fit(whole.fit) is not None
     for name, weight in weights(whole).items():
         assert torch.equal(weights(small_run)[name], weight), name
 
@@ -83,12 +86,47 @@ def test_board_shows_losses_speed_memory_and_both_tasks(small_run: RunFolder) ->
     ):
         assert sorted(points[tag]) == [1, 2, 3, 4], tag
         assert all(value >= 0 for value in points[tag].values())
-    assert sorted(points["validation_rec/ndcg@10"]) == sorted(points["validation_search/ndcg@10"]) == [2, 4]
+    for rows in ("validation", "training"):
+        for tag in ("rec/ndcg@10", "search/ndcg@10", "rec/mrr", "search/loss"):
+            assert sorted(points[f"{rows}_{tag}"]) == [2, 4], (rows, tag)
+    for tag in ("gap/rec_ndcg@10", "gap/search_ndcg@10", "gap/rec_loss", "gap/search_loss"):
+        assert sorted(points[tag]) == [2, 4], tag
     events = EventAccumulator(str(small_run.tensorboard))
     events.Reload()
     assert any(tag.startswith("config") for tag in events.Tags()["tensors"])
     assert events.PluginTagToContent("hparams")
     assert {"items_cf", "items_semantic"} <= {path.name for path in (small_run.tensorboard / "00000").iterdir()}
+
+
+def test_the_best_and_the_last_validation_are_kept(small_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config(validate_every=1, validate_rows=30, patience=9)
+    means = {1: 0.25, 2: 0.5, 3: 0.375, 4: 0.125}
+    seen: list[ValidationResult] = []
+
+    def mean(result: ValidationResult) -> float:
+        if not any(result is one for one in seen):
+            seen.append(result)
+        return means[len(seen)]
+
+    monkeypatch.setattr(ValidationResult, "ndcg", property(mean))
+    result = train(config, small_run)
+    kept = read_fit(small_run.fit)
+    assert kept is not None
+    assert kept.best is not None
+    assert (kept.best.step, kept.last.step, kept.cf_saw_rows) == (2, 4, True)
+    assert kept.best == seen[1].after(2)
+    assert kept.last == seen[3].after(4)
+    assert result.warnings == fit_warnings(kept)
+    (line,) = (line for line in log_path(small_run.logs, 0).read_text().splitlines() if "step 2/4  validation" in line)
+    assert f"search ndcg@10 {kept.best.tasks['search'].validation.ndcg:.4f} (training rows " in line
+
+    assert train(config, small_run).warnings == result.warnings  # a finished run has read it
+    assert read_fit(small_run.fit) == kept
+    seen.clear()
+    train(dataclasses.replace(config, model=dataclasses.replace(config.model, cf_view=False)), small_run, resume=False)
+    again = read_fit(small_run.fit)
+    assert again is not None
+    assert not again.cf_saw_rows
 
 
 def test_a_slow_loader_is_seen(small_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +215,7 @@ def test_each_stage_and_precision_trains_resumes_and_exports_fp32(
             micro_tokens=BUDGET,
             checkpoint_every=1,
             contrastive_weight=0.0,
+            match_weight=0.0,
         ),
         model=dropped,
     )
@@ -184,7 +223,7 @@ def test_each_stage_and_precision_trains_resumes_and_exports_fp32(
     assert [path.name for path in small_run.checkpoints.glob("step_*")] == ["step_00000001"]
     assert train(config, small_run).steps == 2
     plain = another_folder(small_run, "plain")
-    train(dataclasses.replace(small_config(steps=2, contrastive_weight=0.0), model=dropped), plain)
+    train(dataclasses.replace(small_config(steps=2, contrastive_weight=0.0, match_weight=0.0), model=dropped), plain)
     here, there = scalars(small_run), scalars(plain)
     for tag in ("loss/task", "optimizer/gradient_norm"):
         assert here[tag] == pytest.approx(there[tag], rel=1e-3 if precision == "fp32" else 0.1), tag

@@ -1,4 +1,4 @@
-"""What a killed run leaves in its event files: records beyond the checkpoint, and a last one torn at any byte."""
+"""What a killed run leaves in its event files: records beyond the checkpoint, one torn at any byte. Validations."""
 
 import struct
 from pathlib import Path
@@ -6,17 +6,21 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from gensr_dist.data.events import Behaviour
+from gensr_dist.evaluation.fit import RowsFit, TaskFit
 from gensr_dist.run_folder import RunFolder
+from gensr_dist.train.objective import LossValues
 from gensr_dist.train.report import StepReport
 from gensr_dist.train.tensorboard import TrainingBoard
+from gensr_dist.train.validation import ValidationResult
+from tests.train.small_runs import scalars
 
 
 def report(step: int, start: int) -> StepReport:
     value = step + start / 10
     return StepReport(
         steps=step,
-        task=value,
-        contrastive=value,
+        losses=LossValues(task=value, contrastive=value, match=value),
         total=value,
         learning_rate=value,
         gradient_norm=value,
@@ -82,3 +86,35 @@ def test_many_starts_leave_one_curve(tmp_path: Path) -> None:
         owner = {step: by for step, by in owner.items() if step <= after}
         owner |= dict.fromkeys(range(after + 1, until + 1), start)
     assert shown(run) == {step: step + by / 10 for step, by in owner.items()}
+
+
+def test_a_validation_shows_training_rows_beside_validation_rows(tmp_path: Path) -> None:
+    def rows(ndcg: float, loss: float) -> RowsFit:
+        metrics = {"recall@1": ndcg / 2, "ndcg@10": ndcg, "mrr": ndcg / 4}
+        return RowsFit(metrics=metrics, loss=loss, ndcg_error=0.0, loss_error=0.0, count=3)
+
+    run = RunFolder(tmp_path)
+    board = TrainingBoard(run, 0)
+    fits = {
+        Behaviour.RECOMMENDATION: TaskFit(training=rows(0.75, 0.25), validation=rows(0.5, 0.375)),
+        Behaviour.SEARCH: TaskFit(training=None, validation=rows(0.25, 0.5)),
+    }
+    board.validation(ValidationResult(tasks=fits), 4)
+    board.close()
+    assert scalars(run) == {
+        "validation_rec/recall@1": {4: 0.25},
+        "validation_rec/ndcg@10": {4: 0.5},
+        "validation_rec/mrr": {4: 0.125},
+        "validation_rec/loss": {4: 0.375},
+        "training_rec/recall@1": {4: 0.375},
+        "training_rec/ndcg@10": {4: 0.75},
+        "training_rec/mrr": {4: 0.1875},
+        "training_rec/loss": {4: 0.25},
+        "gap/rec_ndcg@10": {4: 0.25},
+        "gap/rec_loss": {4: 0.125},
+        "validation_search/recall@1": {4: 0.125},
+        "validation_search/ndcg@10": {4: 0.25},
+        "validation_search/mrr": {4: 0.0625},
+        "validation_search/loss": {4: 0.5},
+        "validation/mean_ndcg@10": {4: 0.375},
+    }
