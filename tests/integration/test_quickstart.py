@@ -49,7 +49,7 @@ def test_one_command_runs_every_stage_and_shows_results(first_run: tuple[Any, st
     assert (result["done"], result["skipped"]) == (STAGES, [])
     for stage in STAGES:
         assert f"{stage}: done in " in shown
-    for title in ("GenSR ", "Popularity ", "LightGCN ", "BM25 "):
+    for title in ("GenSR ", "Popularity ", "Counting ", "LightGCN ", "BM25 "):
         assert f"\n  {title}" in shown
     assert shown.count("\n  recommended:\n    - ") == 3
     assert shown.count("\n  searches '") == 3
@@ -60,6 +60,7 @@ def test_metrics_file(folder: Path, first_run: tuple[Any, str]) -> None:
     metrics = json.loads((folder / "runs/tiny/metrics.json").read_text())
     baselines = metrics["baselines"]
     tasks = [metrics["rec"], metrics["search"], baselines["popularity"]["rec"], baselines["popularity"]["search"]]
+    tasks += baselines["counting"].values()
     for task in [*tasks, baselines["lightgcn"]["rec"], baselines["bm25"]["search"]]:
         assert set(task) >= METRICS
         assert all(math.isfinite(task[name]) and task[name] >= 0 for name in METRICS)
