@@ -15,15 +15,17 @@ from gensr_dist.model.prompt import PromptAssembler
 from tests.model.builders import corpus_tokenizer, groups_of, random_batch, tiny_config, tiny_model
 
 
-def built(seed: int, history: str = "tokens", scoring: str = "shared", **changes: object) -> ModelInput:
+def tiny_inputs(**changes: object) -> InputBuilder:
     tokenizer = corpus_tokenizer()
-    builder = InputBuilder(
-        tiny_config(semantic_history=history, scoring=scoring),
-        PromptAssembler(PromptConfig(), tokenizer),
-        vocabulary=len(tokenizer),
-        start=0,
+    return InputBuilder(
+        tiny_config(**changes), PromptAssembler(PromptConfig(), tokenizer), vocabulary=len(tokenizer), start=0
     )
-    return builder(replace(random_batch(seed, groups=4, padded_candidates=True), **changes))
+
+
+def built(seed: int, history: str = "tokens", scoring: str = "shared", **changes: object) -> ModelInput:
+    return tiny_inputs(semantic_history=history, scoring=scoring)(
+        replace(random_batch(seed, groups=4, padded_candidates=True), **changes)
+    )
 
 
 @settings(max_examples=20)
@@ -77,6 +79,36 @@ def test_numbers_stand_for_the_tokens(seed: int) -> None:
     assert (inputs.token_W.diff() > 0).all()
     assert torch.equal(inputs.token_W[inputs.title_UT], inputs.batch.title_UT)
     assert torch.equal(inputs.title_UT == 0, inputs.batch.title_UT == 0)
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 10_000), groups=st.integers(1, 6))
+def test_queries_are_those_of_searches_with_a_token(seed: int, groups: int) -> None:
+    """Whatever stands in the query of a recommendation."""
+    batch = random_batch(seed, groups=groups)
+    random = torch.Generator().manual_seed(seed)
+    length_G1 = torch.randint(0, 5, (groups, 1), generator=random)
+    query_GQ = torch.randint(13, 30, batch.query_GQ.shape, generator=random)  # few words: queries share them
+    batch = replace(batch, query_GQ=query_GQ * (torch.arange(query_GQ.shape[1]) < length_G1))
+    inputs = tiny_inputs()(batch)
+    queries = {
+        g: tokens
+        for g, (task, tokens) in enumerate(zip(batch.task_G.tolist(), batch.query_GQ.tolist(), strict=True))
+        if task == Behaviour.SEARCH and any(tokens)
+    }
+    assert inputs.searching_Z.dtype == inputs.term_A.dtype == inputs.query_ZQ.dtype == torch.int64
+    assert inputs.searching_Z.tolist() == list(queries)
+    assert inputs.query_ZQ.shape == (len(queries), batch.query_GQ.shape[1])
+    assert inputs.token_W[inputs.term_A[inputs.query_ZQ]].tolist() == list(queries.values())
+    assert inputs.token_W[inputs.term_A].tolist() == sorted({0}.union(*queries.values()))
+
+
+def test_a_batch_without_a_search_has_no_query() -> None:
+    batch = random_batch(0, groups=4)
+    inputs = built(0, task_G=torch.full_like(batch.task_G, Behaviour.RECOMMENDATION))
+    assert inputs.searching_Z.tolist() == []
+    assert inputs.term_A.tolist() == [0]
+    assert inputs.query_ZQ.shape == (0, batch.query_GQ.shape[1])
 
 
 @pytest.mark.parametrize("scoring", ["joint", "shared"])

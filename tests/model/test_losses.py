@@ -1,4 +1,4 @@
-"""Losses against eq. 9 and 10 written as loops in float64.
+"""Losses against their equations written as loops in float64.
 
 Dimensions: G groups, C candidates, V vocabulary, D width.
 """
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gensr_dist.model.losses import contrastive_loss, task_loss
+from gensr_dist.model.losses import contrastive_loss, match_loss, task_loss
 
 
 def reference(cf_GD: Tensor, semantic_GD: Tensor, users: list[int], has_history: list[bool], tau: float) -> Tensor:
@@ -93,6 +93,92 @@ def test_aligned_views_of_many_users_cost_little_and_unrelated_ones_their_logari
     arguments = {"user_G": torch.arange(6), "has_history_G": everyone, "temperature": 0.05, "step_groups": 6}
     assert contrastive_loss(aligned_GD, aligned_GD, **arguments).item() < 1e-6
     assert contrastive_loss(same_GD, same_GD, **arguments).item() == pytest.approx(math.log(6), rel=1e-5)
+
+
+def match_reference(user_GD: Tensor, item_GCD: Tensor, items: list[list[int]]) -> Tensor:
+    """Sum over groups of -log softmax of the positive among the negatives of all groups."""
+    total = 0 * (user_GD.sum() + item_GCD.sum())
+    for g, (positive, *_) in enumerate(items):
+        if positive == -1:
+            continue
+        right = user_GD[g] @ item_GCD[g, 0]
+        exponents = [right.exp()]
+        for other, (_, *negatives) in enumerate(items):
+            for c, negative in enumerate(negatives, start=1):
+                if negative not in (-1, positive):
+                    exponents.append((user_GD[g] @ item_GCD[other, c]).exp())
+        total = total - (right.exp() / sum(exponents)).log()
+    return total
+
+
+def matches(seed: int, G: int, C: int, D: int = 5) -> tuple[Tensor, Tensor, Tensor]:
+    """Vectors, and items of a catalogue so small that negatives often are the positive of their or another group.
+
+    Some groups are padding, and the last candidates of some others.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    user_GD = torch.randn(G, D, generator=generator, dtype=torch.float64)
+    item_GCD = torch.randn(G, C, D, generator=generator, dtype=torch.float64)
+    item_GC = torch.randint(0, 5, (G, C), generator=generator)
+    length_G = torch.randint(0, C + 1, (G,), generator=generator) | torch.randint(0, C + 1, (G,), generator=generator)
+    return user_GD, item_GCD, item_GC.masked_fill(torch.arange(C) >= length_G[:, None], -1)
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 10_000), G=st.integers(1, 6), C=st.integers(1, 4), more=st.integers(0, 3))
+def test_match_loss_and_gradient_match_the_loop(seed: int, G: int, C: int, more: int) -> None:
+    """Also where other micro-batches hold more groups of the step."""
+    user_GD, item_GCD, item_GC = matches(seed, G, C)
+    variables = [user_GD.requires_grad_(), item_GCD.requires_grad_()]
+    loss = match_loss(user_GD, item_GCD, item_GC, step_groups=G + more)
+    expected = match_reference(user_GD, item_GCD, item_GC.tolist()) / (G + more)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=1e-5)
+    actual_gradients, expected_gradients = (torch.autograd.grad(value, variables) for value in (loss, expected))
+    for actual, wanted in zip(actual_gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(actual, wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_copies_of_the_positive_are_not_its_negatives() -> None:
+    """Of no group's; to the groups of other positives they stay what they are."""
+    user_GD, item_GCD, _ = matches(0, 2, 3)
+
+    def loss(items: list[list[int]]) -> float:
+        return match_loss(user_GD, item_GCD, torch.tensor(items), step_groups=2).item()
+
+    assert loss([[7, 7, 7], [7, 7, 7]]) == 0
+    assert 0 < loss([[7, 7, 7], [8, 7, 7]]) < loss([[7, 7, 6], [8, 7, 7]]) < loss([[7, 5, 6], [8, 5, 6]])
+
+
+def test_padding_neither_counts_nor_serves_as_a_negative() -> None:
+    user_GD, item_GCD, _ = matches(1, 4, 3)
+    items = torch.tensor([[0, 1, 2], [3, 4, -1], [5, -1, -1], [-1, -1, -1]])
+    variables = [user_GD.requires_grad_(), item_GCD.requires_grad_()]
+    loss = match_loss(user_GD, item_GCD, items, step_groups=3)
+    without = match_loss(user_GD[:3], item_GCD[:3], items[:3], step_groups=3)
+    assert loss.item() == pytest.approx(without.item(), rel=1e-6)
+    of_user_GD, of_item_GCD = torch.autograd.grad(loss, variables)
+    assert (of_item_GCD[items == -1] == 0).all()
+    assert (of_user_GD[3] == 0).all()
+    assert (of_item_GCD[items != -1] != 0).any(1).all()
+    assert (of_user_GD[:3] != 0).any(1).all()
+    changed = item_GCD.masked_fill((items == -1)[..., None], 100.0)
+    assert match_loss(user_GD, changed, items, step_groups=3).item() == loss.item()
+
+
+def test_towers_that_know_nothing_cost_the_logarithm_of_all_that_a_positive_is_among() -> None:
+    items = torch.arange(12).view(4, 3)
+    nothing_GD, nothing_GCD = torch.zeros(4, 5), torch.zeros(4, 3, 5)
+    assert match_loss(nothing_GD, nothing_GCD, items, step_groups=4).item() == pytest.approx(math.log(1 + 8))
+    assert match_loss(nothing_GD, nothing_GCD[:, :1], items[:, :1], step_groups=4).item() == 0
+
+
+def test_match_loss_of_large_products_in_bf16_is_finite() -> None:
+    user_GD, item_GCD, item_GC = (tensor.clone() for tensor in matches(2, 4, 3))
+    user_bf, item_bf = ((30 * tensor).bfloat16().requires_grad_() for tensor in (user_GD, item_GCD))
+    loss = match_loss(user_bf, item_bf, item_GC, step_groups=4)
+    assert loss.dtype == torch.float32
+    assert loss.item() > 100
+    assert all(bool(gradient.isfinite().all()) for gradient in torch.autograd.grad(loss, [user_bf, item_bf]))
 
 
 @settings(max_examples=20)

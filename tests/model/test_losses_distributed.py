@@ -11,20 +11,25 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from gensr_dist.model.gensr import GenSR
-from gensr_dist.model.losses import contrastive_loss, task_loss
+from gensr_dist.model.losses import contrastive_loss, match_loss, task_loss
 from tests.model.builders import groups_of, random_batch, tiny_model
 
 GROUPS, CANDIDATES, WORLD = 8, 3, 2
 
 
-def losses(model: GenSR, part: slice, *, world: int = 1) -> tuple[Tensor, Tensor]:
+def losses(model: GenSR, part: slice, *, world: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     batch = random_batch(4, groups=GROUPS, candidates=CANDIDATES)
     assert len(batch.user_G.unique()) < GROUPS, "a user appears twice"
     # The last group is padding, as in the short last batch of an epoch.
-    label_GC = batch.label_GC.index_fill(0, torch.tensor([GROUPS - 1]), -100)
-    history_GL = batch.history_GL.index_fill(0, torch.tensor([GROUPS - 1]), 0)
-    batch = groups_of(replace(batch, label_GC=label_GC, history_GL=history_GL, step_groups=GROUPS - 1), part)
+    last = torch.tensor([GROUPS - 1])
+    padded = {
+        "label_GC": batch.label_GC.index_fill(0, last, -100),
+        "history_GL": batch.history_GL.index_fill(0, last, 0),
+        "candidate_GC": batch.candidate_GC.index_fill(0, last, 0),
+    }
+    batch = groups_of(replace(batch, **padded, step_groups=GROUPS - 1), part)
     output = model(model.inputs(batch))
+    assert output.match is not None
     scale = {"step_groups": batch.step_groups, "world": world}
     return (
         task_loss(output.nll_GC, candidates=CANDIDATES, **scale),
@@ -36,6 +41,7 @@ def losses(model: GenSR, part: slice, *, world: int = 1) -> tuple[Tensor, Tensor
             temperature=0.3,
             **scale,
         ),
+        match_loss(output.match.user_GD, output.match.item_GCD, batch.item_U[batch.candidate_GC], **scale),
     )
 
 
@@ -64,8 +70,7 @@ def test_two_ranks_give_the_value_and_gradient_of_one(tmp_path: Path) -> None:
     model = tiny_model(dropout=0.0)
     values = losses(model, slice(None))
     sum(values, torch.zeros(())).backward()
-    assert values[0].item() > 0
-    assert values[1].item() > 0
+    assert all(value.item() > 0 for value in values)
     torch.testing.assert_close(two_ranks["values"], torch.stack(values).detach(), rtol=1e-5, atol=1e-6)
     for name, parameter in model.named_parameters():
         expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
