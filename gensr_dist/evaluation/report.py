@@ -104,8 +104,8 @@ def report_markdown(result: EvaluationResult) -> str:
         lines += ["## Training rows beside validation rows", ""]
         lines += [f"Ranked during training, with the weights of step {result.fit.best.step}, which the model has.", ""]
         lines += [*_fit_table(result.fit.best), ""]
-        lines += [f"- Warning: {line}." for line in fit_warnings(result.fit)]
-        lines += [""] if fit_warnings(result.fit) else []
+        for warning in fit_warnings(result.fit):
+            lines += [f"Warning: {warning}.", ""]
     drawn = ", ".join(
         f"{protocol.rows[name]:,} of {available:,} {name}" for name, available in protocol.rows_available.items()
     )

@@ -24,7 +24,7 @@ from gensr_dist.train.loop import train
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 SHOWN = ("loss/task", "loss/contrastive", "optimizer/learning_rate", "speed/rows_per_second")
-VALIDATED = ("validation_rec/ndcg@10", "validation_search/ndcg@10")
+VALIDATED = ("validation_rec/ndcg@10", "validation_search/ndcg@10", "training_rec/ndcg@10", "gap/search_loss")
 
 
 @pytest.fixture
