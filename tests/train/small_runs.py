@@ -10,7 +10,7 @@ from gensr_dist.model.config import ModelConfig
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.config import TrainConfig
 
-BUDGET = 173  # `micro_tokens` with which steps of eight groups have three, two, two and three micro-batches
+BUDGET = 113  # `micro_tokens` with which steps of eight groups have three, two, two and three micro-batches
 
 
 def small_config(**changes: Any) -> Config:

@@ -40,7 +40,7 @@ def test_neither_inputs_nor_forward_nor_backward_wait_for_the_device(scoring: st
             torch.cuda.set_sync_debug_mode("error")
         _, [(_, inputs)] = feed.take()
         losses = step_losses(model(inputs), inputs.batch, config, world=1)
-        losses.to_minimise(0.1).backward()
+        losses.to_minimise(config.train).backward()
         feed.prepare()
     torch.cuda.set_sync_debug_mode("default")
     assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
