@@ -120,6 +120,12 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
             f"lightgcn.width {config.lightgcn.width} is not a multiple of model.cf_heads {model.cf_heads}",
             "change one of them",
         )
+    if config.lightgcn.folds == 1:
+        refuse(
+            "lightgcn.folds",
+            "lightgcn.folds is 1, which leaves no users to learn from",
+            "set it to 0, or to 2 or more",
+        )
     width = SIZES[model.backbone][0] if model.backbone in SIZES else 0  # a pretrained one's is known when it is loaded
     if width % model.semantic_heads:
         refuse(

@@ -287,7 +287,8 @@ def _engine(config: Config, raw: Folder, preparation: Preparation) -> Any:
 def _lightgcn(config: Config, run: RunFolder, *, resume: bool) -> Outcome:
     from gensr_dist.graph.stage import lightgcn
 
-    return _outcome(lightgcn(config, run, resume=resume))
+    result = lightgcn(config, run, resume=resume)
+    return Outcome(summary=result.summary(), result=dataclasses.asdict(result))
 
 
 def _train(config: Config, run: RunFolder, *, resume: bool) -> Outcome:

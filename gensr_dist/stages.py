@@ -19,6 +19,7 @@ from gensr_dist.data.config import BATCHING, READING
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_file, read_json, write_json
+from gensr_dist.graph.vectors import RECORD, table_name
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.config import OPERATIONAL
 
@@ -251,13 +252,18 @@ def _results_exist(stage: StageName, run: RunFolder) -> bool:
     """Whether the files are there without which `stage` is not finished, whatever its record says."""
     if stage == "prepare":
         return "manifest.json" in run.shards.sizes()
-    return all(path.exists() for path in _results_of(stage, run))
+    results = _results_of(stage, run)
+    if stage == "lightgcn":
+        record = read_record(stage, run)
+        folds = int(record.settings.get("lightgcn.folds", 0)) if record else 0
+        results = (*results, *(run.cf / table_name(fold) for fold in range(folds)))
+    return all(path.exists() for path in results)
 
 
 def _results_of(stage: StageName, run: RunFolder) -> tuple[Path, ...]:
     results: dict[StageName, tuple[Path, ...]] = {
         "simulate": (run.raw,),
-        "lightgcn": (run.cf / "items.npy", run.cf / "users.npy"),
+        "lightgcn": (run.cf / "items.npy", run.cf / "users.npy", run.cf / RECORD),
         "train": (run.model,),
         "index": (run.index,),
         "evaluate": (run.metrics, run.report),

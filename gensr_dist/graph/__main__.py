@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from gensr_dist.config import Config
 from gensr_dist.graph.ranks import ColumnRanks
+from gensr_dist.graph.result import LightGCNResult
 from gensr_dist.graph.stage import lightgcn
-from gensr_dist.graph.training import LightGCNResult
 from gensr_dist.processes import Ranks
 from gensr_dist.rank_command import run_rank
 from gensr_dist.run_folder import RunFolder
@@ -30,11 +30,7 @@ def _lightgcn(config: Config, run: RunFolder, ranks: Ranks, resume: bool) -> Lig
 
 
 def _summary(result: LightGCNResult) -> str:
-    recall = "unknown" if result.recall_at_20 is None else f"{result.recall_at_20:.4f}"
-    return (
-        f"trained {result.epochs} epochs on {result.edges:,} edges in {result.seconds:.0f} s; "
-        f"best recall@20 {recall} in epoch {result.best_epoch}"
-    )
+    return "\n".join(result.summary())
 
 
 if __name__ == "__main__":

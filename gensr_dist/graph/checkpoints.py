@@ -1,8 +1,9 @@
 """Checkpoints of LightGCN: whole or absent, bound to settings and graph, free of the number of ranks.
 
-The folder holds `step_00000123` (vectors, Adam's moments, `state.json`) and `best_00010`, the propagated vectors of
-the best epoch so far, which thus need no memory. Each is written under another name and renamed when complete. With
-several hosts the folder must lie on a file system that all of them share.
+The folder of a training holds `step_00000123` (vectors, Adam's moments, `state.json`) and `best_00010`, the propagated
+vectors of the best epoch so far, which thus need no memory. When the training is done, `finished.json` takes the place
+of the former. Each is written under another name and renamed when complete. With several hosts the folder must lie on
+a file system that all of them share.
 
 Dimensions: N nodes (users first), E width, e columns of this rank.
 """
@@ -19,10 +20,12 @@ from torch import Tensor
 
 from gensr_dist.errors import InputError
 from gensr_dist.files import read_json, write_json
+from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.tables import read_columns, write_table
 from gensr_dist.graph.trainer import ColumnTrainer
 
 _STATE = "state.json"
+_FINISHED = "finished.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,20 +52,19 @@ class Checkpoints:
 
     Args:
         folder: that holds them and nothing else.
-        trainer: whose tables are saved and loaded.
+        ranks: who owns which columns.
+        width: E.
     """
 
-    def __init__(self, folder: Path, trainer: ColumnTrainer) -> None:
-        self.folder = folder
-        self.trainer = trainer
-        self.ranks = trainer.ranks
-        self.width = trainer.config.width
+    def __init__(self, folder: Path, ranks: ColumnRanks, width: int) -> None:
+        self.folder, self.ranks, self.width = folder, ranks, width
+        self.remedy = f"delete {folder} to start LightGCN anew"
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: Progress, trainer: ColumnTrainer) -> None:
         """Write a checkpoint, then delete what it replaces."""
-        final = self.folder / f"step_{self.trainer.steps:08d}"
+        final = self.folder / f"step_{trainer.steps:08d}"
         temporary = self._begin(final)
-        for name, table_Ne in self.trainer.tables.items():
+        for name, table_Ne in trainer.tables.items():
             write_table(temporary / f"{name}.npy", table_Ne, self.ranks, self.width)
         if self.ranks.first:
             write_json(temporary / _STATE, progress)
@@ -70,53 +72,81 @@ class Checkpoints:
             self._keep_only(final.name, _best_name(progress.best_epoch))
         self.ranks.wait()
 
-    def save_best(self, epoch: int, out_Ne: Tensor, touched_N: np.ndarray) -> None:
-        """Write the propagated vectors of an epoch, zero for untouched nodes: for them they are noise of the start."""
+    def save_best(self, epoch: int, out_Ne: Tensor, users: int, touched_N: np.ndarray) -> None:
+        """Write the propagated vectors of an epoch, zero for untouched nodes: for them they are noise of the start.
+
+        Args:
+            epoch: finished.
+            out_Ne: propagated vectors, users first.
+            users: how many.
+            touched_N: bool.
+        """
         final = self.folder / _best_name(epoch)
         temporary = self._begin(final)
-        users = self.trainer.users
         for name, rows in (("users", slice(0, users)), ("items", slice(users, None))):
             write_table(temporary / f"{name}.npy", out_Ne[rows], self.ranks, self.width, touched_N[rows])
         if self.ranks.first:
             self._finish(temporary, final)
         self.ranks.wait()
 
-    def best(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Memory maps of the kept vectors: items [I, E], users [V, E]."""
+    def best(self, epoch: int) -> tuple[np.memmap, np.memmap]:
+        """Memory maps of the kept vectors: items [I, E], users [V, E].
+
+        Raises:
+            InputError: they cannot be read.
+        """
         folder = self.folder / _best_name(epoch)
-        item_IE, user_VE = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "users"))
+        try:
+            item_IE, user_VE = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "users"))
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(folder, f"the vectors of the best epoch cannot be read ({error})", self.remedy) from None
         return item_IE, user_VE
 
-    def load(self, progress: Progress) -> Progress:
+    def load(self, progress: Progress, trainer: ColumnTrainer) -> Progress:
         """Load the newest checkpoint into the trainer; without one, return `progress`.
+
+        Args:
+            progress: of a training that has not begun, with the settings of this one.
+            trainer: of the same training.
+
+        Raises:
+            InputError: the checkpoint belongs to other settings or another graph, or cannot be read.
+        """
+        saved = sorted(self.folder.glob("step_*"))
+        if not saved:
+            return progress
+        found = self._read(saved[-1] / _STATE, progress)
+        for name, table_Ne in trainer.tables.items():
+            read_columns(saved[-1] / f"{name}.npy", table_Ne, trainer.columns, self.width, self.remedy)
+        trainer.steps = int(saved[-1].name.removeprefix("step_"))
+        return found
+
+    def finish(self, progress: Progress) -> None:
+        """Keep the best vectors alone, and that nothing is left to train."""
+        if self.ranks.first:
+            write_json(self.folder / _FINISHED, progress)
+            self._keep_only(_FINISHED, _best_name(progress.best_epoch))
+        self.ranks.wait()
+
+    def finished(self, progress: Progress) -> Progress | None:
+        """What `finish` kept, None where it was not called.
 
         Args:
             progress: of a training that has not begun, with the settings of this one.
 
         Raises:
-            InputError: the checkpoint belongs to other settings or another graph, or cannot be read.
+            InputError: it belongs to other settings or another graph, or cannot be read.
         """
-        finished = sorted(self.folder.glob("step_*"))
-        if not finished:
-            return progress
-        checkpoint = finished[-1]
-        remedy = f"delete {self.folder} to start LightGCN anew"
-        found = _read_state(checkpoint / _STATE, remedy)
-        _check_same(checkpoint, found.settings, progress.settings, remedy)
+        path = self.folder / _FINISHED
+        return self._read(path, progress) if path.exists() else None
+
+    def _read(self, path: Path, progress: Progress) -> Progress:
+        found = _read_state(path, self.remedy)
+        _check_same(path, found.settings, progress.settings, self.remedy)
         best = self.folder / _best_name(found.best_epoch)
         if found.best_epoch and not best.is_dir():
-            raise InputError(best, "the vectors of the best epoch are missing", remedy)
-        for name, table_Ne in self.trainer.tables.items():
-            read_columns(checkpoint / f"{name}.npy", table_Ne, self.trainer.columns, self.width, remedy)
-        self.trainer.steps = int(checkpoint.name.removeprefix("step_"))
+            raise InputError(best, "the vectors of the best epoch are missing", self.remedy)
         return found
-
-    def discard(self) -> None:
-        """Delete all of them."""
-        self.ranks.wait()
-        if self.ranks.first:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self.ranks.wait()
 
     def _begin(self, final: Path) -> Path:
         temporary = final.with_name(f".{final.name}.tmp")
@@ -137,7 +167,15 @@ class Checkpoints:
     def _keep_only(self, *names: str) -> None:
         for path in self.folder.iterdir():
             if path.name not in names:
-                shutil.rmtree(path)
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def discard(folder: Path, ranks: ColumnRanks) -> None:
+    """Delete the checkpoints of all trainings. Every rank must call it."""
+    ranks.wait()
+    if ranks.first:
+        shutil.rmtree(folder, ignore_errors=True)
+    ranks.wait()
 
 
 def _best_name(epoch: int) -> str:
@@ -152,7 +190,7 @@ def _read_state(path: Path, remedy: str) -> Progress:
 
 
 def _check_same(
-    checkpoint: Path,
+    path: Path,
     found: Mapping[str, str | int | float],
     expected: Mapping[str, str | int | float],
     remedy: str,
@@ -161,4 +199,4 @@ def _check_same(
     differing = [name for name in names if found.get(name) != expected.get(name)]
     if differing:
         shown = ", ".join(f"{name} was {found.get(name)} and is {expected.get(name)}" for name in differing[:3])
-        raise InputError(checkpoint, f"the checkpoint belongs to other settings or another graph: {shown}", remedy)
+        raise InputError(path, f"the checkpoint belongs to other settings or another graph: {shown}", remedy)

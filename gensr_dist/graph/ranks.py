@@ -6,13 +6,17 @@ Dimensions: R ranks, C rows of a chunk, E width, e = E / R columns of a rank.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from gensr_dist.errors import InputError
+
+Result = TypeVar("Result")
 
 
 def _own_device() -> torch.device:
@@ -61,6 +65,26 @@ class ColumnRanks:
         shared = torch.tensor([value], dtype=torch.float64, device=self.device)
         dist.broadcast(shared, src=0)
         return float(shared)
+
+    def from_first(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives on the first rank, which alone does it, on every rank.
+
+        Raises:
+            InputError: `work` raised it, on every rank, so that none waits for one that has left.
+        """
+        if self.world == 1:
+            return work()
+        said: list[Any] = [None]
+        if self.first:
+            try:
+                said = [work()]
+            except InputError as error:
+                said = [error]
+        dist.broadcast_object_list(said, src=0, device=self.device)
+        if isinstance(said[0], InputError):
+            raise said[0]
+        result: Result = said[0]
+        return result
 
     def wait(self) -> None:
         """Return when every rank is here."""

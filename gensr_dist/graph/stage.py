@@ -1,13 +1,21 @@
 """The stage `lightgcn` of a run, on one rank or several."""
 
+import logging
+
 from torch.utils.tensorboard import SummaryWriter
 
 from gensr_dist.config import Config
+from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.errors import InputError
 from gensr_dist.event_files import forget_events
+from gensr_dist.graph.cross_fitting import train_lightgcn
+from gensr_dist.graph.leak import Leak, measure_leak
 from gensr_dist.graph.ranks import ColumnRanks
-from gensr_dist.graph.training import LightGCNResult, train_lightgcn
+from gensr_dist.graph.result import LightGCNResult
 from gensr_dist.run_folder import RunFolder
+
+LOG = logging.getLogger("gensr_dist.graph")
 
 
 def lightgcn(config: Config, run: RunFolder, *, resume: bool, ranks: ColumnRanks | None = None) -> LightGCNResult:
@@ -44,7 +52,18 @@ def lightgcn(config: Config, run: RunFolder, *, resume: bool, ranks: ColumnRanks
             ranks=ranks,
             resume=resume,
             writer=writer,
+            measure=lambda vectors: _leak(vectors, config, run),
         )
     finally:
         if writer is not None:
             writer.close()
+
+
+def _leak(vectors: ItemVectors, config: Config, run: RunFolder) -> Leak | None:
+    """A number for people: where it cannot be had, the vectors are none the worse."""
+    try:
+        store = TimelineStore.open(run.shards, shuffle_shards=1, on_corrupt=config.data.on_corrupt)
+        return measure_leak(store, vectors, config.seed)
+    except InputError as error:
+        LOG.warning(f"what the vectors give away of training rows is not measured: {error}")
+        return None

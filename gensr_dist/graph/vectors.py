@@ -17,7 +17,7 @@ from gensr_dist.files import atomic_folder, read_json, write_json
 REMEDY = "run the lightgcn stage"
 RECORD = "lightgcn.json"
 
-_ROWS = 65_536  # checked at once
+_ROWS = 65_536  # written and checked at once
 
 
 def save_cf(
@@ -25,14 +25,22 @@ def save_cf(
     item_IE: np.ndarray,
     user_VE: np.ndarray,
     record: dict[str, Any],
-    without_fold: Iterable[np.ndarray] = (),
+    without_fold: Iterable[Iterable[np.ndarray]] = (),
 ) -> None:
-    """Write all arrays and the record of the training in one move."""
+    """Write all tables and the record of the training in one move.
+
+    Args:
+        folder: receives them.
+        item_IE: of the whole graph.
+        user_VE: of the whole graph.
+        record: what `lightgcn.json` says.
+        without_fold: for each fold the rows of the items' table, block by block.
+    """
     with atomic_folder(folder) as temporary:
-        np.save(temporary / "items.npy", np.asarray(item_IE, dtype=np.float32), allow_pickle=False)
-        np.save(temporary / "users.npy", np.asarray(user_VE, dtype=np.float32), allow_pickle=False)
-        for fold, table_IE in enumerate(without_fold):
-            np.save(temporary / table_name(fold), np.asarray(table_IE, dtype=np.float32), allow_pickle=False)
+        _write(temporary / "items.npy", item_IE.shape, row_blocks(item_IE, _ROWS))
+        _write(temporary / "users.npy", user_VE.shape, row_blocks(user_VE, _ROWS))
+        for fold, blocks in enumerate(without_fold):
+            _write(temporary / table_name(fold), item_IE.shape, blocks)
         write_json(temporary / RECORD, record)
 
 
@@ -69,6 +77,13 @@ def load_cf(folder: Path, *, folds: bool) -> tuple[ItemVectors, np.memmap]:
 def table_name(fold: int | str) -> str:
     """Name of the file of the items' vectors without a fold."""
     return f"items_without_{fold}.npy"
+
+
+def _write(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for rows_CE in blocks:
+            file.write(np.ascontiguousarray(rows_CE, dtype="<f4").data)
 
 
 def _open(path: Path, shape: tuple[int, int]) -> np.memmap:

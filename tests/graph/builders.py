@@ -7,11 +7,12 @@ import numpy as np
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.graph.config import LightGCNConfig
-from gensr_dist.graph.training import LightGCNResult, train_lightgcn
+from gensr_dist.graph.cross_fitting import train_lightgcn
+from gensr_dist.graph.result import LightGCNResult
 from gensr_dist.graph.vectors import load_cf
 
 USERS, ITEMS = 60, 40
-CONFIG = LightGCNConfig(width=8, layers=2, epochs=12, batch=128, validate_every=3, patience=2)
+CONFIG = LightGCNConfig(width=8, layers=2, epochs=12, batch=128, validate_every=3, patience=2, folds=0)
 
 
 def two_tastes(seed: int = 0, events: int = 12) -> Timelines:

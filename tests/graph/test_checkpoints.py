@@ -67,7 +67,7 @@ def test_twice_interrupted_and_rarely_saved(tmp_path, monkeypatch):
     _, items, _ = train(tmp_path / "whole", config=EVERY_STEP)
     interrupt(tmp_path / "cf", monkeypatch, 18, rarely)
     interrupt(tmp_path / "cf", monkeypatch, 18, rarely)
-    assert [path.name for path in (tmp_path / "checkpoint").glob("step_*")] == ["step_00000030"]
+    assert [path.name for path in (tmp_path / "checkpoint" / "whole").glob("step_*")] == ["step_00000030"]
     _, resumed, _ = train(tmp_path / "cf", config=EVERY_STEP)
     np.testing.assert_array_equal(resumed, items)
 
@@ -85,7 +85,7 @@ def test_killed_process_leaves_a_whole_checkpoint(tmp_path):
     process.start()
     process.join()
     assert process.exitcode == 9
-    (tmp_path / "checkpoint" / ".step_00000099.tmp").mkdir()  # half-written by a kill at another moment
+    (tmp_path / "checkpoint" / "whole" / ".step_00000099.tmp").mkdir()  # half-written by a kill at another moment
     _, resumed, _ = train(tmp_path / "cf", config=EVERY_STEP)
     np.testing.assert_array_equal(resumed, items)
 
@@ -97,7 +97,7 @@ def test_interrupt_while_results_are_written(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("gensr_dist.graph.training.save_cf", fails)
+        patch.setattr("gensr_dist.graph.cross_fitting.save_cf", fails)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "cf", config=EVERY_STEP)
     with monkeypatch.context() as patch:
@@ -146,7 +146,7 @@ def test_other_settings_or_graph_are_refused_and_restart_forgets(tmp_path, monke
 )
 def test_damage_is_one_line_and_names_the_remedy(tmp_path, monkeypatch, name, content, problem):
     interrupt(tmp_path / "cf", monkeypatch, 17)
-    folder = tmp_path / "checkpoint"
+    folder = tmp_path / "checkpoint" / "whole"
     path = folder / "step_00000017" / name
     if name == "best":
         shutil.rmtree(folder / "best_00003")

@@ -69,7 +69,7 @@ def test_training_may_go_on_with_another_number_of_ranks(tmp_path):
     config = dataclasses.replace(SHORT, checkpoint_minutes=0.0)
     _, items, _ = train(tmp_path / "one", config=config)
     on_ranks(2, tmp_path / "ranks", config, steps=3)
-    checkpoint = tmp_path / "ranks" / "checkpoint"
+    checkpoint = tmp_path / "ranks" / "checkpoint" / "whole"
     assert [path.name for path in checkpoint.glob("step_*")] == ["step_00000003"]
     _, found, _ = train(tmp_path / "ranks" / "cf", config=config)
     np.testing.assert_allclose(found, items, atol=1e-5)

@@ -72,7 +72,7 @@ def test_pickled_and_truncated_arrays_are_refused(tmp_path):
 
 def save_folds(folder):
     tables = [np.full((3, 4), fold + 1.5, dtype=np.float32) for fold in range(2)]
-    save_cf(folder, np.zeros((3, 4)), np.zeros((2, 4)), FOLDED, tables)
+    save_cf(folder, np.zeros((3, 4)), np.zeros((2, 4)), FOLDED, ([table[:2], table[2:]] for table in tables))
     return tables
 
 

@@ -16,7 +16,7 @@ from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.config import LightGCNConfig
-from gensr_dist.graph.training import train_lightgcn
+from gensr_dist.graph.cross_fitting import train_lightgcn
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.config import RetrievalConfig
