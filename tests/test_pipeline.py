@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,18 @@ def test_a_paused_training_ends_the_command_well_and_is_not_finished(
     assert not run.index.exists()
     monkeypatch.setattr(pipeline, "_train", whole)
     assert done(run) == ["train", "index", "evaluate"]
+
+
+def test_warnings_of_a_training_are_lines_of_its_summary() -> None:
+    @dataclass(frozen=True)
+    class Result:
+        steps: int
+        warnings: tuple[str, ...]
+
+    assert pipeline._outcome(Result(3, ())).summary == ("steps 3",)
+    outcome = pipeline._outcome(Result(3, ("rec: parted", "search: parted")))
+    assert outcome.summary == ("steps 3", "warning: rec: parted", "warning: search: parted")
+    assert outcome.result["warnings"] == ("rec: parted", "search: parted")
 
 
 def test_stage_commands_ask_for_what_they_need(run: RunFolder) -> None:
