@@ -1,6 +1,7 @@
 """A loss or gradient that is not finite is planted at one training row: training stops before it, replay finds it."""
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from gensr_dist.model.config import Likelihood
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.history import HistoryEncoder
 from gensr_dist.model.inputs import ModelInput
+from gensr_dist.model.match import Match
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.loop import train
 from gensr_dist.train.replay import NotFinite, Player, not_finite_record, replay
@@ -59,6 +61,15 @@ class Plant:
             output = forward(model, inputs, likelihood)
             if self.on and self.what == "gradient":
                 output = dataclasses.replace(output, nll_GC=_BadBackward.apply(output.nll_GC))
+            if self.on and self.what.startswith("match"):
+                assert output.match is not None
+                user_GD, item_GCD = output.match
+                # Towers that have grown so far that their products are no numbers any more.
+                spoilt = {
+                    "match loss": Match(1e25 * user_GD, 1e25 * item_GCD),
+                    "match gradient": Match(_BadBackward.apply(user_GD), item_GCD),
+                }
+                output = dataclasses.replace(output, match=spoilt[self.what])
             return output
 
         def encoder_forward(encoder: HistoryEncoder, *arguments: Any) -> Tensor:
@@ -84,6 +95,10 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
         ("loss", 0, "fp32", "vocabulary"),
         ("loss", 0, "fp32", "answers"),
         ("loss", 3, "fp32", "vocabulary"),
+        ("match loss", 0, "fp32", "vocabulary"),
+        ("match loss", 3, "bf16", "vocabulary"),
+        ("match gradient", 0, "fp32", "vocabulary"),
+        ("match gradient", 2, "fp32", "answers"),
         ("gradient", 0, "fp32", "vocabulary"),
         ("gradient", 1, "bf16", "vocabulary"),
         ("gradient", 2, "fp32", "vocabulary"),
@@ -109,7 +124,9 @@ def test_training_stops_before_the_update_and_replay_finds_the_tensor(
     with pytest.raises(InputError) as stopped:
         train(config, small_run)
     shown = ", ".join(map(str, rows))
-    expected = f"the {what} is not finite at step 3 (rank 0, micro-batch 1, rows {shown}); nothing was updated"
+    expected = (
+        f"the {what.split()[-1]} is not finite at step 3 (rank 0, micro-batch 1, rows {shown}); nothing was updated"
+    )
     assert stopped.value.problem == expected
     assert f"gensr replay {small_run.root}" in stopped.value.remedy
     assert [path.name for path in small_run.checkpoints.glob("step_*")] == ["step_00000002"]  # the best one
@@ -128,11 +145,18 @@ def test_training_stops_before_the_update_and_replay_finds_the_tensor(
         assert (replayed.origin.not_finite, replayed.origin.shape[0]) == (1, len(rows))
         assert set(replayed.bad_rows) <= set(rows)
         assert replayed.task == "nan"
+        assert replayed.match == "nan"  # the spoilt row is matched too
+    elif what == "match loss":
+        assert (replayed.origin.kind, replayed.origin.name) == ("loss", "match")
+        assert not math.isfinite(float(replayed.match))
     else:
         assert replayed.origin.kind == "gradient of an output"
-        assert replayed.origin.name == "backbone.t5.lm_head"
+        assert replayed.origin.name == ("backbone.t5.lm_head" if what == "gradient" else "match")
+        assert float(replayed.match) > 0
+    if what != "loss":
         assert replayed.bad_rows == ()
         assert float(replayed.task) > 0
+        assert float(replayed.contrastive) > 0
 
 
 def test_nothing_is_found_where_nothing_is_wrong(small_run: RunFolder) -> None:
@@ -149,22 +173,52 @@ def test_nothing_is_found_where_nothing_is_wrong(small_run: RunFolder) -> None:
         assert 1 <= len(played.rows) <= config.train.batch // 2
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"contrastive_weight": 0.1, "match_weight": 0.3},
+        {"contrastive_weight": 0.0, "match_weight": 0.3},
+        {"contrastive_weight": 0.1, "match_weight": 0.0},
+    ],
+)
+def test_losses_that_compare_rows_are_those_of_one_process_whichever_rank_is_played(
+    small_run: RunFolder, weights: dict[str, float]
+) -> None:
+    config = config_of(**weights)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout=0.0))
+    train(dataclasses.replace(config, train=dataclasses.replace(config.train, steps=1)), small_run)
+    one, two = (Player.open(config, small_run, ranks, small_run.model, "cpu") for ranks in (1, 2))
+    for micro_batch in (0, 1):
+        whole = one.play(0, 0, micro_batch)
+        parts = [two.play(0, rank, micro_batch) for rank in (0, 1)]
+        assert sorted(whole.rows) == sorted(row for part in parts for row in part.rows)
+        assert float(whole.task) == pytest.approx(sum(float(part.task) for part in parts) / 2, rel=1e-5)
+        for name in ("contrastive", "match"):
+            expected = float(getattr(whole, name))
+            assert (expected > 0) is (weights[f"{name}_weight"] > 0)
+            for part in parts:
+                assert float(getattr(part, name)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_rank_whose_own_rows_are_at_fault_is_named() -> None:
-    """A contrastive loss that is not finite is every rank's."""
+    """A contrastive or match loss that is not finite is every rank's."""
     order = DealtOrder(SampleOrder([40], 8, 0), lambda row_R: row_R % 3 + 6, micro_tokens=36)
     assert len(order.rows_of_step(1, world=2)) == 2
-    nan = float("nan")
-    record = not_finite_record("loss", 1, 0, order, [[1.0, 0.5, nan], [1.0, nan, nan]])
+    nan, inf = float("nan"), float("inf")
+    record = not_finite_record("loss", 1, 0, order, [[1.0, 0.5, nan, inf], [1.0, nan, nan, 2.5]])
     assert (record.rank, record.micro_batch, record.step) == (1, 1, 2)
     assert record.rows == tuple(row for row in order.rows_of_step(1, world=2)[1][1].tolist() if row >= 0)
-    assert (record.task, record.contrastive) == ("nan", "nan")
-    first = not_finite_record("loss", 1, 0, order, [[1.0, nan, nan], [0.0, 0.5, nan]])
+    assert (record.task, record.contrastive, record.match) == ("nan", "nan", "2.5")
+    first = not_finite_record("loss", 1, 0, order, [[1.0, nan, nan, nan], [0.0, 0.5, nan, inf]])
     assert (first.rank, first.micro_batch) == (1, 0)
+    assert (first.task, first.contrastive, first.match) == ("0.5", "nan", "inf")
+    shared = not_finite_record("loss", 1, 0, order, [[0.0, 0.5, 0.5, nan], [0.0, 0.7, 0.5, nan]])
+    assert (shared.rank, shared.micro_batch, shared.match) == (0, 0, "nan")  # no rank's own rows: the first has it
 
 
 def test_where_no_rank_is_at_fault_all_rows_of_the_step_are_kept() -> None:
     order = DealtOrder(SampleOrder([40], 8, 0), lambda row_R: row_R % 7 + 1, micro_tokens=0)
-    record = not_finite_record("gradient", 4, 0, order, [[float("nan")] * 3] * 2)
+    record = not_finite_record("gradient", 4, 0, order, [[float("nan")] * 4] * 2)
     assert record == NotFinite(
         what="gradient",
         step=5,
@@ -174,6 +228,7 @@ def test_where_no_rank_is_at_fault_all_rows_of_the_step_are_kept() -> None:
         rows=tuple(order.order.rows_of_step(4).tolist()),
         task="",
         contrastive="",
+        match="",
         seed=0,
     )
     assert "no rank's own gradient" in record.sentence()
