@@ -28,6 +28,7 @@ from gensr_dist.trained_run import TrainedRun
 
 KEYS = {f"{name}@{cutoff}" for name in ("recall", "ndcg") for cutoff in (1, 5, 10, 20)} | {"mrr", "count", "intervals"}
 CONFIG = EvaluationConfig(rows=40, prompts=160, bootstrap=200)
+BOTH = ["gensr", "popularity", "counting"]  # scorers of both tasks
 CATALOGUE = (
     CatalogueMetrics.from_ranks(Behaviour.SEARCH, np.array([1, MISSED]), candidates=30, full=False),
     CatalogueMetrics.from_ranks(Behaviour.SEARCH, np.array([2, 44]), candidates=60, full=True),
@@ -59,6 +60,16 @@ def run(
 
 def opened(run: RunFolder) -> TrainedRun:
     return TrainedRun.open(run, Config(data=DataConfig(history=5)))
+def tables(report: str) -> list[tuple[str, int]]:
+    """The heads of each table, and the bars of each of its lines, which are equally many."""
+    found = []
+    for block in report.split("\n\n"):
+        if block.startswith("|"):
+            (width,) = {line.count("|") for line in block.strip().splitlines()}
+            found.append((block.splitlines()[0], width))
+    return found
+
+
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +79,11 @@ def result(run: RunFolder) -> EvaluationResult:
 
 def test_metrics_json_has_the_published_shape(run: RunFolder, result: EvaluationResult) -> None:
     found = json.loads(run.metrics.read_text())
-    assert found.keys() == {"rec", "search", "baselines", "significance", "catalogue", "protocol"}
+    assert found.keys() == {"rec", "search", "baselines", "significance", "strata", "catalogue", "protocol"}
     assert found["rec"].keys() == found["search"].keys() == KEYS
     shape = {name: sorted(tasks) for name, tasks in found["baselines"].items()}
-    assert shape == {"popularity": ["rec", "search"], "lightgcn": ["rec"], "bm25": ["search"]}
+    both = ["rec", "search"]
+    assert shape == {"popularity": both, "counting": both, "lightgcn": ["rec"], "bm25": ["search"]}
     assert all(metrics.keys() == KEYS for tasks in found["baselines"].values() for metrics in tasks.values())
     assert found["rec"]["count"] == 40
     low, high = found["search"]["intervals"]["ndcg@10"]
@@ -86,6 +98,7 @@ def test_metrics_json_has_the_published_shape(run: RunFolder, result: Evaluation
     assert found["significance"]["gensr_vs_lightgcn"]["rec"]["count"] == 40
     assert [entry["full"] for entry in found["catalogue"]] == [False, True]
     assert found["catalogue"][0]["prefilter_recall"] == 0.5
+    assert found["significance"]["gensr_vs_counting"].keys() == {"rec", "search"}
 
 
 def test_the_report_says_what_the_json_says(run: RunFolder, result: EvaluationResult) -> None:
@@ -97,8 +110,36 @@ def test_the_report_says_what_the_json_says(run: RunFolder, result: EvaluationRe
     assert "| Search | all 60 items |  | 0.0000 | 0.5000 |" in report
     assert f"40 of {result.protocol.rows_available['rec']:,} rec" in report
     assert "95% intervals from 200 bootstrap resamples" in report
-    tables = [line for line in report.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in tables} == {11, 12}
+    assert [width for heads, width in tables(report) if "R@1 |" in heads] == [11, 11, 12]
+
+
+def test_strata_add_up_to_the_results(run: RunFolder, result: EvaluationResult) -> None:
+    found = json.loads(run.metrics.read_text())
+    assert found["strata"].keys() == {"rec", "search"}
+    scorers = {"rec": ["gensr", "popularity", "counting", "lightgcn"], "search": [*BOTH, "bm25"]}
+    for name, parts in found["strata"].items():
+        assert parts.keys() == {"popularity", "history"}
+        for strata in parts.values():
+            count = [stratum["count"] for stratum in strata]
+            assert sum(count) == 40
+            for scorer in scorers[name]:
+                metrics = found[name] if scorer == "gensr" else found["baselines"][scorer][name]
+                for metric in ("recall@10", "ndcg@10"):
+                    mean = np.average([stratum[metric][scorer] for stratum in strata], weights=count)
+                    assert mean == pytest.approx(metrics[metric])
+            assert all(stratum["ndcg@10"].keys() == set(scorers[name]) for stratum in strata)
+
+
+def test_the_report_has_a_table_of_each_kind_of_strata(run: RunFolder, result: EvaluationResult) -> None:
+    report = run.report.read_text()
+    assert report.count("By users who chose the positive in training:") == 2
+    assert report.count("By interactions before the row:") == 2
+    assert [width for heads, width in tables(report) if "Rows | GenSR" in heads] == [11, 11, 11, 11]
+    for task in TASK_NAMES:
+        for stratum in (*result.strata[task].popularity, *result.strata[task].history):
+            gensr, popularity = ((stratum.ndcg[name], stratum.recall[name]) for name in ("gensr", "popularity"))
+            cells = " | ".join(f"{value:.4f}" for value in (*gensr, *popularity))
+            assert f"\n| {stratum.label} | {stratum.count} | {cells} |" in report
 
 
 def test_saved_ranks_are_those_of_the_table(run: RunFolder, result: EvaluationResult) -> None:
@@ -127,8 +168,7 @@ def test_without_bootstrap_there_is_no_significance(run: RunFolder) -> None:
     assert "Whole catalogue" not in report
     for absent in ("[", "Brackets", "bootstrap", "- p:", "p =", "lead in"):
         assert absent not in report
-    tables = [line for line in report.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in tables} == {10}
+    assert [width for heads, width in tables(report) if "R@1 |" in heads] == [10, 10]
     found = json.loads(run.metrics.read_text())
     tasks = [
         found["rec"],
@@ -150,7 +190,8 @@ def test_a_log_without_searches_has_no_search_results(run: RunFolder, monkeypatc
     evaluate(opened(run), CONFIG, 0)
     found = json.loads(run.metrics.read_text())
     assert "search" not in found
-    assert found["baselines"].keys() == {"popularity", "lightgcn"}
+    assert found["baselines"].keys() == {"popularity", "counting", "lightgcn"}
+    assert found["strata"].keys() == {"rec"}
     assert "Search" not in run.report.read_text()
 
 
