@@ -16,8 +16,10 @@ from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
+from gensr_dist.evaluation.fit import RowsFit, StepFit, TaskFit, fit_warnings, keep_fit
 from gensr_dist.evaluation.metrics import MISSED, TASK_NAMES, CatalogueMetrics
-from gensr_dist.evaluation.report import EvaluationResult, Protocol, write_report
+from gensr_dist.evaluation.protocol import RankedRows
+from gensr_dist.evaluation.report import EvaluationResult, Protocol, metrics_json, report_markdown, write_report
 from gensr_dist.evaluation.significance import compare_runs, load_ranks
 from gensr_dist.evaluation.stage import evaluate
 from gensr_dist.graph.vectors import save_cf
@@ -26,9 +28,9 @@ from gensr_dist.model.gensr import GenSR
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.trained_run import TrainedRun
 
+BOTH = ["gensr", "popularity", "counting"]  # scorers of both tasks
 KEYS = {f"{name}@{cutoff}" for name in ("recall", "ndcg") for cutoff in (1, 5, 10, 20)} | {"mrr", "count", "intervals"}
 CONFIG = EvaluationConfig(rows=40, prompts=160, bootstrap=200)
-BOTH = ["gensr", "popularity", "counting"]  # scorers of both tasks
 CATALOGUE = (
     CatalogueMetrics.from_ranks(Behaviour.SEARCH, np.array([1, MISSED]), candidates=30, full=False),
     CatalogueMetrics.from_ranks(Behaviour.SEARCH, np.array([2, 44]), candidates=60, full=True),
@@ -58,8 +60,6 @@ def run(
     return run
 
 
-def opened(run: RunFolder) -> TrainedRun:
-    return TrainedRun.open(run, Config(data=DataConfig(history=5)))
 def tables(report: str) -> list[tuple[str, int]]:
     """The heads of each table, and the bars of each of its lines, which are equally many."""
     found = []
@@ -70,6 +70,8 @@ def tables(report: str) -> list[tuple[str, int]]:
     return found
 
 
+def opened(run: RunFolder) -> TrainedRun:
+    return TrainedRun.open(run, Config(data=DataConfig(history=5)))
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +98,9 @@ def test_metrics_json_has_the_published_shape(run: RunFolder, result: Evaluation
     assert (protocol["negatives"], protocol["seed"], protocol["rows"]) == (9, 0, {"rec": 40, "search": 40})
     assert protocol["rows_available"]["rec"] > 40
     assert found["significance"]["gensr_vs_lightgcn"]["rec"]["count"] == 40
+    assert found["significance"]["gensr_vs_counting"].keys() == {"rec", "search"}
     assert [entry["full"] for entry in found["catalogue"]] == [False, True]
     assert found["catalogue"][0]["prefilter_recall"] == 0.5
-    assert found["significance"]["gensr_vs_counting"].keys() == {"rec", "search"}
 
 
 def test_the_report_says_what_the_json_says(run: RunFolder, result: EvaluationResult) -> None:
@@ -177,6 +179,43 @@ def test_without_bootstrap_there_is_no_significance(run: RunFolder) -> None:
     ]
     assert all(metrics.keys() == KEYS - {"intervals"} for metrics in tasks)
     assert not any(found["significance"].values())
+
+
+def test_training_rows_stand_beside_validation_rows_where_the_training_kept_them(
+    run: RunFolder, result: EvaluationResult
+) -> None:
+    assert "fit" not in metrics_json(result)
+    assert "Training rows" not in report_markdown(result)
+    train, valid, searches = (
+        RowsFit.of(RankedRows(np.full(count, rank), np.full(count, loss)))
+        for count, rank, loss in ((50, 1, 0.25), (60, 3, 0.5), (4_000, 2, 0.125))
+    )
+    step = StepFit(
+        step=400,
+        tasks={"rec": TaskFit(training=train, validation=valid), "search": TaskFit(training=None, validation=searches)},
+    )
+    record = keep_fit(run.fit, None, step, is_best=True, cf_saw_rows=False)
+    try:
+        found = evaluate(opened(run), dataclasses.replace(CONFIG, rows=2), 0)
+    finally:
+        run.fit.unlink()
+    assert found.fit == record
+    report = report_markdown(found)
+    assert "with the weights of step 400" in report
+    training_row = "| Recommendation | training |" + " 1.0000 |" * 8 + " 0.2500 | 50 |"
+    validation_row = (
+        "| Recommendation | validation | 0.0000" + " | 1.0000" * 3 + " | 0.5000" * 3 + " | 0.3333 | 0.5000 | 60 |"
+    )
+    assert f"{training_row}\n{validation_row}\n| Search | validation | 0.0000 | 1.0000 |" in report
+    (warning,) = fit_warnings(record)
+    assert f"\nWarning: {warning}.\n" in report
+    shown = metrics_json(found)["fit"]
+    assert shown["best_step"] == 400
+    assert shown["warnings"] == [warning]
+    assert shown["tasks"]["rec"]["gap"] == {"ndcg@10": 0.5, "loss": 0.25}
+    assert shown["tasks"]["rec"]["training"]["mrr"] == 1
+    assert shown["tasks"]["search"]["training"] is None
+    assert shown["tasks"]["search"]["validation"]["count"] == 4_000
 
 
 def test_a_log_without_searches_has_no_search_results(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
