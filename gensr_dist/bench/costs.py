@@ -24,8 +24,8 @@ _WRITE_ONLY = {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_", "
 _FACTORIES = {"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"}
 _FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "_local_scalar_dense"}
 # Of their first operand, which may be a large table, they touch no more than what comes out or goes in.
-_ROWS = {"embedding", "_embedding_bag", "_embedding_bag_forward_only", "index_select", "index", "gather"}
-_ROWS_IN_PLACE = {"index_add_", "index_copy_", "index_put_", "_index_put_impl_", "scatter_", "scatter_add_"}
+_ROWS = {"embedding", "_embedding_bag", "_embedding_bag_forward_only", "index_select", "index", "gather", "take"}
+_ROWS_IN_PLACE = {"index_add_", "index_copy_", "index_put_", "_index_put_impl_", "put_", "scatter_", "scatter_add_"}
 
 
 @dataclass(frozen=True)

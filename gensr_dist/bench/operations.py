@@ -6,26 +6,33 @@ tokens and prompts to M = 95:
 
     history      16 N D^2 + 4 N^2 D                    2,005
     filter       4 N D^2 + 2 D^2 + 4 N D                 421
+    towers       4 (E + D) D + 4 D^2                       2
+    late         2 (Q + T) D K + 2 Q T K                   2
     encoder      8 (2 M (4 D I + 3 D F) + 4 M^2 I)     3,697
     decoder      8 (4 M D I + 8 D I + 4 D I + 6 D F)     641
     head         2 D V                                    33
     CF view      of width 64 and 20 items                  2
-    together                                           6,800
+    together                                           6,806
 
-Ours has no padding, encodes the history (5.7 items, 99 title tokens) and the context (9 tokens) once a group, and 8
-prompt tokens a candidate. A candidate in a group of 5, and in one of 100 that is only scored:
+Ours has no padding, encodes the history (5.7 items, 99 title tokens) and the context (8 tokens) once a group, and 4
+prompt tokens a candidate. A candidate in a group of 5 in a batch of 12 groups, and of 100 in a batch of two that are
+only scored:
 
     history      (16 n D^2 + 4 n^2 D) / C                            87      4
     filter       2 D^2 + 4 n D + 4 n D^2 / C, or less                 2      2
-    encoder      8 (2 (P + S / C) (4 D I + 3 D F) + attention)      372    307
-    decoder      8 (4 D I + 8 D I + 24 (S + P) D + 6 D F)            46     46
+    towers       2 D^2 + 2 ((U + 1) (E + D) D + D^2) / C              2      1
+    late         2 (W D K + A G W K) / C                              2      1
+    encoder      8 (2 (P + S / C) (4 D I + 3 D F) + attention)      212    155
+    decoder      8 (4 D I + 8 D I + 24 (S + P) D + 6 D F)            45     45
     head         2 D V, or 4 D                                       33      0
-    together                                                        540    359
+    together                                                        384    208
 
-So 12.6 times fewer than the plain way in training and 18.9 times in scoring. A training step is three times its forward
+So 17.7 times fewer than the plain way in training and 32.7 times in scoring. A training step is three times its forward
 pass: every product has a gradient to both sides.
 
-Dimensions: G groups, C candidates, S context tokens, P block tokens, n title tokens of a history.
+Dimensions: G groups, C candidates, S context tokens, P block tokens, n title tokens of a history, Q query tokens, T
+title tokens, K width of their comparison, E width of a CF vector. Of a group, without those of earlier ones: U items
+(11 and 106), W tokens of titles and prompts (175 and 1,600), A of its query (3: half of the groups search for 6).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,12 +41,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from gensr_dist.bench.plain import PROMPT, PlainCollator
-from gensr_dist.bench.synthetic import HISTORY, TITLE
+from gensr_dist.bench.synthetic import HISTORY, QUERY, TITLE
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.model.config import SIZES, ModelConfig
+from gensr_dist.model.term_match import COMPARED, HEADS
 
 TRAINING = 3  # passes of a training step
 
@@ -97,6 +106,11 @@ class Sizes:
         """Operations of a token in an encoder layer, without attention over others."""
         return 2 * (4 * self.width * self.inner + 3 * self.width * self.feed_forward)
 
+    @property
+    def tower(self) -> int:
+        """Operations of a tower for one user or item, without the query."""
+        return 2 * (self.cf_width + self.width) * self.width
+
 
 @dataclass(frozen=True)
 class GroupTokens:
@@ -107,6 +121,10 @@ class GroupTokens:
     block: int  # P
     items: int  # of the history
     titles: int  # n
+    query: int  # Q; 0 of a recommendation
+    new_terms: int  # A: distinct tokens of the query that no earlier group asks for
+    new_words: int  # W: distinct tokens of titles and prompts that no earlier group has
+    new_items: int  # U: distinct items of history and candidates that no earlier group has
 
     @classmethod
     def of_batch(cls, batch: Batch, collator: PlainCollator, *, share_contexts: bool) -> list["GroupTokens"]:
@@ -114,11 +132,14 @@ class GroupTokens:
         rows = collator(batch)
         found: list[GroupTokens] = []
         seen: set[tuple[int, ...]] = set()
+        terms, words, items = _Distinct(), _Distinct(), _Distinct()
         for g in range(len(batch.task_G)):
             prompt = rows.prompt_BM[g * rows.candidates]
             first_slot = int((prompt < 0).nonzero()[0])
             context = tuple(prompt[:first_slot].tolist())
             history_L = batch.history_GL[g][batch.history_GL[g] != 0]
+            item_X = torch.cat([history_L, batch.candidate_GC[g]])
+            query_Q = rows.query_BQ[g * rows.candidates]
             found.append(
                 cls(
                     context=0 if share_contexts and context in seen else first_slot,
@@ -126,10 +147,27 @@ class GroupTokens:
                     block=int((prompt != 0).sum()) - first_slot,
                     items=len(history_L),
                     titles=int((batch.title_UT[history_L] != 0).sum()),
+                    query=int((query_Q != 0).sum()),
+                    new_terms=terms.add(query_Q),
+                    new_words=words.add(torch.cat([batch.title_UT[item_X].flatten(), prompt.clamp_min(0)])),
+                    new_items=items.add(item_X),
                 )
             )
             seen.add(context)
         return found
+
+
+class _Distinct:
+    """Numbers other than 0, each counted where it is first met."""
+
+    def __init__(self) -> None:
+        self.met = {0}
+
+    def add(self, number_X: Tensor) -> int:
+        """How many of them are new."""
+        before = len(self.met)
+        self.met.update(number_X.tolist())
+        return len(self.met) - before
 
 
 def plain_row(sizes: Sizes, *, answer_logits: bool = True) -> int:
@@ -143,11 +181,14 @@ def plain_row(sizes: Sizes, *, answer_logits: bool = True) -> int:
     N = HISTORY if sizes.pooled else HISTORY * TITLE
     history = _history(N, D) + _history(HISTORY, sizes.cf_width)
     filters = sum(4 * n * d * d + 2 * d * d + 4 * n * d for n, d in ((N, D), (HISTORY, sizes.cf_width)))
+    match = 2 * sizes.tower + 4 * D * D
+    term_match = 2 * (QUERY + TITLE) * D * COMPARED + 2 * QUERY * TITLE * COMPARED
+    term_match += 2 * QUERY * (COMPARED + 1) * HEADS + 2 * (HEADS + 1) * D
     encoder = sizes.encoder_layers * (M * sizes.block + 4 * M * M * inner)
     cross = 4 * M * D * inner + 4 * D * inner + 4 * M * inner
     decoder = sizes.decoder_layers * (8 * D * inner + 4 * inner + cross + 6 * D * sizes.feed_forward)
     head = 2 * D * sizes.vocabulary if answer_logits else 0
-    return history + filters + encoder + decoder + head + 6 * sizes.cf_width * D
+    return history + filters + match + term_match + encoder + decoder + head + 6 * sizes.cf_width * D
 
 
 def our_rows(sizes: Sizes, groups: Sequence[GroupTokens], candidates: int, *, answer_logits: int) -> int:
@@ -160,7 +201,7 @@ def our_rows(sizes: Sizes, groups: Sequence[GroupTokens], candidates: int, *, an
         answer_logits: a candidate: V for the likelihood, 2 for the score.
     """
     D, inner = sizes.width, sizes.inner
-    total = 0
+    total = our_match(sizes, groups, candidates) + our_term_match(sizes, groups, candidates)
     for group in groups:
         n = group.items if sizes.pooled else group.titles
         total += _history(n, D) + _history(group.items, sizes.cf_width)
@@ -175,6 +216,21 @@ def our_rows(sizes: Sizes, groups: Sequence[GroupTokens], candidates: int, *, an
         layer = 4 * D * inner + cross + 6 * D * sizes.feed_forward
         total += candidates * (sizes.decoder_layers * layer + 2 * D * answer_logits + 4 * sizes.cf_width * D)
     return total
+
+
+def our_match(sizes: Sizes, groups: Sequence[GroupTokens], candidates: int) -> int:
+    """What of `our_rows` is the match towers'."""
+    D = sizes.width
+    towers = (len(groups) + sum(group.new_items for group in groups)) * sizes.tower
+    return towers + len(groups) * (1 + candidates) * 2 * D * D
+
+
+def our_term_match(sizes: Sizes, groups: Sequence[GroupTokens], candidates: int) -> int:
+    """What of `our_rows` is the late interaction's."""
+    D = sizes.width
+    terms, words = sum(group.new_terms for group in groups), sum(group.new_words for group in groups)
+    features = sum(candidates * 2 * (group.query * HEADS + (HEADS + 1) * D) for group in groups if group.query)
+    return 2 * words * D * COMPARED + 2 * terms * (words + HEADS) * COMPARED + features
 
 
 def _history(tokens: int, width: int) -> int:

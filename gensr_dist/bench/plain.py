@@ -2,11 +2,13 @@
 
 Every candidate is a row of its own: its prompt padded to 95 tokens for transformers' T5, called with `inputs_embeds`,
 `attention_mask` and `labels`; its history encoded by PyTorch's TransformerEncoderLayer, padded to L x T title tokens;
-its soft filter with keys and values projected for the row; the whole vocabulary's logits for every answer. It has the
-weights of a given `GenSR` and, without dropout, its answers under `scoring: joint`.
+its soft filter with keys and values projected for the row, both towers and the late interaction computed for the row;
+the whole vocabulary's logits for every answer. It has the weights of a given `GenSR` and, without dropout, its answers
+under `scoring: joint`.
 
 Dimensions: B rows (G groups x C candidates), N history positions, M tokens of a padded prompt, L history, T title
-tokens, H heads, K width of a head, E width of a CF vector, D width of the view, V vocabulary.
+tokens, Q query tokens, H heads, K width of a head or of the comparison of tokens, E width of a CF vector, D width of
+the view, V vocabulary.
 """
 
 import copy
@@ -25,9 +27,11 @@ from gensr_dist.errors import InputError
 from gensr_dist.model.config import ModelConfig, PromptConfig
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.history import HistoryEncoder, recency_bucket
-from gensr_dist.model.losses import contrastive_loss
+from gensr_dist.model.losses import contrastive_loss, match_loss
+from gensr_dist.model.match import MatchTowers
 from gensr_dist.model.prompt import SENTINELS, SLOTS
 from gensr_dist.model.soft_filter import SoftFilter
+from gensr_dist.model.term_match import TermMatch
 
 PROMPT = 95  # M, of the authors' code
 
@@ -41,8 +45,10 @@ class PlainRows:
     history_BLT: Tensor  # int64 title tokens, 0 is padding
     history_cf_BLE: Tensor
     behaviour_BL: Tensor  # int64, 0 is padding
+    query_BQ: Tensor  # int64 tokens of the search, all 0 for a recommendation
     title_BT: Tensor  # int64
     cf_BE: Tensor
+    item_B: Tensor  # int64 row of the catalogue, -1 for padding
     user_B: Tensor  # int64
     answer_B: Tensor  # int64 token id, IGNORED for padding
 
@@ -93,14 +99,17 @@ class PlainCollator:
         )
         label_B, candidate_B = batch.label_GC.flatten(), batch.candidate_GC.flatten()
         history_BL = batch.history_GL.repeat_interleave(C, dim=0)
+        query_GQ = batch.query_GQ.masked_fill((batch.task_G != Behaviour.SEARCH)[:, None], 0)
         return PlainRows(
             candidates=C,
             prompt_BM=prompt_GM.repeat_interleave(C, dim=0),
             history_BLT=batch.title_UT[history_BL],
             history_cf_BLE=batch.cf_UE[history_BL],
             behaviour_BL=batch.behaviour_GL.repeat_interleave(C, dim=0),
+            query_BQ=query_GQ.repeat_interleave(C, dim=0),
             title_BT=batch.title_UT[candidate_B],
             cf_BE=batch.cf_UE[candidate_B],
+            item_B=batch.item_U[candidate_B],
             user_B=batch.user_G.repeat_interleave(C),
             answer_B=torch.where(label_B == IGNORED, IGNORED, self.answers[label_B.clamp_min(0)]),
         )
@@ -123,12 +132,22 @@ class PlainOutput:
     user_cf_BD: Tensor
     user_semantic_BD: Tensor
     has_history_B: Tensor
+    match_user_BD: Tensor  # of the towers
+    match_item_BD: Tensor
 
 
 class PlainGenSR(nn.Module):
     """GenSR (section 4 of the paper) row by row. Build one with `PlainGenSR.of`."""
 
-    def __init__(self, t5: T5ForConditionalGeneration, config: ModelConfig, cf_width: int, cf_scale: float) -> None:
+    def __init__(
+        self,
+        t5: T5ForConditionalGeneration,
+        config: ModelConfig,
+        cf_width: int,
+        cf_scale: float,
+        match: "PlainTowers",
+        term_match: "PlainTermMatch",
+    ) -> None:
         super().__init__()
         self.t5 = t5
         self.pooled = config.semantic_history == "pooled"
@@ -139,6 +158,7 @@ class PlainGenSR(nn.Module):
         self.cf_filter = PlainFilter(cf_width, config.cf_heads)
         self.semantic_filter = PlainFilter(width, config.semantic_heads)
         self.cf_projection = nn.Linear(cf_width, width)
+        self.match, self.term_match = match, term_match
 
     @classmethod
     def of(cls, model: GenSR) -> Self:
@@ -148,12 +168,14 @@ class PlainGenSR(nn.Module):
             ValueError: the model is an ablation.
         """
         config, shape = model.shape.model, model.shape
-        if not (config.cf_view and config.semantic_view and config.soft_filter):
+        whole = config.cf_view and config.semantic_view and config.soft_filter
+        if not whole or model.match is None or model.term_match is None:
             raise ValueError("the plain way has no ablations")
         source = model.backbone.t5
         t5 = T5ForConditionalGeneration(copy.deepcopy(source.config))  # transformers' layers, whatever ours have become
         t5.load_state_dict(source.state_dict())
-        plain = cls(t5, config, shape.cf_width, shape.cf_scale)
+        match, term_match = PlainTowers(model.match), PlainTermMatch(model.term_match)
+        plain = cls(t5, config, shape.cf_width, shape.cf_scale, match, term_match)
         plain.cf_projection.load_state_dict(model.cf_projection.state_dict())
         for own, other in (
             (plain.cf_history, model.cf_history),
@@ -177,11 +199,21 @@ class PlainGenSR(nn.Module):
         cf_BLE = self.cf_history(history_cf_BLE, recency_BL, rows.behaviour_BL, mask_BL)
         text_BND, text_mask_BN = self._semantic_history(rows, recency_BL, mask_BL)
         item_text_BD = self._pool(rows.title_BT)
+        user_cf_BE, user_text_BD = _masked_mean(cf_BLE, mask_BL), _masked_mean(text_BND, text_mask_BN)
+        match_user_BD, match_item_BD, product_BD = self.match(
+            torch.cat([user_cf_BE, user_text_BD], dim=1),
+            self._pool(rows.query_BQ),
+            torch.cat([item_cf_BE, item_text_BD], dim=1),
+        )
+        query_mask_BQ, title_mask_BT = rows.query_BQ != 0, rows.title_BT != 0
+        found_BD = self.term_match(
+            self.t5.shared(rows.query_BQ), query_mask_BQ, self.t5.shared(rows.title_BT), title_mask_BT
+        )
         slots = (
-            self.cf_projection(self.cf_filter(item_cf_BE, cf_BLE, mask_BL)),
+            self.cf_projection(self.cf_filter(item_cf_BE, cf_BLE, mask_BL)) + product_BD,
             self.semantic_filter(item_text_BD, text_BND, text_mask_BN),
             self.cf_projection(item_cf_BE),
-            item_text_BD,
+            item_text_BD + found_BD,
         )
         x_BMD = self.t5.shared(rows.prompt_BM.clamp_min(0))
         for number, slot_BD in enumerate(slots):
@@ -195,24 +227,33 @@ class PlainGenSR(nn.Module):
         return PlainOutput(
             logits_BV=output.logits[:, 0],
             loss=output.loss,
-            user_cf_BD=self.cf_projection(_masked_mean(cf_BLE, mask_BL)),
-            user_semantic_BD=_masked_mean(text_BND, text_mask_BN),
+            user_cf_BD=self.cf_projection(user_cf_BE),
+            user_semantic_BD=user_text_BD,
             has_history_B=mask_BL.any(1) & text_mask_BN.any(1),
+            match_user_BD=match_user_BD,
+            match_item_BD=match_item_BD,
         )
 
-    def loss(self, rows: PlainRows, *, temperature: float, contrastive_weight: float) -> Tensor:
-        """L = L_task + lambda L_cl (eq. 8) of a step's rows; the users' views are those of their first rows."""
+    def loss(self, rows: PlainRows, *, temperature: float, contrastive_weight: float, match_weight: float) -> Tensor:
+        """Eq. 8 and the towers' loss of a step's rows; what a group's rows share is taken of the first of them."""
         output = self(rows)
-        first = slice(None, None, rows.candidates)
+        first, C = slice(None, None, rows.candidates), rows.candidates
+        step_groups = len(rows.user_B) // C
         contrastive = contrastive_loss(
             output.user_cf_BD[first],
             output.user_semantic_BD[first],
             rows.user_B[first],
             output.has_history_B[first],
             temperature=temperature,
-            step_groups=len(rows.user_B) // rows.candidates,
+            step_groups=step_groups,
         )
-        return output.loss + contrastive_weight * contrastive
+        match = match_loss(
+            output.match_user_BD[first],
+            output.match_item_BD.unflatten(0, (-1, C)),
+            rows.item_B.unflatten(0, (-1, C)),
+            step_groups=step_groups,
+        )
+        return output.loss + contrastive_weight * contrastive + match_weight * match
 
     def score(self, rows: PlainRows, no_yes: Tensor) -> Tensor:
         """P(Yes) / (P(Yes) + P(No)) of every row [B], both from the softmax over the vocabulary."""
@@ -298,6 +339,45 @@ class PlainFilter(nn.Module):
             query_BH1K, key_BHNK, value_BHNK, attn_mask=visible_BN[:, None, None]
         )
         return torch.where(has_history_B1, filtered_BH1K.flatten(1), self.empty_D)
+
+
+class PlainTowers(nn.Module):
+    """`MatchTowers` of a row's user and item, with the same layers."""
+
+    def __init__(self, source: MatchTowers) -> None:
+        super().__init__()
+        self.user, self.query, self.item, self.product = (
+            copy.deepcopy(layer) for layer in (source.user, source.query, source.item, source.product)
+        )
+
+    def forward(self, user_BX: Tensor, query_BD: Tensor, item_BX: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """u, v and W_m (u * v), each [B, D], of both views side by side."""
+        user_BD = self.user(user_BX) + self.query(query_BD)
+        item_BD = self.item(item_BX)
+        return user_BD, item_BD, self.product(user_BD * item_BD)
+
+
+class PlainTermMatch(nn.Module):
+    """`TermMatch` with the likeness of every token of a row's query to every token of its title."""
+
+    def __init__(self, source: TermMatch) -> None:
+        super().__init__()
+        self.projection, self.importance, self.out = (
+            copy.deepcopy(layer) for layer in (source.projection, source.importance, source.out)
+        )
+
+    def forward(self, query_BQD: Tensor, asked_BQ: Tensor, title_BTD: Tensor, title_mask_BT: Tensor) -> Tensor:
+        """What the slot of each row's text gets [B, D]; zeros where nothing is asked."""
+        query_BQK, title_BTK = (F.normalize(self.projection(x_BXD), dim=-1) for x_BXD in (query_BQD, title_BTD))
+        like_BQT = query_BQK @ title_BTK.transpose(1, 2)
+        best_BQ = like_BQT.masked_fill(~title_mask_BT[:, None], -1.0).max(-1).values
+        searches_B1 = asked_BQ.any(1, keepdim=True)
+        visible_BQ1 = (asked_BQ | ~searches_B1)[..., None]  # else a row without a query gives NaN
+        weight_BQH = self.importance(query_BQK).masked_fill(~visible_BQ1, -torch.inf).softmax(1)
+        feature_BH = (best_BQ[:, None] @ weight_BQH).squeeze(1)
+        worst_B1 = best_BQ.masked_fill(~asked_BQ, 1.0).amin(1, keepdim=True)
+        found_BD = self.out(torch.cat([feature_BH, worst_B1], dim=1))
+        return torch.where(searches_B1, found_BD, 0.0)
 
 
 def _masked_mean(x_XND: Tensor, mask_XN: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """`gensr bench step`: optimizer steps a second of ours and of the plain way.
 
-A step is the forward pass with dropout, the loss of eq. 8, gradients of all parameters, clipping and AdamW.
+A step is the forward pass with dropout, the loss of eq. 8 and that of the towers, gradients of all parameters, clipping
+and AdamW.
 """
 
 from pathlib import Path

@@ -20,16 +20,18 @@ from gensr_dist.bench.parts import PartTimes
 from gensr_dist.bench.plain import PlainCollator, PlainGenSR, PlainRows
 from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, Lengths, synthetic_batch, word_tokenizer
 from gensr_dist.bench.turns import Rank
+from gensr_dist.config import Config
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.kernels.dispatch import configure, configured
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.inputs import ModelInput
-from gensr_dist.model.losses import contrastive_loss, task_loss
+from gensr_dist.train.config import TrainConfig
+from gensr_dist.train.objective import step_losses
 
 BACKBONES = {"nano": "nano", "mini": "mini", "small": "small", "flan-t5-small": "small", "flan-t5-base": "base"}
 VOCABULARY = 32_128  # of flan-t5
-TEMPERATURE, CONTRASTIVE_WEIGHT = 0.1, 0.01  # defaults of TrainConfig
+TRAINING = TrainConfig()  # weights of the losses
 _BATCHES = 5  # distinct ones, used in turn
 _ROUND_S = 2.0  # a round of fast passes has several of them
 _MOST_PASSES = 100
@@ -92,7 +94,7 @@ class Model(Protocol):
         """What the methods below take, on the device."""
 
     def loss(self, ready: Any) -> Tensor:
-        """L of eq. 8, to be minimised."""
+        """What a step minimises: L of eq. 8 and the towers' loss."""
 
     def score(self, ready: Any) -> Tensor:
         """Score of every candidate [B]."""
@@ -112,6 +114,7 @@ class Ours:
     def __init__(self, setting: Setting, device: torch.device) -> None:
         configure("auto")
         self.module = _gensr(setting).to(device, DTYPES[setting.precision])
+        self.config = Config(model=setting.model, train=TRAINING)
         self.device = device
         if setting.compiled:
             self.module.backbone.compile_blocks()
@@ -121,20 +124,8 @@ class Ours:
         return self.module.inputs(batch, training=self.module.training).to(self.device)
 
     def loss(self, ready: ModelInput) -> Tensor:
-        """As `train.objective.step_losses` does on one rank."""
-        batch = ready.batch
-        output = self.module(ready)
-        candidates, groups = batch.candidate_GC.shape[1], batch.step_groups
-        task = task_loss(output.nll_GC, candidates=candidates, step_groups=groups)
-        contrastive = contrastive_loss(
-            output.user_cf_GD,
-            output.user_semantic_GD,
-            batch.user_G,
-            output.has_history_G,
-            temperature=TEMPERATURE,
-            step_groups=groups,
-        )
-        return task + CONTRASTIVE_WEIGHT * contrastive
+        """As training does on one rank."""
+        return step_losses(self.module(ready), ready.batch, self.config, world=1).to_minimise(TRAINING)
 
     def score(self, ready: ModelInput) -> Tensor:
         """As `GenSR.score`."""
@@ -148,6 +139,8 @@ class Ours:
             times.watch(history, "forward", "history")
         for filter_ in (model.cf_filter, model.semantic_filter):
             times.watch(filter_, "forward", "filter")
+        times.watch(model.match, "forward", "match")
+        times.watch(model.term_match, "forward", "term_match")
         times.watch(model.backbone, "forward", "encoder")  # without the next two
         times.watch(model.backbone, "_decode", "decoder")
         times.watch(model.backbone.t5.lm_head, "forward", "head")
@@ -176,7 +169,12 @@ class Plain:
 
     def loss(self, ready: PlainRows) -> Tensor:
         """See `PlainGenSR.loss`."""
-        return self.module.loss(ready, temperature=TEMPERATURE, contrastive_weight=CONTRASTIVE_WEIGHT)
+        return self.module.loss(
+            ready,
+            temperature=TRAINING.temperature,
+            contrastive_weight=TRAINING.contrastive_weight,
+            match_weight=TRAINING.match_weight,
+        )
 
     def score(self, ready: PlainRows) -> Tensor:
         """See `PlainGenSR.score`."""
@@ -190,6 +188,8 @@ class Plain:
             times.watch(history, "forward", "history")
         for filter_ in (model.cf_filter, model.semantic_filter):
             times.watch(filter_, "forward", "filter")
+        times.watch(model.match, "forward", "match")
+        times.watch(model.term_match, "forward", "term_match")
         times.watch(model.t5.encoder, "forward", "encoder")
         times.watch(model.t5.decoder, "forward", "decoder")
         times.watch(model.t5.lm_head, "forward", "head")

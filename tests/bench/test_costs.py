@@ -67,6 +67,8 @@ def test_of_a_table_only_the_rows_in_question_are_touched() -> None:
     assert bytes_of(lambda: table[place]) == index + 2 * rows
     assert bytes_of(lambda: F.embedding(place, table)) == index + 2 * rows
     assert bytes_of(lambda: table.index_select(0, place)) == index + 2 * rows
+    assert bytes_of(lambda: table.take(place)) == index + 2 * 4 * 3
+    assert bytes_of(lambda: table.put_(place, torch.ones(3), accumulate=True)) == 3 * (index + 4 * 3) + 4 * 3
     assert bytes_of(lambda: table.index_add_(0, place, torch.ones(3, 4))) == 3 * (index + rows) + rows  # with the ones
 
 

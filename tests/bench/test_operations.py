@@ -7,7 +7,17 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from gensr_dist.bench.operations import TRAINING, GroupTokens, Sizes, operation_counter, our_rows, plain_row
+from gensr_dist.bench.costs import Limits
+from gensr_dist.bench.operations import (
+    TRAINING,
+    GroupTokens,
+    Sizes,
+    operation_counter,
+    our_match,
+    our_rows,
+    our_term_match,
+    plain_row,
+)
 from gensr_dist.bench.parts import PartTimes
 from gensr_dist.bench.plain import PlainCollator
 from gensr_dist.bench.synthetic import CF_WIDTH, synthetic_batch, word_tokenizer
@@ -70,12 +80,28 @@ def test_counts_by_hand_are_those_of_torch(history: str) -> None:
     assert counted == pytest.approx(predicted, rel=0.05)
 
 
+@torch.no_grad()
+def test_counts_by_hand_of_towers_and_late_interaction_are_those_of_torch() -> None:
+    batch = synthetic_batch(dataclasses.replace(SETTING, lengths="log").shape(12), 0)
+    ours = Ours(SETTING, CPU)
+    times = PartTimes(CPU)
+    ours.watch(times)
+    costs = times.costs(lambda: ours.score(ours.ready(batch)), Limits(flops=1.0, bytes=1.0))
+    collator = PlainCollator(SETTING.model.prompts, word_tokenizer(SETTING.vocabulary))
+    groups = GroupTokens.of_batch(batch, collator, share_contexts=True)
+    sizes = Sizes.of(SETTING.model, SETTING.vocabulary, CF_WIDTH)
+    assert costs["match"][0] == pytest.approx(our_match(sizes, groups, 4), rel=0.01)
+    assert costs["term_match"][0] == pytest.approx(our_term_match(sizes, groups, 4), rel=0.05)
+
+
 def test_the_counts_of_the_docstring() -> None:
     sizes = Sizes.of(ModelConfig(backbone="small"), 32_128, 64)
-    assert plain_row(sizes) == pytest.approx(6.80e9, rel=1e-3)
-    group = GroupTokens(context=9, attended=9, block=8, items=6, titles=99)
-    assert our_rows(sizes, [group], 5, answer_logits=32_128) / 5 == pytest.approx(0.540e9, rel=2e-3)
-    assert our_rows(sizes, [group], 100, answer_logits=2) / 100 == pytest.approx(0.359e9, rel=2e-3)
+    assert plain_row(sizes) == pytest.approx(6.806e9, rel=1e-4)
+    lengths = {"context": 8, "attended": 8, "block": 4, "items": 6, "titles": 99, "query": 3, "new_terms": 3}
+    trained = GroupTokens(**lengths, new_words=175, new_items=11)
+    assert our_rows(sizes, [trained] * 12, 5, answer_logits=32_128) / 60 == pytest.approx(0.384e9, rel=2e-3)
+    scored = GroupTokens(**lengths, new_words=1_600, new_items=106)
+    assert our_rows(sizes, [scored] * 2, 100, answer_logits=2) / 200 == pytest.approx(0.208e9, rel=2e-3)
 
 
 def test_lengths_of_groups_leave_padding_out_and_count_equal_contexts_once() -> None:
@@ -89,7 +115,12 @@ def test_lengths_of_groups_leave_padding_out_and_count_equal_contexts_once() -> 
     assert [groups[g].context for g in recommended] == [5] + [0] * (len(recommended) - 1)
     for g in set(range(7)) - set(recommended):
         assert groups[g].context == groups[g].attended == 5 + int((batch.query_GQ[g] != 0).sum())
-    assert {group.block for group in groups} == {8}
+    assert {group.block for group in groups} == {4}
+    assert [group.query for group in groups] == (batch.query_GQ != 0).sum(1).tolist()
+    assert sum(group.new_items for group in groups) == len(batch.item_U) - 1
+    assert sum(group.new_terms for group in groups) == len(batch.query_GQ.unique()) - 1
+    texts = (batch.title_UT, collator(batch).prompt_BM.clamp_min(0))
+    assert sum(group.new_words for group in groups) == len(torch.cat([text.flatten() for text in texts]).unique()) - 1
     alone = GroupTokens.of_batch(batch, collator, share_contexts=False)
     assert [group.context for group in alone] == [group.attended for group in groups]
 

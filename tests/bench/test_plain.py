@@ -3,6 +3,7 @@
 Dimensions: G groups, C candidates, B rows.
 """
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -46,9 +47,15 @@ def twins(monkeypatch: pytest.MonkeyPatch, history: str) -> tuple[Ours, Plain]:
 
 
 def batch_with_padding() -> Batch:
+    """Also of recommendations and searches, whose titles have some of the asked words and lack others."""
     batch = synthetic_batch(setting("tokens").shape(5), 0)
     assert (batch.history_GL == 0).all(1).any()
     assert set(batch.task_G.tolist()) == {0, 1}
+    for g in (batch.task_G == Behaviour.SEARCH).nonzero().flatten():
+        asked_Q = batch.query_GQ[g][batch.query_GQ[g] != 0]
+        found_Q = torch.isin(asked_Q, batch.title_UT[batch.candidate_GC[g]])
+        assert found_Q.any()
+    assert (batch.query_GQ == 0).any(1).all()
     candidate_GC, label_GC = batch.candidate_GC.clone(), batch.label_GC.clone()
     candidate_GC[1, 2] = 0
     label_GC[1, 2] = IGNORED
@@ -81,6 +88,13 @@ def test_both_ways_give_the_same_scores_loss_and_gradients(monkeypatch: pytest.M
         (our_model.cf_history.recency.weight, plain_model.cf_history.recency.weight),
         (our_model.semantic_filter.key_HKD, plain_model.semantic_filter.key.weight),
         (our_model.cf_filter.empty_D, plain_model.cf_filter.empty_D),
+        *(
+            (our_model.get_parameter(name), plain_model.get_parameter(name))
+            for name in (
+                *(f"match.{layer}.weight" for layer in ("user", "item", "query", "product")),
+                *(f"term_match.{layer}.weight" for layer in ("projection", "importance", "out")),
+            )
+        ),
         *zip(
             (our_model.backbone.t5.get_parameter(name) for name in ENCODER_WEIGHTS),
             (plain_model.t5.get_parameter(name) for name in ENCODER_WEIGHTS),
@@ -112,12 +126,11 @@ def test_a_prompt_is_the_template_with_the_query_and_the_slots_in_their_places()
     for g, task in enumerate(batch.task_G.tolist()):
         template = PromptConfig().search if task == Behaviour.SEARCH else PromptConfig().recommendation
         expected: list[int] = []
-        for word in template.split():
-            name = word.strip("{}")
+        for name in re.findall(r"[^\s{}]+", template):
             if name == "query":
                 expected += batch.query_GQ[g][batch.query_GQ[g] != 0].tolist()
             else:
-                expected.append(-1 - SLOTS.index(name) if name in SLOTS else tokenizer.convert_tokens_to_ids(word))
+                expected.append(-1 - SLOTS.index(name) if name in SLOTS else tokenizer.convert_tokens_to_ids(name))
         assert tokenizer.unk_token_id not in expected
         for row in (2 * g, 2 * g + 1):
             assert rows.prompt_BM[row].tolist() == expected + [0] * (95 - len(expected))
@@ -128,8 +141,10 @@ def test_what_the_plain_way_cannot_do_is_refused() -> None:
     batch = synthetic_batch(BatchShape(groups=2, candidates=2, vocabulary=VOCABULARY), 0)
     with pytest.raises(InputError, match="tokens, 9 fit"):
         PlainCollator(PromptConfig(), tokenizer, width=9)(batch)
-    with pytest.raises(ValueError, match="no ablations"):
-        PlainGenSR.of(GenSR.build(ModelConfig(backbone="nano", soft_filter=False), tokenizer, CF_WIDTH))
+    for switch in ("soft_filter", "match", "term_match"):
+        model = GenSR.build(ModelConfig(backbone="nano", **{switch: False}), tokenizer, CF_WIDTH)
+        with pytest.raises(ValueError, match="no ablations"):
+            PlainGenSR.of(model)
 
 
 def test_backbones_have_the_sizes_of_flan_t5() -> None:
