@@ -100,8 +100,9 @@ def _trained(
     done: list[Trained] = []
     with tqdm(desc="lightgcn", unit="step", total=sum(planned.values()), disable=None if ranks.first else True) as bar:
         for fold in graphs.names:
-            edges, counted = graphs.training_edges(fold), bar.n
+            edges = graphs.training_edges(fold)
             training = GraphTraining(edges, graphs.valid, fold, config, seed, checkpoint, ranks, writer)
             done.append(training.run(bar))
-            bar.total -= planned[fold] - (bar.n - counted)  # it may have stopped early
+            del planned[fold]
+            bar.total = bar.n + sum(planned.values())  # it may have stopped early
     return done

@@ -38,7 +38,7 @@ class LightGCNResult(GraphResult):
         lines = [trained]
         if self.without_fold:
             lines.append(
-                f"of that {len(self.without_fold)} times without a part of the users; "
+                f"with {len(self.without_fold)} more trainings, each without a part of the users; "
                 f"best recall@20 {_recall(self.without_fold)}"
             )
         if self.leak is not None:

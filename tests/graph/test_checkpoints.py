@@ -12,10 +12,9 @@ import torch.multiprocessing as mp
 
 from gensr_dist.errors import InputError
 from gensr_dist.graph.trainer import ColumnTrainer
-from tests.graph.builders import CONFIG, ITEMS, train, two_tastes
+from tests.graph.builders import CONFIG, ITEMS, interrupted, step, train, two_tastes, without_seconds
 
 EVERY_STEP = dataclasses.replace(CONFIG, epochs=7, checkpoint_minutes=0.0)  # 5 steps an epoch
-step = ColumnTrainer.step
 
 
 @pytest.fixture(autouse=True)
@@ -26,30 +25,11 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def interrupt(folder, monkeypatch, steps, config=EVERY_STEP):
-    """Train until an interrupt inside of a step."""
-    done = iter(range(steps))
-
-    def some_steps(self, *batch):
-        if next(done, None) is None:
-            raise KeyboardInterrupt
-        return step(self, *batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ColumnTrainer, "step", some_steps)
-        with pytest.raises(KeyboardInterrupt):
-            train(folder, config=config)
-
-
-def without_seconds(result):
-    return dataclasses.replace(result, seconds=0.0)
-
-
 @pytest.mark.parametrize("steps", [1, 5, 16, 34])
 def test_resumed_training_gives_the_same_bytes(tmp_path, monkeypatch, steps):
     whole, items, users = train(tmp_path / "whole", config=EVERY_STEP)
     assert whole.epochs == 7
-    interrupt(tmp_path / "cf", monkeypatch, steps)
+    interrupted(tmp_path / "cf", monkeypatch, steps, EVERY_STEP)
     assert not (tmp_path / "cf").exists()
     counted = []
     monkeypatch.setattr(ColumnTrainer, "step", lambda self, *batch: counted.append(1) or step(self, *batch))
@@ -65,8 +45,8 @@ def test_twice_interrupted_and_rarely_saved(tmp_path, monkeypatch):
     """Steps after the last checkpoint are done again; the clock's settings may change."""
     rarely = dataclasses.replace(EVERY_STEP, checkpoint_minutes=1e9)  # at validations alone, after 15 and 30 steps
     _, items, _ = train(tmp_path / "whole", config=EVERY_STEP)
-    interrupt(tmp_path / "cf", monkeypatch, 18, rarely)
-    interrupt(tmp_path / "cf", monkeypatch, 18, rarely)
+    interrupted(tmp_path / "cf", monkeypatch, 18, rarely)
+    interrupted(tmp_path / "cf", monkeypatch, 18, rarely)
     assert [path.name for path in (tmp_path / "checkpoint" / "whole").glob("step_*")] == ["step_00000030"]
     _, resumed, _ = train(tmp_path / "cf", config=EVERY_STEP)
     np.testing.assert_array_equal(resumed, items)
@@ -113,14 +93,14 @@ def test_curves_of_a_resumed_training_are_whole(tmp_path, monkeypatch):
 
     whole, resumed = Writer(), Writer()
     train(tmp_path / "whole", config=EVERY_STEP, writer=whole)
-    interrupt(tmp_path / "cf", monkeypatch, 17)
+    interrupted(tmp_path / "cf", monkeypatch, 17, EVERY_STEP)
     train(tmp_path / "cf", config=EVERY_STEP, writer=resumed)
     assert resumed == whole
     assert len(whole) == 7 + 3
 
 
 def test_other_settings_or_graph_are_refused_and_restart_forgets(tmp_path, monkeypatch):
-    interrupt(tmp_path / "cf", monkeypatch, 17)
+    interrupted(tmp_path / "cf", monkeypatch, 17, EVERY_STEP)
     with pytest.raises(InputError, match=r"other settings.*: l2 was 0.001 and is 0.5; delete .*checkpoint"):
         train(tmp_path / "cf", config=dataclasses.replace(EVERY_STEP, l2=0.5))
     with pytest.raises(InputError, match="seed was 3 and is 4"):
@@ -145,7 +125,7 @@ def test_other_settings_or_graph_are_refused_and_restart_forgets(tmp_path, monke
     ],
 )
 def test_damage_is_one_line_and_names_the_remedy(tmp_path, monkeypatch, name, content, problem):
-    interrupt(tmp_path / "cf", monkeypatch, 17)
+    interrupted(tmp_path / "cf", monkeypatch, 17, EVERY_STEP)
     folder = tmp_path / "checkpoint" / "whole"
     path = folder / "step_00000017" / name
     if name == "best":
@@ -166,7 +146,7 @@ def test_damage_is_one_line_and_names_the_remedy(tmp_path, monkeypatch, name, co
 
 
 def test_a_checkpoint_holds_arrays_and_json_alone(tmp_path, monkeypatch):
-    interrupt(tmp_path / "cf", monkeypatch, 17)
+    interrupted(tmp_path / "cf", monkeypatch, 17, EVERY_STEP)
     files = [path for path in (tmp_path / "checkpoint").rglob("*") if path.is_file()]
     assert len(files) == 6
     for path in files:

@@ -61,13 +61,17 @@ def test_two_ranks_finish_the_stage_with_the_vectors_of_one(config_file: Path) -
     done = torchrun(config_file)
     assert done.returncode == 0, done.stderr[-4_000:]
     assert done.stdout.count("trained 3 epochs") == 1
+    assert done.stdout.count("mean cosine N@10: training rows 0.") == 1
     vectors, users = load_cf(run.cf, folds=True)
-    for found, table in ((vectors.whole_IE, expected.whole_IE), (users, expected_users)):
+    assert vectors.folds == 2
+    pairs = zip(vectors.without_fold, expected.without_fold, strict=True)
+    for found, table in (*pairs, (vectors.whole_IE, expected.whole_IE), (users, expected_users)):
         assert np.abs(table).max() > 0.05
         np.testing.assert_allclose(found, table, atol=1e-5)
     record = finished_record("lightgcn", config, run)
     assert record is not None
     assert record.result["epochs"] == 3
+    assert all(0 < record.result["leak"][name] < 1 for name in ("training_whole", "training_without", "validation"))
     assert not (run.root / "lightgcn_checkpoint").exists()
 
 
@@ -78,3 +82,15 @@ def test_input_errors_are_one_line_with_exit_code_2(config_file: Path, capsys: p
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     assert "run `gensr" in message
+
+
+def test_a_table_that_is_gone_is_made_again(config_file: Path) -> None:
+    config = load_config(config_file)
+    run = RunFolder.of(config)
+    run_stage("lightgcn", config, lambda line: None, Preparation(workers=1))
+    assert finished_record("lightgcn", config, run) is not None
+    kept = (run.cf / "items_without_1.npy").rename(run.root / "kept.npy")
+    assert finished_record("lightgcn", config, run) is None
+    kept.rename(run.cf / "items_without_1.npy")
+    assert finished_record("lightgcn", config, run) is not None
+    assert finished_record("lightgcn", load_config(config_file, ["lightgcn.folds=3"]), run) is None

@@ -75,6 +75,50 @@ def test_training_may_go_on_with_another_number_of_ranks(tmp_path):
     np.testing.assert_allclose(found, items, atol=1e-5)
 
 
+@pytest.mark.parametrize("world", [2, 4])
+def test_trainings_without_folds_equal_those_of_one_rank(tmp_path, world):
+    config = dataclasses.replace(ONE_EPOCH, folds=2)
+    one, _, _ = train(tmp_path / "one" / "cf", config=config)
+    on_ranks(world, tmp_path / "ranks", config)
+    expected, found = (load_cf(tmp_path / name / "cf", folds=True)[0] for name in ("one", "ranks"))
+    for table, found_table in zip(expected.without_fold, found.without_fold, strict=True):
+        np.testing.assert_allclose(found_table, table, atol=1e-4)
+        assert np.abs(table).max() > 0.1
+    reports = {(tmp_path / "ranks" / f"rank_{rank}").read_text() for rank in range(world)}
+    assert reports == {str(dataclasses.replace(one, seconds=0.0))}
+    assert not (tmp_path / "ranks" / "checkpoint").exists()
+
+
+def test_a_stage_of_folds_may_go_on_with_another_number_of_ranks(tmp_path):
+    config = dataclasses.replace(SHORT, checkpoint_minutes=0.0, folds=2)
+    train(tmp_path / "one" / "cf", config=config)
+    on_ranks(2, tmp_path / "ranks", config, steps=13)
+    assert (tmp_path / "ranks" / "checkpoint" / "whole" / "finished.json").exists()
+    train(tmp_path / "ranks" / "cf", config=config)
+    expected, found = (load_cf(tmp_path / name / "cf", folds=True)[0] for name in ("one", "ranks"))
+    for table, found_table in zip(expected.without_fold, found.without_fold, strict=True):
+        np.testing.assert_allclose(found_table, table, atol=1e-4)
+
+
+def bad_input_of_the_first(rank, world, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    ranks = ColumnRanks(rank, world, CPU)
+    assert ranks.from_first(lambda: ("result", rank)) == ("result", 0)
+
+    def refuse():
+        assert rank == 0
+        raise InputError("a file", "it is damaged", "make it again")
+
+    with pytest.raises(InputError, match="a file: it is damaged; make it again"):
+        ranks.from_first(refuse)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_bad_input_that_the_first_rank_finds_ends_all(tmp_path):
+    mp.spawn(bad_input_of_the_first, args=(2, tmp_path), nprocs=2)
+
+
 def test_a_rank_holds_its_columns_alone_and_first_vectors_do_not_depend_on_ranks():
     edges, _ = recommendation_edges([(0, two_tastes())], users=USERS, items=ITEMS)
     whole = ColumnTrainer(edges, CONFIG, 3, ColumnRanks(0, 1, CPU))
