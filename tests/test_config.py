@@ -152,6 +152,10 @@ def test_nearest_key(typo: str, meant: str) -> None:
             "/mine.yaml:3: train.micro_tokens is 369, but a training row can have 370 (data.history x "
             "data.title_tokens, and 10 a candidate); raise it; 0 sets no limit",
         ),
+        (
+            "lightgcn:\n  folds: 1\n",
+            "/mine.yaml:2: lightgcn.folds is 1, which leaves no users to learn from; set it to 0",
+        ),
         ("lightgcn: {width: 30}", "/mine.yaml:1: lightgcn.width 30 is not a multiple of model.cf_heads 4"),
         (
             "model: {backbone: google/flan-t5-base}",

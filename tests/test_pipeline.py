@@ -21,7 +21,10 @@ from gensr_dist.train.config import OPERATIONAL
 RESULTS: dict[stages.StageName, Callable[[RunFolder], tuple[Path, ...]]] = {
     "simulate": lambda run: (run.raw,),
     "prepare": lambda run: (run.root / "shards" / "manifest.json",),
-    "lightgcn": lambda run: (run.cf / "items.npy", run.cf / "users.npy"),
+    "lightgcn": lambda run: tuple(
+        run.cf / name
+        for name in ("items.npy", "users.npy", "lightgcn.json", "items_without_0.npy", "items_without_1.npy")
+    ),
     "train": lambda run: (run.model,),
     "index": lambda run: (run.index,),
     "evaluate": lambda run: (run.metrics, run.report),
@@ -79,6 +82,7 @@ def test_a_second_run_does_nothing(run: RunFolder) -> None:
         ("data.title_tokens=3", "prepare"),
         ("model.prompts.search=find {query} {history_cf} {history_text} {item_cf} {item_text}", "prepare"),
         ("lightgcn.epochs=3", "lightgcn"),
+        ("lightgcn.folds=0", "lightgcn"),
         ("train.steps=3", "train"),
         ("model.scoring=joint", "train"),
         ("data.history=3", "train"),
