@@ -20,9 +20,10 @@ def test_two_ranks_have_the_loss_curve_of_one(small_run: RunFolder, one_rank: Ru
         "zero2": train_with(TORCHRUN, short_config(small_run, "zero2", zero_stage=2)),
     }
     for name, run in runs.items():
-        for tag in ("loss/task", "loss/contrastive", "loss/total", "optimizer/gradient_norm"):
+        for tag in ("loss/task", "loss/contrastive", "loss/match", "loss/total", "optimizer/gradient_norm"):
             expected = curve(one_rank, tag)
             assert len(expected) == STEPS
+            assert min(expected) > 0, tag
             assert curve(run, tag) == pytest.approx(expected, rel=1e-5, abs=1e-5), (name, tag)
         for tag in ("validation_rec/ndcg@10", "validation_search/ndcg@10"):
             assert curve(run, tag) == pytest.approx(curve(one_rank, tag)), (name, tag)

@@ -21,7 +21,7 @@ from tests.train.small_runs import BUDGET
 
 STEPS = 4
 SECONDS = 550
-LOSSES = ("loss/task", "loss/contrastive", "loss/total", "optimizer/gradient_norm")
+LOSSES = ("loss/task", "loss/contrastive", "loss/match", "loss/total", "optimizer/gradient_norm")
 METRICS = tuple(
     f"{rows}_{task}/{metric}"
     for rows in ("validation", "training")

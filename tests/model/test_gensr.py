@@ -164,7 +164,8 @@ def test_empty_histories_titles_and_queries_score_finitely_in_value_and_gradient
     trained = copy.deepcopy(model).train()
     with torch.enable_grad():
         output = answered(trained, batch)
-        (output.nll_GC.sum() + output.user_cf_GD.sum() + output.user_semantic_GD.sum()).backward()
+        vectors = (output.user_cf_GD, output.user_semantic_GD, *(output.match or ()))
+        (output.nll_GC.sum() + sum(each.sum() for each in vectors)).backward()
     assert torch.isfinite(output.nll_GC).all()
     assert not output.has_history_G.any()
     assert all(torch.isfinite(p.grad).all() for p in trained.parameters() if p.grad is not None)
@@ -339,7 +340,9 @@ def test_bf16_is_finite_and_near(scoring: str) -> None:
     expected = model.score(batch)
     half = model.bfloat16()
     output = answered(half, batch)
-    assert all(torch.isfinite(t).all() for t in (output.nll_GC, output.user_cf_GD, output.user_semantic_GD))
+    assert output.match is not None
+    found = (output.nll_GC, output.user_cf_GD, output.user_semantic_GD, *output.match)
+    assert all(torch.isfinite(tensor).all() for tensor in found)
     torch.testing.assert_close(half.score(batch), expected, rtol=0.1, atol=0.1)
 
 

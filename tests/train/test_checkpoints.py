@@ -96,7 +96,7 @@ def test_another_stage_goes_on_with_the_same_losses(small_run: RunFolder, first:
     train(config, small_run)
     other = resumed_from(small_run, "other", 2)
     train(dataclasses.replace(config, train=dataclasses.replace(config.train, zero_stage=second)), other)
-    for tag in ("loss/task", "loss/contrastive", "optimizer/learning_rate", "optimizer/gradient_norm"):
+    for tag in ("loss/task", "loss/contrastive", "loss/match", "optimizer/learning_rate", "optimizer/gradient_norm"):
         found, expected = scalars(other)[tag], scalars(small_run)[tag]
         assert found == pytest.approx({step: expected[step] for step in (3, 4)}, rel=1e-5, abs=1e-6), tag
     for name in TENSORS:

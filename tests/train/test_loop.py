@@ -77,6 +77,7 @@ def test_board_shows_losses_speed_memory_and_both_tasks(small_run: RunFolder) ->
     for tag in (
         "loss/task",
         "loss/contrastive",
+        "loss/match",
         "optimizer/learning_rate",
         "optimizer/gradient_norm",
         "speed/rows_per_second",
