@@ -18,7 +18,7 @@ from gensr_dist.config_file import Setting, keys_of, read_file, read_override
 from gensr_dist.data.config import DataConfig, SimulateConfig
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
-from gensr_dist.graph.config import LightGCNConfig
+from gensr_dist.graph.config import LightGCNConfig, check_folds
 from gensr_dist.kernels.config import KernelPath
 from gensr_dist.model.config import SIZES, ModelConfig
 from gensr_dist.model.template import check_template
@@ -120,12 +120,6 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
             f"lightgcn.width {config.lightgcn.width} is not a multiple of model.cf_heads {model.cf_heads}",
             "change one of them",
         )
-    if config.lightgcn.folds == 1:
-        refuse(
-            "lightgcn.folds",
-            "lightgcn.folds is 1, which leaves no users to learn from",
-            "set it to 0, or to 2 or more",
-        )
     width = SIZES[model.backbone][0] if model.backbone in SIZES else 0  # a pretrained one's is known when it is loaded
     if width % model.semantic_heads:
         refuse(
@@ -143,6 +137,7 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
     if not (model.cf_view or model.semantic_view):
         refuse("model.cf_view", "model.cf_view and model.semantic_view are both false", "leave one view on")
     try:
+        check_folds(config.lightgcn.folds)
         check_template(model.prompts.recommendation, "recommendation")
         check_template(model.prompts.search, "search")
     except InputError as error:  # it names the key

@@ -154,7 +154,7 @@ def test_nearest_key(typo: str, meant: str) -> None:
         ),
         (
             "lightgcn:\n  folds: 1\n",
-            "/mine.yaml:2: lightgcn.folds is 1, which leaves no users to learn from; set it to 0",
+            "/mine.yaml:2: lightgcn.folds: one fold leaves no user to learn from; set it to 0, or to 2 or more",
         ),
         ("lightgcn: {width: 30}", "/mine.yaml:1: lightgcn.width 30 is not a multiple of model.cf_heads 4"),
         (

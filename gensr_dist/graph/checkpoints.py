@@ -142,7 +142,8 @@ class Checkpoints:
 
     def _read(self, path: Path, progress: Progress) -> Progress:
         found = _read_state(path, self.remedy)
-        _check_same(path, found.settings, progress.settings, self.remedy)
+        # Then those of the other trainings are no use either.
+        _check_same(path, found.settings, progress.settings, f"delete {self.folder.parent} to start LightGCN anew")
         best = self.folder / _best_name(found.best_epoch)
         if found.best_epoch and not best.is_dir():
             raise InputError(best, "the vectors of the best epoch are missing", self.remedy)

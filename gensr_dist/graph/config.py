@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from gensr_dist.errors import InputError
+
 
 @dataclass(frozen=True, kw_only=True)
 class LightGCNConfig:
@@ -24,3 +26,13 @@ class LightGCNConfig:
     validate_every: Annotated[int, Field(ge=1)] = 5  # epochs
     patience: Annotated[int, Field(ge=1)] = 3  # validations without a better recall before it stops
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0  # between checkpoints; each validation writes one as well
+
+
+def check_folds(folds: int) -> None:
+    """Refuse one fold.
+
+    Raises:
+        InputError: it is one.
+    """
+    if folds == 1:
+        raise InputError("lightgcn.folds", "one fold leaves no user to learn from", "set it to 0, or to 2 or more")

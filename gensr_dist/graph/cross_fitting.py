@@ -13,7 +13,7 @@ from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.graph.checkpoints import discard
 from gensr_dist.graph.config import LightGCNConfig
-from gensr_dist.graph.graphs import Graphs, check_folds
+from gensr_dist.graph.graphs import Graphs
 from gensr_dist.graph.leak import Leak
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.result import LightGCNResult
@@ -66,7 +66,6 @@ def train_lightgcn(
     """
     ranks = ranks or ColumnRanks()
     ranks.columns(config.width)  # refuses before any work
-    check_folds(config.folds)
     graphs = Graphs.of_windows(windows, users=users, items=items, folds=config.folds, seed=seed)
     if not resume:
         discard(checkpoint, ranks)

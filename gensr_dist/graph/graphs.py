@@ -11,6 +11,7 @@ from gensr_dist.data.folds import fold_of_users
 from gensr_dist.data.item_vectors import WHOLE
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
+from gensr_dist.graph.config import check_folds
 from gensr_dist.graph.edges import Edges, recommendation_edges
 
 
@@ -77,15 +78,3 @@ class Graphs:
             return self.train
         kept_Z = self._fold_V[self.train.user_Z] != fold
         return Edges(key_Z=self.train.key_Z[kept_Z], users=self.train.users, items=self.train.items)
-
-
-def check_folds(folds: int) -> None:
-    """Refuse a number of folds that means nothing.
-
-    Raises:
-        InputError: it is 1.
-    """
-    if folds == 1:
-        raise InputError(
-            "lightgcn.folds", "lightgcn.folds is 1, which leaves no users to learn from", "set it to 0, or to 2 or more"
-        )

@@ -1,5 +1,6 @@
 """What LightGCN training did."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gensr_dist.graph.leak import Leak
@@ -46,7 +47,7 @@ class LightGCNResult(GraphResult):
         return tuple(lines)
 
 
-def _recall(results: "tuple[GraphResult, ...] | list[GraphResult]") -> str:
+def _recall(results: Sequence[GraphResult]) -> str:
     found = [f"{result.recall_at_20:.4f}" for result in results if result.recall_at_20 is not None]
     if not found:
         return "unknown"

@@ -191,7 +191,7 @@ def test_starting_anew_forgets_finished_trainings(tmp_path, monkeypatch):
 
 def test_checkpoints_of_other_folds_settings_or_edges_are_refused(tmp_path, monkeypatch):
     interrupted(tmp_path / "cf", monkeypatch, sum(total_steps(FOLDED)[:2]) + 1, FOLDED)
-    with pytest.raises(InputError, match=r"other settings.*: folds was 2 and is 3; delete .*checkpoint"):
+    with pytest.raises(InputError, match=r"other settings.*: folds was 2 and is 3; delete .*checkpoint to start"):
         train(tmp_path / "cf", config=dataclasses.replace(FOLDED, folds=3))
     with pytest.raises(InputError, match=r"l2 was 0\.001 and is 0\.5"):
         train(tmp_path / "cf", config=dataclasses.replace(FOLDED, l2=0.5))
@@ -271,7 +271,7 @@ def test_folds_that_cannot_be_are_one_line(tmp_path):
     base = two_tastes()
     with pytest.raises(InputError, match=r"lightgcn\.folds: 61 parts of 60 users; lower it"):
         train(tmp_path / "cf", config=dataclasses.replace(FOLDED, folds=61))
-    with pytest.raises(InputError, match=r"lightgcn\.folds is 1, which leaves no users"):
+    with pytest.raises(InputError, match=r"lightgcn\.folds: one fold leaves no user to learn from"):
         train(tmp_path / "cf", config=dataclasses.replace(FOLDED, folds=1))
     alone = dataclasses.replace(base, positive_N=base.positive_N & (FOLD_V[base.user_N] == 1))
     with pytest.raises(InputError, match=r"lightgcn\.folds: every training edge is of fold 1's users") as caught:
