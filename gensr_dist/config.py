@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from gensr_dist.config_file import Setting, keys_of, read_file, read_override
-from gensr_dist.data.config import DataConfig, SimulateConfig
+from gensr_dist.data.config import PROMPT_TOKENS, DataConfig, SimulateConfig
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.graph.config import LightGCNConfig, check_folds
@@ -98,7 +98,7 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
         refuse(
             "train.micro_tokens",
             f"train.micro_tokens is {train.micro_tokens}, but a training row can have {config.data.longest_row} "
-            "(data.history x data.title_tokens, and 10 a candidate)",
+            f"(data.history x data.title_tokens, and {PROMPT_TOKENS} a candidate)",
             "raise it; 0 sets no limit",
         )
     lowest_stage = {"none": 0, "optimizer": 1, "parameters": 3}[train.offload]

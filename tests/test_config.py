@@ -148,9 +148,9 @@ def test_nearest_key(typo: str, meant: str) -> None:
         (b"seed: \xff\n", "/mine.yaml: expected UTF-8 text, byte 6 is not; save the file as UTF-8"),
         ("run: ''", "/mine.yaml:1: run is '', expected the path of a folder; set run to a path"),
         (
-            "data: {history: 20, title_tokens: 16}\ntrain:\n  micro_tokens: 369\n",
-            "/mine.yaml:3: train.micro_tokens is 369, but a training row can have 370 (data.history x "
-            "data.title_tokens, and 10 a candidate); raise it; 0 sets no limit",
+            "data: {history: 20, title_tokens: 16}\ntrain:\n  micro_tokens: 344\n",
+            "/mine.yaml:3: train.micro_tokens is 344, but a training row can have 345 (data.history x "
+            "data.title_tokens, and 5 a candidate); raise it; 0 sets no limit",
         ),
         (
             "lightgcn:\n  folds: 1\n",

@@ -22,7 +22,9 @@ from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.tokenizer import load_tokenizer
 from gensr_dist.errors import InputError
 
-_BLOCK = 1 << 16  # items whose titles are measured at a time
+PAD, UNKNOWN = 0, 2  # token ids of T5 and of a corpus tokenizer
+
+_BLOCK = 1 << 16  # titles at a time
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,21 @@ class ItemStore:
             InputError: no such user was prepared.
         """
         return _row_of(self.users, user_id, "user")
+
+
+def token_idf(title_IT: NDArray[np.int32], vocabulary: int) -> NDArray[np.float32]:
+    """Inverse document frequency of each token among titles, log((1 + I) / (1 + titles with it)), [V].
+
+    Padding and unknown tokens weigh nothing.
+    """
+    titles_V = np.zeros(vocabulary, dtype=np.int64)
+    for start in range(0, len(title_IT), _BLOCK):
+        sorted_BT = np.sort(title_IT[start : start + _BLOCK], axis=1)
+        first_BT = np.diff(sorted_BT, axis=1, prepend=PAD) != 0  # a token counts once a title
+        titles_V += np.bincount(sorted_BT[first_BT], minlength=vocabulary)
+    idf_V = np.log((1 + len(title_IT)) / (1 + titles_V)).astype(np.float32)
+    idf_V[[PAD, UNKNOWN]] = 0
+    return idf_V
 
 
 def _row_of(ids: pl.Series, wanted: str, kind: str) -> int:

@@ -46,6 +46,7 @@ class ModelConfig:
     cf_view: bool = True
     semantic_view: bool = True
     soft_filter: bool = True  # off: mean pooling of the history
+    history_match: bool = True  # likeness to single interactions, see history_match.py; not in the paper
     match: bool = True  # towers whose product T5 is told, see match.py; not in the paper
     term_match: bool = True  # which words of a query a title has, see term_match.py; not in the paper
     prompts: PromptConfig = field(default_factory=PromptConfig)

@@ -10,8 +10,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -24,6 +26,7 @@ from gensr_dist.files import atomic_folder
 from gensr_dist.model.backbone import Backbone
 from gensr_dist.model.config import Likelihood, ModelConfig
 from gensr_dist.model.history import HistoryEncoder
+from gensr_dist.model.history_match import HistoryMatch
 from gensr_dist.model.inputs import InputBuilder, ModelInput
 from gensr_dist.model.match import Match, MatchTowers
 from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
@@ -58,7 +61,9 @@ class GenSRShape:
 class GenSR(nn.Module):
     """The model of section 4. Build one with `GenSR.build` or `GenSR.from_pretrained`."""
 
-    def __init__(self, shape: GenSRShape, t5: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self, shape: GenSRShape, t5: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, token_idf_V: Tensor
+    ) -> None:
         super().__init__()
         config = shape.model
         self.shape = shape
@@ -77,16 +82,32 @@ class GenSR(nn.Module):
             SoftFilter(semantic, config.semantic_heads) if config.soft_filter else MeanFilter(semantic)
         )
         self.cf_projection = nn.Linear(cf, semantic)
+        self.cf_match = HistoryMatch(semantic) if config.history_match else None
+        self.semantic_match = HistoryMatch(semantic) if config.history_match else None
         self.match = MatchTowers(cf, semantic) if config.match else None
         self.term_match = TermMatch(semantic) if config.term_match else None
+        self.token_idf_V: Tensor
+        self.register_buffer("token_idf_V", token_idf_V)
         self.answers: Tensor
         self.register_buffer("answers", torch.tensor([shape.no, shape.yes]), persistent=False)
 
     @classmethod
     def build(
-        cls, config: ModelConfig, tokenizer: PreTrainedTokenizerBase, cf_width: int, cf_scale: float = 1.0
+        cls,
+        config: ModelConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        cf_width: int,
+        cf_scale: float = 1.0,
+        token_idf_V: NDArray[np.float32] | None = None,
     ) -> "GenSR":
         """A model to train, its backbone pretrained where `config.backbone` names a pretrained one.
+
+        Args:
+            config: of the model.
+            tokenizer: of its texts.
+            cf_width: of the CF vectors.
+            cf_scale: brings them to a mean square of one.
+            token_idf_V: weight of each token in a pooled text, `token_idf` of the catalogue; None weighs all alike.
 
         Raises:
             InputError: the backbone cannot be loaded, a template is wrong, heads do not divide a width, or the
@@ -107,7 +128,10 @@ class GenSR(nn.Module):
             if width % heads:
                 raise InputError(f"model.{key}", f"{heads} heads do not divide a width of {width}", "choose a divisor")
         shape = GenSRShape(model=config, cf_width=cf_width, cf_scale=cf_scale, yes=yes, no=no)
-        return cls(shape, t5, tokenizer)
+        weight_V = torch.ones(t5.shared.num_embeddings)
+        if token_idf_V is not None:
+            weight_V[: len(token_idf_V)] = torch.from_numpy(token_idf_V)
+        return cls(shape, t5, tokenizer, weight_V)
 
     def save_pretrained(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write `gensr.json`, `gensr.safetensors`, `backbone/` and `tokenizer/`, replacing the folder as a whole."""
@@ -147,7 +171,7 @@ class GenSR(nn.Module):
         # An absolute path is never taken for the name of a model on the Hub.
         t5 = open_t5(str((folder / "backbone").absolute()), where=folder, remedy=remedy)
         try:
-            model = cls(shape, t5, tokenizer)
+            model = cls(shape, t5, tokenizer, torch.ones(t5.shared.num_embeddings))
             own_names = {name for name in model.state_dict() if not name.startswith("backbone.")}
             if own_names != own.keys():
                 raise ValueError(f"weights {sorted(own_names ^ own.keys())[:3]} are missing or unknown")
@@ -166,7 +190,8 @@ class GenSR(nn.Module):
         batch, cf_history, text_history = inputs.batch, inputs.cf_history, inputs.semantic_history
         cf_UE = batch.cf_UE.to(self.cf_projection.weight.dtype) * self.shape.cf_scale
         token_WD = self.backbone.embed(inputs.token_W)
-        text_UD = _pooled(inputs.title_UT, token_WD)
+        weight_W = self.token_idf_V[inputs.token_W]
+        text_UD = _pooled(inputs.title_UT, token_WD, weight_W)
 
         cf_GNE = self.cf_history(cf_UE[cf_history.entry_K], cf_history)
         item_cf_GCE = cf_UE[batch.candidate_GC]
@@ -180,11 +205,14 @@ class GenSR(nn.Module):
         user_cf_GE = masked_mean(cf_GNE, cf_history.mask_GN)
         user_text_GD = masked_mean(text_GND, text_history.mask_GN)
         history_cf_GCD = self.cf_projection(history_cf_GCE)
+        if self.cf_match is not None and self.semantic_match is not None:
+            history_cf_GCD = history_cf_GCD + self.cf_match(cf_UE, batch.history_GL, batch.candidate_GC)
+            history_text_GCD = history_text_GCD + self.semantic_match(text_UD, batch.history_GL, batch.candidate_GC)
         match = None
         if self.match is not None:
             match, product_GCD = self.match(
                 self._visible(user_cf_GE, user_text_GD),
-                self._asked(inputs, token_WD),
+                self._asked(inputs, token_WD, weight_W),
                 self._visible(cf_UE, text_UD),
                 batch.candidate_GC,
             )
@@ -222,8 +250,8 @@ class GenSR(nn.Module):
         return self(inputs, "answers").yes_log_odds_GC.float().sigmoid()
 
     def item_semantic(self, title_UT: Tensor) -> Tensor:
-        """Mean token embedding of each title [U, D]; zeros for an empty one."""
-        return _pooled(title_UT, self.token_embeddings())
+        """Pooled token embeddings of each title [U, D]; zeros for an empty one."""
+        return _pooled(title_UT, self.token_embeddings(), self.token_idf_V)
 
     def token_embeddings(self) -> nn.Parameter:
         """The token table [V, D]."""
@@ -238,9 +266,9 @@ class GenSR(nn.Module):
         )
 
     @staticmethod
-    def _asked(inputs: ModelInput, token_WD: Tensor) -> Tensor:
-        """Mean token of each group's query [G, D]; zeros where it has none."""
-        asked_ZD = _pooled(inputs.term_A[inputs.query_ZQ], token_WD)
+    def _asked(inputs: ModelInput, token_WD: Tensor, weight_W: Tensor) -> Tensor:
+        """Pooled tokens of each group's query [G, D]; zeros where it has none."""
+        asked_ZD = _pooled(inputs.term_A[inputs.query_ZQ], token_WD, weight_W)
         nothing_GD = asked_ZD.new_zeros(len(inputs.batch.task_G), asked_ZD.shape[1])
         return nothing_GD.index_copy(0, inputs.searching_Z, asked_ZD)
 
@@ -263,6 +291,8 @@ class GenSR(nn.Module):
         ).view_as(right_GC)
 
 
-def _pooled(title_UT: Tensor, table_WD: Tensor) -> Tensor:
-    """Mean embedding of each title's tokens [U, D]; zeros for an empty one."""
-    return F.embedding_bag(title_UT, table_WD, mode="mean", padding_idx=0)
+def _pooled(title_UT: Tensor, table_WD: Tensor, weight_W: Tensor) -> Tensor:
+    """Weighted mean embedding of each title's tokens [U, D]; zeros for one without a token that weighs anything."""
+    weight_UT = weight_W[title_UT] * (title_UT != 0)
+    share_UT = weight_UT / weight_UT.sum(1, keepdim=True).clamp_min(torch.finfo(weight_W.dtype).tiny)
+    return F.embedding_bag(title_UT, table_WD, mode="sum", per_sample_weights=share_UT.to(table_WD.dtype))

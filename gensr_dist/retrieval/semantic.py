@@ -6,7 +6,7 @@ Dimensions: I items, T title tokens, R texts, Q their tokens, V vocabulary, D wi
 import numpy as np
 from numpy.typing import NDArray
 
-PAD, UNKNOWN = 0, 2  # token ids of T5 and of a corpus tokenizer
+from gensr_dist.data.items import token_idf
 
 _TOKENS_AT_ONCE = 1 << 16
 
@@ -15,14 +15,9 @@ def weighted_tokens(token_VD: NDArray[np.float32], title_IT: NDArray[np.int32]) 
     """Unit token embeddings times their inverse document frequency in the titles, [V, D].
 
     The embeddings' own lengths grow with a token's frequency in training, against what a search needs, so they are
-    dropped. Padding and unknown tokens weigh nothing.
+    dropped.
     """
-    vocabulary, items = len(token_VD), len(title_IT)
-    key = np.unique(np.arange(items)[:, None] * vocabulary + title_IT)  # a token counts once a title
-    titles_V = np.bincount(key % vocabulary, minlength=vocabulary)
-    idf_V = np.log((1 + items) / (1 + titles_V)).astype(np.float32)
-    idf_V[[PAD, UNKNOWN]] = 0
-    return unit(token_VD) * idf_V[:, None]
+    return unit(token_VD) * token_idf(title_IT, len(token_VD))[:, None]
 
 
 def pool(text_RQ: NDArray[np.integer], weighted_VD: NDArray[np.float32]) -> NDArray[np.float32]:

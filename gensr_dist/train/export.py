@@ -17,7 +17,8 @@ def export_model(engine: Engine, tokenizer: PreTrainedTokenizerBase, folder: Pat
         model = engine.model
         with torch.device("meta"):  # takes its weights from the dictionary, so that none are made twice
             t5 = T5ForConditionalGeneration(model.backbone.t5.config)
-        copy = GenSR(model.shape, t5, tokenizer)
-        copy.load_state_dict(weights, assign=True)
+        token_idf_V = model.token_idf_V.float().cpu()
+        copy = GenSR(model.shape, t5, tokenizer, token_idf_V)
+        copy.load_state_dict(weights | {"token_idf_V": token_idf_V}, assign=True)
         copy.save_pretrained(folder, tokenizer)
     dist.barrier()

@@ -15,7 +15,7 @@ from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.config import BATCHING
-from gensr_dist.data.items import ItemStore
+from gensr_dist.data.items import ItemStore, token_idf
 from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError, Paused
@@ -111,7 +111,13 @@ class _Training:
             workers=settings.workers,
         )
         torch.manual_seed(config.seed)
-        model = GenSR.build(config.model, self.tokenizer, self.vectors.width, self.vectors.unit_scale())
+        model = GenSR.build(
+            config.model,
+            self.tokenizer,
+            self.vectors.width,
+            self.vectors.unit_scale(),
+            token_idf(self.items.title_IT, len(self.tokenizer)),
+        )
         self.engine = Engine(model, settings, ranks)
         self.validation = Validation(store, collator, self.engine, rows=settings.validate_rows, seed=config.seed)
         self.checkpoints = Checkpoints(

@@ -140,7 +140,7 @@ def test_one_part_keeps_the_order_of_the_step_and_needs_no_lengths() -> None:
 
 
 @pytest.mark.parametrize("history", [1, 5, 1_000])
-def test_tokens_of_a_row_are_those_of_the_titles_its_history_shows_and_ten_a_candidate(
+def test_tokens_of_a_row_are_those_of_the_titles_its_history_shows_and_five_a_candidate(
     small_store: TimelineStore, small_items: ItemStore, history: int
 ) -> None:
     (window,) = small_store.windows()

@@ -47,7 +47,7 @@ def loader(
 
 
 def test_workers_give_identical_batches(collator: Collator) -> None:
-    alone, helped = (list(loader(collator, micro_tokens=800, workers=workers).batches(2, 8)) for workers in (0, 2))
+    alone, helped = (list(loader(collator, micro_tokens=650, workers=workers).batches(2, 8)) for workers in (0, 2))
     assert [step for step, _ in alone] == [step for step, _ in helped] == list(range(2, 8))
     for (_, first), (_, second) in zip(alone, helped, strict=True):
         assert len(first) == len(second) == 2
@@ -59,7 +59,7 @@ def test_workers_give_identical_batches(collator: Collator) -> None:
 
 def test_packed_batches_are_the_same_in_one_buffer(collator: Collator) -> None:
     """Tensors of any size, an empty one among them, in batches of different sizes."""
-    batches = [batch for step in (0, 1) for batch in loader(collator, micro_tokens=800).batches_of_step(step)]
+    batches = [batch for step in (0, 1) for batch in loader(collator, micro_tokens=650).batches_of_step(step)]
     batches[1] = dataclasses.replace(batches[1], query_GQ=batches[1].query_GQ[:, :0], cf_UE=batches[1].cf_UE[:3, :1])
     packed = PackedBatches.pack(batches)
     unpacked = packed.unpack()
@@ -76,8 +76,8 @@ def test_packed_batches_are_the_same_in_one_buffer(collator: Collator) -> None:
 
 
 def test_micro_batches_hold_the_same_groups_for_any_number_of_ranks(collator: Collator) -> None:
-    one = [batch.row_G for batch in loader(collator, micro_tokens=500).batches_of_step(4)]
-    two = [loader(collator, rank=rank, world=2, micro_tokens=500).batches_of_step(4) for rank in range(2)]
+    one = [batch.row_G for batch in loader(collator, micro_tokens=400).batches_of_step(4)]
+    two = [loader(collator, rank=rank, world=2, micro_tokens=400).batches_of_step(4) for rank in range(2)]
     assert len(one) > 2
     for number, rows_G in enumerate(one):
         row = torch.cat([rank[number].row_G for rank in two])
