@@ -222,7 +222,7 @@ class GenSR(nn.Module):
                 history_text_GCD = history_text_GCD + product_GCD
         if self.term_match is not None:
             title_ZCT = inputs.title_UT[batch.candidate_GC[inputs.searching_Z]]
-            found_ZCD = self.term_match(token_WD, inputs.term_A, inputs.query_ZQ, title_ZCT)
+            found_ZCD = self.term_match(token_WD, weight_W, inputs.term_A, inputs.query_ZQ, title_ZCT)
             item_text_GCD = item_text_GCD.index_add(0, inputs.searching_Z, found_ZCD)
 
         slot_GCXD = torch.stack(

@@ -2,7 +2,8 @@
 
 A mean of token embeddings forgets single words, and a search for words is a question about single words. Each token
 of the query looks for its nearest token in the title (MaxSim of ColBERT, Khattab and Zaharia 2020); heads weigh the
-query's tokens in their own ways, and one feature is the worst match of all tokens.
+query's tokens in their own ways, all beginning at the inverse document frequency, and one feature is the worst match of
+all tokens.
 
 Dimensions: A distinct tokens of all queries, W distinct tokens of the batch, Z searching groups, Q query tokens, C
 candidates, T title tokens, K width of the comparison, H heads, D width of the backbone.
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 HEADS = 4
 COMPARED = 64  # K
 _APART = -1.0  # likeness to padding: the least that a cosine can be
+_LEAST_WEIGHT = 1e-3  # of a token, so that one that weighs nothing can be the only one
 _FIRST_STD = 0.3  # of what the slot gets, as large as a pooled text
 
 
@@ -30,11 +32,14 @@ class TermMatch(nn.Module):
         nn.init.normal_(self.importance.weight, std=0.1)
         nn.init.normal_(self.out.weight, std=_FIRST_STD)
 
-    def forward(self, token_WD: Tensor, term_A: Tensor, query_ZQ: Tensor, title_ZCT: Tensor) -> Tensor:
+    def forward(
+        self, token_WD: Tensor, weight_W: Tensor, term_A: Tensor, query_ZQ: Tensor, title_ZCT: Tensor
+    ) -> Tensor:
         """What the slot of each candidate's text gets.
 
         Args:
             token_WD: embeddings of the batch's tokens; the first is the padding's.
+            weight_W: weights of these tokens in a text, at least 0.
             term_A: int64 numbers of the queries' tokens among them; the first is 0, the padding.
             query_ZQ: int64 numbers among `term_A`, 0 is padding; each group has a token.
             title_ZCT: int64 numbers among the batch's tokens, 0 is padding.
@@ -47,7 +52,8 @@ class TermMatch(nn.Module):
         like_AW = (unit_AK @ unit_WK.T).index_fill(1, term_A[:1], _APART)
         best_ZCQ = self._nearest(like_AW, query_ZQ, title_ZCT)
         asked_Z1Q = (query_ZQ != 0)[:, None]
-        weight_ZQH = self.importance(unit_AK)[query_ZQ].masked_fill(query_ZQ[..., None] == 0, -torch.inf).softmax(1)
+        logit_AH = self.importance(unit_AK) + weight_W[term_A].clamp_min(_LEAST_WEIGHT).log()[:, None]
+        weight_ZQH = logit_AH[query_ZQ].masked_fill(query_ZQ[..., None] == 0, -torch.inf).softmax(1)
         worst_ZC1 = best_ZCQ.masked_fill(~asked_Z1Q, 1.0).amin(-1, keepdim=True)
         return self.out(torch.cat([best_ZCQ @ weight_ZQH, worst_ZC1], dim=-1))
 

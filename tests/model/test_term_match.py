@@ -43,6 +43,11 @@ def texts(seed: int, W: int, Z: int, Q: int, C: int, T: int) -> tuple[Tensor, li
     return token_WD, queries, title_ZCT
 
 
+def weights(token_WD: Tensor) -> Tensor:
+    """Of tokens in a text; the first one that is no padding weighs nothing."""
+    return torch.linspace(-0.5, 3, len(token_WD), dtype=token_WD.dtype).clamp_min(0)
+
+
 def numbered(queries: list[list[int]], Q: int) -> tuple[Tensor, Tensor]:
     """`term_A` and `query_ZQ`."""
     term = [0, *sorted({token for query in queries for token in query})]
@@ -55,10 +60,16 @@ def reference(terms: TermMatch, token_WD: Tensor, queries: list[list[int]], titl
         a_K, b_K = terms.projection.weight @ token_WD[one], terms.projection.weight @ token_WD[other]
         return a_K @ b_K / (a_K.norm() * b_K.norm())
 
+    idf_W = weights(token_WD).clamp_min(1e-3)
     found = []
     for query, title_CT in zip(queries, title_ZCT.tolist(), strict=True):
         unit_QK = [terms.projection.weight @ token_WD[token] for token in query]
-        logit_QH = torch.stack([terms.importance.weight @ (unit_K / unit_K.norm()) for unit_K in unit_QK])
+        logit_QH = torch.stack(
+            [
+                terms.importance.weight @ (unit_K / unit_K.norm()) + idf_W[token].log()
+                for token, unit_K in zip(query, unit_QK, strict=True)
+            ]
+        )
         for title_T in title_CT:
             best = []
             for token in query:
@@ -88,8 +99,10 @@ def test_matches_the_loops(seed: int, W: int, Z: int, Q: int, C: int, T: int) ->
     terms = term_match(seed)
     token_WD, queries, title_ZCT = texts(seed, W, Z, Q, C, T)
     expected = reference(terms, token_WD, queries, title_ZCT)
-    torch.testing.assert_close(terms(token_WD, *numbered(queries, Q), title_ZCT), expected, rtol=1e-10, atol=1e-10)
-    single = terms.float()(token_WD.float(), *numbered(queries, Q), title_ZCT)
+    torch.testing.assert_close(
+        terms(token_WD, weights(token_WD), *numbered(queries, Q), title_ZCT), expected, rtol=1e-10, atol=1e-10
+    )
+    single = terms.float()(token_WD.float(), weights(token_WD.float()), *numbered(queries, Q), title_ZCT)
     torch.testing.assert_close(single.double(), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -100,7 +113,7 @@ def test_gradients_match_the_loops(seed: int, W: int, Z: int, Q: int, C: int, T:
     token_WD, queries, title_ZCT = texts(seed, W, Z, Q, C, T)
     variables = [token_WD.requires_grad_(), *terms.parameters()]
     outputs = [
-        terms(token_WD, *numbered(queries, Q), title_ZCT),
+        terms(token_WD, weights(token_WD), *numbered(queries, Q), title_ZCT),
         reference(terms, token_WD, queries, title_ZCT),
     ]
     weight_ZCD = torch.randn_like(outputs[0])
@@ -119,14 +132,14 @@ def test_gradients_match_the_loops(seed: int, W: int, Z: int, Q: int, C: int, T:
 def test_padding_has_no_influence(seed: int, W: int, Z: int, Q: int, C: int, T: int, more: int) -> None:
     terms = term_match(seed)
     token_WD, queries, title_ZCT = texts(seed, W, Z, Q, C, T)
-    expected = terms(token_WD, *numbered(queries, Q), title_ZCT)
+    expected = terms(token_WD, weights(token_WD), *numbered(queries, Q), title_ZCT)
     for padding_D in (1e3 * token_WD[0], 0 * token_WD[0], token_WD[1]):  # also one that is like a word
         other_WD = torch.cat([padding_D[None], token_WD[1:]])
-        assert torch.equal(terms(other_WD, *numbered(queries, Q), title_ZCT), expected)
+        assert torch.equal(terms(other_WD, weights(other_WD), *numbered(queries, Q), title_ZCT), expected)
     wider_ZCT = torch.nn.functional.pad(title_ZCT, (0, more))
-    torch.testing.assert_close(terms(token_WD, *numbered(queries, Q + more), wider_ZCT), expected)
+    torch.testing.assert_close(terms(token_WD, weights(token_WD), *numbered(queries, Q + more), wider_ZCT), expected)
     apart_ZCT = torch.nn.functional.pad(title_ZCT, (more, 0))
-    torch.testing.assert_close(terms(token_WD, *numbered(queries, Q), apart_ZCT), expected)
+    torch.testing.assert_close(terms(token_WD, weights(token_WD), *numbered(queries, Q), apart_ZCT), expected)
 
 
 def features(terms: TermMatch) -> TermMatch:
@@ -141,7 +154,7 @@ def test_equal_tokens_have_likeness_one_before_anything_is_learnt() -> None:
     terms = features(TermMatch(WIDTH).double())
     token_WD = torch.randn(9, WIDTH, dtype=torch.float64)
     titles = torch.tensor([[[4, 2, 3], [3, 2, 0], [4, 0, 0], [0, 0, 0]]])
-    found_CF = terms(token_WD, *numbered([[2, 3]], 3), titles)[0]
+    found_CF = terms(token_WD, weights(token_WD), *numbered([[2, 3]], 3), titles)[0]
     torch.testing.assert_close(found_CF[:2], torch.ones(2, HEADS + 1, dtype=torch.float64))
     assert (found_CF[2] < 1 - 1e-3).all()
     torch.testing.assert_close(found_CF[3], torch.full((HEADS + 1,), -1.0, dtype=torch.float64))
@@ -152,11 +165,12 @@ def test_one_missing_word_shows_in_the_worst_match_and_as_much_as_a_head_minds_i
     terms = features(term_match(1))
     token_WD = torch.randn(9, WIDTH, dtype=torch.float64)
     queries = [[2, 3]]
-    whole_F, missing_F = terms(token_WD, *numbered(queries, 2), torch.tensor([[[2, 3], [2, 4]]]))[0]
+    whole_F, missing_F = terms(token_WD, weights(token_WD), *numbered(queries, 2), torch.tensor([[[2, 3], [2, 4]]]))[0]
     torch.testing.assert_close(whole_F, torch.ones_like(whole_F))
     unit_WK = torch.nn.functional.normalize(token_WD @ terms.projection.weight.T, dim=1)
     like = max(unit_WK[3] @ unit_WK[2], unit_WK[3] @ unit_WK[4])
-    weight_H = (unit_WK[[2, 3]] @ terms.importance.weight.T).softmax(0)[1]
+    idf_2 = weights(token_WD)[[2, 3]]
+    weight_H = (unit_WK[[2, 3]] @ terms.importance.weight.T + idf_2.log()[:, None]).softmax(0)[1]
     torch.testing.assert_close(missing_F, torch.cat([1 - weight_H * (1 - like), like[None]]))
     assert weight_H.std() > 0.01
 
@@ -164,7 +178,7 @@ def test_one_missing_word_shows_in_the_worst_match_and_as_much_as_a_head_minds_i
 def test_an_empty_title_gives_its_tokens_no_gradient() -> None:
     terms = term_match(2)
     token_WD = torch.randn(5, WIDTH, dtype=torch.float64, requires_grad=True)
-    found_ZCD = terms(token_WD, *numbered([[1, 2]], 2), torch.zeros(1, 2, 3, dtype=torch.int64))
+    found_ZCD = terms(token_WD, weights(token_WD), *numbered([[1, 2]], 2), torch.zeros(1, 2, 3, dtype=torch.int64))
     found_ZCD.sum().backward()
     assert token_WD.grad is not None
     torch.testing.assert_close(token_WD.grad, torch.zeros_like(token_WD), rtol=0, atol=1e-12)
@@ -175,7 +189,7 @@ def test_without_a_search_all_weights_have_gradients_of_zero() -> None:
     """Ranks average gradients of the same weights, whichever rank has a search."""
     terms = term_match(3)
     token_WD = torch.randn(5, WIDTH, dtype=torch.float64, requires_grad=True)
-    found_ZCD = terms(token_WD, *numbered([], 4), torch.zeros(0, 3, 2, dtype=torch.int64))
+    found_ZCD = terms(token_WD, weights(token_WD), *numbered([], 4), torch.zeros(0, 3, 2, dtype=torch.int64))
     assert found_ZCD.shape == (0, 3, WIDTH)
     found_ZCD.sum().backward()
     for tensor in (token_WD, *terms.parameters()):
@@ -232,7 +246,9 @@ def test_searching_groups_are_told_which_words_their_candidates_have() -> None:
     queries = [[token for token in batch.query_GQ[g].tolist() if token] for g in searching]
     title_ZCT = batch.title_UT[batch.candidate_GC[searching]]
     expected_GCD = model.item_semantic(batch.title_UT)[batch.candidate_GC]
-    found_ZCD = terms(model.token_embeddings(), *numbered(queries, batch.query_GQ.shape[1]), title_ZCT)
+    found_ZCD = terms(
+        model.token_embeddings(), model.token_idf_V, *numbered(queries, batch.query_GQ.shape[1]), title_ZCT
+    )
     expected_GCD[searching] += found_ZCD
     torch.testing.assert_close(told_GCD, expected_GCD)
     assert (found_ZCD.norm(dim=2) > 0.01).all()
