@@ -52,7 +52,8 @@ class TermMatch(nn.Module):
         like_AW = (unit_AK @ unit_WK.T).index_fill(1, term_A[:1], _APART)
         best_ZCQ = self._nearest(like_AW, query_ZQ, title_ZCT)
         asked_Z1Q = (query_ZQ != 0)[:, None]
-        logit_AH = self.importance(unit_AK) + weight_W[term_A].clamp_min(_LEAST_WEIGHT).log()[:, None]
+        prior_A = weight_W[term_A].clamp_min(_LEAST_WEIGHT).log().to(unit_AK.dtype)
+        logit_AH = self.importance(unit_AK) + prior_A[:, None]
         weight_ZQH = logit_AH[query_ZQ].masked_fill(query_ZQ[..., None] == 0, -torch.inf).softmax(1)
         worst_ZC1 = best_ZCQ.masked_fill(~asked_Z1Q, 1.0).amin(-1, keepdim=True)
         return self.out(torch.cat([best_ZCQ @ weight_ZQH, worst_ZC1], dim=-1))
