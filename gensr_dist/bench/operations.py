@@ -6,6 +6,7 @@ tokens and prompts to M = 95:
 
     history      16 N D^2 + 4 N^2 D                    2,005
     filter       4 N D^2 + 2 D^2 + 4 N D                 421
+    likeness     2 L (E + D) + 4 R D                       0
     towers       4 (E + D) D + 4 D^2                       2
     late         2 (Q + T) D K + 2 Q T K                   2
     encoder      8 (2 M (4 D I + 3 D F) + 4 M^2 I)     3,697
@@ -20,6 +21,7 @@ only scored:
 
     history      (16 n D^2 + 4 n^2 D) / C                            87      4
     filter       2 D^2 + 4 n D + 4 n D^2 / C, or less                 2      2
+    likeness     2 l (E + D) + 4 R D                                  0      0
     towers       2 D^2 + 2 ((U + 1) (E + D) D + D^2) / C              2      1
     late         2 (W D K + A G W K) / C                              2      1
     encoder      8 (2 (P + S / C) (4 D I + 3 D F) + attention)      212    155
@@ -30,8 +32,9 @@ only scored:
 So 17.7 times fewer than the plain way in training and 32.7 times in scoring. A training step is three times its forward
 pass: every product has a gradient to both sides.
 
-Dimensions: G groups, C candidates, S context tokens, P block tokens, n title tokens of a history, Q query tokens, T
-title tokens, K width of their comparison, E width of a CF vector. Of a group, without those of earlier ones: U items
+Dimensions: G groups, C candidates, S context tokens, P block tokens, n title tokens and l items of a history, L items
+of a padded one, Q query tokens, T title tokens, K width of their comparison, R hidden width of the likeness to single
+interactions, E width of a CF vector. Of a group, without those of earlier ones: U items
 (11 and 106), W tokens of titles and prompts (175 and 1,600), A of its query (3: half of the groups search for 6).
 """
 
@@ -51,6 +54,7 @@ from gensr_dist.model.config import SIZES, ModelConfig
 from gensr_dist.model.term_match import COMPARED, HEADS
 
 TRAINING = 3  # passes of a training step
+_LIKENESSES, _HIDDEN = 4, 32  # features and hidden width of `HistoryMatch`, R
 
 
 @contextmanager
@@ -181,7 +185,7 @@ def plain_row(sizes: Sizes, *, answer_logits: bool = True) -> int:
     N = HISTORY if sizes.pooled else HISTORY * TITLE
     history = _history(N, D) + _history(HISTORY, sizes.cf_width)
     filters = sum(4 * n * d * d + 2 * d * d + 4 * n * d for n, d in ((N, D), (HISTORY, sizes.cf_width)))
-    match = 2 * sizes.tower + 4 * D * D
+    match = _history_match(sizes, HISTORY) + 2 * sizes.tower + 4 * D * D
     term_match = 2 * (QUERY + TITLE) * D * COMPARED + 2 * QUERY * TITLE * COMPARED
     term_match += 2 * QUERY * (COMPARED + 1) * HEADS + 2 * (HEADS + 1) * D
     encoder = sizes.encoder_layers * (M * sizes.block + 4 * M * M * inner)
@@ -202,6 +206,7 @@ def our_rows(sizes: Sizes, groups: Sequence[GroupTokens], candidates: int, *, an
     """
     D, inner = sizes.width, sizes.inner
     total = our_match(sizes, groups, candidates) + our_term_match(sizes, groups, candidates)
+    total += our_history_match(sizes, groups, candidates)
     for group in groups:
         n = group.items if sizes.pooled else group.titles
         total += _history(n, D) + _history(group.items, sizes.cf_width)
@@ -216,6 +221,11 @@ def our_rows(sizes: Sizes, groups: Sequence[GroupTokens], candidates: int, *, an
         layer = 4 * D * inner + cross + 6 * D * sizes.feed_forward
         total += candidates * (sizes.decoder_layers * layer + 2 * D * answer_logits + 4 * sizes.cf_width * D)
     return total
+
+
+def our_history_match(sizes: Sizes, groups: Sequence[GroupTokens], candidates: int) -> int:
+    """What of `our_rows` is the likeness to single interactions."""
+    return sum(candidates * _history_match(sizes, group.items) for group in groups)
 
 
 def our_match(sizes: Sizes, groups: Sequence[GroupTokens], candidates: int) -> int:
@@ -236,6 +246,12 @@ def our_term_match(sizes: Sizes, groups: Sequence[GroupTokens], candidates: int)
 def _history(tokens: int, width: int) -> int:
     """Of a history encoder: 3 + 1 + 4 square matrices a token, and attention."""
     return 16 * tokens * width * width + 4 * tokens * tokens * width
+
+
+def _history_match(sizes: Sizes, items: int) -> int:
+    """Of a candidate's likeness to single interactions in both views: cosines, three sums of them, and two layers."""
+    cosines = 2 * items * (sizes.cf_width + sizes.width)
+    return cosines + 2 * 2 * (3 * items + _LIKENESSES * _HIDDEN + _HIDDEN * sizes.width)
 
 
 def _added_product(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:

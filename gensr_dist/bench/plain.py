@@ -2,13 +2,13 @@
 
 Every candidate is a row of its own: its prompt padded to 95 tokens for transformers' T5, called with `inputs_embeds`,
 `attention_mask` and `labels`; its history encoded by PyTorch's TransformerEncoderLayer, padded to L x T title tokens;
-its soft filter with keys and values projected for the row, both towers and the late interaction computed for the row;
-the whole vocabulary's logits for every answer. It has the weights of a given `GenSR` and, without dropout, its answers
-under `scoring: joint`.
+its soft filter with keys and values projected for the row; its texts pooled, its likeness to single interactions, both
+towers and the late interaction computed for the row; the whole vocabulary's logits for every answer. It has the weights
+of a given `GenSR` and, without dropout, its answers under `scoring: joint`.
 
 Dimensions: B rows (G groups x C candidates), N history positions, M tokens of a padded prompt, L history, T title
 tokens, Q query tokens, H heads, K width of a head or of the comparison of tokens, E width of a CF vector, D width of
-the view, V vocabulary.
+the view, X width of a view or any length, V vocabulary.
 """
 
 import copy
@@ -27,6 +27,7 @@ from gensr_dist.errors import InputError
 from gensr_dist.model.config import ModelConfig, PromptConfig
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.history import HistoryEncoder, recency_bucket
+from gensr_dist.model.history_match import HistoryMatch
 from gensr_dist.model.losses import contrastive_loss, match_loss
 from gensr_dist.model.match import MatchTowers
 from gensr_dist.model.prompt import SENTINELS, SLOTS
@@ -34,6 +35,9 @@ from gensr_dist.model.soft_filter import SoftFilter
 from gensr_dist.model.term_match import TermMatch
 
 PROMPT = 95  # M, of the authors' code
+_DECAY = 0.85  # a step of age in `HistoryMatch`
+_APART = -1.0  # likeness where there is nothing to be like
+_LEAST_WEIGHT = 1e-3  # of an asked token in `TermMatch`
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class PlainRows:
     prompt_BM: Tensor  # int64 token ids; slot s of SLOTS is -1 - s, 0 is padding, at the end
     history_BLT: Tensor  # int64 title tokens, 0 is padding
     history_cf_BLE: Tensor
+    history_item_BL: Tensor  # int64 row of the catalogue, -1 for padding
     behaviour_BL: Tensor  # int64, 0 is padding
     query_BQ: Tensor  # int64 tokens of the search, all 0 for a recommendation
     title_BT: Tensor  # int64
@@ -105,6 +110,7 @@ class PlainCollator:
             prompt_BM=prompt_GM.repeat_interleave(C, dim=0),
             history_BLT=batch.title_UT[history_BL],
             history_cf_BLE=batch.cf_UE[history_BL],
+            history_item_BL=batch.item_U[history_BL],
             behaviour_BL=batch.behaviour_GL.repeat_interleave(C, dim=0),
             query_BQ=query_GQ.repeat_interleave(C, dim=0),
             title_BT=batch.title_UT[candidate_B],
@@ -145,6 +151,10 @@ class PlainGenSR(nn.Module):
         config: ModelConfig,
         cf_width: int,
         cf_scale: float,
+        token_idf_V: Tensor,
+        *,
+        cf_match: "PlainHistoryMatch",
+        semantic_match: "PlainHistoryMatch",
         match: "PlainTowers",
         term_match: "PlainTermMatch",
     ) -> None:
@@ -158,7 +168,10 @@ class PlainGenSR(nn.Module):
         self.cf_filter = PlainFilter(cf_width, config.cf_heads)
         self.semantic_filter = PlainFilter(width, config.semantic_heads)
         self.cf_projection = nn.Linear(cf_width, width)
+        self.cf_match, self.semantic_match = cf_match, semantic_match
         self.match, self.term_match = match, term_match
+        self.token_idf_V: Tensor
+        self.register_buffer("token_idf_V", token_idf_V.clone())
 
     @classmethod
     def of(cls, model: GenSR) -> Self:
@@ -169,13 +182,24 @@ class PlainGenSR(nn.Module):
         """
         config, shape = model.shape.model, model.shape
         whole = config.cf_view and config.semantic_view and config.soft_filter
-        if not whole or model.match is None or model.term_match is None:
+        cf_match, semantic_match = model.cf_match, model.semantic_match
+        match, term_match = model.match, model.term_match
+        if not whole or cf_match is None or semantic_match is None or match is None or term_match is None:
             raise ValueError("the plain way has no ablations")
         source = model.backbone.t5
         t5 = T5ForConditionalGeneration(copy.deepcopy(source.config))  # transformers' layers, whatever ours have become
         t5.load_state_dict(source.state_dict())
-        match, term_match = PlainTowers(model.match), PlainTermMatch(model.term_match)
-        plain = cls(t5, config, shape.cf_width, shape.cf_scale, match, term_match)
+        plain = cls(
+            t5,
+            config,
+            shape.cf_width,
+            shape.cf_scale,
+            model.token_idf_V,
+            cf_match=PlainHistoryMatch(cf_match),
+            semantic_match=PlainHistoryMatch(semantic_match),
+            match=PlainTowers(match),
+            term_match=PlainTermMatch(term_match),
+        )
         plain.cf_projection.load_state_dict(model.cf_projection.state_dict())
         for own, other in (
             (plain.cf_history, model.cf_history),
@@ -197,21 +221,24 @@ class PlainGenSR(nn.Module):
         dtype = self.cf_projection.weight.dtype
         history_cf_BLE, item_cf_BE = (cf.to(dtype) * self.cf_scale for cf in (rows.history_cf_BLE, rows.cf_BE))
         cf_BLE = self.cf_history(history_cf_BLE, recency_BL, rows.behaviour_BL, mask_BL)
-        text_BND, text_mask_BN = self._semantic_history(rows, recency_BL, mask_BL)
-        item_text_BD = self._pool(rows.title_BT)
+        history_BLTD, title_BTD, query_BQD = map(self.t5.shared, (rows.history_BLT, rows.title_BT, rows.query_BQ))
+        history_text_BLD = self._pool(rows.history_BLT, history_BLTD)
+        text_BND, text_mask_BN = self._semantic_history(rows, history_BLTD, history_text_BLD, recency_BL)
+        item_text_BD = self._pool(rows.title_BT, title_BTD)
+        other_BL = mask_BL & (rows.history_item_BL != rows.item_B[:, None])
+        near_cf_BD = self.cf_match(item_cf_BE, history_cf_BLE, recency_BL, mask_BL, other_BL)
+        near_text_BD = self.semantic_match(item_text_BD, history_text_BLD, recency_BL, mask_BL, other_BL)
         user_cf_BE, user_text_BD = _masked_mean(cf_BLE, mask_BL), _masked_mean(text_BND, text_mask_BN)
         match_user_BD, match_item_BD, product_BD = self.match(
             torch.cat([user_cf_BE, user_text_BD], dim=1),
-            self._pool(rows.query_BQ),
+            self._pool(rows.query_BQ, query_BQD),
             torch.cat([item_cf_BE, item_text_BD], dim=1),
         )
-        query_mask_BQ, title_mask_BT = rows.query_BQ != 0, rows.title_BT != 0
-        found_BD = self.term_match(
-            self.t5.shared(rows.query_BQ), query_mask_BQ, self.t5.shared(rows.title_BT), title_mask_BT
-        )
+        asked_BQ, query_weight_BQ = rows.query_BQ != 0, self.token_idf_V[rows.query_BQ]
+        found_BD = self.term_match(query_BQD, query_weight_BQ, asked_BQ, title_BTD, rows.title_BT != 0)
         slots = (
-            self.cf_projection(self.cf_filter(item_cf_BE, cf_BLE, mask_BL)) + product_BD,
-            self.semantic_filter(item_text_BD, text_BND, text_mask_BN),
+            self.cf_projection(self.cf_filter(item_cf_BE, cf_BLE, mask_BL)) + near_cf_BD + product_BD,
+            self.semantic_filter(item_text_BD, text_BND, text_mask_BN) + near_text_BD,
             self.cf_projection(item_cf_BE),
             item_text_BD + found_BD,
         )
@@ -261,18 +288,23 @@ class PlainGenSR(nn.Module):
         no_B, yes_B = probability_BV[:, no_yes].unbind(1)
         return yes_B / (no_B + yes_B)
 
-    def _semantic_history(self, rows: PlainRows, recency_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
+    def _semantic_history(
+        self, rows: PlainRows, history_BLTD: Tensor, history_text_BLD: Tensor, recency_BL: Tensor
+    ) -> tuple[Tensor, Tensor]:
         if self.pooled:
-            text_BLD = self._pool(rows.history_BLT)
-            return self.semantic_history(text_BLD, recency_BL, rows.behaviour_BL, mask_BL), mask_BL
-        token_BN, width = rows.history_BLT.flatten(1), rows.history_BLT.shape[2]
-        mask_BN = token_BN != 0
+            mask_BL = rows.behaviour_BL != 0
+            return self.semantic_history(history_text_BLD, recency_BL, rows.behaviour_BL, mask_BL), mask_BL
+        mask_BN, width = rows.history_BLT.flatten(1) != 0, rows.history_BLT.shape[2]
         recency_BN = recency_BL.repeat_interleave(width, dim=1)
         behaviour_BN = rows.behaviour_BL.repeat_interleave(width, dim=1)
-        return self.semantic_history(self.t5.shared(token_BN), recency_BN, behaviour_BN, mask_BN), mask_BN
+        return self.semantic_history(history_BLTD.flatten(1, 2), recency_BN, behaviour_BN, mask_BN), mask_BN
 
-    def _pool(self, title_XT: Tensor) -> Tensor:
-        return _masked_mean(self.t5.shared(title_XT), title_XT != 0)
+    def _pool(self, token_BXT: Tensor, embedded_BXTD: Tensor) -> Tensor:
+        """Mean of a text's embedded tokens by their weights [B, X, D], X or none of them; zeros where none weighs."""
+        weight_BXT = self.token_idf_V[token_BXT] * (token_BXT != 0)
+        least = torch.finfo(weight_BXT.dtype).tiny
+        share_BXT = weight_BXT / weight_BXT.sum(-1, keepdim=True).clamp_min(least)
+        return (embedded_BXTD * share_BXT[..., None]).sum(-2)
 
 
 class PlainHistory(nn.Module):
@@ -341,6 +373,35 @@ class PlainFilter(nn.Module):
         return torch.where(has_history_B1, filtered_BH1K.flatten(1), self.empty_D)
 
 
+class PlainHistoryMatch(nn.Module):
+    """`HistoryMatch` of a row's candidate and its own copy of the history, with the same layers."""
+
+    def __init__(self, source: HistoryMatch) -> None:
+        super().__init__()
+        self.layers = copy.deepcopy(source.layers)
+
+    def forward(
+        self, item_BX: Tensor, history_BLX: Tensor, recency_BL: Tensor, mask_BL: Tensor, other_BL: Tensor
+    ) -> Tensor:
+        """What the slot of each row's filtered history gets [B, D].
+
+        Args:
+            item_BX: the candidate in the view.
+            history_BLX: its history, not encoded.
+            recency_BL: age of each interaction, 0 for the newest.
+            mask_BL: where there is an interaction.
+            other_BL: where there is one with another item than the candidate.
+        """
+        unit_BX1, unit_BLX = F.normalize(item_BX, dim=-1)[..., None], F.normalize(history_BLX, dim=-1)
+        like_BL = (unit_BLX @ unit_BX1).squeeze(-1)
+        greatest_B = like_BL.masked_fill(~other_BL, _APART).max(-1).values
+        newest_BL = mask_BL & (recency_BL == 0)
+        mean_BL = mask_BL / mask_BL.sum(1, keepdim=True).clamp_min(1)
+        weight_BL3 = torch.stack([mask_BL * _DECAY**recency_BL, newest_BL.float(), mean_BL], dim=-1).to(like_BL.dtype)
+        summed_B3 = ((like_BL * other_BL)[:, None] @ weight_BL3).squeeze(1)
+        return self.layers(torch.cat([summed_B3, greatest_B[:, None]], dim=1))
+
+
 class PlainTowers(nn.Module):
     """`MatchTowers` of a row's user and item, with the same layers."""
 
@@ -366,14 +427,17 @@ class PlainTermMatch(nn.Module):
             copy.deepcopy(layer) for layer in (source.projection, source.importance, source.out)
         )
 
-    def forward(self, query_BQD: Tensor, asked_BQ: Tensor, title_BTD: Tensor, title_mask_BT: Tensor) -> Tensor:
+    def forward(
+        self, query_BQD: Tensor, query_weight_BQ: Tensor, asked_BQ: Tensor, title_BTD: Tensor, title_mask_BT: Tensor
+    ) -> Tensor:
         """What the slot of each row's text gets [B, D]; zeros where nothing is asked."""
         query_BQK, title_BTK = (F.normalize(self.projection(x_BXD), dim=-1) for x_BXD in (query_BQD, title_BTD))
         like_BQT = query_BQK @ title_BTK.transpose(1, 2)
         best_BQ = like_BQT.masked_fill(~title_mask_BT[:, None], -1.0).max(-1).values
         searches_B1 = asked_BQ.any(1, keepdim=True)
         visible_BQ1 = (asked_BQ | ~searches_B1)[..., None]  # else a row without a query gives NaN
-        weight_BQH = self.importance(query_BQK).masked_fill(~visible_BQ1, -torch.inf).softmax(1)
+        logit_BQH = self.importance(query_BQK) + query_weight_BQ.clamp_min(_LEAST_WEIGHT).log()[..., None]
+        weight_BQH = logit_BQH.masked_fill(~visible_BQ1, -torch.inf).softmax(1)
         feature_BH = (best_BQ[:, None] @ weight_BQH).squeeze(1)
         worst_B1 = best_BQ.masked_fill(~asked_BQ, 1.0).amin(1, keepdim=True)
         found_BD = self.out(torch.cat([feature_BH, worst_B1], dim=1))

@@ -6,7 +6,7 @@ histories 17.2 of 20 tokens; queries 5.7 tokens. Every batch draws its lengths f
 (one history from each G-th of it, in random order), so that batches cost alike.
 
 Dimensions: G groups, C candidates, L history, Q query tokens, U items of the batch, T title tokens, E width of a CF
-vector, N any number of lengths.
+vector, V vocabulary, N any number of lengths.
 """
 
 from dataclasses import dataclass
@@ -30,6 +30,8 @@ TITLE = 20  # T
 QUERY = 16  # Q
 CF_WIDTH = 64  # E
 BEHAVIOURS = 4  # of an interaction; 0 is padding
+_SPECIAL = ("<pad>", "</s>", "<unk>")  # tokens 0, 1 and 2
+_LARGEST_IDF = 8.7  # of a token of one title among Amazon Beauty's 12,101
 # Share of Amazon Beauty's training rows whose history has 0, 1, ..., 20 items.
 _HISTORY_SHARES = np.array(
     (
@@ -93,6 +95,13 @@ def synthetic_batch(shape: BatchShape, seed: int) -> Batch:
     return Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()}, step_groups=G)
 
 
+def synthetic_idf(vocabulary: int) -> NDArray[np.float32]:
+    """A weight of each token in a pooled text, [V], as far apart as in a real log; special tokens weigh nothing."""
+    idf_V = np.random.default_rng(vocabulary).uniform(0, _LARGEST_IDF, vocabulary).astype(np.float32)
+    idf_V[: len(_SPECIAL)] = 0
+    return idf_V
+
+
 def word_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     """A tokenizer of exactly `vocabulary` whole words: those of the default prompts, the answers, and made-up ones.
 
@@ -101,8 +110,7 @@ def word_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     prompts = PromptConfig()
     text = f"{prompts.recommendation} {prompts.search}"
     words = [word for word in text.split() if not word.startswith("{")]
-    special = ["<pad>", "</s>", "<unk>", *SENTINELS.values()]
-    known = list(dict.fromkeys([*special, "Yes", "No", *words]))
+    known = list(dict.fromkeys([*_SPECIAL, *SENTINELS.values(), "Yes", "No", *words]))
     assert vocabulary > len(known), "no room for titles"
     known += [f"word{number}" for number in range(vocabulary - len(known))]
     tokenizer = Tokenizer(models.WordLevel({word: id_ for id_, word in enumerate(known)}, unk_token="<unk>"))  # noqa: S106

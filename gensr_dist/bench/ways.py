@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 from gensr_dist.bench.costs import Cost, Limits
 from gensr_dist.bench.parts import PartTimes
 from gensr_dist.bench.plain import PlainCollator, PlainGenSR, PlainRows
-from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, Lengths, synthetic_batch, word_tokenizer
+from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, Lengths, synthetic_batch, synthetic_idf, word_tokenizer
 from gensr_dist.bench.turns import Rank
 from gensr_dist.config import Config
 from gensr_dist.data.batches.batch import Batch
@@ -139,6 +139,8 @@ class Ours:
             times.watch(history, "forward", "history")
         for filter_ in (model.cf_filter, model.semantic_filter):
             times.watch(filter_, "forward", "filter")
+        for near in (model.cf_match, model.semantic_match):
+            times.watch(near, "forward", "history_match")
         times.watch(model.match, "forward", "match")
         times.watch(model.term_match, "forward", "term_match")
         times.watch(model.backbone, "forward", "encoder")  # without the next two
@@ -188,6 +190,8 @@ class Plain:
             times.watch(history, "forward", "history")
         for filter_ in (model.cf_filter, model.semantic_filter):
             times.watch(filter_, "forward", "filter")
+        for near in (model.cf_match, model.semantic_match):
+            times.watch(near, "forward", "history_match")
         times.watch(model.match, "forward", "match")
         times.watch(model.term_match, "forward", "term_match")
         times.watch(model.t5.encoder, "forward", "encoder")
@@ -294,4 +298,5 @@ class Work:
 
 def _gensr(setting: Setting) -> GenSR:
     torch.manual_seed(_SEED)
-    return GenSR.build(setting.model, word_tokenizer(setting.vocabulary), CF_WIDTH)
+    tokenizer, idf_V = word_tokenizer(setting.vocabulary), synthetic_idf(setting.vocabulary)
+    return GenSR.build(setting.model, tokenizer, CF_WIDTH, token_idf_V=idf_V)

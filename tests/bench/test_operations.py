@@ -13,6 +13,7 @@ from gensr_dist.bench.operations import (
     GroupTokens,
     Sizes,
     operation_counter,
+    our_history_match,
     our_match,
     our_rows,
     our_term_match,
@@ -20,7 +21,7 @@ from gensr_dist.bench.operations import (
 )
 from gensr_dist.bench.parts import PartTimes
 from gensr_dist.bench.plain import PlainCollator
-from gensr_dist.bench.synthetic import CF_WIDTH, synthetic_batch, word_tokenizer
+from gensr_dist.bench.synthetic import CF_WIDTH, HISTORY, synthetic_batch, word_tokenizer
 from gensr_dist.bench.ways import Ours, Plain
 from gensr_dist.data.events import Behaviour
 from gensr_dist.model.config import ModelConfig
@@ -81,7 +82,7 @@ def test_counts_by_hand_are_those_of_torch(history: str) -> None:
 
 
 @torch.no_grad()
-def test_counts_by_hand_of_towers_and_late_interaction_are_those_of_torch() -> None:
+def test_counts_by_hand_of_likenesses_are_those_of_torch() -> None:
     batch = synthetic_batch(dataclasses.replace(SETTING, lengths="log").shape(12), 0)
     ours = Ours(SETTING, CPU)
     times = PartTimes(CPU)
@@ -92,6 +93,8 @@ def test_counts_by_hand_of_towers_and_late_interaction_are_those_of_torch() -> N
     sizes = Sizes.of(SETTING.model, SETTING.vocabulary, CF_WIDTH)
     assert costs["match"][0] == pytest.approx(our_match(sizes, groups, 4), rel=0.01)
     assert costs["term_match"][0] == pytest.approx(our_term_match(sizes, groups, 4), rel=0.05)
+    padded = [dataclasses.replace(group, items=HISTORY) for group in groups]
+    assert costs["history_match"][0] == our_history_match(sizes, padded, 4)
 
 
 def test_the_counts_of_the_docstring() -> None:

@@ -34,8 +34,8 @@ def twins(monkeypatch: pytest.MonkeyPatch, history: str) -> tuple[Ours, Plain]:
     monkeypatch.setattr(Setting, "model", config)
     build = GenSR.build.__func__
 
-    def spread(cls: type[GenSR], *arguments: object) -> GenSR:
-        model = build(cls, *arguments)
+    def spread(cls: type[GenSR], *arguments: object, **named: object) -> GenSR:
+        model = build(cls, *arguments, **named)
         for stack in (model.backbone.t5.encoder, model.backbone.t5.decoder):
             torch.nn.init.normal_(stack.block[0].layer[0].SelfAttention.relative_attention_bias.weight)
         for filter_ in (model.cf_filter, model.semantic_filter):
@@ -47,8 +47,16 @@ def twins(monkeypatch: pytest.MonkeyPatch, history: str) -> tuple[Ours, Plain]:
 
 
 def batch_with_padding() -> Batch:
-    """Also of recommendations and searches, whose titles have some of the asked words and lack others."""
+    """Also of recommendations and searches, whose titles have some of the asked words and lack others.
+
+    A candidate is among the items of one history, at both its ends, and another is all that there is in one.
+    """
     batch = synthetic_batch(setting("tokens").shape(5), 0)
+    length_G = (batch.history_GL != 0).sum(1)
+    shortest, _, longest = length_G.argsort()[-3:].tolist()
+    assert length_G[longest] > 2
+    for g, places in ((longest, [0, int(length_G[longest]) - 1]), (shortest, slice(int(length_G[shortest])))):
+        batch.history_GL[g, places] = batch.candidate_GC[g, 1]
     assert (batch.history_GL == 0).all(1).any()
     assert set(batch.task_G.tolist()) == {0, 1}
     for g in (batch.task_G == Behaviour.SEARCH).nonzero().flatten():
@@ -91,6 +99,7 @@ def test_both_ways_give_the_same_scores_loss_and_gradients(monkeypatch: pytest.M
         *(
             (our_model.get_parameter(name), plain_model.get_parameter(name))
             for name in (
+                *(f"{view}_match.layers.{layer}.weight" for view in ("cf", "semantic") for layer in (0, 2)),
                 *(f"match.{layer}.weight" for layer in ("user", "item", "query", "product")),
                 *(f"term_match.{layer}.weight" for layer in ("projection", "importance", "out")),
             )
@@ -141,7 +150,7 @@ def test_what_the_plain_way_cannot_do_is_refused() -> None:
     batch = synthetic_batch(BatchShape(groups=2, candidates=2, vocabulary=VOCABULARY), 0)
     with pytest.raises(InputError, match="tokens, 9 fit"):
         PlainCollator(PromptConfig(), tokenizer, width=9)(batch)
-    for switch in ("soft_filter", "match", "term_match"):
+    for switch in ("soft_filter", "history_match", "match", "term_match"):
         model = GenSR.build(ModelConfig(backbone="nano", **{switch: False}), tokenizer, CF_WIDTH)
         with pytest.raises(ValueError, match="no ablations"):
             PlainGenSR.of(model)
