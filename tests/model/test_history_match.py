@@ -5,6 +5,7 @@ the backbone, F = 4 features.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -19,8 +20,12 @@ from tests.model.builders import CF_WIDTH, corpus_tokenizer, groups_of, random_b
 
 WIDTH = 6  # D of the modules alone
 HISTORY_CF, HISTORY_TEXT = 0, 1  # places in prompt.SLOTS
-CLOSE = {"rtol": 1e-5, "atol": 1e-6}  # weights by age are powers in fp32
 Batched = tuple[Tensor, Tensor, Tensor]
+
+
+def assert_close(actual: Tensor, expected: Tensor) -> None:
+    """Weights by age are powers in fp32."""
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 def learnt(seed: int) -> HistoryMatch:
@@ -81,7 +86,9 @@ def reference_likeness(item_UX: Tensor, history_GL: Tensor, candidate_GC: Tensor
 
 
 def reference(match: HistoryMatch, *given_: Tensor) -> Tensor:
-    first, _, last = match.layers
+    first, last = match.layers[0], match.layers[2]
+    assert isinstance(first, nn.Linear)
+    assert isinstance(last, nn.Linear)
     hidden = reference_likeness(*given_) @ first.weight.T + first.bias
     gated = hidden * (1 + torch.erf(hidden / 2**0.5)) / 2
     return gated @ last.weight.T + last.bias
@@ -103,10 +110,10 @@ SHAPES = {
 def test_matches_the_loops(seed: int, G: int, C: int, L: int, U: int, X: int, empty_vectors: bool) -> None:
     given_ = arguments(seed, G, C, L, U, X, empty_vectors=empty_vectors)
     likeness_GCF = reference_likeness(*given_)
-    torch.testing.assert_close(likeness()(*given_), likeness_GCF, **CLOSE)
+    assert_close(likeness()(*given_), likeness_GCF)
     match = learnt(seed)
     expected_GCD = reference(match, *given_)
-    torch.testing.assert_close(match(*given_), expected_GCD, **CLOSE)
+    assert_close(match(*given_), expected_GCD)
     item_UX, *numbers = given_
     single_GCD = match.float()(item_UX.float(), *numbers)
     assert single_GCD.dtype == torch.float32
@@ -126,7 +133,7 @@ def test_gradients_match_the_loops(seed: int, G: int, C: int, L: int, U: int, X:
         for output in outputs
     ]
     for actual, expected in zip(*gradients, strict=True):
-        torch.testing.assert_close(actual, expected, **CLOSE)
+        assert_close(actual, expected)
     assert (gradients[0][0][0] == 0).all(), "of the padding's vector"
 
 
@@ -201,7 +208,7 @@ def test_a_candidates_own_occurrence_is_a_stranger_to_it() -> None:
 # Within the model.
 
 
-def learnt_model(**changes: object) -> GenSR:
+def learnt_model(**changes: Any) -> GenSR:
     """A float64 model whose likenesses matter and whose tokens weigh unlike each other."""
     model = tiny_model(**changes).double()
     for each in (model.cf_match, model.semantic_match):
@@ -229,12 +236,15 @@ def batch_with_repeats(seed: int, groups: int = 6) -> Batch:
 def slots_told(model: GenSR, batch: Batch) -> Tensor:
     """The slots that T5 is told [G, C, X, D]."""
     slots: list[Tensor] = []
-    whole = model._answer
-    model._answer = lambda *given_: (slots.append(given_[2]), whole(*given_))[1]  # type: ignore[method-assign]
-    try:
+    whole = GenSR._answer
+
+    def answer(self: GenSR, *given_: Any) -> Tensor:
+        slots.append(given_[2])
+        return whole(self, *given_)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GenSR, "_answer", answer)
         model(model.inputs(batch))
-    finally:
-        del model._answer  # type: ignore[method-assign]
     return slots[0]
 
 
@@ -260,7 +270,7 @@ def test_each_view_tells_its_likenesses_in_the_slot_of_its_history(history: str)
     expected_GCXD[:, :, HISTORY_CF] = reference(model.cf_match, batch.cf_UE.double(), *numbers)
     expected_GCXD[:, :, HISTORY_TEXT] = reference(model.semantic_match, model.item_semantic(batch.title_UT), *numbers)
     silent_GCXD = slots_told(silenced(model, "cf_match", "semantic_match"), batch)
-    torch.testing.assert_close(told_GCXD - silent_GCXD, expected_GCXD, **CLOSE)
+    assert_close(told_GCXD - silent_GCXD, expected_GCXD)
     assert (expected_GCXD[:, :, :2].std(1).mean(-1)[1:] > 0.01).any(0).all(), "candidates are told apart"
 
 
@@ -361,5 +371,6 @@ def test_items_without_a_vector_leave_gradients_as_they_are() -> None:
         if weight.grad is not None:
             assert torch.isfinite(weight.grad).all(), name
             assert weight.grad.abs().max() < 1e3, name
-    assert model.token_embeddings().grad is not None
-    assert (model.token_embeddings().grad[unknown] == 0).all()
+    gradient_VD = model.token_embeddings().grad
+    assert gradient_VD is not None
+    assert (gradient_VD[unknown] == 0).all()

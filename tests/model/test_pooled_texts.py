@@ -6,6 +6,7 @@ Dimensions: U items of the batch, T title tokens, V vocabulary, D width of the b
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def weights_of_tokens(seed: int = 0) -> np.ndarray:
     return weight_V
 
 
-def weighing_model(**changes: object) -> GenSR:
+def weighing_model(**changes: Any) -> GenSR:
     """A float64 model to whose texts its tokens count differently."""
     model = tiny_model(**changes).double()
     model.token_idf_V.copy_(torch.from_numpy(weights_of_tokens()))
@@ -82,14 +83,17 @@ def test_a_text_without_a_token_that_weighs_anything_is_zeros(kind: torch.dtype)
 def slots_and_history(model: GenSR, batch: Batch) -> tuple[Tensor, Tensor]:
     """The slots that T5 is told [G, C, X, D], and the entries of the semantic history [K, D]."""
     caught: list[Tensor] = []
-    whole = model._answer
+    whole = GenSR._answer
+
+    def answer(self: GenSR, *given_: Any) -> Tensor:
+        caught.append(given_[2])
+        return whole(self, *given_)
+
     hook = model.semantic_history.register_forward_pre_hook(lambda _m, given_: caught.append(given_[0]))
-    model._answer = lambda *given_: (caught.append(given_[2]), whole(*given_))[1]  # type: ignore[method-assign]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GenSR, "_answer", answer)
         model(model.inputs(batch))
-    finally:
-        del model._answer  # type: ignore[method-assign]
-        hook.remove()
+    hook.remove()
     entry_KD, slot_GCXD = caught
     return slot_GCXD, entry_KD
 
