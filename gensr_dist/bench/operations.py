@@ -51,10 +51,10 @@ from gensr_dist.bench.plain import PROMPT, PlainCollator
 from gensr_dist.bench.synthetic import HISTORY, QUERY, TITLE
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.model.config import SIZES, ModelConfig
+from gensr_dist.model.history_match import FEATURES, HIDDEN
 from gensr_dist.model.term_match import COMPARED, HEADS
 
 TRAINING = 3  # passes of a training step
-_LIKENESSES, _HIDDEN = 4, 32  # features and hidden width of `HistoryMatch`, R
 
 
 @contextmanager
@@ -251,7 +251,7 @@ def _history(tokens: int, width: int) -> int:
 def _history_match(sizes: Sizes, items: int) -> int:
     """Of a candidate's likeness to single interactions in both views: cosines, three sums of them, and two layers."""
     cosines = 2 * items * (sizes.cf_width + sizes.width)
-    return cosines + 2 * 2 * (3 * items + _LIKENESSES * _HIDDEN + _HIDDEN * sizes.width)
+    return cosines + 2 * 2 * (3 * items + FEATURES * HIDDEN + HIDDEN * sizes.width)
 
 
 def _added_product(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:

@@ -27,17 +27,14 @@ from gensr_dist.errors import InputError
 from gensr_dist.model.config import ModelConfig, PromptConfig
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.history import HistoryEncoder, recency_bucket
-from gensr_dist.model.history_match import HistoryMatch
+from gensr_dist.model.history_match import APART, DECAY, HistoryMatch
 from gensr_dist.model.losses import contrastive_loss, match_loss
 from gensr_dist.model.match import MatchTowers
 from gensr_dist.model.prompt import SENTINELS, SLOTS
 from gensr_dist.model.soft_filter import SoftFilter
-from gensr_dist.model.term_match import TermMatch
+from gensr_dist.model.term_match import LEAST_WEIGHT, TermMatch
 
 PROMPT = 95  # M, of the authors' code
-_DECAY = 0.85  # a step of age in `HistoryMatch`
-_APART = -1.0  # likeness where there is nothing to be like
-_LEAST_WEIGHT = 1e-3  # of an asked token in `TermMatch`
 
 
 @dataclass(frozen=True)
@@ -394,10 +391,10 @@ class PlainHistoryMatch(nn.Module):
         """
         unit_BX1, unit_BLX = F.normalize(item_BX, dim=-1)[..., None], F.normalize(history_BLX, dim=-1)
         like_BL = (unit_BLX @ unit_BX1).squeeze(-1)
-        greatest_B = like_BL.masked_fill(~other_BL, _APART).max(-1).values
+        greatest_B = like_BL.masked_fill(~other_BL, APART).max(-1).values
         newest_BL = mask_BL & (recency_BL == 0)
         mean_BL = mask_BL / mask_BL.sum(1, keepdim=True).clamp_min(1)
-        weight_BL3 = torch.stack([mask_BL * _DECAY**recency_BL, newest_BL.float(), mean_BL], dim=-1).to(like_BL.dtype)
+        weight_BL3 = torch.stack([mask_BL * DECAY**recency_BL, newest_BL.float(), mean_BL], dim=-1).to(like_BL.dtype)
         summed_B3 = ((like_BL * other_BL)[:, None] @ weight_BL3).squeeze(1)
         return self.layers(torch.cat([summed_B3, greatest_B[:, None]], dim=1))
 
@@ -436,7 +433,7 @@ class PlainTermMatch(nn.Module):
         best_BQ = like_BQT.masked_fill(~title_mask_BT[:, None], -1.0).max(-1).values
         searches_B1 = asked_BQ.any(1, keepdim=True)
         visible_BQ1 = (asked_BQ | ~searches_B1)[..., None]  # else a row without a query gives NaN
-        logit_BQH = self.importance(query_BQK) + query_weight_BQ.clamp_min(_LEAST_WEIGHT).log()[..., None]
+        logit_BQH = self.importance(query_BQK) + query_weight_BQ.clamp_min(LEAST_WEIGHT).log()[..., None]
         weight_BQH = logit_BQH.masked_fill(~visible_BQ1, -torch.inf).softmax(1)
         feature_BH = (best_BQ[:, None] @ weight_BQH).squeeze(1)
         worst_B1 = best_BQ.masked_fill(~asked_BQ, 1.0).amin(1, keepdim=True)

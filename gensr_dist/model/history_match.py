@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-_FEATURES = 4
-_HIDDEN = 32
-_DECAY = 0.85  # weight of an interaction by age, as counting has it
-_APART = -1.0  # likeness where there is nothing to be like: the least that a cosine can be
+FEATURES = 4
+HIDDEN = 32
+DECAY = 0.85  # weight of an interaction by age, as counting has it
+APART = -1.0  # likeness where there is nothing to be like: the least that a cosine can be
 
 
 class HistoryMatch(nn.Module):
@@ -25,7 +25,7 @@ class HistoryMatch(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(_FEATURES, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, width))
+        self.layers = nn.Sequential(nn.Linear(FEATURES, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, width))
 
     def forward(self, item_UX: Tensor, history_GL: Tensor, candidate_GC: Tensor) -> Tensor:
         """What the slot of the filtered history gets for each candidate.
@@ -41,12 +41,12 @@ class HistoryMatch(nn.Module):
         unit_UX = F.normalize(item_UX, dim=-1)
         other_GCL = (history_GL[:, None] != 0) & (history_GL[:, None] != candidate_GC[..., None])
         like_GCL = torch.bmm(unit_UX[candidate_GC], unit_UX[history_GL].transpose(1, 2))
-        greatest_GC = like_GCL.masked_fill(~other_GCL, _APART).amax(-1)
+        greatest_GC = like_GCL.masked_fill(~other_GCL, APART).amax(-1)
 
         length_G1 = (history_GL != 0).sum(1, keepdim=True)
         age_GL = length_G1 - 1 - torch.arange(history_GL.shape[1], device=history_GL.device)
         there_GL = age_GL >= 0
-        weights = (there_GL * _DECAY ** age_GL.clamp_min(0), age_GL == 0, there_GL / length_G1.clamp_min(1))
+        weights = (there_GL * DECAY ** age_GL.clamp_min(0), age_GL == 0, there_GL / length_G1.clamp_min(1))
         weight_GL3 = torch.stack([weight_GL.to(like_GCL.dtype) for weight_GL in weights], dim=-1)
         summed_GC3 = (like_GCL * other_GCL) @ weight_GL3
         return self.layers(torch.cat([summed_GC3, greatest_GC[..., None]], dim=-1))

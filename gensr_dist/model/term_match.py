@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from gensr_dist.model.history_match import APART
+
 HEADS = 4
 COMPARED = 64  # K
-_APART = -1.0  # likeness to padding: the least that a cosine can be
-_LEAST_WEIGHT = 1e-3  # of a token, so that one that weighs nothing can be the only one
+LEAST_WEIGHT = 1e-3  # of a token, so that one that weighs nothing can be the only one
 _FIRST_STD = 0.3  # of what the slot gets, as large as a pooled text
 
 
@@ -49,10 +50,10 @@ class TermMatch(nn.Module):
         """
         unit_WK = F.normalize(self.projection(token_WD), dim=-1)
         unit_AK = unit_WK[term_A]
-        like_AW = (unit_AK @ unit_WK.T).index_fill(1, term_A[:1], _APART)
+        like_AW = (unit_AK @ unit_WK.T).index_fill(1, term_A[:1], APART)
         best_ZCQ = self._nearest(like_AW, query_ZQ, title_ZCT)
         asked_Z1Q = (query_ZQ != 0)[:, None]
-        prior_A = weight_W[term_A].clamp_min(_LEAST_WEIGHT).log().to(unit_AK.dtype)
+        prior_A = weight_W[term_A].clamp_min(LEAST_WEIGHT).log().to(unit_AK.dtype)
         logit_AH = self.importance(unit_AK) + prior_A[:, None]
         weight_ZQH = logit_AH[query_ZQ].masked_fill(query_ZQ[..., None] == 0, -torch.inf).softmax(1)
         worst_ZC1 = best_ZCQ.masked_fill(~asked_Z1Q, 1.0).amin(-1, keepdim=True)
