@@ -322,6 +322,8 @@ def _evaluate(config: Config, run: RunFolder) -> Outcome:
                 f"{title}, {result.gensr[task].count:,} rows, 1 positive and {result.protocol.negatives} negatives"
             ]
             lines += [*_aligned(results_table(result, task)), ""]
+        else:
+            lines += [f"{title}: no {result.protocol.split} row", ""]
     lines += [f"warning: {line}" for line in fit_warnings(result.fit)]
     return Outcome(summary=tuple(lines), result=metrics_json(result))
 

@@ -95,6 +95,8 @@ def report_markdown(result: EvaluationResult) -> str:
         if task in result.gensr:
             lines += [f"## {title}: {result.gensr[task].count:,} {protocol.split} rows", ""]
             lines += [*results_table(result, task), ""]
+        else:
+            lines += [f"## {title}: no {protocol.split} row", ""]
         if strata := result.strata.get(task):
             lines += ["By users who chose the positive in training:", "", *_strata_table(strata.popularity), ""]
             lines += ["By interactions before the row:", "", *_strata_table(strata.history), ""]

@@ -58,7 +58,15 @@ def contrastive_loss(
     return _of_own_rows((loss_A * valid_A).sum() / step_groups, world)
 
 
-def match_loss(user_GD: Tensor, item_GCD: Tensor, item_GC: Tensor, *, step_groups: int, world: int = 1) -> Tensor:
+def match_loss(
+    user_GD: Tensor,
+    item_GCD: Tensor,
+    item_GC: Tensor,
+    log_chance_GC: Tensor | None = None,
+    *,
+    step_groups: int,
+    world: int = 1,
+) -> Tensor:
     """Sampled softmax of the match towers: each group's positive against the negatives of all groups of all ranks.
 
     mean_g [logsumexp over {i_g} and N of u_g . v_j  -  u_g . v_{i_g}], N without copies of i_g. Gradients go to own
@@ -68,6 +76,8 @@ def match_loss(user_GD: Tensor, item_GCD: Tensor, item_GC: Tensor, *, step_group
         user_GD: of the user tower.
         item_GCD: of the item tower; candidate 0 is the positive.
         item_GC: int64 rows of the catalogue, -1 at padding.
+        log_chance_GC: log of how much likelier than by uniform draws each is a negative, which its logit is corrected
+            by (logQ; Bengio and Senecal 2008); None: draws are uniform.
         step_groups: unpadded groups of the step, all ranks and micro-batches together.
         world: ranks that average their gradients.
     """
@@ -76,6 +86,8 @@ def match_loss(user_GD: Tensor, item_GCD: Tensor, item_GC: Tensor, *, step_group
     positive_A, negative_M = item_AC[:, 0], item_AC[:, 1:].flatten()
     right_A = (user_AD * item_ACD[:, 0]).sum(1)
     logit_AM = user_AD @ item_ACD[:, 1:].flatten(0, 1).T
+    if log_chance_GC is not None:
+        logit_AM = logit_AM - _gather(log_chance_GC, world)[:, 1:].flatten()
     logit_AM = logit_AM.masked_fill((negative_M < 0) | (negative_M == positive_A[:, None]), -torch.inf)
     loss_A = torch.cat([right_A[:, None], logit_AM], dim=1).logsumexp(1) - right_A
     return _of_own_rows((loss_A * (positive_A >= 0)).sum() / step_groups, world)

@@ -138,6 +138,20 @@ def test_match_loss_and_gradient_match_the_loop(seed: int, G: int, C: int, more:
         torch.testing.assert_close(actual, wanted, rtol=1e-3, atol=1e-5)
 
 
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10_000), G=st.integers(1, 5), C=st.integers(2, 4))
+def test_negatives_that_are_drawn_more_often_count_the_less(seed: int, G: int, C: int) -> None:
+    """A logit less the log of its chance is that of a negative whose vector has a coordinate for it."""
+    user_GD, item_GCD, item_GC = matches(seed, G, C)
+    log_chance_GC = torch.randn(G, C, dtype=torch.float64)
+    marked_GD = torch.cat([user_GD, torch.ones(G, 1, dtype=torch.float64)], dim=1)
+    mark_GC = -log_chance_GC.index_fill(1, torch.tensor(0), 0.0)  # positives are not drawn
+    marked_GCD = torch.cat([item_GCD, mark_GC[..., None]], dim=2)
+    expected = match_reference(marked_GD, marked_GCD, item_GC.tolist()) / G
+    loss = match_loss(user_GD, item_GCD, item_GC, log_chance_GC, step_groups=G)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_copies_of_the_positive_are_not_its_negatives() -> None:
     """Of no group's; to the groups of other positives they stay what they are."""
     user_GD, item_GCD, _ = matches(0, 2, 3)

@@ -121,7 +121,7 @@ class Collator:
             candidate_GC=candidate_GC,
             fold_G=self._fold_of(user_G),
         )
-        return self._batch(shown, step_groups)
+        return self._batch(shown, step_groups, negatives=negatives)
 
     def evaluation(self, rows: EvalRows, *, training: bool = False) -> Batch:
         """Groups of a held-out positive (candidate 0) and its frozen negatives; `row_G` counts within `rows`.
@@ -167,7 +167,9 @@ class Collator:
     def _fold_of(self, user_G: Int) -> Int | None:
         return self.vectors.fold_of(user_G) if self.vectors.folds else None
 
-    def _batch(self, shown: _Groups, step_groups: int, first_label: int = 1) -> Batch:
+    def _batch(
+        self, shown: _Groups, step_groups: int, first_label: int = 1, negatives: TrainingNegatives | None = None
+    ) -> Batch:
         length = shown.history_GL.shape[1]
         item_GK = np.concatenate((shown.history_GL, shown.candidate_GC), axis=1)
         item_U, cf_UE, slot_GK = self._tables(item_GK, shown.fold_G)
@@ -177,6 +179,7 @@ class Collator:
         # Row -1 of slot 0 is the catalogue's last one: it is read, then cleared. `take` is 2 to 5 times as fast as [].
         title_UT = self._title_IT.take(item_U, axis=0).astype(np.int64)
         title_UT[0] = 0
+        log_chance_U = negatives.log_chance(item_U) if negatives else np.zeros(len(item_U), dtype=np.float32)
         return Batch(
             row_G=torch.from_numpy(shown.row_G),
             user_G=torch.from_numpy(shown.user_G),
@@ -189,6 +192,7 @@ class Collator:
             item_U=torch.from_numpy(item_U),
             cf_UE=torch.from_numpy(cf_UE),
             title_UT=torch.from_numpy(title_UT),
+            log_chance_U=torch.from_numpy(log_chance_U),
             step_groups=step_groups,
         )
 

@@ -4,8 +4,10 @@ Dimensions: I items, T tiers (items of the same count), K draws.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Self
 
 from gensr_dist.data.hashing import Hash
@@ -48,6 +50,14 @@ class Popularity:
         # A tier's end is known and its weight is even, so the place in it needs no search.
         from_end_K = (self.end_T[tier_K] - 1 - at_K) // self.weight_T[tier_K]
         return self.item_I[self.first_T[tier_K + 1] - 1 - from_end_K].astype(np.int64)
+
+    @cached_property
+    def log_chance_I(self) -> NDArray[np.float32]:
+        """Log of each item's chance times the number of items."""
+        log_T = np.log(self.weight_T) - np.log(self.end_T[-1] / len(self.item_I))
+        log_chance_I = np.empty(len(self.item_I), dtype=np.float32)
+        log_chance_I[self.item_I] = np.repeat(log_T, np.diff(self.first_T))
+        return log_chance_I
 
     def weights(self) -> np.ndarray:
         """Weight of each item, int64 [I]; proportional to its chance."""

@@ -144,6 +144,15 @@ class TrainingNegatives:
             popularity=Popularity.from_counts(count_I, config.popularity_power) if weighted else None,
         )
 
+    def log_chance(self, item_U: Int) -> NDArray[np.float32]:
+        """Log of how much likelier each item is drawn than by uniform draws, [U]; 0 for the item -1 of padding.
+
+        Those from the positive's session are left out of account.
+        """
+        if self.popularity is None:
+            return np.zeros(len(item_U), dtype=np.float32)
+        return np.where(item_U < 0, np.float32(0), self.popularity.log_chance_I[item_U])
+
     def draw(self, met: Met, exposures: Exposures | None, event_R: Int, user_R: Int, *, key: Key) -> Int:
         """Draw the negatives of training rows: first what the positive's session offers, then items never met.
 

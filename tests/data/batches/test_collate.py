@@ -106,7 +106,8 @@ def check_item_table(collator: Collator, batch: Batch, *, training: bool = False
     used = torch.cat([batch.history_GL.ravel(), batch.candidate_GC.ravel(), torch.zeros(1, dtype=torch.int64)])
     assert torch.equal(used.unique(), torch.arange(len(item_U)))
     dtypes = {f.name: getattr(batch, f.name).dtype for f in dataclasses.fields(batch) if f.name != "step_groups"}
-    assert dtypes.pop("cf_UE") == torch.float32
+    assert dtypes.pop("cf_UE") == dtypes.pop("log_chance_U") == torch.float32
+    assert not batch.log_chance_U.any(), "draws are uniform"
     assert set(dtypes.values()) == {torch.int64}
 
 

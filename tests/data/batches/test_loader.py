@@ -76,8 +76,8 @@ def test_packed_batches_are_the_same_in_one_buffer(collator: Collator) -> None:
 
 
 def test_micro_batches_hold_the_same_groups_for_any_number_of_ranks(collator: Collator) -> None:
-    one = [batch.row_G for batch in loader(collator, micro_tokens=400).batches_of_step(4)]
-    two = [loader(collator, rank=rank, world=2, micro_tokens=400).batches_of_step(4) for rank in range(2)]
+    one = [batch.row_G for batch in loader(collator, micro_tokens=300).batches_of_step(4)]
+    two = [loader(collator, rank=rank, world=2, micro_tokens=300).batches_of_step(4) for rank in range(2)]
     assert len(one) > 2
     for number, rows_G in enumerate(one):
         row = torch.cat([rank[number].row_G for rank in two])

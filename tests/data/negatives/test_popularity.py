@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gensr_dist.data.negatives.popularity import Popularity
+from gensr_dist.data.negatives.unmet import TrainingNegatives
 
 
 @settings(max_examples=60)
@@ -27,3 +28,17 @@ def test_popular_items_are_drawn_more_often_unless_the_power_is_0(power: float) 
     popularity = Popularity.from_counts(np.array([0, 10**6]), power)
     share = popularity.weights() / popularity.end_T[-1]
     assert share[1] == pytest.approx((10**6 + 1) ** power / (1 + (10**6 + 1) ** power))
+
+
+@settings(max_examples=30)
+@given(count=st.lists(st.integers(0, 9), min_size=1, max_size=12), power=st.sampled_from([0.0, 0.5, 1.0]))
+def test_the_log_of_the_chance_is_that_of_the_weights(count: list[int], power: float) -> None:
+    popularity = Popularity.from_counts(np.array(count), power)
+    share_I = (np.array(count) + 1.0) ** power
+    expected_I = np.log(share_I / share_I.sum() * len(count))
+    np.testing.assert_allclose(popularity.log_chance_I, expected_I, atol=1e-5)
+    negatives = TrainingNegatives(count=1, hard=0, popularity=popularity)
+    item_U = np.array([-1, 0, len(count) - 1])
+    np.testing.assert_array_equal(negatives.log_chance(item_U), [0, *popularity.log_chance_I[[0, -1]]])
+    uniform = TrainingNegatives(count=1, hard=0, popularity=None)
+    assert not uniform.log_chance(item_U).any()
