@@ -95,8 +95,6 @@ def report_markdown(result: EvaluationResult) -> str:
         if task in result.gensr:
             lines += [f"## {title}: {result.gensr[task].count:,} {protocol.split} rows", ""]
             lines += [*results_table(result, task), ""]
-        else:
-            lines += [f"## {title}: no {protocol.split} row", ""]
         if strata := result.strata.get(task):
             lines += ["By users who chose the positive in training:", "", *_strata_table(strata.popularity), ""]
             lines += ["By interactions before the row:", "", *_strata_table(strata.history), ""]
@@ -108,8 +106,10 @@ def report_markdown(result: EvaluationResult) -> str:
         lines += [*_fit_table(result.fit.best), ""]
         for warning in fit_warnings(result.fit):
             lines += [f"Warning: {warning}.", ""]
+    available = protocol.rows_available
     drawn = ", ".join(
-        f"{protocol.rows[name]:,} of {available:,} {name}" for name, available in protocol.rows_available.items()
+        f"{protocol.rows[name]:,} of {available[name]:,} {name}" if name in available else f"no {name}"
+        for name in TASK_NAMES.values()
     )
     lines += [
         "## Protocol",

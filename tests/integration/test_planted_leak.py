@@ -165,4 +165,4 @@ def test_warnings_name_the_vectors_where_they_leak(paper: Arm, without_folds: Ar
         assert len(arm.warnings) == 1
         assert arm.warnings[0].startswith("rec: ndcg@10 ")
         assert arm.warnings[0].endswith(cause)
-    assert default.warnings == ()
+    assert all(cause not in line for line in default.warnings)
