@@ -85,7 +85,7 @@ def replaced(content: bytes, name: str = "events.csv") -> Callable[[Path], objec
         (appended("u1,i2,rec,noon,"), "raw/events.csv:66: time is 'noon', expected milliseconds"),
         (appended("u1,i2,rec,-5,"), "raw/events.csv:66: time is '-5', expected milliseconds"),
         (appended(f"u1,i2,rec,{START * 9},"), f"raw/events.csv:66: time is '{START * 9}', expected milliseconds"),
-        (appended("u1,i2,rec"), "raw/events.csv:66: time is empty"),
+        (appended("u1,i2,rec"), "raw/events.csv:66: 3 fields, expected 5"),
         (appended("u1,i2,rec,5,a,b"), "raw/events.csv:66: 6 fields, expected 5"),
         (appended("u1,,rec,5,"), "raw/events.csv:66: item_id is empty, expected an id"),
         (appended("i5,\x1b[31mred\x1b[0m,x", "items.csv"), "raw/items.csv:22: 3 fields, expected 2"),

@@ -34,6 +34,7 @@ class Repair:
 
     what: str
     count: int
+    drops: bool = field(default=False, compare=False)  # each is a row of the events that gave no event
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class EventLog:
     queries: pl.DataFrame  # QUERY_SCHEMA
     events: pl.DataFrame  # EVENT_SCHEMA
     repairs: tuple[Repair, ...] = field(default=())
+    read: int = 0  # rows of the events that a source read or made: the events here and the repairs that drop one
 
     def __post_init__(self) -> None:
         """Assert the invariants; one pass over the columns, no copy."""

@@ -21,6 +21,7 @@ class CleanLog:
     queries: pl.DataFrame  # QUERY_SCHEMA
     positives_BS: np.ndarray  # int64 [2, 3]: positive events of each behaviour and split
     repairs: tuple[Repair, ...]
+    read: int  # as of EventLog
 
 
 class Engine(Protocol):

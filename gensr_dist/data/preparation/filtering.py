@@ -144,7 +144,7 @@ class Numbering:
         dropped = (
             Repair("users dropped: too few interactions or only one behaviour", int((~self.kept.user_V).sum())),
             Repair("items dropped: too few interactions", int((~self.kept.item_I).sum())),
-            Repair("events dropped with their user or item", events_dropped),
+            Repair("events dropped with their user or item", events_dropped, drops=True),
             Repair("queries dropped: no event left", int((~self.query_Q).sum())),
         )
         return tuple(repair for repair in dropped if repair.count)
@@ -180,4 +180,4 @@ def keep_active(log: EventLog, *, min_interactions: int, both_behaviours: bool) 
     events = numbering.apply(log.events)
     users, items, queries = numbering.tables(log.users, log.items, log.queries)
     repairs = log.repairs + numbering.repairs(log.events.height - events.height)
-    return EventLog(users=users, items=items, queries=queries, events=events, repairs=repairs)
+    return EventLog(users=users, items=items, queries=queries, events=events, repairs=repairs, read=log.read)

@@ -47,6 +47,7 @@ class LocalEngine:
             queries=log.queries,
             positives_BS=count_positives(events),
             repairs=log.repairs,
+            read=log.read,
         )
 
     def write_shards(self, target: Folder, config: DataConfig, seed: int) -> list[ShardResult]:

@@ -41,6 +41,7 @@ _TOKENIZER_TEXTS = 500_000  # texts of a kind that train a tokenizer; more chang
 class PrepareResult:
     """What was prepared."""
 
+    rows: int  # of the events that the source read or made; 0 if it does not say
     users: int
     items: int
     queries: int
@@ -99,7 +100,9 @@ def prepare(
             files=record_files(fresh, [*(fresh / "items").iterdir(), *(fresh / "tokenizer").iterdir()]),
         )
         manifest.write(fresh)
+    _require_account(log, manifest.events)
     return PrepareResult(
+        rows=log.read,
         users=manifest.users,
         items=manifest.items,
         queries=manifest.queries,
@@ -142,6 +145,12 @@ def _require_replaceable(folder: Path) -> None:
             f"the folder holds files that are no part of shards ({len(strangers)}, the first is {strangers[0]!r})",
             "give an empty folder, or delete them",
         )
+
+
+def _require_account(log: CleanLog, events: int) -> None:
+    """Assert that every row that was read is an event, or counted as dropped."""
+    dropped = sum(repair.count for repair in log.repairs if repair.drops)
+    assert not log.read or log.read == events + dropped, f"{log.read} rows are not {events} events and {dropped} drops"
 
 
 def _popularity(shards: Sequence[ShardResult], items: int) -> np.ndarray:

@@ -94,7 +94,7 @@ class RayEngine:
         tables, repairs = build_tables(met, items.frame, users.frame)
         buckets = _deal_out(source.interactions, tables, -(-interactions.kept // self._bucket_rows))
         distinct = sum(_get([_height.remote(bucket) for bucket in buckets], "gather users"))
-        repairs.append(Repair("duplicate events dropped", interactions.kept - distinct))
+        repairs.append(Repair("duplicate events dropped", interactions.kept - distinct, drops=True))
 
         kept = _filter(buckets, Kept.all_of(len(tables.user_id), len(tables.item_id)), config)
         kept_ref = ray.put(kept)
@@ -114,6 +114,7 @@ class RayEngine:
             positives_BS=_reduce(_sum, [_call.remote(count_positives, bucket) for bucket in buckets]),
             repairs=add_repairs([*interactions.repairs, *items.repairs, *users.repairs, *repairs])
             + numbering.repairs(distinct - self._events),
+            read=interactions.read,
         )
         self._buckets = buckets
         self._users, self._items = log.users.height, log.items.height

@@ -55,21 +55,22 @@ def parts(raw: Folder, each: Each = map) -> SourceParts:
         InputError: the folder does not hold exactly one file of each kind, a file is damaged, or a line is malformed.
     """
     reviews_file = _only_file(raw, "reviews_*_5.json")
-    reviews, repairs = _read_reviews(reviews_file)
+    reviews, repairs, lines = _read_reviews(reviews_file)
     asins = _sorted_ids(reviews["asin"])
     meta, meta_repairs = _read_meta(_only_file(raw, "meta_*.json"), asins)
     item_queries = _item_queries(meta)
     without_query = asins.len() - item_queries["item"].n_unique()
     repairs += [*meta_repairs, Repair("items without a query (no category path of two levels)", without_query)]
+    events, texts = _interactions(reviews, asins, item_queries), _item_texts(meta)
     return SourceParts(
-        interactions=(_carried(reviews_file, _interactions(reviews, asins, item_queries), tuple(repairs)),),
-        items=(_carried(reviews_file, _item_texts(meta)),),
+        interactions=(_carried(reviews_file, events, lines + events.height - reviews.height, tuple(repairs)),),
+        items=(_carried(reviews_file, texts, texts.height),),
         users=(),
     )
 
 
-def _carried(file: str, frame: pl.DataFrame, repairs: tuple[Repair, ...] = ()) -> Part:
-    return Part(file=file, size=0, load=partial(_load, Rows(frame, repairs, frame.height)))
+def _carried(file: str, frame: pl.DataFrame, read: int, repairs: tuple[Repair, ...] = ()) -> Part:
+    return Part(file=file, size=0, load=partial(_load, Rows(frame, repairs, read)))
 
 
 def _load(rows: Rows, advance: Advance) -> Rows:
@@ -84,8 +85,8 @@ def _only_file(raw: Folder, pattern: str) -> str:
     return raw.where(found[0])
 
 
-def _read_reviews(file: str) -> tuple[pl.DataFrame, list[Repair]]:
-    """Reviews in the order of the file, distinct, with usable times in seconds."""
+def _read_reviews(file: str) -> tuple[pl.DataFrame, list[Repair], int]:
+    """Reviews in the order of the file, distinct, with usable times in seconds; and how many lines there were."""
     blocks = list(read_blocks(file, _REVIEW_SCHEMA, required=tuple(_REVIEW_SCHEMA)))
     if not any(block.rows.height for block in blocks):
         raise InputError(file, "holds no reviews", "give a file with one review a line")
@@ -99,11 +100,12 @@ def _read_reviews(file: str) -> tuple[pl.DataFrame, list[Repair]]:
             file, "no review has both ids and a unixReviewTime between 1970 and today", "give unixReviewTime in seconds"
         )
     distinct = usable.unique(maintain_order=True)
-    return distinct, [
+    repairs = [
         Repair("review lines that were Python literals, not JSON", sum(block.python_literals for block in blocks)),
-        Repair("reviews dropped: negative or future time, or an empty id", rows.height - usable.height),
-        Repair("reviews dropped: repeats of user, item and time", usable.height - distinct.height),
+        Repair("reviews dropped: negative or future time, or an empty id", rows.height - usable.height, drops=True),
+        Repair("reviews dropped: repeats of user, item and time", usable.height - distinct.height, drops=True),
     ]
+    return distinct, repairs, rows.height
 
 
 def _read_meta(file: str, asins: pl.Series) -> tuple[pl.DataFrame, list[Repair]]:

@@ -62,13 +62,14 @@ def assemble(interactions: Rows, items: Rows, users: Rows) -> EventLog:
     tables, repairs = build_tables(Met.of(interactions.frame), items.frame, users.frame)
     events = tables.number(interactions.frame)
     distinct = drop_repeats(events)
-    dropped = Repair("duplicate events dropped", events.height - distinct.height)
+    dropped = Repair("duplicate events dropped", events.height - distinct.height, drops=True)
     return EventLog(
         users=pl.DataFrame({"user_id": tables.user_id.cast(pl.String)}),
         items=pl.DataFrame({"item_id": tables.item_id.cast(pl.String), "text": tables.text}),
         queries=pl.DataFrame({"text": tables.query}),
         events=distinct,
         repairs=add_repairs([*interactions.repairs, *items.repairs, *users.repairs, *repairs, dropped]),
+        read=interactions.read,
     )
 
 

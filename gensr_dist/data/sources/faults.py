@@ -5,6 +5,7 @@ file was cut.
 """
 
 import csv
+import io
 import sys
 from collections.abc import Sequence
 
@@ -12,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from gensr_dist.data.sources.chunks import Chunk, lines_before
-from gensr_dist.data.sources.columns import BAD, Column, csv_texts, parse
+from gensr_dist.data.sources.columns import BAD, Column, csv_names, csv_texts, parse
+from gensr_dist.data.sources.records import find_records, has_misplaced_quotes
 from gensr_dist.errors import InputError
 
 LONGEST_SHOWN = 60  # characters of a wrong value that an error repeats
@@ -28,16 +30,21 @@ def csv_fault(chunk: Chunk, start: int, data: memoryview, columns: Sequence[Colu
         data: the records, of which one cannot be read.
         columns: what was wanted.
     """
-    begin_R = _record_starts(data)  # R records and the end
-    unreadable = _first_unreadable(chunk.header, data, begin_R, columns)
+    width = len(csv_names(chunk.header))
+    layout = find_records(data, width)
+    begin_R = layout.begin_R
+    unreadable = _first_unreadable(chunk.header, data, begin_R[: layout.first_wrong + 1], columns)
     texts = csv_texts(chunk.header, data[: begin_R[unreadable]], columns)
     bad = parse(texts, columns, ())[BAD]
     record = bad.arg_max() if bad.any() else unreadable
     assert record is not None
+    if record + 1 == len(begin_R):
+        problem = f"it cannot be read as CSV with {width} columns"
+        return InputError(chunk.file, problem, "check its quotes and line ends")
     place = f"{chunk.file}:{lines_before(chunk.file, start + int(begin_R[record])) + 1}"
     if bad.any():
         return _value_fault(place, texts.slice(record, 1).collect(), columns)
-    return _record_fault(place, chunk, bytes(data[begin_R[record] : begin_R[record + 1]]))
+    return _record_fault(place, width, bytes(data[begin_R[record] : begin_R[record + 1]]))
 
 
 def parquet_fault(chunk: Chunk, texts: pl.LazyFrame, bad: pl.Series, columns: Sequence[Column]) -> InputError:
@@ -51,15 +58,6 @@ def parquet_fault(chunk: Chunk, texts: pl.LazyFrame, bad: pl.Series, columns: Se
 def shown(text: str) -> str:
     """Text of a file or another library, on one line and not long."""
     return _cut(" ".join(text.split()))
-
-
-def _record_starts(data: memoryview) -> np.ndarray:
-    """[R + 1] where each record begins, and the end."""
-    bytes_N = np.frombuffer(data, dtype=np.uint8)
-    newline_L = np.flatnonzero(bytes_N == ord("\n"))
-    quotes_L = np.searchsorted(np.flatnonzero(bytes_N == ord('"')), newline_L)
-    begin_R = np.concatenate([[0], newline_L[quotes_L % 2 == 0] + 1])
-    return begin_R if begin_R[-1] == len(data) else np.append(begin_R, len(data))
 
 
 def _first_unreadable(header: bytes, data: memoryview, begin_R: np.ndarray, columns: Sequence[Column]) -> int:
@@ -94,26 +92,23 @@ def _is_bad(column: Column) -> pl.Expr:
     return unparsed & text.is_not_null() if column.empty else unparsed
 
 
-def _record_fault(place: str, chunk: Chunk, record: bytes) -> InputError:
+def _record_fault(place: str, width: int, record: bytes) -> InputError:
     try:
         text = record.decode("utf-8")
     except UnicodeDecodeError:
         return InputError(place, "the line is not UTF-8 text", "save the file as UTF-8")
     if record.count(b'"') % 2:
         return InputError(place, "a quote is opened and not closed", "write a quote within a field twice")
+    problem = f"expected a CSV record, found {shown(text)!r}"
+    if has_misplaced_quotes(record):
+        remedy = "check its quotes: text before an opening or after a closing quote; write a quote within a field twice"
+        return InputError(place, problem, remedy)
     csv.field_size_limit(sys.maxsize)
-    width, fields = (_count_fields(line) for line in (chunk.header.decode("utf-8"), text))
-    if fields > width:
-        problem = f"{fields} fields, expected {width} as in the header"
-        return InputError(place, problem, "quote fields that hold commas")
-    return InputError(place, f"expected a CSV record, found {shown(text)!r}", "check its quotes and line ends")
-
-
-def _count_fields(record: str) -> int:
-    try:
-        return len(next(csv.reader(record.splitlines(keepends=True)), []))
-    except csv.Error:
-        return 0
+    fields = len(next(csv.reader(io.StringIO(text, newline="")), []))
+    if fields != width:
+        remedy = "quote fields that hold commas" if fields > width else "complete or remove this row"
+        return InputError(place, f"{fields} fields, expected {width} as in the header", remedy)
+    return InputError(place, problem, "check its quotes and line ends")
 
 
 def _cut(text: str) -> str:

@@ -122,7 +122,7 @@ def _searches(chunk: Chunk, advance: Advance) -> Rows:
     )
     rows = read_chunk(chunk, SRC_COLUMNS, keep, advance)
     searches = rows.frame.filter(pl.col("item_id").is_not_null())
-    dropped = Repair("searches that showed no item dropped", rows.frame.height - searches.height)
+    dropped = Repair("searches that showed no item dropped", rows.frame.height - searches.height, drops=True)
     empty = Repair("searches with an empty query kept", int((searches["query"] == "").sum()))
     return Rows(searches, (*rows.repairs, dropped, empty), rows.read)
 

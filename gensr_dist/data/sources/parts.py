@@ -5,7 +5,7 @@ A source opens a folder and names its parts; nothing is read but headers (and, b
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import polars as pl
@@ -113,7 +113,8 @@ def require_rows(parts: Sequence[Part], read_P: Sequence[int], kept_P: Sequence[
 
 def add_repairs(repairs: Iterable[Repair]) -> tuple[Repair, ...]:
     """Sum what was counted in several parts, in the order of first appearance; zeros are left out."""
-    counts: dict[str, int] = {}
+    sums: dict[str, Repair] = {}
     for repair in repairs:
-        counts[repair.what] = counts.get(repair.what, 0) + repair.count
-    return tuple(Repair(what, count) for what, count in counts.items() if count)
+        before = sums.get(repair.what, replace(repair, count=0))
+        sums[repair.what] = replace(before, count=before.count + repair.count)
+    return tuple(repair for repair in sums.values() if repair.count)

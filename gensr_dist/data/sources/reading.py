@@ -31,6 +31,7 @@ from gensr_dist.data.sources.chunks import (
 )
 from gensr_dist.data.sources.columns import BAD, BLANK, Column, csv_names, csv_texts, null_if_empty, parse
 from gensr_dist.data.sources.faults import csv_fault, parquet_fault, shown
+from gensr_dist.data.sources.records import count_records
 from gensr_dist.errors import InputError
 
 
@@ -91,11 +92,14 @@ def read_chunk(
 def _csv_frame(
     chunk: Chunk, start: int, data: memoryview, columns: Sequence[Column], keep: Sequence[pl.Expr]
 ) -> pl.DataFrame:
+    records = count_records(data, len(csv_names(chunk.header)))
+    if records < 0:
+        raise csv_fault(chunk, start, data, columns)
     try:
         frame = parse(csv_texts(chunk.header, data, columns), columns, keep)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         raise csv_fault(chunk, start, data, columns) from None
-    if frame[BAD].any():
+    if frame[BAD].any() or frame.height != records:
         raise csv_fault(chunk, start, data, columns)
     return frame.drop(BAD)
 

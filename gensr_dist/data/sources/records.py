@@ -1,0 +1,100 @@
+"""How many records some CSV text holds, and which of them is not written as a record should be.
+
+A quote opens a field only at its beginning, closes it only at its end and is written twice within it; a record has as
+many fields as the header. Other ways to write quotes would let a field run on and swallow the rows after it.
+
+Dimensions: N bytes, Q quotes, C commas, L line breaks, R records.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_QUOTE, _COMMA, _LF, _CR = b'",\n\r'
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the records of a text begin, and the first that is wrong."""
+
+    begin_R: np.ndarray  # [R + 1] first byte of each record, and the end
+    first_wrong: int  # R if none is
+
+
+def count_records(data: memoryview, width: int) -> int:
+    """Count records, blank ones included; -1 if one is wrong. Few passes over the bytes, few copies.
+
+    Args:
+        data: whole records.
+        width: fields of a record.
+    """
+    byte_N = np.frombuffer(data, dtype=np.uint8)
+    if not len(byte_N):
+        return 0
+    quote_Q = np.flatnonzero(byte_N == _QUOTE)
+    if len(quote_Q) % 2 or len(_misplaced(byte_N, quote_Q)):
+        return -1
+    unended = int(byte_N[-1] != _LF)
+    if len(quote_Q):
+        lines, commas = (_count_outside(np.flatnonzero(byte_N == sign), quote_Q) for sign in (_LF, _COMMA))
+    else:
+        lines, commas = (int(np.count_nonzero(byte_N == sign)) for sign in (_LF, _COMMA))
+    records = lines + unended
+    if commas == records * (width - 1):
+        return records
+    layout = find_records(data, width)  # blank records, or a wrong one
+    return -1 if layout.first_wrong < len(layout.begin_R) - 1 else records
+
+
+def find_records(data: memoryview, width: int) -> Layout:
+    """Find every record; as `count_records`, but says which one is wrong."""
+    byte_N = np.frombuffer(data, dtype=np.uint8)
+    quote_Q = np.flatnonzero(byte_N == _QUOTE)
+    newline_L, comma_C = (_outside(np.flatnonzero(byte_N == sign), quote_Q) for sign in (_LF, _COMMA))
+    begin_R = np.concatenate([[0], newline_L + 1])
+    if begin_R[-1] != len(byte_N):
+        begin_R = np.append(begin_R, len(byte_N))
+    fields_R = np.diff(np.searchsorted(comma_C, begin_R)) + 1
+    wrong_R = (fields_R != width) & ~_blank(byte_N, begin_R)
+    misplaced_M = _misplaced(byte_N, quote_Q)
+    wrong_R[np.searchsorted(begin_R, misplaced_M, side="right") - 1] = True
+    if len(quote_Q) % 2:
+        wrong_R[-1] = True
+    return Layout(begin_R, int(wrong_R.argmax()) if wrong_R.any() else len(wrong_R))
+
+
+def has_misplaced_quotes(record: bytes) -> bool:
+    """Whether a quote of a record stands within a field and is not written twice."""
+    byte_N = np.frombuffer(record, dtype=np.uint8)
+    return bool(len(_misplaced(byte_N, np.flatnonzero(byte_N == _QUOTE))))
+
+
+def _misplaced(byte_N: np.ndarray, quote_Q: np.ndarray) -> np.ndarray:
+    """Quotes that open a field after its beginning, or close it before its end. Twice a quote closes and opens."""
+    if not len(quote_Q):
+        return quote_Q
+    opening, closing = quote_Q[0::2], quote_Q[1::2]
+    before = np.where(opening > 0, byte_N[opening - 1], _LF)
+    last = len(byte_N) - 1
+    after = np.where(closing < last, byte_N[np.minimum(closing + 1, last)], _LF)
+    fine_before = (before == _COMMA) | (before == _LF) | (before == _QUOTE)
+    fine_after = (after == _COMMA) | (after == _LF) | (after == _CR) | (after == _QUOTE)
+    return np.concatenate([opening[~fine_before], closing[~fine_after]])
+
+
+def _outside(sign_S: np.ndarray, quote_Q: np.ndarray) -> np.ndarray:
+    """The positions that lie outside quotes."""
+    return sign_S[np.searchsorted(quote_Q, sign_S) % 2 == 0] if len(quote_Q) else sign_S
+
+
+def _count_outside(sign_S: np.ndarray, quote_Q: np.ndarray) -> int:
+    """Number of `_outside`, for an even number of quotes."""
+    before_Q = np.searchsorted(sign_S, quote_Q)
+    return len(sign_S) - int(before_Q[1::2].sum() - before_Q[0::2].sum())
+
+
+def _blank(byte_N: np.ndarray, begin_R: np.ndarray) -> np.ndarray:
+    """Which records hold nothing but their line break: bool [R]."""
+    length_R = np.diff(begin_R)
+    first_R = byte_N[begin_R[:-1]] if len(byte_N) else np.zeros(0, dtype=np.uint8)
+    return ((length_R == 1) & ((first_R == _LF) | (first_R == _CR))) | ((length_R == 2) & (first_R == _CR))
