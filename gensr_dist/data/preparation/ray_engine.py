@@ -50,9 +50,9 @@ from gensr_dist.data.preparation.splitting import Moments, count_positives, mome
 from gensr_dist.data.shards.tar import shard_name
 from gensr_dist.data.sources import open_source
 from gensr_dist.data.sources.assembling import Met, Tables, build_tables
-from gensr_dist.data.sources.columns import latest_time
 from gensr_dist.data.sources.parts import Part, add_repairs, join_rows, read_part, require_rows
 from gensr_dist.data.sources.reading import Rows
+from gensr_dist.data.sources.times import latest_time
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 

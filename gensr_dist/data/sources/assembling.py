@@ -7,10 +7,13 @@ import numpy as np
 import polars as pl
 
 from gensr_dist.data.events import EventLog, Repair
+from gensr_dist.data.sources.ids import require_known
 from gensr_dist.data.sources.parts import add_repairs
 from gensr_dist.data.sources.reading import Rows
+from gensr_dist.data.sources.times import require_span
 
 NUMERIC_ID = r"^[0-9]{1,18}$"  # fits int64
+_NEVER = 1 << 62
 _SPARSE = 8  # a table of all numbers up to the largest id is used if it is at most so many times longer than the ids
 
 
@@ -21,18 +24,34 @@ class Met:
     user_id: pl.Series
     item_id: pl.Series
     query: pl.Series  # without null
+    first: int  # time, ms
+    last: int
+    time_bits: int  # all times joined by `or`
 
     @classmethod
     def of(cls, interactions: pl.DataFrame) -> "Met":
         """Collect from the interactions of a log, or of a part of it."""
         query = interactions["query"].unique().drop_nulls()
-        return cls(interactions["user_id"].unique(), interactions["item_id"].unique(), query)
+        time = interactions["time"].to_numpy()
+        return cls(
+            interactions["user_id"].unique(),
+            interactions["item_id"].unique(),
+            query,
+            first=int(time.min(initial=_NEVER)),
+            last=int(time.max(initial=0)),
+            time_bits=int(np.bitwise_or.reduce(time)) if len(time) else 0,
+        )
 
     @classmethod
     def joined(cls, parts: Sequence["Met"]) -> "Met":
         """What several parts refer to."""
         names = ("user_id", "item_id", "query")
-        return cls(*(pl.concat([getattr(part, name) for part in parts]).unique() for name in names))
+        return cls(
+            **{name: pl.concat([getattr(part, name) for part in parts]).unique() for name in names},
+            first=min(part.first for part in parts),
+            last=max(part.last for part in parts),
+            time_bits=int(np.bitwise_or.reduce([part.time_bits for part in parts])),
+        )
 
 
 @dataclass(frozen=True)
@@ -83,9 +102,14 @@ def build_tables(met: Met, items: pl.DataFrame, users: pl.DataFrame) -> tuple[Ta
         met: what the interactions refer to.
         items: item_id, text.
         users: user_id; users beside those of the interactions. Without columns: none are listed.
+
+    Raises:
+        InputError: the times are implausible, or ids of events and of the other tables do not agree.
     """
+    require_span(met.first, met.last, met.time_bits)
     texts = items.unique("item_id", keep="first", maintain_order=True)
     unknown = met.item_id.to_frame().join(texts, on="item_id", how="anti")
+    require_known(met.item_id, texts["item_id"], unknown["item_id"], "items")
     catalogue = pl.concat([texts, unknown.with_columns(pl.lit("").alias("text"))])
     catalogue = catalogue.sort(_id_order(catalogue["item_id"]))
     repairs = [
@@ -96,6 +120,9 @@ def build_tables(met: Met, items: pl.DataFrame, users: pl.DataFrame) -> tuple[Ta
     people = met.user_id
     if users.width:
         known = users["user_id"].unique()
+        strange = people.filter(~people.is_in(known.implode()))
+        if len(strange) == len(people):
+            require_known(people, known, strange, "users")
         people = pl.concat([known, people]).unique()
         repairs.append(Repair("duplicate user rows dropped", users.height - len(known)))
         repairs.append(Repair("users of events without features kept", len(people) - len(known)))

@@ -1,15 +1,21 @@
 """Columns that sources need, and how the text of a field becomes a value."""
 
 import io
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-DAY_MS = 86_400_000
+from gensr_dist.data.sources.ids import EXACT
+from gensr_dist.data.sources.times import plausible
+
 BAD, BLANK = "__bad", "__blank"  # columns of `parse`: the row does not parse; the row has no field at all
+MENDED = "__mended_"  # prefix of columns of `parse`: the field was mended
 _EMPTY = "__empty_"  # prefix: the field has no text
+
+
+def _nothing(text: str) -> str:
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +28,9 @@ class Column:
         parse: from the field's text to its value; null where the text is not acceptable.
         required: whether an absent column is an error; else it reads as all null.
         empty: whether an empty field is allowed; it reads as null.
+        explain: what an error adds about a text that does not parse.
+        exact: whether a float in a file of typed columns must be a whole number that it holds exactly.
+        mended: tells of the field's text whether `parse` mends it; `mending` says in which way.
     """
 
     name: str
@@ -29,23 +38,23 @@ class Column:
     parse: Callable[[pl.Expr], pl.Expr]
     required: bool = True
     empty: bool = False
-
-
-def latest_time() -> int:
-    """Milliseconds since 1970 that no event can be later than: one day from now, for clocks and time zones."""
-    return int(time.time() * 1000) + DAY_MS
+    explain: Callable[[str], str] = _nothing
+    exact: bool = False
+    mended: Callable[[pl.Expr], pl.Expr] | None = None
+    mending: str = ""
 
 
 def parse_integer(text: pl.Expr) -> pl.Expr:
-    """Integer of 0 or more; `12.0`, as pandas writes a column that had gaps, counts as 12."""
+    """Integer of 0 or more; `12.0`, as pandas writes a column that had gaps, counts as 12 where floats are exact."""
     value = text.str.strip_suffix(".0").cast(pl.Int64, strict=False)
-    return pl.when(value >= 0).then(value)
+    return pl.when((value >= 0) & ((value <= EXACT) | ~text.str.ends_with(".0"))).then(value)
 
 
 def parse_milliseconds(text: pl.Expr) -> pl.Expr:
-    """Milliseconds since 1970, written as an integer or a float; null if negative or later than tomorrow."""
+    """Milliseconds since 1970, written as an integer or a float; null if implausible or in scientific notation."""
     value = text.cast(pl.Float64, strict=False)
-    return pl.when(value.is_between(0, latest_time())).then(value).round().cast(pl.Int64)
+    scientific = text.str.contains("e", literal=True) | text.str.contains("E", literal=True)
+    return plausible(pl.when(~scientific).then(value)).round().cast(pl.Int64)
 
 
 def parse_text(text: pl.Expr) -> pl.Expr:
@@ -71,7 +80,7 @@ def null_if_empty(text: pl.Expr) -> pl.Expr:
 
 
 def parse(texts: pl.LazyFrame, columns: Sequence[Column], keep: Sequence[pl.Expr]) -> pl.DataFrame:
-    """Parse fields: columns `keep`, BAD and BLANK, one row for each of `texts`.
+    """Parse fields: columns `keep`, MENDED, BAD and BLANK, one row for each of `texts`.
 
     Args:
         texts: as `csv_texts` gives them; optional columns may be absent.
@@ -83,10 +92,12 @@ def parse(texts: pl.LazyFrame, columns: Sequence[Column], keep: Sequence[pl.Expr
     parsed = texts.select(  # first, so that no field is parsed twice
         *(_value(column, names) for column in columns),
         *(pl.col(column.name).is_null().alias(_EMPTY + column.name) for column in present),
+        *(c.mended(pl.col(c.name)).fill_null(False).alias(MENDED + c.name) for c in present if c.mended),
     )
     blank = pl.all_horizontal(pl.col(_EMPTY + column.name) for column in present)
     bad = pl.any_horizontal(_is_bad(column) for column in present)
-    return parsed.select(*keep, (bad & ~blank).alias(BAD), blank.alias(BLANK)).collect(engine="streaming")
+    mended = [pl.col(MENDED + column.name) for column in present if column.mended]
+    return parsed.select(*keep, *mended, (bad & ~blank).alias(BAD), blank.alias(BLANK)).collect(engine="streaming")
 
 
 def _value(column: Column, names: list[str]) -> pl.Expr:

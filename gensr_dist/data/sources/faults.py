@@ -82,7 +82,7 @@ def _first_unreadable(header: bytes, data: memoryview, begin_R: np.ndarray, colu
 def _value_fault(place: str, fields: pl.DataFrame, columns: Sequence[Column]) -> InputError:
     column = next(c for c in columns if c.name in fields.columns and fields.select(_is_bad(c)).item())
     text = fields[column.name].item()
-    found = "is empty" if text is None else f"is {_cut(text)!r}"
+    found = "is empty" if text is None else f"is {_cut(text)!r}{column.explain(text)}"
     return InputError(place, f"{column.name} {found}, expected {column.expected}", _REMEDY)
 
 

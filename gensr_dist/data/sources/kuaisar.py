@@ -11,6 +11,7 @@ from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds, parse_text
 from gensr_dist.data.sources.parts import SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
+from gensr_dist.data.sources.times import EXPECTED, explain_time
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 
@@ -19,7 +20,6 @@ CATEGORIES = tuple(f"{level}_level_category_name_en" for level in ("first", "sec
 NO_CATEGORY = ("", "empty", "空", "unknown", "none")  # lower case
 WORD_LIST = r"^\[(?:[0-9]+(?:, ?[0-9]+)*)?\]$"
 ID = "an integer of 0 or more"
-TIME = "milliseconds since 1970, not negative and not in the future"
 
 
 def parse_flag(text: pl.Expr) -> pl.Expr:
@@ -57,24 +57,26 @@ def item_text() -> pl.Expr:
 
 
 REC_COLUMNS = (
-    Column(name="user_id", expected=ID, parse=parse_integer),
-    Column(name="item_id", expected=ID, parse=parse_integer),
-    Column(name="timestamp", expected=TIME, parse=parse_milliseconds),
+    Column(name="user_id", expected=ID, parse=parse_integer, exact=True),
+    Column(name="item_id", expected=ID, parse=parse_integer, exact=True),
+    Column(name="timestamp", expected=EXPECTED, parse=parse_milliseconds, explain=explain_time, exact=True),
     Column(name="click", expected="0 or 1", parse=parse_flag),
 )
 SRC_COLUMNS = (
-    Column(name="user_id", expected=ID, parse=parse_integer),
+    Column(name="user_id", expected=ID, parse=parse_integer, exact=True),
     Column(name="item_id", expected="an integer", parse=parse_signed_integer, empty=True),
-    Column(name="search_session_timestamp", expected=TIME, parse=parse_milliseconds),
+    Column(
+        name="search_session_timestamp", expected=EXPECTED, parse=parse_milliseconds, explain=explain_time, exact=True
+    ),
     Column(name="keyword", expected="a list of word ids such as [1, 22]", parse=parse_words, empty=True),
     Column(name="click_cnt", expected="an integer of 0 or more", parse=parse_count_above_zero, empty=True),
 )
 ITEM_COLUMNS = (
-    Column(name="item_id", expected=ID, parse=parse_integer),
+    Column(name="item_id", expected=ID, parse=parse_integer, exact=True),
     Column(name="caption", expected="a list of word ids such as [1, 22]", parse=parse_words, empty=True),
     *(Column(name=name, expected="text", parse=parse_text, empty=True) for name in CATEGORIES),
 )
-USER_COLUMNS = (Column(name="user_id", expected=ID, parse=parse_integer),)
+USER_COLUMNS = (Column(name="user_id", expected=ID, parse=parse_integer, exact=True),)
 
 
 def parts(raw: Folder, each: Each = map) -> SourceParts:

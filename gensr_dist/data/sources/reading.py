@@ -29,7 +29,7 @@ from gensr_dist.data.sources.chunks import (
     parquet_names,
     row_groups,
 )
-from gensr_dist.data.sources.columns import BAD, BLANK, Column, csv_names, csv_texts, null_if_empty, parse
+from gensr_dist.data.sources.columns import BAD, BLANK, MENDED, Column, csv_names, csv_texts, null_if_empty, parse
 from gensr_dist.data.sources.faults import csv_fault, parquet_fault, shown
 from gensr_dist.data.sources.records import count_records
 from gensr_dist.errors import InputError
@@ -85,8 +85,15 @@ def read_chunk(
     blanks = int(frame[BLANK].sum())
     if blanks:
         frame = frame.filter(~pl.col(BLANK))
-    repairs = (Repair(f"blank rows of {base_name(chunk.file)} dropped", blanks),) if blanks else ()
-    return Rows(frame.drop(BLANK), repairs, frame.height)
+    name = base_name(chunk.file)
+    repairs = [Repair(f"blank rows of {name} dropped", blanks)] if blanks else []
+    for column in (column for column in columns if MENDED + column.name in frame.columns):
+        repairs.append(Repair(f"{column.name} of {name} {column.mending}", int(frame[MENDED + column.name].sum())))
+    return Rows(
+        frame.drop(BLANK, pl.selectors.starts_with(MENDED)),
+        tuple(repair for repair in repairs if repair.count),
+        frame.height,
+    )
 
 
 def _csv_frame(
@@ -117,6 +124,9 @@ def _parquet_frame(chunk: Chunk, columns: Sequence[Column], keep: Sequence[pl.Ex
     _require_columns(chunk.file, columns, names)
     table = pl.from_arrow(row_groups(chunk, [column.name for column in columns if column.name in names]))
     assert isinstance(table, pl.DataFrame)
+    for column in columns:
+        if column.exact and column.name in names:
+            _require_exact(chunk, column, table[column.name])
     texts = table.lazy().select(
         null_if_empty(_parquet_text(chunk.file, column, table.schema[column.name]))
         for column in columns
@@ -135,6 +145,19 @@ def _parquet_text(file: str, column: Column, dtype: pl.DataType) -> pl.Expr:
     if dtype == pl.Boolean or dtype == pl.Null or dtype.is_numeric() or isinstance(dtype, (pl.String, pl.Categorical)):
         return field.cast(pl.String)
     raise InputError(file, f"column {column.name} is {dtype}, expected {column.expected}", "write it as text or number")
+
+
+def _require_exact(chunk: Chunk, column: Column, values: pl.Series) -> None:
+    """Refuse floats that may have been other whole numbers."""
+    if values.dtype not in (pl.Float32, pl.Float64):
+        return
+    limit = 1 << (24 if values.dtype == pl.Float32 else 53)
+    wrong = (values.is_finite() & ((values.abs() > limit) | (values != values.round()))).fill_null(False)
+    row = wrong.arg_max()
+    if row is not None and wrong[row]:
+        place = f"{chunk.file} row {chunk.first_row + row + 1}"
+        problem = f"{column.name} is {values[row]!r}, a {values.dtype} that is not exact, expected {column.expected}"
+        raise InputError(place, problem, "write the column as whole numbers or text")
 
 
 def _require_columns(file: str, columns: Sequence[Column], names: Sequence[str]) -> None:

@@ -4,9 +4,11 @@ import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk, Each
-from gensr_dist.data.sources.columns import Column, latest_time, parse_text
+from gensr_dist.data.sources.columns import Column, parse_text
+from gensr_dist.data.sources.ids import MENDED, explain_id, is_decimal, parse_id
 from gensr_dist.data.sources.parts import SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
+from gensr_dist.data.sources.times import explain_time, plausible
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 
@@ -19,12 +21,6 @@ BEHAVIOURS = {
 }
 FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 REMEDY = "see shards/recipes/tables.md for the files and columns"
-
-
-def parse_id(text: pl.Expr) -> pl.Expr:
-    """Any text but the empty one."""
-    identifier = text.str.strip_chars()
-    return pl.when(identifier != "").then(identifier)
 
 
 def parse_behaviour(text: pl.Expr) -> pl.Expr:
@@ -42,32 +38,47 @@ def parse_time(text: pl.Expr) -> pl.Expr:
     """Integer milliseconds since 1970, or ISO 8601 text, which is UTC unless it says its offset."""
     milliseconds = text.str.strip_suffix(".0").cast(pl.Int64, strict=False)
     iso = text.str.strip_chars().str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
+    length = iso.str.len_bytes()  # of a form; the parser would also take a text that was cut within its last digits
     local = [
         iso.str.to_datetime(form, strict=False, time_unit="ms").dt.epoch("ms")
         for form in ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%dT%H:%M")
     ]
     offset = iso.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", strict=False, time_unit="ms").dt.epoch("ms")
-    value = pl.coalesce(milliseconds, *local, offset)
-    return pl.when(value.is_between(0, latest_time())).then(value)
+    whole = (length >= 19) | (length == 10) | (length == 16)
+    return plausible(pl.coalesce(milliseconds, pl.when(whole).then(pl.coalesce(*local, offset))))
+
+
+def _id_column(name: str) -> Column:
+    return Column(
+        name=name,
+        expected="an id",
+        parse=parse_id,
+        explain=explain_id,
+        exact=True,
+        mended=is_decimal,
+        mending=MENDED,
+    )
 
 
 EVENT_COLUMNS = (
-    Column(name="user_id", expected="an id", parse=parse_id),
-    Column(name="item_id", expected="an id", parse=parse_id),
+    _id_column("user_id"),
+    _id_column("item_id"),
     Column(name="behaviour", expected="rec or src", parse=parse_behaviour),
     Column(
         name="time",
-        expected="milliseconds since 1970 or ISO 8601, not before 1970 and not in the future",
+        expected="milliseconds since 1970 or ISO 8601, from 1990 to tomorrow",
         parse=parse_time,
+        explain=explain_time,
+        exact=True,
     ),
     Column(name="query", expected="text", parse=parse_text, required=False, empty=True),
     Column(name="positive", expected="true, false, 1 or 0", parse=parse_flag, required=False, empty=True),
 )
 ITEM_COLUMNS = (
-    Column(name="item_id", expected="an id", parse=parse_id),
+    _id_column("item_id"),
     Column(name="text", expected="text", parse=parse_text, empty=True),
 )
-USER_COLUMNS = (Column(name="user_id", expected="an id", parse=parse_id),)
+USER_COLUMNS = (_id_column("user_id"),)
 
 
 def parts(raw: Folder, each: Each = map) -> SourceParts:

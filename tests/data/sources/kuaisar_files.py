@@ -17,6 +17,7 @@ CATEGORY_FIELDS = [
 ITEM_HEADER = ",".join(["item_id", "caption", "author_id", "item_type", "upload_time", "upload_type", *CATEGORY_FIELDS])
 USER_HEADER = "user_id,search_active_level,rec_active_level,onehot_feat1,onehot_feat2"
 START = 1_684_713_600_000  # ms
+DAY = 86_400_000
 
 
 def rec_row(user: object, item: object, time: object = float(START), click: object = 1) -> str:
@@ -37,7 +38,7 @@ def write_kuaisar(folder: Path, **changed: str | bytes) -> Path:
     """A KuaiSAR folder: users 1, 2 and 10, items 3, 4 and 20; `rec_inter="text"` replaces a file's content."""
     files: dict[str, str | bytes] = {
         "rec_inter": "\n".join(
-            [REC_HEADER, rec_row(10, 3), rec_row(2, 4, START + 1.0, 0), rec_row(2, 20, START + 2.0), ""]
+            [REC_HEADER, rec_row(10, 3), rec_row(2, 4, START + 1.0, 0), rec_row(2, 20, float(START + DAY)), ""]
         ),
         "src_inter": "\n".join(
             [SRC_HEADER, src_row(2, 3, "[7]"), src_row(10, 20, clicks=0), src_row(10, 0), src_row(2, "", "[]"), ""]
@@ -56,7 +57,7 @@ def write_tables(folder: Path, **changed: str | bytes) -> Path:
         "events": "user_id,item_id,behaviour,time,query,positive\n"
         "b,x,rec,1700000000000,,true\n"
         "a,y,search,2023-11-14T22:13:20Z,red  shoes,1\n"
-        "a,x,recommendation,2023-11-15 00:13:20+02:00,,false\n",
+        "a,x,recommendation,2023-11-17 00:13:20+02:00,,false\n",
         "items": 'item_id,text\ny,"Shoes, red"\nx,Hat\nz,\n',
     }
     return _write(folder, {f"{name}.csv": content for name, content in (files | changed).items()})

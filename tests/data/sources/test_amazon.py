@@ -85,7 +85,7 @@ def test_result_does_not_depend_on_the_order_of_lines(tmp_path: Path) -> None:
 
 
 def test_each_of_several_queries_is_used(tmp_path: Path) -> None:
-    reviews = [{"reviewerID": f"U{n}", "asin": "X", "unixReviewTime": 1_300_000_000} for n in range(400)]
+    reviews = [{"reviewerID": f"U{n}", "asin": "X", "unixReviewTime": 1_300_000_000 + 86_400 * n} for n in range(400)]
     log = read(write(tmp_path, reviews))
     used = log.events.filter(pl.col("query") >= 0).group_by("query").len()
     assert used.height == 2

@@ -31,7 +31,7 @@ def interactions(users: list[object], items: list[object]) -> pl.DataFrame:
             "user_id": users,
             "item_id": items,
             "behaviour": pl.Series([1] * len(users), dtype=pl.UInt8),
-            "time": range(len(users)),
+            "time": [1_700_000_000_000 + 86_400_000 * row for row in range(len(users))],
             "query": [None, *(["q"] * (len(users) - 1))],
             "positive": [True] * len(users),
         }

@@ -68,9 +68,9 @@ def read_amazon(folder: Path) -> EventLog:
 def write_amazon(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "reviews_X_5.json").write_text(
-        '{"reviewerID": "u1", "asin": "B1", "unixReviewTime": 86400}\n'
-        '{"reviewerID": "u1", "asin": "B2", "unixReviewTime": 172800}\n'
-        '{"reviewerID": "u2", "asin": "B1", "unixReviewTime": 86400, "overall": 5.0}\n'
+        '{"reviewerID": "u1", "asin": "B1", "unixReviewTime": 1300000000}\n'
+        '{"reviewerID": "u1", "asin": "B2", "unixReviewTime": 1300086400}\n'
+        '{"reviewerID": "u2", "asin": "B1", "unixReviewTime": 1300000000, "overall": 5.0}\n'
     )
     (folder / "meta_X.json").write_text(
         '{"asin": "B1", "title": "Red lipstick", "brand": "X", "categories": [["Beauty", "Makeup", "Lips"]]}\n'
@@ -168,9 +168,12 @@ def test_kuaisar_odd_cells(
 @given(column=st.integers(0, 5), cell=CELLS, items=rows_of(2), odd_items=st.booleans())
 def test_tables_odd_cells(column: int, cell: str, items: list[list[str]], odd_items: bool) -> None:
     row = ["u", "x", "src", "1700000000000", "red", "true"]
+    later = [*row[:3], "1700086400000", *row[4:]]
     row[column] = cell
     header = ["user_id", "item_id", "behaviour", "time", "query", "positive"]
-    chosen = {"events": table(header, [row, row])} | ({"items": table(["item_id", "text"], items)} if odd_items else {})
+    chosen = {"events": table(header, [row, row, later])} | (
+        {"items": table(["item_id", "text"], items)} if odd_items else {}
+    )
     with tempfile.TemporaryDirectory() as folder:
         accept_or_refuse(read_tables, write_tables(Path(folder), **chosen))
 

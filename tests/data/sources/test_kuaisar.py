@@ -10,6 +10,7 @@ from gensr_dist.data.sources import kuaisar, read_source
 from gensr_dist.errors import InputError
 
 from .kuaisar_files import (
+    DAY,
     ITEM_HEADER,
     REC_HEADER,
     SRC_HEADER,
@@ -38,7 +39,7 @@ def test_reads_a_folder(tmp_path: Path) -> None:
     assert log.events.rows() == [
         (2, 0, 0, START, -1, True),
         (1, 1, 0, START + 1, -1, False),
-        (1, 2, 0, START + 2, -1, True),
+        (1, 2, 0, START + DAY, -1, True),
         (1, 0, 1, START, 1, True),
         (2, 2, 1, START, 0, False),
     ]
@@ -83,13 +84,13 @@ def test_order_of_features_does_not_matter(tmp_path: Path) -> None:
     ],
 )
 def test_item_text(tmp_path: Path, categories: tuple[str, ...], text: str) -> None:
-    log = read(write_kuaisar(tmp_path, item_features=csv(ITEM_HEADER, item_row(3, categories=categories))))
+    log = read(write_kuaisar(tmp_path, item_features=csv(ITEM_HEADER, item_row(3, categories=categories), item_row(4))))
     assert log.items["text"][0] == text
 
 
 @pytest.mark.parametrize(("caption", "text"), [("[]", ""), ("", ""), ("[1]", "w1"), ("[1,22, 3]", "w1 w22 w3")])
 def test_captions(tmp_path: Path, caption: str, text: str) -> None:
-    log = read(write_kuaisar(tmp_path, item_features=csv(ITEM_HEADER, item_row(3, caption, ()))))
+    log = read(write_kuaisar(tmp_path, item_features=csv(ITEM_HEADER, item_row(3, caption, ()), item_row(4))))
     assert log.items["text"][0] == text
 
 
@@ -97,7 +98,9 @@ def test_gaps_and_duplicates_are_mended_and_counted(tmp_path: Path) -> None:
     log = read(
         write_kuaisar(
             tmp_path,
-            rec_inter=csv(REC_HEADER, rec_row(2, 3), rec_row(2, 3), rec_row(2, 3, click=0), rec_row(5, 99)),
+            rec_inter=csv(
+                REC_HEADER, rec_row(2, 3), rec_row(2, 3), rec_row(2, 3, click=0), rec_row(5, 99, START + DAY)
+            ),
             src_inter=csv(SRC_HEADER, src_row(2, 3, ""), src_row(2, 3, ""), src_row(2, -1), src_row(2, "3.0", "[4]")),
             item_features=csv(ITEM_HEADER, item_row(3), item_row(3, "[9]"), item_row(4, "[]", ())),
             user_features=csv(USER_HEADER, "2,1,1,1,1", "2,1,1,1,1", ""),
@@ -108,7 +111,7 @@ def test_gaps_and_duplicates_are_mended_and_counted(tmp_path: Path) -> None:
     assert log.events.rows() == [
         (0, 0, 0, START, -1, True),
         (0, 0, 0, START, -1, False),
-        (1, 2, 0, START, -1, True),
+        (1, 2, 0, START + DAY, -1, True),
         (0, 0, 1, START, 0, True),
         (0, 0, 1, START, 1, True),
     ]
@@ -126,7 +129,7 @@ def test_gaps_and_duplicates_are_mended_and_counted(tmp_path: Path) -> None:
     }
 
 
-TIME = "expected milliseconds since 1970, not negative and not in the future; correct or remove this row"
+TIME = "expected milliseconds since 1970, from 1990 to tomorrow; correct or remove this row"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from gensr_dist.errors import InputError
 from .kuaisar_files import write_tables
 
 TIME = 1_700_000_000_000
+DAY = 86_400_000
 HEADER = "user_id,item_id,behaviour,time"
 
 
@@ -29,7 +30,7 @@ def test_reads_a_folder(tmp_path: Path) -> None:
     assert log.events.rows() == [
         (1, 0, 0, TIME, -1, True),
         (0, 1, 1, TIME, 0, True),
-        (0, 0, 0, TIME, -1, False),
+        (0, 0, 0, TIME + 2 * DAY, -1, False),
     ]
     assert log.repairs == (Repair("items with no text kept", 1),)
 
@@ -38,7 +39,7 @@ def test_defaults_and_optional_users(tmp_path: Path) -> None:
     log = read(
         write_tables(
             tmp_path,
-            events=f"{HEADER},query\nb,x,rec,5,stray words\na,new,src,6,\n",
+            events=f"{HEADER},query\nb,x,rec,{TIME},stray words\na,new,src,{TIME + DAY},\n",
             users="user_id\nquiet\na\na\n",
         )
     )
@@ -58,10 +59,14 @@ def test_defaults_and_optional_users(tmp_path: Path) -> None:
 
 def test_ids_sort_as_numbers_only_if_all_are(tmp_path: Path) -> None:
     numeric = write_tables(
-        tmp_path / "n", events=f"{HEADER}\n1,10,rec,5\n1,9,rec,5\n", items="item_id,text\n007,a\n7,b\n"
+        tmp_path / "n",
+        events=f"{HEADER}\n1,10,rec,{TIME}\n1,9,rec,{TIME + DAY}\n",
+        items="item_id,text\n007,a\n7,b\n9,c\n",
     )
     assert read(numeric).items["item_id"].to_list() == ["007", "7", "9", "10"]
-    mixed = write_tables(tmp_path / "m", events=f"{HEADER}\n1,10,rec,5\n1,9,rec,5\n", items="item_id,text\na,a\n")
+    mixed = write_tables(
+        tmp_path / "m", events=f"{HEADER}\n1,10,rec,{TIME}\n1,9,rec,{TIME + DAY}\n", items="item_id,text\na,a\n10,b\n"
+    )
     assert read(mixed).items["item_id"].to_list() == ["10", "9", "a"]
 
 
@@ -77,7 +82,7 @@ def test_parquet_and_gzip_give_the_same_log(tmp_path: Path) -> None:
             "user_id": ["b", "a", "a"],
             "item_id": ["x", "y", "x"],
             "behaviour": ["rec", "src", "rec"],
-            "time": [datetime(2023, 11, 14, 22, 13, 20)] * 3,
+            "time": [datetime(2023, 11, day, 22, 13, 20) for day in (14, 14, 16)],
             "query": [None, "red shoes", None],
             "positive": [True, True, False],
         }
@@ -91,7 +96,7 @@ def test_parquet_and_gzip_give_the_same_log(tmp_path: Path) -> None:
     ("text", "milliseconds"),
     [
         ("1700000000000", TIME),
-        ("0", 0),
+        ("631152000000", 631_152_000_000),
         ("2023-11-14T22:13:20", TIME),
         ("2023-11-14 22:13:20.250", TIME + 250),
         ("2023-11-14T22:13:20Z", TIME),
@@ -101,18 +106,22 @@ def test_parquet_and_gzip_give_the_same_log(tmp_path: Path) -> None:
     ],
 )
 def test_times(tmp_path: Path, text: str, milliseconds: int) -> None:
-    log = read(write_tables(tmp_path, events=f"{HEADER}\na,x,rec,{text}\n"))
-    assert log.events["time"].to_list() == [milliseconds]
+    log = read(write_tables(tmp_path, events=f"{HEADER}\na,x,rec,{text}\na,x,rec,2020-01-01\n"))
+    assert log.events["time"][0] == milliseconds
 
 
 def test_parquet_timestamps_of_a_zone_are_instants(tmp_path: Path) -> None:
     folder = write_tables(tmp_path)
     (folder / "events.csv").unlink()
     zone = timezone(timedelta(hours=8))
-    frame = pl.DataFrame({"user_id": [1], "item_id": [2], "behaviour": ["rec"]})
-    time = pl.Series("time", [datetime(2023, 11, 15, 6, 13, 20, tzinfo=zone)], dtype=pl.Datetime("us", "Asia/Shanghai"))
+    frame = pl.DataFrame({"user_id": [1, 1], "item_id": ["x", "x"], "behaviour": ["rec", "rec"]})
+    time = pl.Series(
+        "time",
+        [datetime(2023, 11, day, 6, 13, 20, tzinfo=zone) for day in (15, 16)],
+        dtype=pl.Datetime("us", "Asia/Shanghai"),
+    )
     frame.with_columns(time).write_parquet(folder / "events.parquet")
-    assert read(folder).events["time"].to_list() == [TIME]
+    assert read(folder).events["time"].to_list() == [TIME, TIME + DAY]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +133,11 @@ def test_parquet_timestamps_of_a_zone_are_instants(tmp_path: Path) -> None:
         ("events", f"{HEADER}\na,x,rec,-5\n", "events.csv:2: time is '-5', expected milliseconds since 1970 or ISO"),
         ("events", f"{HEADER}\na,x,rec,2999-01-01\n", "events.csv:2: time is '2999-01-01', expected milliseconds"),
         ("events", f"{HEADER}\na,x,rec,14/11/2023\n", "events.csv:2: time is '14/11/2023', expected milliseconds"),
-        ("events", f"{HEADER},positive\na,x,rec,5,yes\n", "events.csv:2: positive is 'yes', expected true, false, 1"),
+        (
+            "events",
+            f"{HEADER},positive\na,x,rec,{TIME},yes\n",
+            "events.csv:2: positive is 'yes', expected true, false, 1",
+        ),
         ("events", "user_id,item_id,time\na,x,5\n", "events.csv: missing column behaviour, found user_id, item_id,"),
         ("events", f"{HEADER}\n", "events.csv: the file has no rows"),
         ("items", "item_id,text\n", "items.csv: the file has no rows"),

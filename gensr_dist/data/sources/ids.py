@@ -1,0 +1,62 @@
+"""Ids as people's programs write them: what is an id, what stands for none, and what a float has done to one."""
+
+import polars as pl
+
+from gensr_dist.errors import InputError
+
+MISSING = (
+    *("nan", "NaN", "NAN", "none", "None", "NONE", "null", "NULL", "Null", "\\N", "\\n"),
+    *("<NA>", "NA", "N/A", "n/a", "#N/A", "NaT", "undefined"),
+)
+MENDED = "written with .0 read as whole numbers"
+EXACT = 1 << 53  # whole numbers up to this one are exact as floats of 64 bits
+_NOT_EXACT = r"^\d(?:\.\d+)?[eE]\+\d+$|^\d\.\d+[eE]-?\d+$|[\x00-\x1f]"  # scientific notation, or a line break
+
+
+def parse_id(text: pl.Expr) -> pl.Expr:
+    """Any text but the empty one and the words for none; `12.0` is 12, if that is exact."""
+    identifier = text.str.strip_chars()
+    whole = identifier.str.strip_suffix(".0")
+    wrong = (
+        (identifier == "")
+        | identifier.is_in(MISSING)
+        | identifier.str.contains(_NOT_EXACT)
+        | (is_decimal(text) & (whole.cast(pl.Int64, strict=False).abs() > EXACT).fill_null(True))
+    )
+    return pl.when(~wrong).then(pl.when(is_decimal(text)).then(whole).otherwise(identifier))
+
+
+def is_decimal(text: pl.Expr) -> pl.Expr:
+    """Whether a text is a whole number written as a float, `12.0`."""
+    identifier = text.str.strip_chars()
+    number = identifier.str.strip_suffix(".0").cast(pl.Float64, strict=False)
+    return identifier.str.ends_with(".0") & (number.round() == number).fill_null(False)
+
+
+def explain_id(text: str) -> str:
+    """Why a text is no id."""
+    word = text.strip()
+    if word in MISSING:
+        return " (a word for no value)"
+    return " (a float that has lost digits)" if word.strip("+-.eE0123456789") == "" and word else ""
+
+
+def require_known(met: pl.Series, listed: pl.Series, unknown: pl.Series, what: str) -> None:
+    """Refuse two tables whose ids are not written the same way.
+
+    Args:
+        met: distinct ids of the events.
+        listed: distinct ids of the other table, at least one.
+        unknown: those of `met` that `listed` lacks.
+        what: `items`, for the error.
+
+    Raises:
+        InputError: under half of `met` are listed.
+    """
+    if 2 * len(unknown) <= len(met):
+        return
+    problem = (
+        f"{len(unknown):,} of the {len(met):,} {what} of events are not among the {len(listed):,} {what} listed: "
+        f"events have {str(unknown.min())[:60]!r}, the {what} {str(listed.min())[:60]!r}"
+    )
+    raise InputError("data.raw", problem, "write the same ids in the same way in both tables, and list those of events")
