@@ -91,7 +91,7 @@ def replaced(content: bytes, name: str = "events.csv") -> Callable[[Path], objec
         (appended("i5,\x1b[31mred\x1b[0m,x", "items.csv"), "raw/items.csv:22: 3 fields, expected 2"),
         (replaced(lines(HEADER)), "raw/events.csv: the file has no rows"),
         (replaced(b""), "raw/events.csv: the file is empty"),
-        (replaced(lines(HEADER, *EVENTS).decode().encode("utf-16")), "raw/events.csv: missing column user_id"),
+        (replaced(lines(HEADER, *EVENTS).decode().encode("utf-16")), "raw/events.csv: the file is UTF-16"),
         (replaced(lines(HEADER, *EVENTS[:1])), "data.split: "),
         (gzipped_and_cut, "raw/events.csv.gz: the gzip file is cut short or damaged"),
     ],

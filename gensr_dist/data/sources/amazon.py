@@ -1,35 +1,76 @@
-"""Amazon reviews in McAuley's file format (2014), with queries made from category paths.
+"""Amazon reviews in McAuley's file formats (2014, 2018, 2023), with queries made from category paths.
 
 A query of an item is one of its category paths of two or more levels, general to specific, as lower-case terms without
 punctuation, stop words and repeats (Ai et al. 2017, after Van Gysel et al. 2016).
 """
 
-import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.sources.chunks import Advance, Each
+from gensr_dist.data.sources.ids import require_known
 from gensr_dist.data.sources.json_lines import read_blocks
 from gensr_dist.data.sources.parts import Part, SourceParts
 from gensr_dist.data.sources.reading import Rows
+from gensr_dist.data.sources.texts import decode, entities, shorten
+from gensr_dist.data.sources.times import EARLIEST_MS, explain_time, latest_time
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 
-_REVIEW_SCHEMA: dict[str, pl.DataType] = {
-    "reviewerID": pl.String(),
-    "asin": pl.String(),
-    "unixReviewTime": pl.Int64(),
-}
-_META_SCHEMA: dict[str, pl.DataType] = {
-    "asin": pl.String(),
-    "title": pl.String(),
-    "brand": pl.String(),
-    "categories": pl.List(pl.List(pl.String())),
-}
+_PATH, _PATHS = pl.List(pl.String()), pl.List(pl.List(pl.String()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """How the files of some years are written.
+
+    Args:
+        user: field of a review; so are item and time.
+        item: as of a review.
+        time: in `unit`.
+        unit: seconds or milliseconds.
+        meta_item: field of a meta line; so is brand.
+        brand: or the store.
+        paths: fields of a meta line that hold category paths, one or several.
+    """
+
+    user: str
+    item: str
+    time: str
+    unit: Literal["seconds", "milliseconds"]
+    meta_item: str
+    brand: str
+    paths: Mapping[str, pl.DataType]
+
+
+OF_2014_AND_2018 = Release(
+    user="reviewerID",
+    item="asin",
+    time="unixReviewTime",
+    unit="seconds",
+    meta_item="asin",
+    brand="brand",
+    paths={"categories": _PATHS, "category": _PATH},
+)
+OF_2023 = Release(
+    user="user_id",
+    item="parent_asin",
+    time="timestamp",
+    unit="milliseconds",
+    meta_item="parent_asin",
+    brand="store",
+    paths={"categories": _PATH},
+)
+_REVIEW_FILES = ("reviews_*_5.json", "*_5.json", "*.jsonl")
+_META_FILES = ("meta_*.json", "meta_*.jsonl")
+_MS = {"seconds": 1000, "milliseconds": 1}
 _STOP_WORDS = frozenset(
     """
     a about above after all an and any are as at be been before below between but by can could did do does down
@@ -38,12 +79,12 @@ _STOP_WORDS = frozenset(
     through to too under until up very was we were what when where which while who whom why will with you your
     """.split()  # noqa: SIM905  one word a line would fill two pages
 )
-_ENTITIES = {"&amp;": "&", "&quot;": '"', "&#39;": "'", "&#34;": '"', "&lt;": "<", "&gt;": ">", "&nbsp;": " "}
-_DAY_S = 86_400
 
 
 def parts(raw: Folder, each: Each = map) -> SourceParts:
-    """Read `reviews_*_5.json.gz` and `meta_*.json.gz` (or the same without `.gz`) from the folder `raw`.
+    """Read one file of reviews and one of meta lines from the folder `raw`, each with or without `.gz`.
+
+    2014: `reviews_*_5.json` and `meta_*.json`; 2018: `*_5.json` and `meta_*.json`; 2023: `*.jsonl` and `meta_*.jsonl`.
 
     Each review is a positive recommendation event and, where its item has a query, a search event of the same time.
     Of an item's several queries, a hash of user and item chooses. Item text is category terms, title and brand, in
@@ -54,14 +95,18 @@ def parts(raw: Folder, each: Each = map) -> SourceParts:
     Raises:
         InputError: the folder does not hold exactly one file of each kind, a file is damaged, or a line is malformed.
     """
-    reviews_file = _only_file(raw, "reviews_*_5.json")
-    reviews, repairs, lines = _read_reviews(reviews_file)
+    reviews_file, meta_file = _only_file(raw, _REVIEW_FILES), _only_file(raw, _META_FILES)
+    release = OF_2023 if reviews_file.removesuffix(".gz").endswith(".jsonl") else OF_2014_AND_2018
+    reviews, repairs, lines = _read_reviews(reviews_file, release)
     asins = _sorted_ids(reviews["asin"])
-    meta, meta_repairs = _read_meta(_only_file(raw, "meta_*.json"), asins)
+    meta, meta_repairs = _read_meta(meta_file, release, asins)
     item_queries = _item_queries(meta)
     without_query = asins.len() - item_queries["item"].n_unique()
     repairs += [*meta_repairs, Repair("items without a query (no category path of two levels)", without_query)]
     events, texts = _interactions(reviews, asins, item_queries), _item_texts(meta)
+    shortened, cut = shorten(texts["text"], "texts of items")
+    texts = texts.with_columns(shortened)
+    repairs.append(cut)
     return SourceParts(
         interactions=(_carried(reviews_file, events, lines + events.height - reviews.height, tuple(repairs)),),
         items=(_carried(reviews_file, texts, texts.height),),
@@ -77,54 +122,112 @@ def _load(rows: Rows, advance: Advance) -> Rows:
     return rows
 
 
-def _only_file(raw: Folder, pattern: str) -> str:
-    found = sorted(name for name in raw.sizes() if fnmatch(name, pattern) or fnmatch(name, f"{pattern}.gz"))
-    if len(found) != 1:
-        names = ", ".join(found) or "none"
-        raise InputError(raw.place, f"expected exactly one {pattern}.gz or {pattern}, found {names}", "put one there")
-    return raw.where(found[0])
+def _only_file(raw: Folder, patterns: Sequence[str]) -> str:
+    """The one file of a kind; what matches an earlier pattern counts before others."""
+    meta = patterns[0].startswith("meta_")
+    present = sorted(raw.sizes())
+    found: list[str] = []
+    for pattern in patterns:
+        matches = [name for name in present if fnmatch(name, pattern) or fnmatch(name, f"{pattern}.gz")]
+        found = [name for name in matches if name.startswith("meta_") == meta]
+        if len(found) == 1:
+            return raw.where(found[0])
+        if found:
+            break
+    held = ", ".join(present[:5]) or "no file"
+    names = ", ".join(found) or f"none (the folder holds {held})"
+    expected = f"{patterns[0]}.gz or {', '.join(patterns)}"
+    raise InputError(raw.place, f"expected exactly one {expected}, found {names}", "put one there")
 
 
-def _read_reviews(file: str) -> tuple[pl.DataFrame, list[Repair], int]:
-    """Reviews in the order of the file, distinct, with usable times in seconds; and how many lines there were."""
-    blocks = list(read_blocks(file, _REVIEW_SCHEMA, required=tuple(_REVIEW_SCHEMA)))
-    if not any(block.rows.height for block in blocks):
+def _read_reviews(file: str, release: Release) -> tuple[pl.DataFrame, list[Repair], int]:
+    """Reviews (reviewerID, asin, time in ms) in the order of the file, distinct; and how many lines there were."""
+    schema: dict[str, pl.DataType] = {release.user: pl.String(), release.item: pl.String(), release.time: pl.Int64()}
+    rows: list[pl.DataFrame] = []
+    literals = 0
+    for block in read_blocks(file, schema, required=tuple(schema)):
+        _require_unit(file, block.rows[release.time], release)
+        rows.append(block.rows)
+        literals += block.python_literals
+    if not sum(frame.height for frame in rows):
         raise InputError(file, "holds no reviews", "give a file with one review a line")
-    rows = pl.concat([block.rows for block in blocks])
-    now = int(time.time()) + _DAY_S
-    usable = rows.filter(
-        pl.col("unixReviewTime").is_between(0, now) & (pl.col("reviewerID") != "") & (pl.col("asin") != "")
+    lines = pl.concat(rows)
+    in_unit = pl.col(release.time).is_between(EARLIEST_MS // _MS[release.unit], latest_time() // _MS[release.unit])
+    usable = lines.filter(in_unit & (pl.col(release.user) != "") & (pl.col(release.item) != "")).select(
+        reviewerID=release.user, asin=release.item, time=pl.col(release.time) * _MS[release.unit]
     )
     if usable.is_empty():
-        raise InputError(
-            file, "no review has both ids and a unixReviewTime between 1970 and today", "give unixReviewTime in seconds"
-        )
+        problem = f"no review has both ids and a {release.time} between 1990 and today"
+        raise InputError(file, problem, f"give {release.time} in {release.unit}")
     distinct = usable.unique(maintain_order=True)
+    unusable, repeats = lines.height - usable.height, usable.height - distinct.height
     repairs = [
-        Repair("review lines that were Python literals, not JSON", sum(block.python_literals for block in blocks)),
-        Repair("reviews dropped: negative or future time, or an empty id", rows.height - usable.height, drops=True),
-        Repair("reviews dropped: repeats of user, item and time", usable.height - distinct.height, drops=True),
+        Repair("review lines that were Python literals, not JSON", literals),
+        Repair("reviews dropped: negative or future time, or an empty id", unusable, drops=True),
+        Repair("reviews dropped: repeats of user, item and time", repeats, drops=True),
     ]
-    return distinct, repairs, rows.height
+    return distinct, repairs, lines.height
 
 
-def _read_meta(file: str, asins: pl.Series) -> tuple[pl.DataFrame, list[Repair]]:
-    """One row per element of `asins`, in that order; null fields where the file has nothing."""
-    wanted: list[pl.DataFrame] = []
+def _require_unit(file: str, times: pl.Series, release: Release) -> None:
+    """Refuse times that are plausible in another unit than the release's."""
+    low, high = (limit // _MS[release.unit] for limit in (EARLIEST_MS, latest_time()))
+    for value in times.filter(~times.is_between(low, high)).unique().sort():
+        if why := explain_time(str(value), release.unit):
+            problem = f"{release.time} is {value}{why}, expected {release.unit} since 1970"
+            raise InputError(file, problem, f"write all times in {release.unit}")
+
+
+def _read_meta(file: str, release: Release, asins: pl.Series) -> tuple[pl.DataFrame, list[Repair]]:
+    """(asin, title, brand, categories: a list of paths), a row per element of `asins`; null where nothing is known."""
+    schema: dict[str, pl.DataType] = {
+        release.meta_item: pl.String(),
+        "title": pl.String(),
+        release.brand: pl.String(),
+        **release.paths,
+    }
+    wanted = [pl.DataFrame(schema=schema)]
     literals = 0
-    for block in read_blocks(file, _META_SCHEMA, required=("asin",)):
-        wanted.append(block.rows.filter(pl.col("asin").is_in(asins.implode())))
+    listed = pl.Series(dtype=pl.String)
+    for block in read_blocks(file, schema, required=(release.meta_item,)):
+        items = block.rows[release.meta_item]
+        listed = listed if len(listed) else items[:1]
+        wanted.append(block.rows.filter(items.is_in(asins.implode())))
         literals += block.python_literals
-    rows = pl.concat([pl.DataFrame(schema=_META_SCHEMA), *wanted])
+    rows = pl.concat(wanted)
+    rows = rows.select(
+        _paths(rows, release), asin=pl.col(release.meta_item), title=pl.col("title"), brand=pl.col(release.brand)
+    )
     distinct = rows.unique("asin", keep="first", maintain_order=True)
+    unknown = asins.filter(~asins.is_in(distinct["asin"].implode()))
+    require_known(asins, listed, unknown, "items")
+    if distinct["categories"].null_count() == distinct.height:
+        problem = f"no line of a reviewed item has {' or '.join(release.paths)}"
+        raise InputError(file, problem, "give the meta file of the release of 2014, 2018 or 2023")
     meta = asins.alias("asin").to_frame().join(distinct, on="asin", how="left", maintain_order="left")
+    meta = meta.with_columns(decode(meta["title"])[0], decode(meta["brand"])[0])
+    if characters := entities(meta["categories"].explode().explode()):
+        level = pl.element().str.replace_many(characters, leftmost=True)
+        meta = meta.with_columns(pl.col("categories").list.eval(pl.element().list.eval(level)))
     untitled = meta["title"].fill_null("").str.strip_chars().eq("").sum()
     return meta, [
         Repair("meta lines that were Python literals, not JSON", literals),
         Repair("meta lines dropped: repeats of an item", rows.height - distinct.height),
-        Repair("reviewed items without a meta line", asins.len() - distinct.height),
+        Repair("reviewed items without a meta line", len(unknown)),
         Repair("items without a title", int(untitled)),
     ]
+
+
+def _paths(rows: pl.DataFrame, release: Release) -> pl.Series:
+    """The category paths of each meta line; null where it has none of the fields."""
+    found = []
+    for name, dtype in release.paths.items():
+        paths = rows[name]
+        if dtype == _PATH:
+            of_one = pl.DataFrame({"path": paths}).with_row_index().group_by("index", maintain_order=True).agg("path")
+            paths = of_one.select(pl.when(paths.is_not_null()).then("path").alias(name))[name]
+        found.append(paths)
+    return pl.select(pl.coalesce(found).alias("categories"))["categories"]
 
 
 def _terms(path: pl.Expr) -> pl.Expr:
@@ -146,7 +249,7 @@ def _item_texts(meta: pl.DataFrame) -> pl.DataFrame:
     flat = pl.col("categories").list.eval(pl.element().list.join(" "))
     terms = _terms(flat).list.join(" ")
     name = pl.concat_str([pl.col("title").fill_null(""), pl.col("brand").fill_null("")], separator=" ")
-    name = name.str.replace_many(_ENTITIES).str.to_lowercase()
+    name = name.str.to_lowercase()
     text = pl.concat_str([terms.fill_null(""), name], separator=" ").str.replace_all(r"\s+", " ").str.strip_chars()
     return meta.select(item_id="asin", text=text)
 
@@ -163,7 +266,7 @@ def _interactions(reviews: pl.DataFrame, asins: pl.Series, item_queries: pl.Data
     has_query_N = count_N > 0
 
     ordered = reviews.with_row_index("order").select(
-        "order", user_id="reviewerID", item_id="asin", time=pl.col("unixReviewTime") * 1000, positive=pl.lit(True)
+        "order", user_id="reviewerID", item_id="asin", time="time", positive=pl.lit(True)
     )
     chosen = item_queries["query"].gather((first_N + choice_N.astype(np.int64))[has_query_N])
     both = pl.concat(

@@ -29,6 +29,7 @@ class Column:
         required: whether an absent column is an error; else it reads as all null.
         empty: whether an empty field is allowed; it reads as null.
         explain: what an error adds about a text that does not parse.
+        remedy: for what `explain` explains, in place of correcting the row.
         exact: whether a float in a file of typed columns must be a whole number that it holds exactly.
         mended: tells of the field's text whether `parse` mends it; `mending` says in which way.
     """
@@ -39,6 +40,7 @@ class Column:
     required: bool = True
     empty: bool = False
     explain: Callable[[str], str] = _nothing
+    remedy: str = ""
     exact: bool = False
     mended: Callable[[pl.Expr], pl.Expr] | None = None
     mending: str = ""
@@ -55,11 +57,6 @@ def parse_milliseconds(text: pl.Expr) -> pl.Expr:
     value = text.cast(pl.Float64, strict=False)
     scientific = text.str.contains("e", literal=True) | text.str.contains("E", literal=True)
     return plausible(pl.when(~scientific).then(value)).round().cast(pl.Int64)
-
-
-def parse_text(text: pl.Expr) -> pl.Expr:
-    """Text on one line, without surrounding space."""
-    return text.str.replace_all(r"\s+", " ").str.strip_chars()
 
 
 def csv_names(header: bytes) -> list[str]:

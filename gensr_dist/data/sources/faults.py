@@ -82,8 +82,10 @@ def _first_unreadable(header: bytes, data: memoryview, begin_R: np.ndarray, colu
 def _value_fault(place: str, fields: pl.DataFrame, columns: Sequence[Column]) -> InputError:
     column = next(c for c in columns if c.name in fields.columns and fields.select(_is_bad(c)).item())
     text = fields[column.name].item()
-    found = "is empty" if text is None else f"is {_cut(text)!r}{column.explain(text)}"
-    return InputError(place, f"{column.name} {found}, expected {column.expected}", _REMEDY)
+    why = "" if text is None else column.explain(text)
+    found = "is empty" if text is None else f"is {_cut(text)!r}{why}"
+    remedy = column.remedy if why and column.remedy else _REMEDY
+    return InputError(place, f"{column.name} {found}, expected {column.expected}", remedy)
 
 
 def _is_bad(column: Column) -> pl.Expr:

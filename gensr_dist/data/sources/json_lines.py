@@ -37,7 +37,7 @@ def read_blocks(file: str, schema: Mapping[str, pl.DataType], *, required: Seque
 
     Args:
         file: path or URL; a name that ends in `.gz` is gunzipped.
-        schema: fields of type String, Int64 or List(List(String)).
+        schema: fields of type String, Int64, List(String) or List(List(String)).
         required: fields that every line must have.
 
     Raises:
@@ -163,13 +163,21 @@ def _lists_of_texts(value: object) -> list[list[str]]:
     return [[_text(text) for text in inner if text is not None] for inner in value]
 
 
+def _list_of_texts(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise TypeError
+    return [_text(text) for text in value if text is not None]
+
+
 _CONVERTERS: dict[pl.DataType, Callable[[object], object]] = {
     pl.String(): _text,
     pl.Int64(): _integer,
+    pl.List(pl.String()): _list_of_texts,
     pl.List(pl.List(pl.String())): _lists_of_texts,
 }
 _EXPECTED: dict[pl.DataType, str] = {
     pl.String(): "a text",
     pl.Int64(): "a whole number",
+    pl.List(pl.String()): "a list of texts",
     pl.List(pl.List(pl.String())): "a list of lists of texts",
 }

@@ -8,10 +8,11 @@ import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk, Each
-from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds, parse_text
+from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds
 from gensr_dist.data.sources.parts import SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
-from gensr_dist.data.sources.times import EXPECTED, explain_time
+from gensr_dist.data.sources.texts import clean, parse_text
+from gensr_dist.data.sources.times import EXPECTED, REMEDY, explain_time
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 
@@ -56,18 +57,22 @@ def item_text() -> pl.Expr:
     return pl.concat_str(*parts, caption, separator=" ", ignore_nulls=True).fill_null("").alias("text")
 
 
+def _time_column(name: str) -> Column:
+    return Column(
+        name=name, expected=EXPECTED, parse=parse_milliseconds, explain=explain_time, remedy=REMEDY, exact=True
+    )
+
+
 REC_COLUMNS = (
     Column(name="user_id", expected=ID, parse=parse_integer, exact=True),
     Column(name="item_id", expected=ID, parse=parse_integer, exact=True),
-    Column(name="timestamp", expected=EXPECTED, parse=parse_milliseconds, explain=explain_time, exact=True),
+    _time_column("timestamp"),
     Column(name="click", expected="0 or 1", parse=parse_flag),
 )
 SRC_COLUMNS = (
     Column(name="user_id", expected=ID, parse=parse_integer, exact=True),
     Column(name="item_id", expected="an integer", parse=parse_signed_integer, empty=True),
-    Column(
-        name="search_session_timestamp", expected=EXPECTED, parse=parse_milliseconds, explain=explain_time, exact=True
-    ),
+    _time_column("search_session_timestamp"),
     Column(name="keyword", expected="a list of word ids such as [1, 22]", parse=parse_words, empty=True),
     Column(name="click_cnt", expected="an integer of 0 or more", parse=parse_count_above_zero, empty=True),
 )
@@ -130,7 +135,9 @@ def _searches(chunk: Chunk, advance: Advance) -> Rows:
 
 
 def _items(chunk: Chunk, advance: Advance) -> Rows:
-    return read_chunk(chunk, ITEM_COLUMNS, (pl.col("item_id"), item_text()), advance)
+    rows = read_chunk(chunk, ITEM_COLUMNS, (pl.col("item_id"), item_text()), advance)
+    texts, repairs = clean(rows.frame["text"], "texts of items")
+    return Rows(rows.frame.with_columns(texts), rows.repairs + repairs, rows.read)
 
 
 def _users(chunk: Chunk, advance: Advance) -> Rows:

@@ -6,7 +6,9 @@ chunk at a time (`chunks.py`); rows, repairs and the error do not depend on wher
 looked up only after something is (`faults.py`).
 """
 
+import csv
 import gzip
+import io
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,14 +88,13 @@ def read_chunk(
     if blanks:
         frame = frame.filter(~pl.col(BLANK))
     name = base_name(chunk.file)
-    repairs = [Repair(f"blank rows of {name} dropped", blanks)] if blanks else []
-    for column in (column for column in columns if MENDED + column.name in frame.columns):
-        repairs.append(Repair(f"{column.name} of {name} {column.mending}", int(frame[MENDED + column.name].sum())))
-    return Rows(
-        frame.drop(BLANK, pl.selectors.starts_with(MENDED)),
-        tuple(repair for repair in repairs if repair.count),
-        frame.height,
+    mended = [column for column in columns if MENDED + column.name in frame.columns]
+    repairs = (
+        Repair(f"blank rows of {name} dropped", blanks),
+        *(Repair(f"{c.name} of {name} {c.mending}", int(frame[MENDED + c.name].sum())) for c in mended),
     )
+    frame = frame.drop(BLANK, *(MENDED + column.name for column in mended))
+    return Rows(frame, tuple(repair for repair in repairs if repair.count), frame.height)
 
 
 def _csv_frame(
@@ -113,10 +114,12 @@ def _csv_frame(
 
 def _csv_names(chunk: Chunk) -> list[str]:
     try:
-        return csv_names(chunk.header)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        names = next(csv.reader(io.StringIO(chunk.header.decode("utf-8"), newline="")), [])
+        csv_names(chunk.header)
+    except (UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         problem = f"expected names of columns in the first line ({shown(str(error))})"
         raise InputError(chunk.file, problem, "check its quotes, and save the file as UTF-8") from None
+    return names
 
 
 def _parquet_frame(chunk: Chunk, columns: Sequence[Column], keep: Sequence[pl.Expr]) -> pl.DataFrame:
@@ -161,6 +164,14 @@ def _require_exact(chunk: Chunk, column: Column, values: pl.Series) -> None:
 
 
 def _require_columns(file: str, columns: Sequence[Column], names: Sequence[str]) -> None:
+    for name in (column.name for column in columns):
+        if names.count(name) > 1:
+            problem = f"column {name} is there {names.count(name)} times"
+            raise InputError(file, problem, "leave one of them, or rename the others")
+        padded = [other for other in names if other != name and other.strip() == name]
+        if padded:
+            problem = f"the name {padded[0]!r} of a column has blanks around it, expected {name!r}"
+            raise InputError(file, problem, "remove the blanks from the names of columns")
     missing = [column.name for column in columns if column.required and column.name not in names]
     if missing:
         parquet = file.endswith(".parquet")

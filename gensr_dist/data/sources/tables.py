@@ -4,10 +4,12 @@ import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk, Each
-from gensr_dist.data.sources.columns import Column, parse_text
+from gensr_dist.data.sources.columns import Column
 from gensr_dist.data.sources.ids import MENDED, explain_id, is_decimal, parse_id
 from gensr_dist.data.sources.parts import SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
+from gensr_dist.data.sources.texts import clean, parse_text
+from gensr_dist.data.sources.times import REMEDY as TIME_REMEDY
 from gensr_dist.data.sources.times import explain_time, plausible
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
@@ -69,6 +71,7 @@ EVENT_COLUMNS = (
         expected="milliseconds since 1970 or ISO 8601, from 1990 to tomorrow",
         parse=parse_time,
         explain=explain_time,
+        remedy=TIME_REMEDY,
         exact=True,
     ),
     Column(name="query", expected="text", parse=parse_text, required=False, empty=True),
@@ -109,11 +112,14 @@ def _events(chunk: Chunk, advance: Advance) -> Rows:
         Repair("queries of recommendation events dropped", int(rows.frame["stray"].sum())),
         Repair("searches with an empty query kept", int((rows.frame["query"] == "").sum())),
     )
-    return Rows(rows.frame.drop("stray"), rows.repairs + repairs, rows.read)
+    queries, more = clean(rows.frame["query"], "queries")
+    return Rows(rows.frame.drop("stray").with_columns(queries), rows.repairs + repairs + more, rows.read)
 
 
 def _items(chunk: Chunk, advance: Advance) -> Rows:
-    return read_chunk(chunk, ITEM_COLUMNS, (pl.col("item_id"), pl.col("text").fill_null("")), advance)
+    rows = read_chunk(chunk, ITEM_COLUMNS, (pl.col("item_id"), pl.col("text").fill_null("")), advance)
+    texts, repairs = clean(rows.frame["text"], "texts of items")
+    return Rows(rows.frame.with_columns(texts), rows.repairs + repairs, rows.read)
 
 
 def _users(chunk: Chunk, advance: Advance) -> Rows:

@@ -11,6 +11,7 @@ from gensr_dist.errors import InputError
 DAY_MS = 86_400_000
 EARLIEST_MS = 631_152_000_000  # 1990: earlier times are seconds, dates without signs or counters in the wrong place
 EXPECTED = "milliseconds since 1970, from 1990 to tomorrow"
+REMEDY = "write the times of all events in milliseconds, with all digits"
 _UNITS_MS = {"seconds": 1e3, "milliseconds": 1.0, "microseconds": 1e-3, "nanoseconds": 1e-6}
 _FLOAT32_STEP = 1 << 17  # of times in milliseconds, from 2004 to 2039
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from gensr_dist.data.events import Repair
 from gensr_dist.data.sources import chunks
 from gensr_dist.data.sources.chunks import Advance, Chunk, cut
-from gensr_dist.data.sources.columns import Column, parse_integer, parse_text
+from gensr_dist.data.sources.columns import Column, parse_integer
 from gensr_dist.data.sources.parts import Part, add_repairs, cut_table, read_part
 from gensr_dist.data.sources.reading import Rows, cut_file, read_chunk
+from gensr_dist.data.sources.texts import parse_text
 from gensr_dist.errors import InputError
 
 COLUMNS = (

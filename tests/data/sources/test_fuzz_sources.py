@@ -171,9 +171,9 @@ def test_tables_odd_cells(column: int, cell: str, items: list[list[str]], odd_it
     later = [*row[:3], "1700086400000", *row[4:]]
     row[column] = cell
     header = ["user_id", "item_id", "behaviour", "time", "query", "positive"]
-    chosen = {"events": table(header, [row, row, later])} | (
-        {"items": table(["item_id", "text"], items)} if odd_items else {}
-    )
+    chosen = {"events": table(header, [row, row, later])}
+    if odd_items:
+        chosen["items"] = table(["item_id", "text"], items)
     with tempfile.TemporaryDirectory() as folder:
         accept_or_refuse(read_tables, write_tables(Path(folder), **chosen))
 

@@ -7,9 +7,10 @@ import pytest
 
 from gensr_dist.data.events import Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk
-from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds, parse_text
+from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds
 from gensr_dist.data.sources.parts import cut_table, read_parts
 from gensr_dist.data.sources.reading import Rows, read_chunk
+from gensr_dist.data.sources.texts import parse_text
 from gensr_dist.errors import InputError
 
 COLUMNS = (

@@ -1,0 +1,66 @@
+"""Texts as people's programs write them: HTML entities, and words too long to be words."""
+
+import html
+from dataclasses import replace
+
+import polars as pl
+
+from gensr_dist.data.events import Repair
+
+LONGEST_WORD = 500  # characters: more than a sentence of Chinese; a tokenizer's time grows with the square
+_ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+
+
+def parse_text(text: pl.Expr) -> pl.Expr:
+    """Text on one line, without surrounding space."""
+    return text.str.replace_all(r"\s+", " ").str.strip_chars()
+
+
+def clean(texts: pl.Series, what: str) -> tuple[pl.Series, tuple[Repair, ...]]:
+    """Decode entities once and cut long words, and count both.
+
+    Args:
+        texts: as `parse_text` gives them; null for none.
+        what: they are, for the counts.
+    """
+    decoded, changed = decode(texts)
+    shortened, cut = shorten(decoded, what)
+    return shortened, (Repair(f"{what} with HTML entities decoded", changed), cut)
+
+
+def decode(texts: pl.Series) -> tuple[pl.Series, int]:
+    """Decode the HTML entities of texts; also gives how many texts had some."""
+    characters = entities(texts)
+    if not characters:
+        return texts, 0
+    decoded = parse_text_of(texts.str.replace_many(characters, leftmost=True))
+    return decoded, int((decoded != texts).sum())
+
+
+def parse_text_of(texts: pl.Series) -> pl.Series:
+    """`parse_text` of a series."""
+    return texts.to_frame("text").select(parse_text(pl.col("text")).alias(texts.name)).to_series()
+
+
+def entities(texts: pl.Series) -> dict[str, str]:
+    """The distinct entities in texts and the characters that they stand for."""
+    suspects = texts.filter(texts.str.contains("&", literal=True).fill_null(False))
+    if suspects.is_empty():
+        return {}
+    found = suspects.str.extract_all(_ENTITY).explode().drop_nulls().unique().sort()
+    return {entity: character for entity in found if (character := html.unescape(entity)) != entity}
+
+
+def shorten(texts: pl.Series, what: str) -> tuple[pl.Series, Repair]:
+    """Cut the words that are longer than LONGEST_WORD, and count them."""
+    repair = Repair(f"words of {what} over {LONGEST_WORD} characters cut", 0)
+    row = (texts.str.len_chars() > LONGEST_WORD).arg_true()
+    if row.is_empty():
+        return texts, repair
+    words = pl.DataFrame({"row": row, "word": texts.gather(row).str.split(" ")}).explode("word")
+    longer = words["word"].str.len_chars() > LONGEST_WORD
+    if not longer.any():
+        return texts, repair
+    cut = words.with_columns(pl.col("word").str.slice(0, LONGEST_WORD)).group_by("row", maintain_order=True)
+    shortened = cut.agg(pl.col("word").str.join(" "))
+    return texts.scatter(shortened["row"], shortened["word"]), replace(repair, count=int(longer.sum()))
