@@ -307,6 +307,7 @@ def _evaluate(config: Config, run: RunFolder) -> Outcome:
     from gensr_dist.evaluation.fit import fit_warnings
     from gensr_dist.evaluation.report import TASK_TITLES, metrics_json, results_table
     from gensr_dist.evaluation.stage import evaluate
+    from gensr_dist.retrieval.candidate_recall import evaluate_candidates
     from gensr_dist.retrieval.catalogue import evaluate_catalogue
     from gensr_dist.trained_run import TrainedRun
 
@@ -314,7 +315,8 @@ def _evaluate(config: Config, run: RunFolder) -> Outcome:
     if config.evaluation.compile:
         trained.compile()
     catalogue = evaluate_catalogue(trained, config.retrieval, config.evaluation, config.seed)
-    result = evaluate(trained, config.evaluation, config.seed, catalogue=catalogue)
+    candidates = evaluate_candidates(trained, config.retrieval, config.evaluation, config.seed)
+    result = evaluate(trained, config.evaluation, config.seed, catalogue=catalogue, candidates=candidates)
     lines: list[str] = []
     for task, title in TASK_TITLES.items():
         if task in result.gensr:

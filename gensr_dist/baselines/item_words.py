@@ -43,13 +43,19 @@ class TextWords:
 
 def word_matrices(*sources: TextWords) -> list[csr_array]:
     """Which text has which word: 0 and 1, one matrix [N, W] a source; W are the words of all sources together."""
+    return [present(count_NW) for count_NW in word_counts(*sources)[1]]
+
+
+def word_counts(*sources: TextWords) -> tuple[NDArray[np.uint64], list[csr_array]]:
+    """Hashes of the words of all sources together, ascending [W], and how often each text has each, [N, W] a source."""
     hash_W, word_M = np.unique(np.concatenate([source.hash_M for source in sources]), return_inverse=True)
     matrices, first = [], 0
     for source in sources:
         end = first + len(source.text_M)
-        matrices.append(present(counted(source.text_M, word_M[first:end], (source.texts, len(hash_W)))))
+        matrices.append(counted(source.text_M, word_M[first:end], (source.texts, len(hash_W))))
+        matrices[-1].sum_duplicates()
         first = end
-    return matrices
+    return hash_W, matrices
 
 
 def holders(word_NW: csr_array) -> NDArray[np.int64]:

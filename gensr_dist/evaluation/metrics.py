@@ -13,6 +13,7 @@ from typing_extensions import Self
 from gensr_dist.data.events import Behaviour
 
 CUTOFFS = (1, 5, 10, 20)
+CANDIDATE_CUTOFFS = (50, 100, 200, 500)  # of candidates before a model has put them in order
 MISSED = np.iinfo(np.int64).max  # rank of a positive that never became a candidate: no hit at any cutoff
 CONFIDENCE = 0.95
 TASK_NAMES: Mapping[Behaviour, str] = {Behaviour.RECOMMENDATION: "rec", Behaviour.SEARCH: "search"}
@@ -102,6 +103,33 @@ class CatalogueMetrics:
             candidates=candidates,
             full=full,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateMetrics:
+    """How often the positives are among the first candidates of a task, whose order no model made."""
+
+    task: Behaviour
+    recall: Mapping[int, float]  # of the fusion of channels, by cutoff
+    channels: Mapping[str, Mapping[int, float]]  # recall of each channel alone, by cutoff
+    count: int  # rows
+
+    @classmethod
+    def from_ranks(cls, task: Behaviour, ranks: Mapping[str, NDArray[np.int64]], *, fusion: str) -> Self:
+        """From the rank of each positive in every channel and in the fusion; MISSED where it is not proposed.
+
+        Args:
+            task: of the rows.
+            ranks: by name, of the same rows.
+            fusion: name of the fusion among them.
+        """
+        assert len(ranks[fusion]) > 0, "a task without rows has no metrics"
+        recall = {
+            name: {cutoff: float(recall_gain(rank_R, cutoff).mean()) for cutoff in CANDIDATE_CUTOFFS}
+            for name, rank_R in ranks.items()
+        }
+        channels = {name: values for name, values in recall.items() if name != fusion}
+        return cls(task=task, recall=recall[fusion], channels=channels, count=len(ranks[fusion]))
 
 
 def recall_gain(rank_R: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:

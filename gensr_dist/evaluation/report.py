@@ -7,7 +7,14 @@ from typing import Any
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.evaluation.fit import FitRecord, StepFit, fit_warnings
-from gensr_dist.evaluation.metrics import CUTOFFS, TASK_NAMES, CatalogueMetrics, TaskMetrics
+from gensr_dist.evaluation.metrics import (
+    CANDIDATE_CUTOFFS,
+    CUTOFFS,
+    TASK_NAMES,
+    CandidateMetrics,
+    CatalogueMetrics,
+    TaskMetrics,
+)
 from gensr_dist.evaluation.significance import CUTOFF, PairedTest
 from gensr_dist.evaluation.strata import Stratum, TaskStrata, strata_json
 from gensr_dist.files import atomic_file, write_json
@@ -53,6 +60,7 @@ class EvaluationResult:
     protocol: Protocol
     strata: Mapping[Behaviour, TaskStrata] = field(default_factory=dict)
     catalogue: Sequence[CatalogueMetrics] = ()
+    candidates: Sequence[CandidateMetrics] = ()
     fit: FitRecord | None = None  # None where the training did not record it
 
     @property
@@ -82,6 +90,7 @@ def metrics_json(result: EvaluationResult) -> dict[str, Any]:
         },
         "strata": {TASK_NAMES[task]: strata_json(strata) for task, strata in result.strata.items()},
         "catalogue": [_catalogue_json(metrics) for metrics in result.catalogue],
+        "candidates": {TASK_NAMES[metrics.task]: _candidates_json(metrics) for metrics in result.candidates},
         **({"fit": _fit_json(result.fit)} if result.fit else {}),
         "protocol": dataclasses.asdict(result.protocol),
     }
@@ -100,6 +109,9 @@ def report_markdown(result: EvaluationResult) -> str:
             lines += ["By interactions before the row:", "", *_strata_table(strata.history), ""]
     if result.catalogue:
         lines += ["## Whole catalogue", "", *_catalogue_table(result.catalogue), ""]
+    if result.candidates:
+        lines += ["## Candidates", "", "Share of rows whose positive is among the first candidates, unseen items only:"]
+        lines += ["", *_candidates_table(result.candidates), ""]
     if result.fit and result.fit.best:
         lines += ["## Training rows beside validation rows", ""]
         lines += [f"Ranked during training, with the weights of step {result.fit.best.step}, which the model has.", ""]
@@ -175,6 +187,16 @@ def _catalogue_table(catalogue: Sequence[CatalogueMetrics]) -> list[str]:
     return lines
 
 
+def _candidates_table(candidates: Sequence[CandidateMetrics]) -> list[str]:
+    """Markdown lines: of each task the fusion, then every channel."""
+    lines = _head(["Task", "Channel", *(f"R@{k}" for k in CANDIDATE_CUTOFFS), "Rows"])
+    for metrics in candidates:
+        for name, recall in {"fusion": metrics.recall, **metrics.channels}.items():
+            cells = [f"{recall[k]:.4f}" for k in CANDIDATE_CUTOFFS]
+            lines.append(_row([TASK_TITLES[metrics.task], name, *cells, f"{metrics.count:,}"]))
+    return lines
+
+
 def _fit_table(step: StepFit) -> list[str]:
     """Markdown lines: two rows a task."""
     heads = ["Task", "Rows", *(f"R@{k}" for k in CUTOFFS), *(f"N@{k}" for k in CUTOFFS[1:]), "MRR", "Loss", "Count"]
@@ -229,6 +251,18 @@ def _catalogue_json(metrics: CatalogueMetrics) -> dict[str, Any]:
         **{f"ndcg@{cutoff}": value for cutoff, value in metrics.ndcg.items()},
         "count": metrics.count,
     }
+
+
+def _candidates_json(metrics: CandidateMetrics) -> dict[str, Any]:
+    return {
+        **_recall_json(metrics.recall),
+        "channels": {name: _recall_json(recall) for name, recall in metrics.channels.items()},
+        "count": metrics.count,
+    }
+
+
+def _recall_json(recall: Mapping[int, float]) -> dict[str, float]:
+    return {f"recall@{cutoff}": value for cutoff, value in recall.items()}
 
 
 def _head(cells: Sequence[str]) -> list[str]:

@@ -19,7 +19,14 @@ from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.fit import read_fit
 from gensr_dist.evaluation.gensr_scorer import ROWS_A_CALL, GenSRScorer
-from gensr_dist.evaluation.metrics import CONFIDENCE, CUTOFFS, TASK_NAMES, CatalogueMetrics, TaskMetrics
+from gensr_dist.evaluation.metrics import (
+    CONFIDENCE,
+    CUTOFFS,
+    TASK_NAMES,
+    CandidateMetrics,
+    CatalogueMetrics,
+    TaskMetrics,
+)
 from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
 from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult, write_report
 from gensr_dist.evaluation.significance import paired_test, save_ranks
@@ -37,7 +44,12 @@ BASELINE_TASKS: Mapping[str, Sequence[Behaviour]] = {
 
 
 def evaluate(
-    trained: TrainedRun, config: EvaluationConfig, seed: int, *, catalogue: Sequence[CatalogueMetrics] = ()
+    trained: TrainedRun,
+    config: EvaluationConfig,
+    seed: int,
+    *,
+    catalogue: Sequence[CatalogueMetrics] = (),
+    candidates: Sequence[CandidateMetrics] = (),
 ) -> EvaluationResult:
     """Rank the test rows of both tasks, write metrics.json, report.md and ranks/ of the run.
 
@@ -46,6 +58,7 @@ def evaluate(
         config: protocol settings.
         seed: of the run; draws rows and resamples.
         catalogue: whole-catalogue results of the retrieval stage, for the report.
+        candidates: recall of its channels, for the report.
 
     Raises:
         InputError: there is no test row, or the model gives NaN.
@@ -89,6 +102,7 @@ def evaluate(
             for task, task_rows in rows.items()
         },
         catalogue=catalogue,
+        candidates=candidates,
         fit=read_fit(trained.folder.fit),
     )
     _save(trained.folder, ranks[GENSR], result)

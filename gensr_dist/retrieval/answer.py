@@ -92,7 +92,7 @@ class Answerer:
         else:
             if unknown:
                 notes += (f"unknown words: {', '.join(unknown)}",)
-            candidate_GK = self.prefilter.search(user_G, end_G, query_GQ, max(k, self.candidates))
+            candidate_GK = self.prefilter.search(user_G, end_G, query_GQ, [query], max(k, self.candidates))
         return self._ranked(user_G, end_G, Behaviour.SEARCH, query_GQ, candidate_GK, k, notes)
 
     @cached_property

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.items import ItemStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.gensr_scorer import GenSRScorer
 from gensr_dist.evaluation.metrics import MISSED, CatalogueMetrics
 from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
+from gensr_dist.retrieval.candidate_recall import queries_of
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.prefilter import Prefilter
 from gensr_dist.trained_run import TrainedRun
@@ -49,14 +51,14 @@ def evaluate_catalogue(
         rows = draw_rows(store.eval_rows(Split.TEST, task), evaluation.catalogue_rows, seed)
         if not len(rows):
             continue
-        metrics.append(catalogue_metrics(scorer, prefilter, rows, items.query_QT, config.candidates))
+        metrics.append(catalogue_metrics(scorer, prefilter, rows, items, config.candidates))
         if store.items <= FULL_UP_TO:
-            metrics.append(catalogue_metrics(scorer, prefilter, rows, items.query_QT, None))
+            metrics.append(catalogue_metrics(scorer, prefilter, rows, items, None))
     return tuple(metrics)
 
 
 def catalogue_metrics(
-    scorer: Scorer, prefilter: Prefilter, rows: EvalRows, query_QT: NDArray[np.int32], candidates: int | None
+    scorer: Scorer, prefilter: Prefilter, rows: EvalRows, items: ItemStore, candidates: int | None
 ) -> CatalogueMetrics:
     """Rank each row's positive among the candidates for its moment; a positive that is no candidate is a miss.
 
@@ -67,7 +69,7 @@ def catalogue_metrics(
         scorer: scores candidates.
         prefilter: proposes them.
         rows: of one task; their frozen negatives are not used.
-        query_QT: tokens of the log's queries.
+        items: has the queries.
         candidates: K of the prefilter; None scores every item.
     """
     task = Behaviour(int(rows.task_R[0]))
@@ -75,7 +77,7 @@ def catalogue_metrics(
     label = f"catalogue, {task.name.lower()}, {'every item' if candidates is None else 'prefilter'}"
     with tqdm(total=len(rows), desc=label, unit="row", disable=None) as bar:
         for chunk in _chunks(rows):
-            candidate_RK = _candidates(prefilter, chunk, query_QT, candidates)
+            candidate_RK = _candidates(prefilter, chunk, items, candidates)
             widest = max(widest, int((candidate_RK >= 0).sum(axis=1).max(initial=0)))
             parts.append(_ranks(scorer, chunk, candidate_RK))
             bar.update(len(chunk))
@@ -87,15 +89,13 @@ def _chunks(rows: EvalRows) -> Iterator[EvalRows]:
         yield rows.take(np.arange(start, min(start + _ROWS, len(rows))))
 
 
-def _candidates(
-    prefilter: Prefilter, rows: EvalRows, query_QT: NDArray[np.int32], candidates: int | None
-) -> NDArray[np.int64]:
+def _candidates(prefilter: Prefilter, rows: EvalRows, items: ItemStore, candidates: int | None) -> NDArray[np.int64]:
     if candidates is None:
         return prefilter.without_seen(rows.user_R, rows.history_end_R)
     if rows.task_R[0] == Behaviour.RECOMMENDATION:
         return prefilter.recommendations(rows.user_R, rows.history_end_R, candidates)
-    query_RQ = np.where(rows.query_R[:, None] >= 0, query_QT[rows.query_R], 0).astype(np.int64)
-    return prefilter.search(rows.user_R, rows.history_end_R, query_RQ, candidates)
+    query_RQ, texts = queries_of(rows, items)
+    return prefilter.search(rows.user_R, rows.history_end_R, query_RQ, texts, candidates)
 
 
 def _ranks(scorer: Scorer, rows: EvalRows, candidate_RK: NDArray[np.int64]) -> NDArray[np.int64]:

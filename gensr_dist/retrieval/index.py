@@ -1,4 +1,4 @@
-"""FAISS indices of the catalogue in both views: CF vectors by inner product, semantic vectors by cosine.
+"""The index folder: FAISS indices of both views (CF vectors, semantic vectors) and the lists of the other channels.
 
 Dimensions: I items, J of them with a vector in a view, R queries, K neighbours, E width of a CF vector, D width of the
 backbone, V vocabulary, T title tokens.
@@ -17,11 +17,15 @@ from typing_extensions import Self
 
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.manifest import FileRecord, record_files, sha256_of_file
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_folder, read_json, write_json
 from gensr_dist.graph.vectors import load_cf
 from gensr_dist.model.gensr import GenSR
+from gensr_dist.retrieval.channels.files import FILES, ChannelArrays
+from gensr_dist.retrieval.channels.sources import ChannelSources
+from gensr_dist.retrieval.channels.words import probe
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.faiss_index import build_faiss, read_faiss, write_faiss
 from gensr_dist.retrieval.semantic import pool, weighted_tokens
@@ -49,8 +53,10 @@ class IndexResult:
     items: int
     cf: ViewIndexResult
     semantic: ViewIndexResult
+    entries: Mapping[str, int]  # of the lists that the other channels read; a channel without any stays empty
     bytes: int
     seconds: float
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +67,17 @@ class _Contents:
     seed: int
     items: int
     views: Mapping[str, ViewIndexResult]
+    word_probe: str  # `words.probe` at the time of writing
     files: tuple[FileRecord, ...]
 
 
 def build_index(cf: Path, model: Path, shards: Folder, folder: Path, config: RetrievalConfig, seed: int) -> IndexResult:
-    """Index every item of a trained run and write the index folder, whole or not at all.
+    """Index every item of a trained run for every channel and write the index folder, whole or not at all.
 
     Args:
         cf: folder of the CF vectors.
         model: folder of the trained GenSR, whose token embeddings make the semantic vectors.
-        shards: folder of the item store.
+        shards: folder of the log and the item store.
         folder: receives the index.
         config: kind of index, and the number of candidates that its recall is measured at.
         seed: of k-means and of the sample of queries.
@@ -88,7 +95,8 @@ def build_index(cf: Path, model: Path, shards: Folder, folder: Path, config: Ret
         raise InputError(
             cf, f"{len(item_IE)} vectors for a catalogue of {len(title_IT)} items", "run `gensr lightgcn` again"
         )
-    return write_index(folder, item_IE, user_VE, title_IT, token_VD, config, seed)
+    sources = ChannelSources.of(TimelineStore.open(shards), items)
+    return write_index(folder, item_IE, user_VE, title_IT, token_VD, sources, config, seed)
 
 
 def write_index(
@@ -97,6 +105,7 @@ def write_index(
     user_VE: NDArray[np.float32],
     title_IT: NDArray[np.int32],
     token_VD: NDArray[np.float32],
+    sources: ChannelSources,
     config: RetrievalConfig,
     seed: int,
 ) -> IndexResult:
@@ -105,6 +114,7 @@ def write_index(
     weighted_VD = weighted_tokens(token_VD, title_IT)
     text_ID = pool(title_IT, weighted_VD)
     views: dict[str, ViewIndexResult] = {}
+    arrays = ChannelArrays.build(sources)
     with atomic_folder(folder) as temporary:
         np.save(temporary / "token_weights.npy", weighted_VD, allow_pickle=False)
         for name, vector_ID, query_RD in (("cf", item_IE, user_VE), ("semantic", text_ID, text_ID)):
@@ -121,27 +131,42 @@ def write_index(
             views[name] = ViewIndexResult(
                 items=len(row_J), width=vector_ID.shape[1], recall=built.recall, effort=built.effort
             )
+        arrays.save(temporary)
         files = record_files(temporary, temporary.iterdir())
-        contents = _Contents(kind=config.index, seed=seed, items=len(item_IE), views=views, files=files)
+        contents = _Contents(
+            kind=config.index,
+            seed=seed,
+            items=len(item_IE),
+            views=views,
+            word_probe=probe(),
+            files=files,
+        )
         write_json(temporary / "index.json", asdict(contents))
     return IndexResult(
         kind=config.index,
         items=len(item_IE),
         cf=views["cf"],
         semantic=views["semantic"],
+        entries=arrays.entries(),
         bytes=sum(record.bytes for record in files),
         seconds=round(time.perf_counter() - started, 2),
+        warnings=tuple(
+            f"the log gives nothing to the channel {name!r}, which stays empty"
+            for name, count in arrays.entries().items()
+            if not count
+        ),
     )
 
 
 @dataclass(frozen=True)
 class CatalogueIndex:
-    """Both indices, open for search."""
+    """Both indices and the lists of the other channels, open for search."""
 
     items: int
     weighted_VD: NDArray[np.float32]  # mapped
     row_J: Mapping[str, NDArray[np.int64]]  # item of each entry, by view
     faiss: Mapping[str, Any]  # faiss.Index by view
+    arrays: ChannelArrays  # mapped
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -157,9 +182,11 @@ class CatalogueIndex:
             fault = error.errors()[0]
             place = ".".join(str(part) for part in fault["loc"])
             raise InputError(path, f"expected the record of an index, {place}: {fault['msg']}", REMEDY) from None
-        names = ["token_weights.npy", *(f"{view}{end}" for view in VIEWS for end in (".faiss", "_items.npy"))]
+        names = ["token_weights.npy", *FILES, *(f"{view}{end}" for view in VIEWS for end in (".faiss", "_items.npy"))]
         if sorted(contents.views) != sorted(VIEWS) or sorted(record.name for record in contents.files) != sorted(names):
             raise InputError(path, f"expected records of {', '.join(names)}", REMEDY)
+        if contents.word_probe != probe():
+            raise InputError(path, "its words were hashed by another release of polars", REMEDY)
         for record in contents.files:
             _check(folder / record.name, record)
         row_J = {view: np.load(folder / f"{view}_items.npy", allow_pickle=False) for view in VIEWS}
@@ -168,7 +195,7 @@ class CatalogueIndex:
             if (index.ntotal, index.d) != (len(row_J[view]), contents.views[view].width):
                 raise InputError(folder / f"{view}.faiss", "the index and its list of items differ", REMEDY)
         weighted_VD = np.load(folder / "token_weights.npy", mmap_mode="r", allow_pickle=False)
-        return cls(contents.items, weighted_VD, row_J, indices)
+        return cls(contents.items, weighted_VD, row_J, indices, ChannelArrays.open(folder, contents.items))
 
     def nearest_cf(self, user_RE: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """Items [R, K] in falling order of inner product with a user's vector; -1 where a vector is zero, or pads."""

@@ -1,8 +1,10 @@
 """The prefilter: a few hundred items of the catalogue that GenSR then scores.
 
-Dimensions: G groups (a user at a moment), K candidates, W = _CIRCLE * K, L history, M ranked proposals of a
-group, E width of a CF vector, I items, S items already met.
+Dimensions: G groups (a user at a moment), K candidates, D ranks of a channel that count, L history, M ranked proposals
+of a group, E width of a CF vector, I items, S items already met, Q query tokens.
 """
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,18 +12,30 @@ from typing_extensions import Self
 
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
+from gensr_dist.retrieval.channels.contract import Channel, Requests
+from gensr_dist.retrieval.channels.lexical import Lexical
+from gensr_dist.retrieval.channels.lightgcn import LightGCNView
+from gensr_dist.retrieval.channels.neighbours import COVISITATION, TEXT, Neighbours
+from gensr_dist.retrieval.channels.popularity import PopularItems
+from gensr_dist.retrieval.channels.query_clicks import QueryClicks
+from gensr_dist.retrieval.channels.semantic import SemanticView
+from gensr_dist.retrieval.channels.words import query_words
+from gensr_dist.retrieval.fusion import reciprocal_ranks
 from gensr_dist.retrieval.index import REMEDY, CatalogueIndex
-from gensr_dist.retrieval.semantic import unit
 from gensr_dist.trained_run import TrainedRun
 
 Int = NDArray[np.int64]
 
-_CIRCLE = 2  # times K nearest texts are put in the order of the user's taste
-_NEWEST = 3  # interactions that stand for what the user wants now; the CF vector knows training events only
+HISTORY = 20  # newest interactions that channels see
+DEPTH = 500  # ranks of a channel that count, however few candidates are wanted: more candidates begin with the same
+# Channels of the fusion and their weights; the others are only measured. Chosen on validation rows of Amazon Beauty,
+# whose queries are the items' categories: the weight of lexical search keeps it in reach where queries are typed.
+RECOMMENDATION: Mapping[str, float] = {"neighbours": 1, "lightgcn": 1}
+SEARCH: Mapping[str, float] = {"clicks": 1, "lexical": 0.3}
 
 
 class Prefilter:
-    """Proposes candidates from the index, the user's CF vector, the query and popularity.
+    """Proposes candidates from all channels.
 
     Args:
         index: of the catalogue.
@@ -49,9 +63,25 @@ class Prefilter:
             raise InputError(
                 "index", f"made for {index.items} items, the shards hold {store.items}, CF {len(item_IE)}", REMEDY
             )
-        self.index, self.store, self.item_IE, self.user_VE = index, store, item_IE, user_VE
-        self.exclude_seen = exclude_seen
-        self.popular_I = np.argsort(-popularity_I.astype(np.int64), kind="stable")
+        self.index, self.store, self.exclude_seen = index, store, exclude_seen
+        arrays, log_popularity_I = index.arrays, np.log1p(popularity_I.astype(np.float32))
+        visited, texts = (COVISITATION, arrays.covisited_II), (TEXT, arrays.text_II)
+        no_visits, no_words = "no user met two items in training", "no two item texts share a word"
+        mix = Neighbours([visited, texts], log_popularity_I, empty=f"{no_visits}, and {no_words}")
+        self.popular = PopularItems(popularity_I)
+        lightgcn = LightGCNView(index.nearest_cf, item_IE, user_VE, len(index.row_J["cf"]))
+        self.recommending: Mapping[str, Channel] = {
+            "neighbours": mix,
+            "covisitation": Neighbours([visited], log_popularity_I, empty=no_visits),
+            "text": Neighbours([texts], log_popularity_I, empty=no_words),
+            "lightgcn": lightgcn,
+            "popularity": self.popular,
+        }
+        self.searching: Mapping[str, Channel] = {
+            "clicks": QueryClicks(arrays.clicks, mix, log_popularity_I),
+            "lexical": Lexical(arrays.bm25_WI, mix, log_popularity_I),
+            "semantic": SemanticView(index.nearest_text, len(index.row_J["semantic"])),
+        }
 
     @classmethod
     def of(cls, trained: TrainedRun, *, exclude_seen: bool) -> Self:
@@ -69,41 +99,64 @@ class Prefilter:
             exclude_seen=exclude_seen,
         )
 
-    def recommendations(self, user_G: Int, history_end_G: Int, k: int) -> Int:
-        """Nearest items in the CF view, topped up by popularity: distinct items [G, K], -1 pads at the end.
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Channels that never propose anything, and why."""
+        channels = {**self.recommending, **self.searching}
+        reasons = {name: channel.empty for name, channel in channels.items()}
+        return tuple(f"channel {name!r} is empty: {reason}" for name, reason in reasons.items() if reason)
 
-        A user is represented by the CF vector and the newest interactions in equal parts, or by one of them where the
-        other is missing; without both, only popularity is left.
+    def recommendations(self, user_G: Int, history_end_G: Int, k: int) -> Int:
+        """Fused channels, topped up by popularity: distinct items [G, K], -1 pads at the end.
 
         Args:
             user_G: users.
             history_end_G: end of the history that may be looked at, counted over all users (`EvalRows.history_end_R`).
             k: candidates wanted; fewer come back where the catalogue has no more unseen items.
         """
-        seen_S, most = self._seen(user_G, history_end_G)
-        cf_GM = self.index.nearest_cf(self._user_vectors(user_G, history_end_G), k + most)
-        return self._first_unseen([cf_GM, self._popular(len(user_G), k + most)], seen_S, k)
+        return self.recommendations_by_channel(user_G, history_end_G, k, ())[1]
 
-    def search(self, user_G: Int, history_end_G: Int, query_GQ: Int, k: int) -> Int:
-        """Half nearest texts, a quarter those of a wider circle of texts that fit the taste best, a quarter taste.
-
-        Distinct items [G, K] as `recommendations` gives them; what one part lacks the others fill.
+    def search(self, user_G: Int, history_end_G: Int, query_GQ: Int, texts: Sequence[str], k: int) -> Int:
+        """Fused channels of the query, topped up by recommendations: distinct items [G, K], -1 pads at the end.
 
         Args:
             user_G: users.
             history_end_G: end of the history that may be looked at.
             query_GQ: token ids, padded with 0.
+            texts: the same queries as they were typed.
             k: candidates wanted.
         """
+        return self.search_by_channel(user_G, history_end_G, query_GQ, texts, k, ())[1]
+
+    def recommendations_by_channel(
+        self, user_G: Int, history_end_G: Int, k: int, names: Sequence[str]
+    ) -> tuple[dict[str, Int], Int]:
+        """Unseen proposals [G, D] of the named channels and of those in the fusion, and `recommendations`."""
         seen_S, most = self._seen(user_G, history_end_G)
-        user_GE = self._user_vectors(user_G, history_end_G)
-        # Each part is freed of seen items first, so that no group depends on how much another one has seen.
-        text_GW = self._first_unseen([self.index.nearest_text(query_GQ, _CIRCLE * k + most)], seen_S, _CIRCLE * k)
-        taste_GW = self._by_taste(text_GW, user_GE)
-        cf_GK = self._first_unseen([self.index.nearest_cf(user_GE, k + most)], seen_S, k)
-        parts = (text_GW[:, 0::2], text_GW[:, 1::2], taste_GW[:, :k], cf_GK)
-        mixed_GM = np.stack(parts, axis=2).reshape(len(user_G), -1)
-        return self._first_unseen([mixed_GM, self._popular(len(user_G), k + most)], seen_S, k)
+        requests = Requests(user_G=user_G, item_GL=self.store.gather_histories(user_G, history_end_G, HISTORY)[0])
+        found = self._ask(self.recommending, {*names, *RECOMMENDATION}, requests, seen_S, most, k)
+        return found, self._recommended(found, seen_S, most, k)
+
+    def search_by_channel(
+        self, user_G: Int, history_end_G: Int, query_GQ: Int, texts: Sequence[str], k: int, names: Sequence[str]
+    ) -> tuple[dict[str, Int], Int]:
+        """Unseen proposals [G, D] of the named channels and of those in the fusion, and the answer of `search`."""
+        seen_S, most = self._seen(user_G, history_end_G)
+        requests = Requests(
+            user_G=user_G,
+            item_GL=self.store.gather_histories(user_G, history_end_G, HISTORY)[0],
+            word_GW=query_words(texts, self.index.arrays.hash_W),
+            token_GQ=query_GQ,
+        )
+        found = self._ask(self.searching, {*names, *SEARCH}, requests, seen_S, most, k)
+        fused_GK = _fused(found, SEARCH, k)
+        short_P = np.flatnonzero(fused_GK[:, -1] < 0)
+        if len(short_P):
+            rest_PK = self.recommendations(user_G[short_P], history_end_G[short_P], 2 * k)
+            # Of 2 K others at most K are repeats, so that what is left fills every place that can be filled.
+            nothing_S = np.empty(0, dtype=np.int64)
+            fused_GK[short_P] = self._first_unseen([fused_GK[short_P], rest_PK], nothing_S, k)
+        return found, fused_GK
 
     def without_seen(self, user_G: Int, history_end_G: Int) -> Int:
         """The whole catalogue [G, I] with -1 in place of what `exclude_seen` leaves out, padding last."""
@@ -111,21 +164,22 @@ class Prefilter:
         every_GI = np.broadcast_to(np.arange(self.store.items), (len(user_G), self.store.items))
         return self._first_unseen([every_GI], seen_S, self.store.items)
 
-    def _user_vectors(self, user_G: Int, history_end_G: Int) -> NDArray[np.float32]:
-        """Unit CF vector of each user plus the unit mean of its newest items, [G, E]; zero where there is neither."""
-        item_GL, _ = self.store.gather_histories(user_G, history_end_G, _NEWEST)
-        newest_GLE = np.where((item_GL >= 0)[..., None], self.item_IE[item_GL], 0)
-        return unit(np.asarray(self.user_VE[user_G])) + unit(newest_GLE.sum(axis=1))
+    def _ask(
+        self, channels: Mapping[str, Channel], names: set[str], requests: Requests, seen_S: Int, most: int, k: int
+    ) -> dict[str, Int]:
+        """What each channel proposes, freed of seen items, so that no group depends on how much another has seen."""
+        depth = max(DEPTH, k)
+        return {
+            name: self._first_unseen([channel.propose(requests, depth + most).item_GK], seen_S, depth)
+            for name, channel in channels.items()
+            if name in names
+        }
 
-    def _by_taste(self, item_GW: Int, user_GE: NDArray[np.float32]) -> Int:
-        """The same items in falling order of CF inner product; padding stays last."""
-        score_GW = np.einsum("gwe,ge->gw", self.item_IE[item_GW], user_GE)
-        order_GW = np.argsort(np.where(item_GW >= 0, -score_GW, np.inf), axis=1, kind="stable")
-        return np.take_along_axis(item_GW, order_GW, axis=1)
-
-    def _popular(self, groups: int, count: int) -> Int:
-        first = self.popular_I[:count]
-        return np.broadcast_to(first, (groups, len(first)))
+    def _recommended(self, found: Mapping[str, Int], seen_S: Int, most: int, k: int) -> Int:
+        fused_GK = _fused(found, RECOMMENDATION, k)
+        first_M = self.popular.popular_I[: k + most]
+        popular_GM = np.broadcast_to(first_M, (len(fused_GK), len(first_M)))
+        return self._first_unseen([fused_GK, popular_GM], seen_S, k)
 
     def _seen(self, user_G: Int, history_end_G: Int) -> tuple[Int, int]:
         """Keys group * I + item of what is left out, and the most of a group."""
@@ -149,3 +203,7 @@ class Prefilter:
         keep_GM[group_G1, order_GM] &= ~repeated_GM
         first_GK = np.argsort(~keep_GM, axis=1, kind="stable")[:, :k]
         return np.where(keep_GM[group_G1, first_GK], item_GM[group_G1, first_GK], -1)
+
+
+def _fused(found: Mapping[str, Int], weights: Mapping[str, float], k: int) -> Int:
+    return reciprocal_ranks([found[name] for name in weights], list(weights.values()), k)

@@ -17,7 +17,7 @@ from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.fit import RowsFit, StepFit, TaskFit, fit_warnings, keep_fit
-from gensr_dist.evaluation.metrics import MISSED, TASK_NAMES, CatalogueMetrics
+from gensr_dist.evaluation.metrics import MISSED, TASK_NAMES, CandidateMetrics, CatalogueMetrics
 from gensr_dist.evaluation.protocol import RankedRows
 from gensr_dist.evaluation.report import EvaluationResult, Protocol, metrics_json, report_markdown, write_report
 from gensr_dist.evaluation.significance import compare_runs, load_ranks
@@ -34,6 +34,13 @@ CONFIG = EvaluationConfig(rows=40, prompts=160, bootstrap=200)
 CATALOGUE = (
     CatalogueMetrics.from_ranks(Behaviour.SEARCH, np.array([1, MISSED]), candidates=30, full=False),
     CatalogueMetrics.from_ranks(Behaviour.SEARCH, np.array([2, 44]), candidates=60, full=True),
+)
+CANDIDATES = (
+    CandidateMetrics.from_ranks(
+        Behaviour.RECOMMENDATION,
+        {"all": np.array([1, 51, 200, 500]), "text": np.full(4, MISSED)},
+        fusion="all",
+    ),
 )
 
 
@@ -76,12 +83,21 @@ def opened(run: RunFolder) -> TrainedRun:
 
 @pytest.fixture(scope="module")
 def result(run: RunFolder) -> EvaluationResult:
-    return evaluate(opened(run), CONFIG, 0, catalogue=CATALOGUE)
+    return evaluate(opened(run), CONFIG, 0, catalogue=CATALOGUE, candidates=CANDIDATES)
 
 
 def test_metrics_json_has_the_published_shape(run: RunFolder, result: EvaluationResult) -> None:
     found = json.loads(run.metrics.read_text())
-    assert found.keys() == {"rec", "search", "baselines", "significance", "strata", "catalogue", "protocol"}
+    assert found.keys() == {
+        "rec",
+        "search",
+        "baselines",
+        "significance",
+        "strata",
+        "catalogue",
+        "candidates",
+        "protocol",
+    }
     assert found["rec"].keys() == found["search"].keys() == KEYS
     shape = {name: sorted(tasks) for name, tasks in found["baselines"].items()}
     both = ["rec", "search"]
@@ -101,6 +117,10 @@ def test_metrics_json_has_the_published_shape(run: RunFolder, result: Evaluation
     assert found["significance"]["gensr_vs_counting"].keys() == {"rec", "search"}
     assert [entry["full"] for entry in found["catalogue"]] == [False, True]
     assert found["catalogue"][0]["prefilter_recall"] == 0.5
+    recall = {"recall@50": 0.25, "recall@100": 0.5, "recall@200": 0.75, "recall@500": 1.0}
+    nothing = dict.fromkeys(recall, 0.0)
+    assert found["candidates"] == {"rec": {**recall, "channels": {"text": nothing}, "count": 4}}
+    assert "| Recommendation | fusion | 0.2500 | 0.5000 | 0.7500 | 1.0000 | 4 |" in run.report.read_text()
 
 
 def test_the_report_says_what_the_json_says(run: RunFolder, result: EvaluationResult) -> None:
@@ -157,7 +177,9 @@ def test_saved_ranks_are_those_of_the_table(run: RunFolder, result: EvaluationRe
 
 
 def test_results_do_not_depend_on_the_budget(run: RunFolder, result: EvaluationResult) -> None:
-    again = evaluate(opened(run), dataclasses.replace(CONFIG, prompts=70), 0, catalogue=CATALOGUE)
+    again = evaluate(
+        opened(run), dataclasses.replace(CONFIG, prompts=70), 0, catalogue=CATALOGUE, candidates=CANDIDATES
+    )
     assert again == result
 
 
@@ -270,7 +292,7 @@ def test_the_stage_compiles_where_it_is_asked_to(
 def test_compiled_blocks_rank_as_others_do(run: RunFolder, result: EvaluationResult) -> None:
     trained = opened(run)
     trained.compile()
-    again = evaluate(trained, CONFIG, 0, catalogue=CATALOGUE)
+    again = evaluate(trained, CONFIG, 0, catalogue=CATALOGUE, candidates=CANDIDATES)
     for task in TASK_NAMES:
         found, expected = again.gensr[task].mrr.value, result.gensr[task].mrr.value
         assert found == pytest.approx(expected, abs=1e-2)  # nearly equal scores may turn

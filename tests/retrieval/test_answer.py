@@ -164,9 +164,10 @@ def test_a_user_without_history_is_answered_from_popularity(answerer, monkeypatc
     user_G = np.array([answerer.items.user_row("u6")])
     start_G = answerer.collator.store.history_span(user_G)[0]
     monkeypatch.setattr(answerer, "_user", lambda _: (user_G, start_G))
-    monkeypatch.setattr(answerer.prefilter, "user_VE", np.zeros_like(answerer.prefilter.user_VE))
+    lightgcn = answerer.prefilter.recommending["lightgcn"]
+    monkeypatch.setattr(lightgcn, "user_VE", np.zeros_like(lightgcn.user_VE))
     answers = answerer.recommend("u6", 25)
-    popular = {answerer.items.item_ids[int(row)] for row in answerer.prefilter.popular_I[:25]}
+    popular = {answerer.items.item_ids[int(row)] for row in answerer.prefilter.popular.popular_I[:25]}
     assert {answer.item_id for answer in answers.items} == popular
     assert "has no history" in answers.notes[0]
 

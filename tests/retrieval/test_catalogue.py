@@ -44,7 +44,7 @@ def test_metrics_equal_brute_force(world, monkeypatch, task, candidates):
     monkeypatch.setattr("gensr_dist.retrieval.catalogue._ROWS", 4)
     store, items, prefilter = world
     rows = store.eval_rows(Split.TEST, task)
-    found = catalogue_metrics(HashScorer(), prefilter, rows, items.query_QT, candidates)
+    found = catalogue_metrics(HashScorer(), prefilter, rows, items, candidates)
 
     histories = store.window(0).histories
     ranks = []
@@ -57,7 +57,8 @@ def test_metrics_equal_brute_force(world, monkeypatch, task, candidates):
             proposed = prefilter.recommendations(np.array([user]), np.array([end]), candidates)[0].tolist()
         else:
             query = items.query_QT[[rows.query_R[row]]].astype(np.int64)
-            proposed = prefilter.search(np.array([user]), np.array([end]), query, candidates)[0].tolist()
+            texts = [items.queries[int(rows.query_R[row])]]
+            proposed = prefilter.search(np.array([user]), np.array([end]), query, texts, candidates)[0].tolist()
         score = {item: (user * 31 + item * 17) % 13 for item in proposed}
         rivals = [item for item in proposed if item != positive and score[item] >= score.get(positive, 99)]
         ranks.append(1 + len(rivals) if positive in score else np.inf)
@@ -81,7 +82,7 @@ def test_targets_are_candidates_unless_met_before(world):
         in histories.item_M[histories.user_start_V[rows.user_R[row]] : rows.history_end_R[row]]
         for row in range(len(rows))
     ]
-    found = catalogue_metrics(HashScorer(), prefilter, rows, items.query_QT, None)
+    found = catalogue_metrics(HashScorer(), prefilter, rows, items, None)
     assert found.prefilter_recall == pytest.approx(1 - np.mean(met_before))
 
 
@@ -92,7 +93,7 @@ def test_scores_that_are_no_numbers_are_refused(world):
 
     store, items, prefilter = world
     with pytest.raises(InputError, match="not a number"):
-        catalogue_metrics(Broken(), prefilter, store.eval_rows(Split.TEST, Behaviour.SEARCH), items.query_QT, None)
+        catalogue_metrics(Broken(), prefilter, store.eval_rows(Split.TEST, Behaviour.SEARCH), items, None)
 
 
 def test_stage_reports_both_tasks_by_prefilter_and_in_full(run):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gensr_dist.errors import InputError
+from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.faiss_index import RECALL, write_faiss
 from gensr_dist.retrieval.index import CatalogueIndex, write_index
@@ -30,7 +31,8 @@ def arrays():
 
 
 def write(folder, arrays, kind="flat", candidates=50):
-    return write_index(folder, *arrays, RetrievalConfig(index=kind, candidates=candidates), seed=1)
+    sources = ChannelSources.silent(ITEMS)
+    return write_index(folder, *arrays, sources, RetrievalConfig(index=kind, candidates=candidates), seed=1)
 
 
 def test_flat_equals_brute_force(tmp_path, arrays):
@@ -38,6 +40,8 @@ def test_flat_equals_brute_force(tmp_path, arrays):
     result = write(tmp_path / "index", arrays)
     index = CatalogueIndex.open(tmp_path / "index")
     assert (result.cf.items, result.semantic.items, result.items) == (ITEMS - 7, ITEMS - 1, ITEMS)
+    assert result.entries == dict.fromkeys(("covisitation", "text", "bm25", "clicks"), 0)
+    assert "the log gives nothing to the channel 'clicks', which stays empty" in result.warnings
     assert result.cf.recall == result.semantic.recall == 1
 
     found = index.nearest_cf(user_VE, 30)
@@ -71,9 +75,8 @@ def test_approximate_kinds_find_the_true_neighbours_after_reopening(tmp_path, ar
 def test_tiny_and_empty_catalogues(tmp_path, kind):
     item_IE = np.eye(3, 4, dtype=np.float32)
     title_IT = np.zeros((3, 5), dtype=np.int32)  # no item has text
-    write_index(
-        tmp_path / "index", item_IE, item_IE, title_IT, np.ones((9, 4), np.float32), RetrievalConfig(index=kind), 0
-    )
+    token_VD, sources = np.ones((9, 4), np.float32), ChannelSources.silent(3)
+    write_index(tmp_path / "index", item_IE, item_IE, title_IT, token_VD, sources, RetrievalConfig(index=kind), 0)
     index = CatalogueIndex.open(tmp_path / "index")
     found = index.nearest_cf(np.concatenate([item_IE, np.zeros((1, 4), np.float32)]), 5)
     np.testing.assert_array_equal(found[:3, 0], [0, 1, 2])
@@ -89,7 +92,7 @@ def test_same_seed_same_files(tmp_path, arrays):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["cf.faiss", "semantic.faiss", "cf_items.npy", "token_weights.npy"])
+@pytest.mark.parametrize("name", ["cf.faiss", "semantic.faiss", "cf_items.npy", "token_weights.npy", "bm25_starts.npy"])
 @pytest.mark.parametrize("fault", ["changed", "cut", "absent"])
 def test_damaged_files_are_input_errors_before_they_are_parsed(tmp_path, arrays, name, fault):
     write(tmp_path / "index", arrays)
@@ -113,6 +116,7 @@ def test_damaged_files_are_input_errors_before_they_are_parsed(tmp_path, arrays,
         lambda record: record["files"].pop(),
         lambda record: record["files"][0].update(name="../../etc/passwd"),
         lambda record: record.update(views=3),
+        lambda record: record.update(word_probe="1"),
         lambda record: record["views"]["cf"].update(width=3),
     ],
 )

@@ -1,18 +1,24 @@
-"""Candidates of the prefilter: against brute force, seen items, new users, short catalogues."""
+"""Candidates of the prefilter: against a plain fusion, seen items, new users, short catalogues."""
 
 from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gensr_dist.baselines.sparse_vectors import counted
 from gensr_dist.data.timelines.histories import Histories
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
+from gensr_dist.retrieval.channels.contract import Requests
+from gensr_dist.retrieval.channels.sources import ChannelSources
+from gensr_dist.retrieval.channels.words import query_words
 from gensr_dist.retrieval.config import RetrievalConfig
+from gensr_dist.retrieval.fusion import RANK
 from gensr_dist.retrieval.index import CatalogueIndex, write_index
-from gensr_dist.retrieval.prefilter import Prefilter
+from gensr_dist.retrieval.prefilter import RECOMMENDATION, SEARCH, Prefilter
 
 ITEMS, USERS, EVENTS, VOCABULARY = 120, 12, 15, 60
 NEW, SILENT = 10, 11  # users without CF vector; the second has no events either
@@ -48,18 +54,34 @@ def world(tmp_path_factory):
     user_VE[[NEW, SILENT]] = 0
     title_IT = rng.integers(3, VOCABULARY, (ITEMS, 5)).astype(np.int32)
     token_VD = rng.normal(size=(VOCABULARY, 16)).astype(np.float32)
+    user_N, item_N = np.repeat(np.arange(USERS - 1), EVENTS), rng.integers(0, ITEMS, (USERS - 1) * EVENTS)
+    sources = ChannelSources.from_texts(
+        pl.Series([text_of(title_T) for title_T in title_IT]),
+        pl.Series([text_of(title_T[:3]) for title_T in title_IT]),
+        user_M=user_N,
+        item_M=item_N,
+        found_IQ=counted(item_N, rng.permutation(item_N), (ITEMS, ITEMS)),
+    )
     folder = tmp_path_factory.mktemp("index") / "index"
-    write_index(folder, item_IE, user_VE, title_IT, token_VD, RetrievalConfig(), 0)
-    item_N = rng.integers(0, ITEMS, (USERS - 1) * EVENTS)
-    store = store_of(np.repeat(np.arange(USERS - 1), EVENTS), item_N)
+    write_index(folder, item_IE, user_VE, title_IT, token_VD, sources, RetrievalConfig(), 0)
     return SimpleNamespace(
         index=CatalogueIndex.open(folder),
-        store=store,
+        store=store_of(user_N, item_N),
         item_IE=item_IE,
         user_VE=user_VE,
         popularity_I=np.bincount(item_N, minlength=ITEMS).astype(np.uint32),
         title_IT=title_IT,
     )
+
+
+def text_of(token_T):
+    return " ".join(f"w{token}" for token in token_T.tolist())
+
+
+def queries_of(world, user_G):
+    """Queries of three title words, as tokens and as texts."""
+    query_GQ = world.title_IT[user_G + 40, :3].astype(np.int64)
+    return query_GQ, [text_of(query_Q) for query_Q in query_GQ]
 
 
 def prefilter(world, exclude_seen=True):
@@ -76,29 +98,102 @@ def moments(world, seed=1):
     return user_G, np.random.default_rng(seed).integers(start_G, end_G + 1)
 
 
-def brute_force(world, user, end, k, exclude_seen):
-    """Recommendation candidates by the definition, one user at a time."""
-    history = world.store.histories.item_M[world.store.histories.user_start_V[user] : end].astype(int)
-    parts = [world.user_VE[user], world.item_IE[history[-3:]].sum(axis=0)]
-    vector = sum((part / np.linalg.norm(part) for part in parts if part.any()), np.zeros(8))
-    counts = world.popularity_I.astype(int)
-    seen = set(history) if exclude_seen else set()
-    proposals = []
-    if vector.any():
-        proposals = [i for i in np.argsort(-(world.item_IE @ vector)) if world.item_IE[i].any() and i not in seen]
-    proposals += [i for i in np.argsort(-counts, kind="stable") if i not in seen]
-    return list(dict.fromkeys(int(i) for i in proposals))[:k]
+def seen_of(world, group, end_G, exclude_seen=True):
+    histories = world.store.histories
+    return set(histories.item_M[histories.user_start_V[group] : end_G[group]].tolist()) if exclude_seen else set()
+
+
+def fused(orders, weights):
+    gain = {}
+    for order, weight in zip(orders, weights, strict=True):
+        for rank, item in enumerate(order, 1):
+            gain[item] = gain.get(item, 0) + weight / (RANK + rank)
+    return sorted(gain, key=lambda item: (-gain[item], item))
+
+
+def order_of(channel, requests, seen):
+    return [item for item in channel.propose(requests, ITEMS).item_GK[0].tolist() if item >= 0 and item not in seen]
+
+
+def requests_of(world, user, end, text=None, query_GQ=None):
+    words = None if text is None else query_words([text], world.index.arrays.hash_W)
+    item_GL, _ = world.store.gather_histories(np.array([user]), np.array([end]), 20)
+    return Requests(user_G=np.array([user]), item_GL=item_GL, word_GW=words, token_GQ=query_GQ)
+
+
+def plain_recommendations(world, chosen, user, end, seen):
+    requests = requests_of(world, user, end)
+    orders = [order_of(chosen.recommending[name], requests, seen) for name in RECOMMENDATION]
+    popular = [i for i in np.argsort(-world.popularity_I.astype(int), kind="stable").tolist() if i not in seen]
+    return list(dict.fromkeys(fused(orders, RECOMMENDATION.values()) + popular))
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
 @pytest.mark.parametrize("k", [1, 20, 118, 500])
-def test_recommendations_equal_brute_force(world, exclude_seen, k):
+def test_recommendations_equal_a_plain_fusion_of_channels(world, exclude_seen, k):
     user_G, end_G = moments(world)
-    found_GK = prefilter(world, exclude_seen).recommendations(user_G, end_G, k)
+    chosen = prefilter(world, exclude_seen)
+    found_GK = chosen.recommendations(user_G, end_G, k)
     for user, end, found in zip(user_G, end_G, found_GK, strict=True):
-        expected = brute_force(world, user, end, k, exclude_seen)
+        expected = plain_recommendations(world, chosen, user, end, seen_of(world, user, end_G, exclude_seen))[:k]
         assert found[: len(expected)].tolist() == expected
         assert (found[len(expected) :] == -1).all()
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+@pytest.mark.parametrize("k", [1, 24, 118, 500])
+def test_search_equals_a_plain_fusion_of_channels(world, exclude_seen, k):
+    user_G, end_G = moments(world)
+    query_GQ, texts = queries_of(world, user_G)
+    chosen = prefilter(world, exclude_seen)
+    found_GK = chosen.search(user_G, end_G, query_GQ, texts, k)
+    for user, end, text, found in zip(user_G, end_G, texts, found_GK, strict=True):
+        seen = seen_of(world, user, end_G, exclude_seen)
+        requests = requests_of(world, user, end, text, query_GQ[[user]])
+        orders = [order_of(chosen.searching[name], requests, seen) for name in SEARCH]
+        expected = fused(orders, SEARCH.values()) + plain_recommendations(world, chosen, user, end, seen)
+        expected = list(dict.fromkeys(expected))[:k]
+        assert found[: len(expected)].tolist() == expected
+        assert (found[len(expected) :] == -1).all()
+
+
+def test_every_channel_proposes_unseen_distinct_items(world):
+    user_G, end_G = moments(world)
+    query_GQ, texts = queries_of(world, user_G)
+    chosen = prefilter(world)
+    recommended, _ = chosen.recommendations_by_channel(user_G, end_G, 9, tuple(chosen.recommending))
+    searched, _ = chosen.search_by_channel(user_G, end_G, query_GQ, texts, 9, tuple(chosen.searching))
+    assert set(recommended) == set(chosen.recommending)
+    assert set(searched) == set(chosen.searching)
+    for found_GD in [*recommended.values(), *searched.values()]:
+        for group, found in enumerate(found_GD):
+            real = found[found >= 0].tolist()
+            assert len(set(real)) == len(real)
+            assert not seen_of(world, group, end_G) & set(real)
+    assert chosen.notes == ()
+
+
+def test_more_candidates_begin_with_the_fewer_ones(world):
+    user_G, end_G = moments(world)
+    chosen = prefilter(world)
+    many_GK = chosen.recommendations(user_G, end_G, 80)
+    np.testing.assert_array_equal(chosen.recommendations(user_G, end_G, 30), many_GK[:, :30])
+
+
+def test_a_log_without_texts_and_searches_is_answered_and_says_what_is_empty(world, tmp_path):
+    no_texts_IT, token_VD = np.zeros((ITEMS, 5), dtype=np.int32), np.ones((VOCABULARY, 4), np.float32)
+    sources = ChannelSources.silent(ITEMS)
+    write_index(tmp_path / "i", world.item_IE, world.user_VE, no_texts_IT, token_VD, sources, RetrievalConfig(), 0)
+    silent = SimpleNamespace(**{**vars(world), "index": CatalogueIndex.open(tmp_path / "i")})
+    chosen = prefilter(silent)
+    empty = {note.split("'")[1]: note for note in chosen.notes}
+    assert set(empty) == {"neighbours", "covisitation", "text", "clicks", "lexical", "semantic"}
+    assert empty["lexical"] == "channel 'lexical' is empty: no item text has words"
+    user_G, end_G = moments(world)
+    query_GQ, texts = queries_of(world, user_G)
+    found_GK = chosen.search(user_G, end_G, query_GQ, texts, 20)
+    np.testing.assert_array_equal(found_GK, chosen.recommendations(user_G, end_G, 20))
+    assert (found_GK >= 0).all()
 
 
 def test_a_user_without_events_gets_popular_items(world):
@@ -108,43 +203,26 @@ def test_a_user_without_events_gets_popular_items(world):
     assert counts[found].tolist() == sorted(counts, reverse=True)[:10]
 
 
-@pytest.mark.parametrize("exclude_seen", [True, False])
-def test_search_mixes_text_and_taste_without_repeats(world, exclude_seen):
-    user_G, end_G = moments(world)
-    query_GQ = world.title_IT[user_G + 40, :3].astype(np.int64)
-    k = 24
-    found_GK = prefilter(world, exclude_seen).search(user_G, end_G, query_GQ, k)
-    text_GI = world.index.nearest_text(query_GQ, ITEMS)
-    histories = world.store.histories
-    for group in range(USERS):
-        found = found_GK[group].tolist()
-        assert -1 not in found
-        assert len(set(found)) == k
-        seen = set(histories.item_M[histories.user_start_V[group] : end_G[group]].tolist()) if exclude_seen else set()
-        assert not seen & set(found)
-        nearest = [item for item in text_GI[group].tolist() if item not in seen][: k // 2]
-        assert set(nearest) <= set(found)
-    taste_GK = prefilter(world, exclude_seen).recommendations(user_G, end_G, 3)
-    assert all(taste_GK[user][0] in found_GK[user] for user in range(NEW))
-
-
-def test_search_with_unknown_tokens_only_is_answered_from_taste(world):
+def test_search_with_unknown_words_only_is_answered_from_taste(world):
     user_G, end_G = moments(world)
     query_GQ = np.tile([2, 2, 0, 0], (USERS, 1))
     np.testing.assert_array_equal(
-        prefilter(world).search(user_G, end_G, query_GQ, 15), prefilter(world).recommendations(user_G, end_G, 15)
+        prefilter(world).search(user_G, end_G, query_GQ, ["zzz"] * USERS, 15),
+        prefilter(world).recommendations(user_G, end_G, 15),
     )
 
 
 def test_results_do_not_depend_on_the_other_groups(world):
     user_G, end_G = moments(world)
-    query_GQ = world.title_IT[user_G + 40, :3].astype(np.int64)
+    query_GQ, texts = queries_of(world, user_G)
     chosen = prefilter(world)
-    rec_GK, src_GK = chosen.recommendations(user_G, end_G, 20), chosen.search(user_G, end_G, query_GQ, 20)
+    rec_GK, src_GK = chosen.recommendations(user_G, end_G, 20), chosen.search(user_G, end_G, query_GQ, texts, 20)
     for group in range(USERS):
         one = slice(group, group + 1)
         np.testing.assert_array_equal(chosen.recommendations(user_G[one], end_G[one], 20), rec_GK[one])
-        np.testing.assert_array_equal(chosen.search(user_G[one], end_G[one], query_GQ[one], 20), src_GK[one])
+        np.testing.assert_array_equal(
+            chosen.search(user_G[one], end_G[one], query_GQ[one], texts[one], 20), src_GK[one]
+        )
 
 
 def test_without_seen_is_the_rest_of_the_catalogue(world):
@@ -166,7 +244,7 @@ def test_never_repeats_padding_inside_or_seen_items(world, seed, k, exclude_seen
     histories = world.store.histories
     for found_GK in (
         chosen.recommendations(user_G, end_G, k),
-        chosen.search(user_G, end_G, query_GQ, k),
+        chosen.search(user_G, end_G, query_GQ, [text_of(query_Q) for query_Q in query_GQ], k),
     ):
         for group, found in enumerate(found_GK):
             real = found[found >= 0]

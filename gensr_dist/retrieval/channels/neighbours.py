@@ -1,0 +1,54 @@
+"""Channel: neighbours of the newest history, by co-visitation, by text, or by both; also the taste of a search.
+
+Dimensions: G groups, L newest history, K proposals, I items.
+"""
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from gensr_dist.retrieval.channels.contract import Float32, Proposals, Ranking, Requests
+from gensr_dist.retrieval.channels.sparse_lists import float32_rows
+
+DECAY = 0.85  # of an interaction's weight from one to the next older one
+COVISITATION, TEXT = 0.7, 0.3  # weights of the two closenesses in their mix
+POPULARITY = 0.025  # of log(1 + popularity) beside closeness
+
+
+class Neighbours:
+    """Sum over the newest interactions of DECAY^age x weighted closeness, + POPULARITY x log(1 + popularity).
+
+    Args:
+        parts: (weight, closeness [I, I] as lists of neighbours); one or more.
+        log_popularity_I: of each item.
+        empty: what to say where no item has a neighbour.
+    """
+
+    def __init__(self, parts: list[tuple[float, csr_array]], log_popularity_I: Float32, *, empty: str) -> None:
+        self.parts, self._empty = parts, empty
+        self._ranking = Ranking(np.float32(POPULARITY) * log_popularity_I, len(log_popularity_I))
+
+    @property
+    def empty(self) -> str | None:
+        """Why no item has neighbours."""
+        return None if any(close_II.nnz for _, close_II in self.parts) else self._empty
+
+    def taste(self, requests: Requests) -> csr_array:
+        """Closeness of items to the history without popularity, float32 [G, I]; items close to nothing have none."""
+        groups, items = len(requests), self.parts[0][1].shape[1]
+        real_GL = requests.item_GL >= 0
+        start_G = np.concatenate([[0], np.cumsum(real_GL.sum(axis=1))]).astype(np.int32)
+        weight_M = DECAY ** requests.age_GL[real_GL].astype(np.float32)
+        weight_GI = csr_array(
+            (weight_M.astype(np.float32), requests.item_GL[real_GL].astype(np.int32), start_G), shape=(groups, items)
+        )
+        taste_GI = csr_array((groups, items), dtype=np.float32)
+        for weight, close_II in self.parts:
+            part_GI = weight_GI @ close_II
+            part_GI.data *= np.float32(weight)
+            part_GI.sort_indices()  # the sum of two does not depend on how each was made
+            taste_GI = taste_GI + part_GI
+        return float32_rows(taste_GI)
+
+    def propose(self, requests: Requests, k: int) -> Proposals:
+        """Neighbours of the history; a group without a history gets none."""
+        return self._ranking.best(self.taste(requests), k)

@@ -1,0 +1,83 @@
+"""Lists of items with weights, one a row: built a block of rows at a time, saved as arrays, mapped from disk.
+
+Dimensions: N rows, K columns, M entries.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_array, vstack
+
+PARTS = ("starts", "columns", "weights")  # files of a saved matrix: NAME_PART.npy
+_MAPPED = 128  # bytes; an empty array cannot be mapped
+
+
+def float32_rows(matrix_NK: csr_array) -> csr_array:
+    """The same entries as float32 with the smallest integers: lists are saved so, and multiplied without a copy."""
+    matrix_NK = csr_array(matrix_NK)
+    place = np.int32 if matrix_NK.nnz <= np.iinfo(np.int32).max else np.int64  # scipy wants both alike
+    parts = (
+        matrix_NK.data.astype(np.float32, copy=False),
+        matrix_NK.indices.astype(place, copy=False),
+        matrix_NK.indptr.astype(place, copy=False),
+    )
+    return csr_array(parts, shape=matrix_NK.shape)
+
+
+def heaviest(matrix_NK: csr_array, most: int) -> csr_array:
+    """Each row's `most` entries of highest weight, equal ones in the order of columns; columns ascend in each row.
+
+    A row costs a partition, and only rows that are too long cost a sort.
+    """
+    matrix_NK.sort_indices()
+    keep_M = np.ones(matrix_NK.nnz, dtype=bool)
+    for row in np.flatnonzero(np.diff(matrix_NK.indptr) > most).tolist():
+        own = slice(matrix_NK.indptr[row], matrix_NK.indptr[row + 1])
+        weight_K = matrix_NK.data[own]
+        limit = np.partition(weight_K, len(weight_K) - most)[-most]
+        above_K, equal_K = weight_K > limit, np.flatnonzero(weight_K == limit)
+        above_K[equal_K[: most - np.count_nonzero(above_K)]] = True
+        keep_M[own] = above_K
+    before_M = np.concatenate([[0], np.cumsum(keep_M)])
+    start_N = before_M[matrix_NK.indptr]
+    return csr_array((matrix_NK.data[keep_M], matrix_NK.indices[keep_M], start_N), shape=matrix_NK.shape)
+
+
+def stacked(blocks: Iterable[csr_array], columns: int) -> csr_array:
+    """Blocks of consecutive rows as one float32 matrix."""
+    parts = [float32_rows(block) for block in blocks]
+    if not parts:
+        return csr_array((0, columns), dtype=np.float32)
+    return float32_rows(vstack(parts, format="csr"))
+
+
+def save_lists(folder: Path, name: str, matrix_NK: csr_array) -> None:
+    """Write the three arrays of a matrix and its width."""
+    matrix_NK = float32_rows(matrix_NK)
+    for part, array in zip(PARTS, (matrix_NK.indptr, matrix_NK.indices, matrix_NK.data), strict=True):
+        np.save(folder / f"{name}_{part}.npy", array, allow_pickle=False)
+
+
+def open_lists(folder: Path, name: str, columns: int) -> csr_array:
+    """Map a saved matrix; rows are read from disk as they are used.
+
+    Args:
+        folder: that `save_lists` wrote to.
+        name: of the matrix.
+        columns: K.
+    """
+    start_N, column_M, weight_M = (map_array(folder / f"{name}_{part}.npy") for part in PARTS)
+    return csr_array((weight_M, column_M, start_N), shape=(len(start_N) - 1, columns))
+
+
+def list_files(name: str) -> tuple[str, ...]:
+    """File names of a saved matrix."""
+    return tuple(f"{name}_{part}.npy" for part in PARTS)
+
+
+def map_array(path: Path) -> np.ndarray:
+    """Map an array of a file; a tiny one is read."""
+    small = path.stat().st_size <= 2 * _MAPPED
+    array: np.ndarray = np.load(path, mmap_mode=None if small else "r", allow_pickle=False)
+    return array
