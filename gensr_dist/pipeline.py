@@ -298,9 +298,12 @@ def _train(config: Config, run: RunFolder, *, resume: bool) -> Outcome:
 
 
 def _index(config: Config, run: RunFolder) -> Outcome:
+    from gensr_dist.data.shards.store import TimelineStore
     from gensr_dist.retrieval.index import build_index
 
-    return _outcome(build_index(run.cf, run.model, run.shards, run.index, config.retrieval, config.seed))
+    data = config.data
+    store = TimelineStore.open(run.shards, shuffle_shards=data.shuffle_shards, on_corrupt=data.on_corrupt)
+    return _outcome(build_index(run.cf, run.model, store, run.index, config.retrieval, config.seed))
 
 
 def _evaluate(config: Config, run: RunFolder) -> Outcome:

@@ -18,7 +18,6 @@ from typing_extensions import Self
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.manifest import FileRecord, record_files, sha256_of_file
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_folder, read_json, write_json
 from gensr_dist.graph.vectors import load_cf
@@ -71,13 +70,15 @@ class _Contents:
     files: tuple[FileRecord, ...]
 
 
-def build_index(cf: Path, model: Path, shards: Folder, folder: Path, config: RetrievalConfig, seed: int) -> IndexResult:
+def build_index(
+    cf: Path, model: Path, store: TimelineStore, folder: Path, config: RetrievalConfig, seed: int
+) -> IndexResult:
     """Index every item of a trained run for every channel and write the index folder, whole or not at all.
 
     Args:
         cf: folder of the CF vectors.
         model: folder of the trained GenSR, whose token embeddings make the semantic vectors.
-        shards: folder of the log and the item store.
+        store: of the log; the item store lies in the same folder.
         folder: receives the index.
         config: kind of index, and the number of candidates that its recall is measured at.
         seed: of k-means and of the sample of queries.
@@ -87,7 +88,7 @@ def build_index(cf: Path, model: Path, shards: Folder, folder: Path, config: Ret
     """
     vectors, user_VE = load_cf(cf, folds=False)
     item_IE = vectors.whole_IE
-    items = ItemStore.open(shards)
+    items = ItemStore.open(store.folder)
     title_IT = items.title_IT
     trained = GenSR.from_pretrained(model, reads=items.tokenizer(), cf_width=item_IE.shape[1])
     token_VD = trained.token_embeddings().detach().float().cpu().numpy()
@@ -95,7 +96,7 @@ def build_index(cf: Path, model: Path, shards: Folder, folder: Path, config: Ret
         raise InputError(
             cf, f"{len(item_IE)} vectors for a catalogue of {len(title_IT)} items", "run `gensr lightgcn` again"
         )
-    sources = ChannelSources.of(TimelineStore.open(shards), items)
+    sources = ChannelSources.of(store, items)
     return write_index(folder, item_IE, user_VE, title_IT, token_VD, sources, config, seed)
 
 

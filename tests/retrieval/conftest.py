@@ -70,6 +70,6 @@ def run(tmp_path_factory) -> RunFolder:
     train_lightgcn(parts, store.users, store.items, CONFIG.lightgcn, CONFIG.seed, run.cf, run.root / "lightgcn")
     tokenizer = ItemStore.open(run.shards).tokenizer()
     GenSR.build(CONFIG.model, tokenizer, CONFIG.lightgcn.width).save_pretrained(run.model, tokenizer)
-    build_index(run.cf, run.model, run.shards, run.index, CONFIG.retrieval, CONFIG.seed)
+    build_index(run.cf, run.model, store, run.index, CONFIG.retrieval, CONFIG.seed)
     run.config.write_text(resolved_yaml(dataclasses.replace(CONFIG, run=str(run.root))), encoding="utf-8")
     return run
