@@ -57,7 +57,7 @@ def write_log(beauty: Path, folder: Path) -> None:
                 table.writerow([user, item, "rec", second * 1_000, ""])
                 words = re.findall(r"\w+", (meta[item].get("title") or "").lower())
                 if words:
-                    count = min(len(words), rng.integers(1, LONGEST + 1))
+                    count = min(len(words), int(rng.integers(1, LONGEST + 1)))
                     query = " ".join(rng.choice(words, count, replace=False))
                     table.writerow([user, item, "src", second * 1_000, query])
     with (folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
