@@ -19,7 +19,7 @@ from gensr_dist.data.config import BATCHING, READING
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_file, read_json, write_json
-from gensr_dist.graph.vectors import RECORD, table_name
+from gensr_dist.graph.cf_files import RECORD, table_name
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.config import OPERATIONAL
 

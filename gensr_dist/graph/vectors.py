@@ -13,9 +13,9 @@ import numpy as np
 from gensr_dist.data.item_vectors import ItemVectors, row_blocks
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_folder, read_json, write_json
+from gensr_dist.graph.cf_files import RECORD, table_name
 
 REMEDY = "run the lightgcn stage"
-RECORD = "lightgcn.json"
 
 _ROWS = 65_536  # written and checked at once
 
@@ -72,11 +72,6 @@ def load_cf(folder: Path, *, folds: bool) -> tuple[ItemVectors, np.memmap]:
     whole_IE, *without_fold = (_open(folder / name, (items, width)) for name in ("items.npy", *names))
     user_VE = _open(folder / "users.npy", (users, width))
     return ItemVectors(whole_IE, tuple(without_fold), seed), user_VE
-
-
-def table_name(fold: int | str) -> str:
-    """Name of the file of the items' vectors without a fold."""
-    return f"items_without_{fold}.npy"
 
 
 def _write(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:

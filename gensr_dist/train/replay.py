@@ -237,7 +237,9 @@ class Player:
         ]
         plain = GenSR.from_pretrained(model)
         if config.train.precision == "bf16":
+            token_idf_V = plain.token_idf_V
             plain = plain.bfloat16()
+            plain.token_idf_V = token_idf_V  # DeepSpeed leaves buffers as they are
         return cls(config, plain.to(device).train(), loaders, device)
 
     def micro_batches(self, step: int) -> int:

@@ -1,11 +1,14 @@
 """Two processes train like one: same losses, same weights, for plain data parallelism and ZeRO."""
 
+import math
+
 import pytest
 
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run_folder import RunFolder
-from tests.integration.two_rank_runs import STEPS, TORCHRUN, curve, short_config, train_with
+from tests.integration.two_rank_runs import STEPS, TORCHRUN, VALIDATED, curve, short_config, train_with
 
+ONE_PLACE = (1 - 1 / math.log2(3)) / VALIDATED  # most that NDCG changes where two candidates of one row change places
 DEEPSPEED = ["-m", "deepspeed.launcher.runner", "--num_accelerators", "2", "--module"]
 
 
@@ -25,8 +28,12 @@ def test_two_ranks_have_the_loss_curve_of_one(small_run: RunFolder, one_rank: Ru
             assert len(expected) == STEPS
             assert min(expected) > 0, tag
             assert curve(run, tag) == pytest.approx(expected, rel=1e-5, abs=1e-5), (name, tag)
-        for tag in ("validation_rec/ndcg@10", "validation_search/ndcg@10"):
-            assert curve(run, tag) == pytest.approx(curve(one_rank, tag)), (name, tag)
+        for task in ("rec", "search"):
+            tag = f"validation_{task}/loss"
+            assert curve(run, tag) == pytest.approx(curve(one_rank, tag), rel=1e-5), (name, tag)
+            # Two candidates whose scores differ in the last bits may change places in one row.
+            tag = f"validation_{task}/ndcg@10"
+            assert curve(run, tag) == pytest.approx(curve(one_rank, tag), abs=ONE_PLACE), (name, tag)
 
 
 def test_deepspeed_launcher_and_zero3_validate_and_export(small_run: RunFolder) -> None:

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from gensr_dist.run_folder import RunFolder
 
 STEPS = 4  # of a short training
+VALIDATED = 7  # rows a task
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
 _SECONDS = 280
 _OF_A_LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -28,7 +29,7 @@ def write_config(prepared: RunFolder, name: str, *, dropout: float = 0.0, **trai
         "train": {
             "batch": 8,
             "warmup_steps": 1,
-            "validate_rows": 7,  # odd: the ranks have unequal shares
+            "validate_rows": VALIDATED,  # odd: the ranks have unequal shares
             "log_every": 1,
             "workers": 1,
             **train,
