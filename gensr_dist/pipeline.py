@@ -314,7 +314,7 @@ def _evaluate(config: Config, run: RunFolder) -> Outcome:
     from gensr_dist.retrieval.catalogue import evaluate_catalogue
     from gensr_dist.trained_run import TrainedRun
 
-    trained = TrainedRun.open(run, config, folds=True)
+    trained = TrainedRun.open(run, config)
     if config.evaluation.compile:
         trained.compile()
     catalogue = evaluate_catalogue(trained, config.retrieval, config.evaluation, config.seed)

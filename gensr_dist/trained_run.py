@@ -34,14 +34,13 @@ class TrainedRun:
     device: torch.device
 
     @classmethod
-    def open(cls, folder: RunFolder, config: Config, *, folds: bool = False) -> Self:
+    def open(cls, folder: RunFolder, config: Config) -> Self:
         """Open shards, CF vectors and model.
 
         Args:
             folder: of the run.
             config: how its shards are read and its operations computed. On a GPU the weights have the precision of
                 the training; on a CPU fp32, which is faster there.
-            folds: also open the vectors that training rows read, to measure such rows.
 
         Raises:
             InputError: a stage's result is missing or broken, they do not fit together, or the configured kernels
@@ -51,7 +50,7 @@ class TrainedRun:
         data = config.data
         store = TimelineStore.open(folder.shards, shuffle_shards=data.shuffle_shards, on_corrupt=data.on_corrupt)
         items = ItemStore.open(folder.shards)
-        vectors, user_VE = load_cf(folder.cf, folds=folds)
+        vectors, user_VE = load_cf(folder.cf, folds=False)
         model = GenSR.from_pretrained(folder.model, reads=items.tokenizer(), cf_width=vectors.width)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if config.train.precision == "bf16" and device.type == "cuda" else torch.float32
