@@ -155,3 +155,15 @@ def groups_of(batch: Batch, rows: Sequence[int] | slice) -> Batch:
     """Some groups of a batch over the same item table."""
     names = ("row_G", "user_G", "task_G", "query_GQ", "history_GL", "behaviour_GL", "candidate_GC", "label_GC")
     return replace(batch, **{name: getattr(batch, name)[rows] for name in names})
+
+
+def widened(batch: Batch) -> Batch:
+    """The same batch with more padding behind histories, titles and queries."""
+    pad = torch.nn.functional.pad
+    return replace(
+        batch,
+        history_GL=pad(batch.history_GL, (0, 2)),
+        behaviour_GL=pad(batch.behaviour_GL, (0, 2)),
+        title_UT=pad(batch.title_UT, (0, 3)),
+        query_GQ=pad(batch.query_GQ, (0, 2)),
+    )

@@ -28,6 +28,7 @@ from tests.model.builders import (
     random_batch,
     tiny_config,
     tiny_model,
+    widened,
 )
 
 SCORINGS = pytest.mark.parametrize("scoring", ["joint", "shared"])
@@ -129,14 +130,7 @@ def test_scores_do_not_depend_on_the_rest_of_the_batch(
         torch.testing.assert_close(model.score(alone)[0], whole_GC[g], rtol=1e-4, atol=1e-6)
         first = replace(alone, candidate_GC=alone.candidate_GC[:, :1], label_GC=alone.label_GC[:, :1])
         torch.testing.assert_close(model.score(first)[0], whole_GC[g, :1], rtol=1e-4, atol=1e-6)
-    pad = torch.nn.functional.pad
-    wider = replace(
-        batch,
-        history_GL=pad(batch.history_GL, (0, 2)),
-        behaviour_GL=pad(batch.behaviour_GL, (0, 2)),
-        title_UT=pad(batch.title_UT, (0, 3)),
-        query_GQ=pad(batch.query_GQ, (0, 2)),
-    )
+    wider = widened(batch)
     torch.testing.assert_close(model.score(wider), whole_GC, rtol=1e-4, atol=1e-6)
 
 

@@ -16,7 +16,7 @@ from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.match import Match, MatchTowers
-from tests.model.builders import CF_WIDTH, groups_of, random_batch, tiny_model
+from tests.model.builders import CF_WIDTH, groups_of, random_batch, tiny_model, widened
 
 HISTORY_CF, HISTORY_TEXT = 0, 1  # places in prompt.SLOTS
 Arguments = tuple[tuple[Tensor, Tensor], Tensor, tuple[Tensor, Tensor], Tensor]
@@ -275,14 +275,7 @@ def test_vectors_of_a_group_do_not_depend_on_the_rest_of_the_batch(
     model = learnt_model()
     batch = random_batch(seed, groups=groups, history=history, title=title, padded_candidates=True)
     whole = model(model.inputs(batch)).match
-    pad = torch.nn.functional.pad
-    wider = replace(
-        batch,
-        history_GL=pad(batch.history_GL, (0, 2)),
-        behaviour_GL=pad(batch.behaviour_GL, (0, 2)),
-        title_UT=pad(batch.title_UT, (0, 3)),
-        query_GQ=pad(batch.query_GQ, (0, 2)),
-    )
+    wider = widened(batch)
     for vectors, expected in zip(model(model.inputs(wider)).match, whole, strict=True):
         torch.testing.assert_close(vectors, expected)
     for g in range(groups):
