@@ -298,12 +298,15 @@ def _train(config: Config, run: RunFolder, *, resume: bool) -> Outcome:
 
 
 def _index(config: Config, run: RunFolder) -> Outcome:
-    from gensr_dist.data.shards.store import TimelineStore
-    from gensr_dist.retrieval.index import build_index
+    from gensr_dist.retrieval.stage import index_run
+    from gensr_dist.trained_run import TrainedRun
 
-    data = config.data
-    store = TimelineStore.open(run.shards, shuffle_shards=data.shuffle_shards, on_corrupt=data.on_corrupt)
-    return _outcome(build_index(run.cf, run.model, store, run.index, config.retrieval, config.seed))
+    result = index_run(TrainedRun.open(run, config), config)
+    outcome = _outcome(result.index)
+    return Outcome(
+        summary=(*outcome.summary, *result.lines(), *(f"warning: {line}" for line in result.warnings)),
+        result={**outcome.result, "orders": dataclasses.asdict(result)["orders"], "warnings": result.warnings},
+    )
 
 
 def _evaluate(config: Config, run: RunFolder) -> Outcome:
@@ -312,13 +315,15 @@ def _evaluate(config: Config, run: RunFolder) -> Outcome:
     from gensr_dist.evaluation.stage import evaluate
     from gensr_dist.retrieval.candidate_recall import evaluate_candidates
     from gensr_dist.retrieval.catalogue import evaluate_catalogue
+    from gensr_dist.retrieval.stage import open_ranker
     from gensr_dist.trained_run import TrainedRun
 
     trained = TrainedRun.open(run, config)
     if config.evaluation.compile:
         trained.compile()
-    catalogue = evaluate_catalogue(trained, config.retrieval, config.evaluation, config.seed)
-    candidates = evaluate_candidates(trained, config.retrieval, config.evaluation, config.seed)
+    ranker = open_ranker(trained, config)
+    catalogue = evaluate_catalogue(trained, ranker, config.retrieval.candidates, config.evaluation, config.seed)
+    candidates = evaluate_candidates(trained, ranker.generator, config.evaluation, config.seed)
     result = evaluate(trained, config.evaluation, config.seed, catalogue=catalogue, candidates=candidates)
     lines: list[str] = []
     for task, title in TASK_TITLES.items():

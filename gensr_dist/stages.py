@@ -217,7 +217,7 @@ def _settings(stage: StageName, config: Config) -> dict[str, Any]:
         "prepare": ("data.",),
         "lightgcn": ("lightgcn.",),
         "train": ("model.", "train.", *(f"data.{name}" for name in BATCHING)),
-        "index": ("retrieval.index", "retrieval.candidates"),
+        "index": ("retrieval.", "data.history"),
         "evaluate": ("evaluation.", "retrieval.", "data.history"),
     }[stage]
     if stage == "prepare" and config.data.tokenizer == "corpus":

@@ -79,38 +79,12 @@ class TaskMetrics:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CatalogueMetrics:
-    """Ranking of the positives among the whole catalogue, after a prefilter or without one."""
-
-    task: Behaviour
-    prefilter_recall: float  # share of rows whose positive is among the candidates
-    recall: Mapping[int, float]  # by cutoff
-    ndcg: Mapping[int, float]  # by cutoff
-    count: int  # rows
-    candidates: int  # scored items a row
-    full: bool  # True where every item was scored and no prefilter took part
-
-    @classmethod
-    def from_ranks(cls, task: Behaviour, rank_R: NDArray[np.int64], *, candidates: int, full: bool) -> Self:
-        """From the rank of each positive among its candidates; MISSED where it is not one of them."""
-        assert len(rank_R) > 0, "a task without rows has no metrics"
-        return cls(
-            task=task,
-            prefilter_recall=float(np.mean(rank_R != MISSED)),
-            recall={cutoff: float(recall_gain(rank_R, cutoff).mean()) for cutoff in CUTOFFS},
-            ndcg={cutoff: float(ndcg_gain(rank_R, cutoff).mean()) for cutoff in CUTOFFS},
-            count=len(rank_R),
-            candidates=candidates,
-            full=full,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class CandidateMetrics:
     """How often the positives are among the first candidates of a task, whose order no model made."""
 
     task: Behaviour
     recall: Mapping[int, float]  # of the fusion of channels, by cutoff
+    union: Mapping[int, float]  # share found within the cutoff by some channel
     channels: Mapping[str, Mapping[int, float]]  # recall of each channel alone, by cutoff
     count: int  # rows
 
@@ -124,12 +98,18 @@ class CandidateMetrics:
             fusion: name of the fusion among them.
         """
         assert len(ranks[fusion]) > 0, "a task without rows has no metrics"
-        recall = {
-            name: {cutoff: float(recall_gain(rank_R, cutoff).mean()) for cutoff in CANDIDATE_CUTOFFS}
-            for name, rank_R in ranks.items()
-        }
-        channels = {name: values for name, values in recall.items() if name != fusion}
-        return cls(task=task, recall=recall[fusion], channels=channels, count=len(ranks[fusion]))
+        channels = {name: rank_R for name, rank_R in ranks.items() if name != fusion}
+        return cls(
+            task=task,
+            recall=_recall(ranks[fusion]),
+            union=_recall(np.minimum.reduce(list(channels.values()))),
+            channels={name: _recall(rank_R) for name, rank_R in channels.items()},
+            count=len(ranks[fusion]),
+        )
+
+
+def _recall(rank_R: NDArray[np.int64]) -> dict[int, float]:
+    return {cutoff: float(recall_gain(rank_R, cutoff).mean()) for cutoff in CANDIDATE_CUTOFFS}
 
 
 def recall_gain(rank_R: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gensr_dist.data.events import Behaviour
+from gensr_dist.evaluation.catalogue_metrics import ANSWERS, ORDERS, CatalogueMetrics
 from gensr_dist.evaluation.fit import FitRecord, StepFit, fit_warnings
 from gensr_dist.evaluation.metrics import (
     CANDIDATE_CUTOFFS,
     CUTOFFS,
     TASK_NAMES,
     CandidateMetrics,
-    CatalogueMetrics,
+    Estimate,
     TaskMetrics,
 )
 from gensr_dist.evaluation.significance import CUTOFF, PairedTest
@@ -81,7 +82,13 @@ def metrics_json(result: EvaluationResult) -> dict[str, Any]:
     gensr, *baselines = result.scorers
     return {
         **_tasks_json(gensr),
-        "baselines": {baseline.scorer: _tasks_json(baseline) for baseline in baselines},
+        "baselines": {
+            baseline.scorer: {
+                **_tasks_json(baseline),
+                **({"catalogue": over_all} if (over_all := _catalogue_json(result.catalogue, baseline.scorer)) else {}),
+            }
+            for baseline in baselines
+        },
         "significance": {
             f"{GENSR}_vs_{baseline.scorer}": {
                 TASK_NAMES[task]: dataclasses.asdict(test) for task, test in baseline.behind.items()
@@ -89,7 +96,7 @@ def metrics_json(result: EvaluationResult) -> dict[str, Any]:
             for baseline in baselines
         },
         "strata": {TASK_NAMES[task]: strata_json(strata) for task, strata in result.strata.items()},
-        "catalogue": [_catalogue_json(metrics) for metrics in result.catalogue],
+        "catalogue": _catalogue_json(result.catalogue, ANSWERS),
         "candidates": {TASK_NAMES[metrics.task]: _candidates_json(metrics) for metrics in result.candidates},
         **({"fit": _fit_json(result.fit)} if result.fit else {}),
         "protocol": dataclasses.asdict(result.protocol),
@@ -108,7 +115,10 @@ def report_markdown(result: EvaluationResult) -> str:
             lines += ["By users who chose the positive in training:", "", *_strata_table(strata.popularity), ""]
             lines += ["By interactions before the row:", "", *_strata_table(strata.history), ""]
     if result.catalogue:
-        lines += ["## Whole catalogue", "", *_catalogue_table(result.catalogue), ""]
+        lines += ["## Whole catalogue", ""]
+        for metrics in result.catalogue:
+            count = metrics.orders[ANSWERS].count
+            lines += [f"### {TASK_TITLES[metrics.task]}: {count:,} rows", "", *_catalogue_lines(metrics), ""]
     if result.candidates:
         lines += ["## Candidates", "", "Share of rows whose positive is among the first candidates, unseen items only:"]
         lines += ["", *_candidates_table(result.candidates), ""]
@@ -153,16 +163,22 @@ def results_table(result: EvaluationResult, task: Behaviour) -> list[str]:
         for cutoff in CUTOFFS[1:]:  # NDCG@1 is Recall@1
             estimate = metrics.ndcg[cutoff]
             cells.append(f"{estimate.value:.4f}")
-            if cutoff == CUTOFF and estimate.interval:
-                low, high = estimate.interval
-                cells[-1] += f" [{low:.4f}, {high:.4f}]"
+            if cutoff == CUTOFF:
+                cells[-1] += _interval(estimate)
         cells.append(f"{metrics.mrr.value:.4f}")
         if tested:
             test = scorer.behind.get(task)
-            lead = f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.3g}" if test else ""
-            cells.append(lead)
+            cells.append(_lead(test) if test else "")
         lines.append(_row([TITLES[scorer.scorer], *cells]))
     return lines
+
+
+def _interval(estimate: Estimate) -> str:
+    return "" if estimate.interval is None else f" [{estimate.interval[0]:.4f}, {estimate.interval[1]:.4f}]"
+
+
+def _lead(test: PairedTest) -> str:
+    return f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.3g}"
 
 
 def _strata_table(strata: Sequence[Stratum]) -> list[str]:
@@ -176,22 +192,34 @@ def _strata_table(strata: Sequence[Stratum]) -> list[str]:
     return lines
 
 
-def _catalogue_table(catalogue: Sequence[CatalogueMetrics]) -> list[str]:
-    heads = ["Task", "Candidates", "Prefilter recall", *(f"R@{k}" for k in CUTOFFS), *(f"N@{k}" for k in CUTOFFS[1:])]
-    lines = _head([*heads, "Rows"])
-    for metrics in catalogue:
-        scored = f"all {metrics.candidates:,} items" if metrics.full else f"{metrics.candidates:,} by prefilter"
-        cells = [f"{metrics.recall[k]:.4f}" for k in CUTOFFS] + [f"{metrics.ndcg[k]:.4f}" for k in CUTOFFS[1:]]
-        prefilter = "" if metrics.full else f"{metrics.prefilter_recall:.4f}"
-        lines.append(_row([TASK_TITLES[metrics.task], scored, prefilter, *cells, f"{metrics.count:,}"]))
-    return lines
+def _catalogue_lines(metrics: CatalogueMetrics) -> list[str]:
+    """Markdown lines of one task: the answers, then other orders, then who found the hits."""
+    heads = ["Order", *(f"R@{k}" for k in CUTOFFS), *(f"N@{k}" for k in CUTOFFS[1:]), f"Answers' lead in N@{CUTOFF}"]
+    lines = _head(heads)
+    for name, order in metrics.orders.items():
+        cells = [f"{order.recall[k].value:.4f}" for k in CUTOFFS]
+        for cutoff in CUTOFFS[1:]:
+            cells.append(f"{order.ndcg[cutoff].value:.4f}")
+            if cutoff == CUTOFF:
+                cells[-1] += _interval(order.ndcg[cutoff])
+        lead = metrics.leads.get(name)
+        lines.append(_row([ORDERS[name], *cells, _lead(lead) if lead else ""]))
+    found = ", ".join(
+        f"{name} {hits.proposed:.0%} (alone {hits.alone:.0%})" for name, hits in metrics.hits.items() if hits.proposed
+    )
+    return [
+        *lines,
+        "",
+        f"{metrics.candidates:,} candidates a row hold {metrics.candidate_recall:.1%} of the positives. Of those among "
+        f"the first {CUTOFF} answers these channels proposed: {found or 'none'}.",
+    ]
 
 
 def _candidates_table(candidates: Sequence[CandidateMetrics]) -> list[str]:
     """Markdown lines: of each task the fusion, then every channel."""
     lines = _head(["Task", "Channel", *(f"R@{k}" for k in CANDIDATE_CUTOFFS), "Rows"])
     for metrics in candidates:
-        for name, recall in {"fusion": metrics.recall, **metrics.channels}.items():
+        for name, recall in {"fusion": metrics.recall, "union": metrics.union, **metrics.channels}.items():
             cells = [f"{recall[k]:.4f}" for k in CANDIDATE_CUTOFFS]
             lines.append(_row([TASK_TITLES[metrics.task], name, *cells, f"{metrics.count:,}"]))
     return lines
@@ -241,21 +269,27 @@ def _task_json(metrics: TaskMetrics) -> dict[str, Any]:
     }
 
 
-def _catalogue_json(metrics: CatalogueMetrics) -> dict[str, Any]:
-    return {
-        "task": TASK_NAMES[metrics.task],
-        "full": metrics.full,
-        "candidates": metrics.candidates,
-        "prefilter_recall": metrics.prefilter_recall,
-        **{f"recall@{cutoff}": value for cutoff, value in metrics.recall.items()},
-        **{f"ndcg@{cutoff}": value for cutoff, value in metrics.ndcg.items()},
-        "count": metrics.count,
-    }
+def _catalogue_json(catalogue: Sequence[CatalogueMetrics], order: str) -> dict[str, Any]:
+    """By name of the task, one order's metrics; what only the answers have beside them."""
+    values: dict[str, Any] = {}
+    for metrics in catalogue:
+        if order in metrics.orders:
+            values[TASK_NAMES[metrics.task]] = _task_json(metrics.orders[order])
+        if order == ANSWERS:
+            values[TASK_NAMES[metrics.task]] |= {
+                "candidates": metrics.candidates,
+                "candidate_recall": metrics.candidate_recall,
+                "orders": {name: _task_json(other) for name, other in metrics.orders.items() if name != ANSWERS},
+                "leads": {name: dataclasses.asdict(test) for name, test in metrics.leads.items()},
+                "hits": {name: dataclasses.asdict(hits) for name, hits in metrics.hits.items()},
+            }
+    return values
 
 
 def _candidates_json(metrics: CandidateMetrics) -> dict[str, Any]:
     return {
         **_recall_json(metrics.recall),
+        "union": _recall_json(metrics.union),
         "channels": {name: _recall_json(recall) for name, recall in metrics.channels.items()},
         "count": metrics.count,
     }

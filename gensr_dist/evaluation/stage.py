@@ -16,6 +16,7 @@ from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
+from gensr_dist.evaluation.catalogue_metrics import CatalogueMetrics
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.fit import read_fit
 from gensr_dist.evaluation.gensr_scorer import ROWS_A_CALL, GenSRScorer
@@ -24,7 +25,6 @@ from gensr_dist.evaluation.metrics import (
     CUTOFFS,
     TASK_NAMES,
     CandidateMetrics,
-    CatalogueMetrics,
     TaskMetrics,
 )
 from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives

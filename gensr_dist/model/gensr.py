@@ -2,7 +2,7 @@
 
 Dimensions: G groups, C candidates, N history places, K entries of all histories, T title tokens, U distinct items and W
 distinct tokens of the batch, P block tokens, X slots, Z searching groups, V vocabulary, A possible answers (V, or the
-two), E width of a CF vector, D width of the backbone.
+two), E width of a CF vector, D width of the backbone, H of the match towers.
 """
 
 import dataclasses
@@ -188,41 +188,28 @@ class GenSR(nn.Module):
             likelihood: over the whole `vocabulary`, or over the two `answers`, whose logits alone are computed then.
         """
         batch, cf_history, text_history = inputs.batch, inputs.cf_history, inputs.semantic_history
-        cf_UE = batch.cf_UE.to(self.cf_projection.weight.dtype) * self.shape.cf_scale
-        token_WD = self.backbone.embed(inputs.token_W)
-        weight_W = self.token_idf_V[inputs.token_W]
-        text_UD = _pooled(inputs.title_UT, token_WD, weight_W)
-
-        cf_GNE = self.cf_history(cf_UE[cf_history.entry_K], cf_history)
+        views = self._views(inputs)
+        cf_UE, text_UD = views.cf_UE, views.text_UD
         item_cf_GCE = cf_UE[batch.candidate_GC]
-        history_cf_GCE = self.cf_filter(item_cf_GCE, cf_GNE, cf_history.mask_GN)
-
-        table = token_WD if self.shape.model.semantic_history == "tokens" else text_UD
-        text_GND = self.semantic_history(table[text_history.entry_K], text_history)
+        history_cf_GCE = self.cf_filter(item_cf_GCE, views.cf_GNE, cf_history.mask_GN)
         item_text_GCD = text_UD[batch.candidate_GC]
-        history_text_GCD = self.semantic_filter(item_text_GCD, text_GND, text_history.mask_GN)
+        history_text_GCD = self.semantic_filter(item_text_GCD, views.text_GND, text_history.mask_GN)
 
-        user_cf_GE = masked_mean(cf_GNE, cf_history.mask_GN)
-        user_text_GD = masked_mean(text_GND, text_history.mask_GN)
         history_cf_GCD = self.cf_projection(history_cf_GCE)
         if self.cf_match is not None and self.semantic_match is not None:
             history_cf_GCD = history_cf_GCD + self.cf_match(cf_UE, batch.history_GL, batch.candidate_GC)
             history_text_GCD = history_text_GCD + self.semantic_match(text_UD, batch.history_GL, batch.candidate_GC)
         match = None
         if self.match is not None:
-            match, product_GCD = self.match(
-                self._visible(user_cf_GE, user_text_GD),
-                self._asked(inputs, token_WD, weight_W),
-                self._visible(cf_UE, text_UD),
-                batch.candidate_GC,
-            )
+            item_UH = self.match.items(self._visible(cf_UE, text_UD))
+            match, product_GCD = self.match(self._match_users(self.match, inputs, views), item_UH, batch.candidate_GC)
             if self.shape.model.cf_view:
                 history_cf_GCD = history_cf_GCD + product_GCD
             else:
                 history_text_GCD = history_text_GCD + product_GCD
         if self.term_match is not None:
             title_ZCT = inputs.title_UT[batch.candidate_GC[inputs.searching_Z]]
-            found_ZCD = self.term_match(token_WD, weight_W, inputs.term_A, inputs.query_ZQ, title_ZCT)
+            found_ZCD = self.term_match(views.token_WD, views.weight_W, inputs.term_A, inputs.query_ZQ, title_ZCT)
             item_text_GCD = item_text_GCD.index_add(0, inputs.searching_Z, found_ZCD)
 
         slot_GCXD = torch.stack(
@@ -230,16 +217,16 @@ class GenSR(nn.Module):
         )
         right_GC = batch.label_GC  # 0 and 1 are the places of No and Yes among the answers, too
         if likelihood == "vocabulary":
-            logit_GCA = self._answer(inputs, token_WD, slot_GCXD, None)
+            logit_GCA = self._answer(inputs, views.token_WD, slot_GCXD, None)
             no_yes_GC2 = logit_GCA[..., self.answers]
             right_GC = torch.where(right_GC == IGNORED, IGNORED, self.answers[right_GC.clamp_min(0)])
         else:
-            logit_GCA = no_yes_GC2 = self._answer(inputs, token_WD, slot_GCXD, self.answers)
+            logit_GCA = no_yes_GC2 = self._answer(inputs, views.token_WD, slot_GCXD, self.answers)
         return GenSROutput(
             nll_GC=self._nll(logit_GCA, right_GC),
             yes_log_odds_GC=no_yes_GC2[..., 1] - no_yes_GC2[..., 0],
-            user_cf_GD=self.cf_projection(user_cf_GE),
-            user_semantic_GD=user_text_GD,
+            user_cf_GD=self.cf_projection(views.user_cf_GE),
+            user_semantic_GD=views.user_text_GD,
             has_history_G=cf_history.mask_GN.any(1) & text_history.mask_GN.any(1),
             match=match,
         )
@@ -253,9 +240,50 @@ class GenSR(nn.Module):
         """Pooled token embeddings of each title [U, D]; zeros for an empty one."""
         return _pooled(title_UT, self.token_embeddings(), self.token_idf_V)
 
+    def match_users(self, inputs: ModelInput) -> Tensor:
+        """Vectors of the user tower [G, H], of histories and queries alone; the model must have towers."""
+        assert self.match is not None
+        return self._match_users(self.match, inputs, self._views(inputs))
+
+    def match_items(self, cf_UE: Tensor, title_UT: Tensor) -> Tensor:
+        """Vectors of the item tower [U, H]; the model must have towers.
+
+        Args:
+            cf_UE: CF vectors as they are on disk.
+            title_UT: title tokens.
+        """
+        assert self.match is not None
+        cf_UE = cf_UE.to(self.cf_projection.weight.dtype) * self.shape.cf_scale
+        return self.match.items(self._visible(cf_UE, self.item_semantic(title_UT)))
+
     def token_embeddings(self) -> nn.Parameter:
         """The token table [V, D]."""
         return self.backbone.t5.shared.weight
+
+    def _views(self, inputs: ModelInput) -> "_Views":
+        """Items and encoded histories in both views."""
+        batch, cf_history, text_history = inputs.batch, inputs.cf_history, inputs.semantic_history
+        cf_UE = batch.cf_UE.to(self.cf_projection.weight.dtype) * self.shape.cf_scale
+        token_WD = self.backbone.embed(inputs.token_W)
+        weight_W = self.token_idf_V[inputs.token_W]
+        text_UD = _pooled(inputs.title_UT, token_WD, weight_W)
+        cf_GNE = self.cf_history(cf_UE[cf_history.entry_K], cf_history)
+        table = token_WD if self.shape.model.semantic_history == "tokens" else text_UD
+        text_GND = self.semantic_history(table[text_history.entry_K], text_history)
+        return _Views(
+            cf_UE=cf_UE,
+            token_WD=token_WD,
+            weight_W=weight_W,
+            text_UD=text_UD,
+            cf_GNE=cf_GNE,
+            text_GND=text_GND,
+            user_cf_GE=masked_mean(cf_GNE, cf_history.mask_GN),
+            user_text_GD=masked_mean(text_GND, text_history.mask_GN),
+        )
+
+    def _match_users(self, match: MatchTowers, inputs: ModelInput, views: "_Views") -> Tensor:
+        user = self._visible(views.user_cf_GE, views.user_text_GD)
+        return match.users(user, self._asked(inputs, views.token_WD, views.weight_W))
 
     def _visible(self, cf_XE: Tensor, text_XD: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors of both views, zeros in place of one that is switched off."""
@@ -289,6 +317,20 @@ class GenSR(nn.Module):
         return F.cross_entropy(
             logit_GCA.float().flatten(0, 1), right_GC.flatten(), ignore_index=IGNORED, reduction="none"
         ).view_as(right_GC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Views:
+    """A batch's items and histories, before any candidate is looked at."""
+
+    cf_UE: Tensor  # scaled
+    token_WD: Tensor
+    weight_W: Tensor  # of tokens in pooled texts
+    text_UD: Tensor
+    cf_GNE: Tensor  # encoded
+    text_GND: Tensor
+    user_cf_GE: Tensor  # means of the encoded
+    user_text_GD: Tensor
 
 
 def _pooled(title_UT: Tensor, table_WD: Tensor, weight_W: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Settings of the catalogue index."""
+"""Settings of candidate generation and of the order of answers."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -8,8 +8,11 @@ from pydantic import Field
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalConfig:
-    """FAISS prefilter before GenSR rescoring."""
+    """Channels propose candidates, GenSR scores them."""
 
-    index: Literal["flat", "ivf", "hnsw"] = "flat"
-    candidates: Annotated[int, Field(ge=1)] = 200  # items the prefilter hands to GenSR
-    exclude_seen: bool = True  # leave out items the user already met
+    index: Literal["flat", "ivf", "hnsw"] = "flat"  # FAISS index of the channels that compare vectors
+    candidates: Annotated[int, Field(ge=1)] = 200  # items that GenSR scores for an answer
+    exclude_seen: bool = True  # leave out items that the user already met
+    # Validation rows a task, whose candidates GenSR scores once, to fit the fusion of the channels and the order of
+    # answers; 0 fits nothing: reciprocal ranks, and GenSR's score alone.
+    fit_rows: Annotated[int, Field(ge=0)] = 2_000

@@ -207,8 +207,8 @@ def _across_rows(seen: Sequence[tuple[Batch, GenSROutput]], config: Config, worl
         )
     if _matches(config) and (matches := [output.match for _, output in seen if output.match is not None]):
         match = match_loss(
-            torch.cat([towers.user_GD for towers in matches]),
-            torch.cat([towers.item_GCD for towers in matches]),
+            torch.cat([towers.user_GH for towers in matches]),
+            torch.cat([towers.item_GCH for towers in matches]),
             torch.cat([batch.item_U[batch.candidate_GC] for batch, _ in seen]),
             torch.cat([batch.log_chance_U[batch.candidate_GC] for batch, _ in seen]),
             step_groups=step_groups,

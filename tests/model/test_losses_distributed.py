@@ -41,7 +41,7 @@ def losses(model: GenSR, part: slice, *, world: int = 1) -> tuple[Tensor, Tensor
             temperature=0.3,
             **scale,
         ),
-        match_loss(output.match.user_GD, output.match.item_GCD, batch.item_U[batch.candidate_GC], **scale),
+        match_loss(output.match.user_GH, output.match.item_GCH, batch.item_U[batch.candidate_GC], **scale),
     )
 
 

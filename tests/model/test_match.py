@@ -1,6 +1,7 @@
 """Match towers against their equation, written as loops in float64, alone and within the model.
 
-Dimensions: G groups, C candidates, U items of the batch, E width of a CF vector, D width of the backbone.
+Dimensions: G groups, C candidates, U items of the batch, E width of a CF vector, D width of the backbone, H of
+the towers.
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gensr_dist.data.batches.batch import Batch
+from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.match import Match, MatchTowers
@@ -39,6 +40,13 @@ def arguments(seed: int, G: int, C: int, U: int, E: int, D: int) -> Arguments:
 
     candidate_GC = torch.randint(0, U, (G, C), generator=generator)
     return (drawn(G, E), drawn(G, D)), drawn(G, D), (drawn(U, E), drawn(U, D)), candidate_GC
+
+
+def both(
+    match: MatchTowers, user: tuple[Tensor, Tensor], query_GD: Tensor, item: tuple[Tensor, Tensor], candidate_GC: Tensor
+) -> tuple[Match, Tensor]:
+    """The towers' vectors and products, as the model computes them."""
+    return match(match.users(user, query_GD), match.items(item), candidate_GC)
 
 
 def reference(
@@ -69,11 +77,11 @@ SHAPES = {
 @given(**SHAPES)
 def test_towers_and_product_are_those_of_the_equation(seed: int, G: int, C: int, U: int, E: int, D: int) -> None:
     match, given_ = towers(seed, E, D), arguments(seed, G, C, U, E, D)
-    vectors, product_GCD = match(*given_)
-    actual, expected = (vectors.user_GD, vectors.item_GCD, product_GCD), reference(match, *given_)
+    vectors, product_GCD = both(match, *given_)
+    actual, expected = (vectors.user_GH, vectors.item_GCH, product_GCD), reference(match, *given_)
     for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
-    single = match.float()(*_float(given_))
+    single = both(match.float(), *_float(given_))
     for one, other in zip((*single[0], single[1]), expected, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
 
@@ -86,9 +94,9 @@ def test_gradients_are_those_of_the_equation(seed: int, G: int, C: int, U: int, 
     variables = [*user, query_GD, *item, *match.parameters()]
     for variable in variables:
         variable.requires_grad_()
-    found, product_GCD = match(user, query_GD, item, candidate_GC)
+    found, product_GCD = both(match, user, query_GD, item, candidate_GC)
     outputs = [
-        (found.user_GD, found.item_GCD, product_GCD),
+        (found.user_GH, found.item_GCH, product_GCD),
         reference(match, user, query_GD, item, candidate_GC),
     ]
     weight = [torch.randn_like(output) for output in outputs[0]]
@@ -121,12 +129,12 @@ def test_the_product_is_a_likeness_before_anything_is_learnt() -> None:
     match, U, E, D = MatchTowers(8, 32), 20, 8, 32
     item = torch.randn(U, E), torch.randn(U, D)
     everything_UC = torch.arange(U).expand(U, U)
-    by_history, _ = match(item, torch.zeros(U, D), item, everything_UC)
-    assert torch.equal(by_history.user_GD, by_history.item_GCD[0])
+    by_history, _ = both(match, item, torch.zeros(U, D), item, everything_UC)
+    assert torch.equal(by_history.user_GH, by_history.item_GCH[0])
     nothing = torch.zeros(U, E), torch.zeros(U, D)
-    by_query, _ = match(nothing, item[1], (nothing[0], item[1]), everything_UC)
+    by_query, _ = both(match, nothing, item[1], (nothing[0], item[1]), everything_UC)
     for found in (by_history, by_query):
-        cosine_UU = torch.cosine_similarity(found.user_GD[:, None], found.item_GCD, dim=2)
+        cosine_UU = torch.cosine_similarity(found.user_GH[:, None], found.item_GCH, dim=2)
         assert torch.equal(cosine_UU.argmax(1), torch.arange(U))
         torch.testing.assert_close(cosine_UU.diagonal(), torch.ones(U))
 
@@ -206,11 +214,11 @@ def test_the_model_matches_means_of_histories_and_queries_with_items(history: st
             means.append(torch.stack(kept).mean(0) if kept and visible else torch.zeros(width, dtype=torch.float64))
         query_Q = batch.query_GQ[g].tolist() if batch.task_G[g] == Behaviour.SEARCH else []
         user_D = match.user.weight @ torch.cat(means) + match.query.weight @ mean_token(model, query_Q)
-        torch.testing.assert_close(found.user_GD[g], user_D)
+        torch.testing.assert_close(found.user_GH[g], user_D)
         for c, slot in enumerate(batch.candidate_GC[g].tolist()):
             cf_E, text_D = scale * batch.cf_UE[slot].double(), mean_token(model, batch.title_UT[slot].tolist())
             item_D = match.item.weight @ torch.cat([cf_E * views[0], text_D * views[1]])
-            torch.testing.assert_close(found.item_GCD[g, c], item_D)
+            torch.testing.assert_close(found.item_GCH[g, c], item_D)
             expected_XD = torch.zeros_like(slot_GCXD[g, c])
             expected_XD[HISTORY_CF if views[0] else HISTORY_TEXT] = product_DD @ (user_D * item_D)
             torch.testing.assert_close(slot_GCXD[g, c] - without_GCXD[g, c], expected_XD)
@@ -225,10 +233,10 @@ def test_who_has_no_history_is_known_by_the_query_alone() -> None:
     found, _, _ = seen(model, batch)
     asks_G = (batch.task_G == Behaviour.SEARCH) & (batch.query_GQ != 0).any(1)
     assert 0 < asks_G.sum() < len(asks_G)
-    assert (found.user_GD[~asks_G] == 0).all()
+    assert (found.user_GH[~asks_G] == 0).all()
     for g in asks_G.nonzero().flatten().tolist():
         expected_D = model.match.query.weight @ mean_token(model, batch.query_GQ[g].tolist())
-        torch.testing.assert_close(found.user_GD[g], expected_D)
+        torch.testing.assert_close(found.user_GH[g], expected_D)
 
 
 @pytest.mark.parametrize("hidden", ["cf_view", "semantic_view"])
@@ -259,7 +267,7 @@ def test_t5_is_told_of_the_product_in_a_view_that_it_sees(scoring: str, views: t
     model, batch = learnt_model(scoring=scoring, cf_view=views[0], semantic_view=views[1]), random_batch(5, groups=6)
     assert model.match is not None
     vectors, _, _ = seen(model, batch)
-    there_GC = (vectors.user_GD[:, None] * vectors.item_GCD != 0).any(2)
+    there_GC = (vectors.user_GH[:, None] * vectors.item_GCH != 0).any(2)
     score_GC = model.score(batch)
     model.match.product.weight.zero_()
     assert torch.equal((model.score(batch) - score_GC).abs() > 1e-7, there_GC)
@@ -282,6 +290,22 @@ def test_vectors_of_a_group_do_not_depend_on_the_rest_of_the_batch(
         alone = model(model.inputs(groups_of(batch, [g]))).match
         for vectors, expected in zip(alone, whole, strict=True):
             torch.testing.assert_close(vectors[0], expected[g])
+
+
+@torch.no_grad()
+def test_vectors_of_both_towers_can_be_had_without_candidates() -> None:
+    """What candidate generation indexes and asks is what training aligned."""
+    model = learnt_model()
+    model.shape = replace(model.shape, cf_scale=2.5)
+    batch = with_one_empty_history(random_batch(5, groups=6))
+    found = model(model.inputs(batch)).match
+    torch.testing.assert_close(model.match_users(model.inputs(batch)), found.user_GH)
+    no_candidate = replace(
+        batch, candidate_GC=0 * batch.candidate_GC[:, :1], label_GC=torch.full_like(batch.label_GC[:, :1], IGNORED)
+    )
+    torch.testing.assert_close(model.match_users(model.inputs(no_candidate)), found.user_GH)
+    item_UH = model.match_items(batch.cf_UE, batch.title_UT)
+    torch.testing.assert_close(item_UH[batch.candidate_GC], found.item_GCH)
 
 
 def test_without_towers_there_is_nothing_of_them() -> None:

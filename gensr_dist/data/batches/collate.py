@@ -143,19 +143,18 @@ class Collator:
         )
         return self._batch(shown, step_groups=len(rows))
 
-    def query(self, user_G: Int, history_end_G: Int, task_G: Int, query_token_GQ: Int, candidate_GC: Int) -> Batch:
-        """Groups to be scored for users now; candidates of -1 pad, and every other label is 0."""
-        history_GL, behaviour_GL = self.store.gather_histories(user_G, history_end_G, self.history)
+    def query(self, history_GL: Int, behaviour_GL: Int, task_G: Int, query_token_GQ: Int, candidate_GC: Int) -> Batch:
+        """Groups to be scored for given histories, as `Histories.gather` gives them; candidates of -1 pad."""
         shown = _Groups(
-            row_G=np.arange(len(user_G)),
-            user_G=user_G,
+            row_G=np.arange(len(task_G)),
+            user_G=np.full(len(task_G), PADDING, dtype=np.int64),
             task_G=task_G,
             query_GQ=query_token_GQ,
             history_GL=history_GL,
             behaviour_GL=behaviour_GL,
             candidate_GC=candidate_GC,
         )
-        return self._batch(shown, step_groups=len(user_G), first_label=0)
+        return self._batch(shown, step_groups=len(task_G), first_label=0)
 
     def _query_tokens(self, query_G: NDArray[np.integer]) -> Int:
         """Tokens of queries, zeros where the query is -1; [G, Q]."""

@@ -1,31 +1,37 @@
 """Channel: neighbours of the newest history, by co-visitation, by text, or by both; also the taste of a search.
 
-Dimensions: G groups, L newest history, K proposals, I items.
+Dimensions: G groups, L newest history, I items.
 """
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from gensr_dist.retrieval.channels.contract import Float32, Proposals, Ranking, Requests
+from gensr_dist.retrieval.channels.contract import Float32
 from gensr_dist.retrieval.channels.sparse_lists import float32_rows
+from gensr_dist.retrieval.channels.sparse_scores import SparseScores
+from gensr_dist.retrieval.requests import Requests
 
 DECAY = 0.85  # of an interaction's weight from one to the next older one
+LATEST = 0.3  # the same, where the last few interactions are to count
 COVISITATION, TEXT = 0.7, 0.3  # weights of the two closenesses in their mix
 POPULARITY = 0.025  # of log(1 + popularity) beside closeness
 
 
 class Neighbours:
-    """Sum over the newest interactions of DECAY^age x weighted closeness, + POPULARITY x log(1 + popularity).
+    """Sum over the newest interactions of decay^age x weighted closeness, + POPULARITY x log(1 + popularity).
 
     Args:
         parts: (weight, closeness [I, I] as lists of neighbours); one or more.
         log_popularity_I: of each item.
         empty: what to say where no item has a neighbour.
+        decay: of weights by age.
     """
 
-    def __init__(self, parts: list[tuple[float, csr_array]], log_popularity_I: Float32, *, empty: str) -> None:
-        self.parts, self._empty = parts, empty
-        self._ranking = Ranking(np.float32(POPULARITY) * log_popularity_I, len(log_popularity_I))
+    def __init__(
+        self, parts: list[tuple[float, csr_array]], log_popularity_I: Float32, *, empty: str, decay: float = DECAY
+    ) -> None:
+        self.parts, self.decay, self._empty = parts, decay, empty
+        self.prior_I = np.float32(POPULARITY) * log_popularity_I
 
     @property
     def empty(self) -> str | None:
@@ -37,7 +43,7 @@ class Neighbours:
         groups, items = len(requests), self.parts[0][1].shape[1]
         real_GL = requests.item_GL >= 0
         start_G = np.concatenate([[0], np.cumsum(real_GL.sum(axis=1))]).astype(np.int32)
-        weight_M = DECAY ** requests.age_GL[real_GL].astype(np.float32)
+        weight_M = self.decay ** requests.age_GL[real_GL].astype(np.float32)
         weight_GI = csr_array(
             (weight_M.astype(np.float32), requests.item_GL[real_GL].astype(np.int32), start_G), shape=(groups, items)
         )
@@ -49,6 +55,6 @@ class Neighbours:
             taste_GI = taste_GI + part_GI
         return float32_rows(taste_GI)
 
-    def propose(self, requests: Requests, k: int) -> Proposals:
-        """Neighbours of the history; a group without a history gets none."""
-        return self._ranking.best(self.taste(requests), k)
+    def scores(self, requests: Requests) -> SparseScores:
+        """Neighbours of the history are proposed; none for a group without a history."""
+        return SparseScores(self.taste(requests), self.prior_I, allowed_I=requests.allowed_I)

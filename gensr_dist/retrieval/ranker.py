@@ -1,0 +1,73 @@
+"""From requests to ordered answers: candidates, GenSR's log-odds, and the order that both together earn.
+
+Dimensions: G groups, K candidates, F channels that score.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gensr_dist.data.events import Behaviour
+from gensr_dist.retrieval.candidates import CandidateGenerator, Candidates
+from gensr_dist.retrieval.fusion.linear_order import LinearOrder
+from gensr_dist.retrieval.request_scorer import RequestScorer
+from gensr_dist.retrieval.requests import Requests
+
+GENSR = "gensr"  # its log-odds among the features of an order
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Candidates in the order in which they were generated, with their scores."""
+
+    candidates: Candidates
+    odds_GK: NDArray[np.float32]  # GenSR's log-odds
+    score_GK: NDArray[np.float64]  # that answers are ordered by; -inf at padding
+
+    @property
+    def order_GK(self) -> NDArray[np.int64]:
+        """Places of candidates, the best first; equal scores in the order of the candidates."""
+        return np.argsort(-self.score_GK, axis=1, kind="stable")
+
+
+class Ranker:
+    """Answers requests.
+
+    Args:
+        generator: of candidates.
+        scorer: GenSR.
+        orders: of a task, fitted on the channels' scores and GenSR's log-odds; without one, the log-odds alone.
+    """
+
+    def __init__(
+        self, generator: CandidateGenerator, scorer: RequestScorer, orders: Mapping[Behaviour, LinearOrder]
+    ) -> None:
+        self.generator, self.scorer, self.orders = generator, scorer, orders
+
+    def rank(self, requests: Requests, k: int) -> Ranked:
+        """Score the k candidates of each group.
+
+        Raises:
+            InputError: the model gives NaN.
+        """
+        return self.score(requests, self.generator.candidates(requests, k))
+
+    def score(self, requests: Requests, candidates: Candidates) -> Ranked:
+        """Score given candidates.
+
+        Raises:
+            InputError: the model gives NaN.
+        """
+        odds_GK = self.scorer.odds(requests, candidates.item_GK)
+        order = self.orders.get(requests.task)
+        score_GK = odds_GK.astype(np.float64)
+        if order is not None:
+            score_GK = order.score(with_odds(candidates, odds_GK))
+        return Ranked(candidates, odds_GK, np.where(candidates.item_GK >= 0, score_GK, -np.inf))
+
+
+def with_odds(candidates: Candidates, odds_GK: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Features of a final order: the channels' scores and the log-odds, [G, K, F + 1]."""
+    return np.concatenate([candidates.score_GKF, odds_GK[:, :, None]], axis=2)

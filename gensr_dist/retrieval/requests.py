@@ -1,0 +1,134 @@
+"""What is asked of the catalogue: what next for these histories, or what fits their queries.
+
+Dimensions: G groups (a history at a moment, perhaps with a query), M interactions of all histories, L newest of each, Q
+query tokens, I items.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.timelines.rows import EvalRows
+
+Int = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+NEWEST = 20  # interactions that channels look at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """Groups of one task. Everything that is known of a user is the history."""
+
+    start_G: Int  # [G + 1] into item_M
+    item_M: Int  # whole histories, oldest first
+    behaviour_M: Int  # as `Histories.behaviour_M`
+    texts: tuple[str, ...] | None = None  # queries as they were typed; None: recommendations are wanted
+    token_GQ: Int | None = None  # the queries' tokens, padded with 0
+    allowed_I: Bool | None = None  # what may be answered; None: everything
+
+    @classmethod
+    def of_moments(
+        cls,
+        store: TimelineStore,
+        user_G: Int,
+        history_end_G: Int,
+        *,
+        texts: Sequence[str] | None = None,
+        token_GQ: Int | None = None,
+        allowed_I: Bool | None = None,
+    ) -> Self:
+        """Histories of known users.
+
+        Args:
+            store: has them.
+            user_G: users.
+            history_end_G: end of what may be looked at, counted over all users (`EvalRows.history_end_R`).
+            texts: queries.
+            token_GQ: their tokens.
+            allowed_I: what may be answered.
+        """
+        length_G = history_end_G - store.history_span(user_G)[0]
+        item_GL, behaviour_GL = store.gather_histories(user_G, history_end_G, int(length_G.max(initial=0)))
+        there_GL = item_GL >= 0
+        return cls(
+            start_G=np.concatenate([[0], np.cumsum(there_GL.sum(axis=1))]),
+            item_M=item_GL[there_GL],
+            behaviour_M=behaviour_GL[there_GL],
+            texts=None if texts is None else tuple(texts),
+            token_GQ=token_GQ,
+            allowed_I=allowed_I,
+        )
+
+    @classmethod
+    def of_rows(cls, store: TimelineStore, items: ItemStore, rows: EvalRows) -> Self:
+        """What evaluation rows of one task ask; a search whose row has no query has an empty one."""
+        texts, token_RQ = None, None
+        if rows.task_R[0] == Behaviour.SEARCH:
+            token_RQ = np.zeros((len(rows), items.query_QT.shape[1]), dtype=np.int64)
+            asked_R = rows.query_R >= 0
+            token_RQ[asked_R] = items.query_QT[rows.query_R[asked_R]]
+            texts = [items.queries[query] if query >= 0 else "" for query in rows.query_R.tolist()]
+        return cls.of_moments(store, rows.user_R, rows.history_end_R, texts=texts, token_GQ=token_RQ)
+
+    @property
+    def task(self) -> Behaviour:
+        """What is asked."""
+        return Behaviour.RECOMMENDATION if self.texts is None else Behaviour.SEARCH
+
+    @cached_property
+    def item_GL(self) -> Int:
+        """The NEWEST interactions' items, oldest first, padded at the end with -1."""
+        return self.newest(NEWEST)[0]
+
+    @cached_property
+    def age_GL(self) -> Int:
+        """0 for the newest interaction, 1 for the one before; negative where `item_GL` is padding."""
+        length_G1 = (self.item_GL >= 0).sum(axis=1, keepdims=True)
+        return length_G1 - 1 - np.arange(NEWEST)
+
+    def newest(self, length: int) -> tuple[Int, Int]:
+        """Items [G, L] and behaviours of the newest interactions, oldest first, padded at the end with -1 and 0."""
+        end_G = self.start_G[1:]
+        place_GL = np.maximum(self.start_G[:-1], end_G - length)[:, None] + np.arange(length)
+        real_GL = place_GL < end_G[:, None]
+        item_GL = np.full(real_GL.shape, -1, dtype=np.int64)
+        behaviour_GL = np.zeros(real_GL.shape, dtype=np.int64)
+        item_GL[real_GL], behaviour_GL[real_GL] = self.item_M[place_GL[real_GL]], self.behaviour_M[place_GL[real_GL]]
+        return item_GL, behaviour_GL
+
+    def seen(self, items: int) -> tuple[Int, int]:
+        """Keys group x items + item of all histories, and the most interactions of a group."""
+        length_G = np.diff(self.start_G)
+        key_M = np.repeat(np.arange(len(self)), length_G) * items + self.item_M
+        return key_M, int(length_G.max(initial=0))
+
+    def without_queries(self) -> "Requests":
+        """The same histories, asking for recommendations."""
+        return Requests(
+            start_G=self.start_G, item_M=self.item_M, behaviour_M=self.behaviour_M, allowed_I=self.allowed_I
+        )
+
+    def take(self, group_P: Int) -> "Requests":
+        """Some of the groups."""
+        length_P = np.diff(self.start_G)[group_P]
+        start_P = np.concatenate([[0], np.cumsum(length_P)])
+        place_M = np.arange(start_P[-1]) + np.repeat(self.start_G[group_P] - start_P[:-1], length_P)
+        return Requests(
+            start_G=start_P,
+            item_M=self.item_M[place_M],
+            behaviour_M=self.behaviour_M[place_M],
+            texts=None if self.texts is None else tuple(self.texts[group] for group in group_P.tolist()),
+            token_GQ=None if self.token_GQ is None else self.token_GQ[group_P],
+            allowed_I=self.allowed_I,
+        )
+
+    def __len__(self) -> int:
+        return len(self.start_G) - 1

@@ -1,0 +1,127 @@
+"""The stage `gensr index`: every channel's lists and indices, then the orders that are fitted on them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gensr_dist.config import Config
+from gensr_dist.errors import InputError
+from gensr_dist.evaluation.metrics import TASK_NAMES
+from gensr_dist.files import atomic_folder
+from gensr_dist.retrieval.candidates import CandidateGenerator
+from gensr_dist.retrieval.channels.channel_set import ChannelSet
+from gensr_dist.retrieval.channels.sources import ChannelSources
+from gensr_dist.retrieval.config import RetrievalConfig
+from gensr_dist.retrieval.fitting import FittedOrders, fit_orders
+from gensr_dist.retrieval.fusion.linear_order import FEWEST
+from gensr_dist.retrieval.index import REMEDY, CatalogueIndex, IndexResult, tower_vectors, write_index
+from gensr_dist.retrieval.orders_file import read_orders, save_orders
+from gensr_dist.retrieval.ranker import Ranker
+from gensr_dist.retrieval.request_scorer import RequestScorer
+from gensr_dist.trained_run import TrainedRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexStageResult:
+    """What the stage made."""
+
+    index: IndexResult
+    orders: FittedOrders
+    warnings: tuple[str, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        """The weights of all orders, for people."""
+        return tuple(
+            f"{what} of {TASK_NAMES[task]} {line}"
+            for what, orders in (("fusion", self.orders.fusion), ("answers", self.orders.answers))
+            for task, order in orders.items()
+            for line in order.lines()
+        )
+
+
+def index_run(trained: TrainedRun, config: Config) -> IndexStageResult:
+    """Write the index folder of a run, whole or not at all.
+
+    Args:
+        trained: the run.
+        config: its settings.
+
+    Raises:
+        InputError: the model gives NaN, or the folder cannot be written.
+    """
+    retrieval = config.retrieval
+    with atomic_folder(trained.folder.index) as temporary:
+        result = write_index(
+            temporary,
+            item_IE=trained.item_IE,
+            item_IH=tower_vectors(trained.model, trained.item_IE, trained.items.title_IT),
+            title_IT=trained.items.title_IT,
+            token_VD=trained.model.token_embeddings().detach().float().cpu().numpy(),
+            sources=ChannelSources.of(trained.store, trained.items),
+            config=retrieval,
+            seed=config.seed,
+        )
+        scorer = _scorer(trained, config)
+        generator = _generator(trained, temporary, scorer, retrieval)
+        orders = fit_orders(
+            generator,
+            scorer,
+            trained.store,
+            trained.items,
+            rows=retrieval.fit_rows,
+            candidates=retrieval.candidates,
+            seed=config.seed,
+        )
+        save_orders(temporary, orders)
+    unfitted = [name for task, name in TASK_NAMES.items() if task not in orders.answers] if retrieval.fit_rows else []
+    return IndexStageResult(
+        index=result,
+        orders=orders,
+        warnings=(
+            *result.warnings,
+            *(
+                f"{name}: fewer than {FEWEST} validation rows have their positive among the candidates, so nothing is "
+                "fitted: candidates are fused by reciprocal ranks, answers ordered by GenSR alone"
+                for name in unfitted
+            ),
+        ),
+    )
+
+
+def open_ranker(trained: TrainedRun, config: Config) -> Ranker:
+    """Everything that answers requests of a run.
+
+    Raises:
+        InputError: the index is missing or broken, or was made for another catalogue.
+    """
+    scorer = _scorer(trained, config)
+    generator = _generator(trained, trained.folder.index, scorer, config.retrieval)
+    orders = read_orders(trained.folder.index, {task: generator.features(task) for task in TASK_NAMES})
+    fused = CandidateGenerator(
+        generator.channels, generator.items, exclude_seen=generator.exclude_seen, fusion=orders.fusion
+    )
+    return Ranker(fused, scorer, orders.answers)
+
+
+def _scorer(trained: TrainedRun, config: Config) -> RequestScorer:
+    return RequestScorer(trained.model, trained.collator, trained.device, config.evaluation.prompts)
+
+
+def _generator(trained: TrainedRun, folder: Path, scorer: RequestScorer, config: RetrievalConfig) -> CandidateGenerator:
+    index, items = CatalogueIndex.open(folder), trained.store.items
+    if not index.items == items == len(trained.item_IE):
+        raise InputError(
+            folder, f"made for {index.items} items, the shards hold {items}, CF {len(trained.item_IE)}", REMEDY
+        )
+    channels = ChannelSet.over(
+        index.arrays,
+        index.views,
+        item_IE=trained.item_IE,
+        item_IH=index.item_IH,
+        weighted_VD=np.asarray(index.weighted_VD),
+        title_IT=trained.items.title_IT,
+        popularity_I=trained.items.popularity_I,
+        users=scorer.users,
+    )
+    return CandidateGenerator(channels, items, exclude_seen=config.exclude_seen)
