@@ -167,9 +167,18 @@ def _doctor(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
 
 
 def _answer(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
-    from gensr_dist.pipeline import answer
+    from gensr_dist.pipeline import Question, answer
 
-    return answer(RunFolder(options.run), options.user, getattr(options, "query", None), options.k, say)
+    question = Question(
+        k=options.k,
+        user=options.user,
+        history=options.history,
+        query=getattr(options, "query", None),
+        only=options.only,
+        exclude=options.exclude,
+        explain=options.explain,
+    )
+    return answer(RunFolder(options.run), question, say)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -210,7 +219,17 @@ def _parser() -> argparse.ArgumentParser:
 
     def add_answer(added: argparse.ArgumentParser) -> None:
         added.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
-        added.add_argument("--user", metavar="U", required=True, help="user id as in the raw log")
+        who = added.add_mutually_exclusive_group(required=True)
+        who.add_argument("--user", metavar="U", help="user id as in the raw log")
+        who.add_argument(
+            "--history",
+            metavar="FILE",
+            type=Path,
+            help="item ids, one a line, oldest first, in place of a user; after a tab may follow search or both",
+        )
+        added.add_argument("--only", metavar="FILE", type=Path, help="answer only these items; ids, one a line")
+        added.add_argument("--exclude", metavar="FILE", type=Path, help="never answer these items; ids, one a line")
+        added.add_argument("--explain", action="store_true", help="say which channels and interactions are behind it")
         added.add_argument(
             "-k", metavar="K", type=integer(1, 100_000), default=10, help="number of answers (default 10)"
         )

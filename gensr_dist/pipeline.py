@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from gensr_dist.config import Config, load_config
@@ -46,7 +47,7 @@ class AnswerList:
     """Ranked items for one user, and the query where there was one."""
 
     run: str
-    user: str
+    user: str | None  # None: a history was given
     query: str | None
     answers: Any  # retrieval.answer.Answers
     seconds: float  # of answering, without opening the run
@@ -151,28 +152,63 @@ def run_all(config: Config, say: Say) -> RunResult:
     )
 
 
-def answer(run: RunFolder, user: str, query: str | None, k: int, say: Say) -> AnswerList:
-    """The k best items for a user or, with a query, for what the user typed.
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Who asks what; exactly one of `user` and `history` is given."""
+
+    k: int
+    user: str | None = None
+    history: Path | None = None  # file of item ids
+    query: str | None = None
+    only: Path | None = None  # file of item ids that may be answered
+    exclude: Path | None = None  # file of item ids that may not
+    explain: bool = False
+
+
+def answer(run: RunFolder, question: Question, say: Say) -> AnswerList:
+    """The k best items for a user or a history or, with a query, for what was typed.
 
     Raises:
-        InputError: the run is not finished, or does not know the user.
+        InputError: the run is not finished, does not know the user, or a file cannot be read.
     """
     check_consistent("index", run)
-    from gensr_dist.retrieval.answer import Answerer
+    from gensr_dist.retrieval.answer import Answerer, Choice
+    from gensr_dist.retrieval.item_lists import read_history, read_items
     from gensr_dist.trained_run import TrainedRun
 
     config = load_config(run.config)
     run = RunFolder.of(config, run.root)
-    answerer = Answerer(TrainedRun.open(run, config), config)
+    trained = TrainedRun.open(run, config)
+    item_ids = trained.items.item_ids
+    who = question.user if question.history is None else read_history(question.history, item_ids)
+    assert who is not None
+    only, exclude = (None if path is None else read_items(path, item_ids) for path in (question.only, question.exclude))
+    choice, query, k = Choice(only=only, exclude=exclude), question.query, question.k
+    answerer = Answerer(trained, config)
     started = time.monotonic()
-    answers = answerer.recommend(user, k) if query is None else answerer.search(user, query, k)
+    if query is None:
+        answers = answerer.recommend(who, k, choice=choice, explain=question.explain)
+    else:
+        answers = answerer.search(who, query, k, choice=choice, explain=question.explain)
     seconds = time.monotonic() - started
-    say(printable(f"user {user}" + (f" searches {query!r}" if query is not None else "")))
+    asker = f"user {question.user}" if question.history is None else f"history {question.history}"
+    say(printable(asker + (f" searches {query!r}" if query is not None else "")))
     for note in answers.notes:
         say(printable(f"note: {note}"))
     for found in answers.items:
         say(printable(f"{found.rank:>4}  {found.score:.4f}  {found.item_id:<12}  {found.text}"))
-    return AnswerList(run=str(run.root), user=user, query=query, answers=answers, seconds=round(seconds, 4))
+        if found.reason is not None:
+            for line in _reason_lines(found.reason):
+                say(printable(f"      {line}"))
+    return AnswerList(run=str(run.root), user=question.user, query=query, answers=answers, seconds=round(seconds, 4))
+
+
+def _reason_lines(reason: Any) -> list[str]:
+    """Of a `retrieval.answer.Reason`."""
+    ranks = ", ".join(f"{name} {rank}" for name, rank in sorted(reason.channels.items(), key=lambda pair: pair[1]))
+    lines = [f"proposed by {ranks}" if ranks else "proposed by no channel: popularity fills up"]
+    lines += [f"attends {seen.cf:.0%} / {seen.semantic:.0%} to {seen.item_id}  {seen.text}" for seen in reason.attended]
+    return lines
 
 
 def verify_shards(place: str, say: Say) -> Any:

@@ -188,7 +188,7 @@ class GenSR(nn.Module):
             likelihood: over the whole `vocabulary`, or over the two `answers`, whose logits alone are computed then.
         """
         batch, cf_history, text_history = inputs.batch, inputs.cf_history, inputs.semantic_history
-        views = self._views(inputs)
+        views = self.views(inputs)
         cf_UE, text_UD = views.cf_UE, views.text_UD
         item_cf_GCE = cf_UE[batch.candidate_GC]
         history_cf_GCE = self.cf_filter(item_cf_GCE, views.cf_GNE, cf_history.mask_GN)
@@ -243,7 +243,7 @@ class GenSR(nn.Module):
     def match_users(self, inputs: ModelInput) -> Tensor:
         """Vectors of the user tower [G, H], of histories and queries alone; the model must have towers."""
         assert self.match is not None
-        return self._match_users(self.match, inputs, self._views(inputs))
+        return self._match_users(self.match, inputs, self.views(inputs))
 
     def match_items(self, cf_UE: Tensor, title_UT: Tensor) -> Tensor:
         """Vectors of the item tower [U, H]; the model must have towers.
@@ -260,7 +260,7 @@ class GenSR(nn.Module):
         """The token table [V, D]."""
         return self.backbone.t5.shared.weight
 
-    def _views(self, inputs: ModelInput) -> "_Views":
+    def views(self, inputs: ModelInput) -> "Views":
         """Items and encoded histories in both views."""
         batch, cf_history, text_history = inputs.batch, inputs.cf_history, inputs.semantic_history
         cf_UE = batch.cf_UE.to(self.cf_projection.weight.dtype) * self.shape.cf_scale
@@ -270,7 +270,7 @@ class GenSR(nn.Module):
         cf_GNE = self.cf_history(cf_UE[cf_history.entry_K], cf_history)
         table = token_WD if self.shape.model.semantic_history == "tokens" else text_UD
         text_GND = self.semantic_history(table[text_history.entry_K], text_history)
-        return _Views(
+        return Views(
             cf_UE=cf_UE,
             token_WD=token_WD,
             weight_W=weight_W,
@@ -281,7 +281,7 @@ class GenSR(nn.Module):
             user_text_GD=masked_mean(text_GND, text_history.mask_GN),
         )
 
-    def _match_users(self, match: MatchTowers, inputs: ModelInput, views: "_Views") -> Tensor:
+    def _match_users(self, match: MatchTowers, inputs: ModelInput, views: "Views") -> Tensor:
         user = self._visible(views.user_cf_GE, views.user_text_GD)
         return match.users(user, self._asked(inputs, views.token_WD, views.weight_W))
 
@@ -320,7 +320,7 @@ class GenSR(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Views:
+class Views:
     """A batch's items and histories, before any candidate is looked at."""
 
     cf_UE: Tensor  # scaled

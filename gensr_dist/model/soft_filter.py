@@ -51,6 +51,16 @@ class SoftFilter(nn.Module):
         pool = self._absorbed if absorb else self._projected
         return torch.where(mask_GN.any(1)[:, None, None], pool(candidate_GCD, history_GND, mask_GN), self.empty_D)
 
+    def weights(self, candidate_GCD: Tensor, history_GND: Tensor, mask_GN: Tensor) -> Tensor:
+        """Alpha of eq. 5, the mean over heads [G, C, N]; zeros for a group without history. Arguments as `forward`."""
+        G, C, _ = candidate_GCD.shape
+        H, K, _ = self.query_HKD.shape
+        query_GHCK = self._queries(candidate_GCD).view(G, C, H, K).transpose(1, 2)
+        key_GHNK = F.linear(history_GND, self.key_HKD.flatten(0, 1)).unflatten(-1, (H, K)).transpose(1, 2)
+        logit_GHCN = (query_GHCK @ key_GHNK.transpose(2, 3)).float()
+        logit_GHCN = logit_GHCN.masked_fill(~mask_GN[:, None, None], torch.finfo(torch.float32).min)
+        return logit_GHCN.softmax(-1).mean(1) * mask_GN[:, None]
+
     def _absorbed(self, candidate_GCD: Tensor, history_GND: Tensor, mask_GN: Tensor) -> Tensor:
         G, C, D = candidate_GCD.shape
         H, K, _ = self.query_HKD.shape
@@ -97,6 +107,11 @@ class MeanFilter(nn.Module):
         mean_GD = masked_mean(history_GND, mask_GN)
         filtered_GD = torch.where(mask_GN.any(1)[:, None], mean_GD, self.empty_D)
         return filtered_GD[:, None, :].expand_as(candidate_GCD)
+
+    def weights(self, candidate_GCD: Tensor, history_GND: Tensor, mask_GN: Tensor) -> Tensor:
+        """Equal shares, as `SoftFilter.weights` gives them."""
+        share_GN = mask_GN / mask_GN.sum(1, keepdim=True).clamp_min(1)
+        return share_GN.to(history_GND.dtype)[:, None].expand(-1, candidate_GCD.shape[1], -1)
 
 
 def masked_mean(history_GND: Tensor, mask_GN: Tensor) -> Tensor:

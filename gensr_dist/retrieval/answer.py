@@ -1,22 +1,46 @@
-"""Answers of a trained run: what next for this user, and what for this user's query.
+"""Answers of a trained run: what next for a user or a history, and what for a query that is typed.
 
-Dimensions: G groups, T query tokens and one more, K candidates.
+Dimensions: G groups (one), T query tokens and one more, K answers, L history, I items.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from gensr_dist.config import Config
 from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
+from gensr_dist.retrieval.item_lists import GivenHistory, GivenItems
+from gensr_dist.retrieval.ranker import Ranked
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
 from gensr_dist.trained_run import TrainedRun
+
+SHOWN = 3  # interactions of an explanation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attended:
+    """An interaction of the history and its shares in what the candidate is told of it."""
+
+    item_id: str
+    text: str
+    cf: float  # by the soft filter of the CF view
+    semantic: float  # by that of the texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Why an item is among the answers."""
+
+    channels: Mapping[str, int]  # its rank in each channel that proposed it; none: it fills up by popularity
+    attended: tuple[Attended, ...]  # the SHOWN interactions with the largest shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +51,7 @@ class Answer:
     item_id: str
     text: str
     score: float  # P(Yes) / (P(Yes) + P(No)); the order of answers knows the channels too
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +60,34 @@ class Answers:
 
     items: tuple[Answer, ...]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What may be answered."""
+
+    only: GivenItems | None = None
+    exclude: GivenItems | None = None
+
+    def allowed(self, items: int) -> NDArray[np.bool_] | None:
+        """True for what may be answered [I]; None: everything."""
+        if self.only is None and self.exclude is None:
+            return None
+        allowed_I = np.full(items, self.only is None)
+        if self.only is not None:
+            allowed_I[self.only.item_M] = True
+        if self.exclude is not None:
+            allowed_I[self.exclude.item_M] = False
+        return allowed_I
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Counts of ids that no item has."""
+        return tuple(
+            f"{given.unknown:,} of the ids {what} are not in the catalogue"
+            for given, what in ((self.only, "to choose from"), (self.exclude, "to leave out"))
+            if given is not None and given.unknown
+        )
 
 
 class Answerer:
@@ -54,17 +107,27 @@ class Answerer:
         self.candidates = config.retrieval.candidates
         self.query_tokens = trained.store.manifest.config.query_tokens
 
-    def recommend(self, user_id: str, k: int) -> Answers:
-        """The k best items for a user who opens the application now.
+    def recommend(
+        self, who: str | GivenHistory, k: int, *, choice: Choice = Choice(), explain: bool = False
+    ) -> Answers:
+        """The k best items for someone who opens the application now.
+
+        Args:
+            who: raw id of a prepared user, or a history.
+            k: wanted.
+            choice: what may be answered.
+            explain: give reasons.
 
         Raises:
             InputError: no such user was prepared, or the model gives NaN.
         """
-        requests = self._of_user(user_id)
-        return self._ranked(requests, k, _history_notes(requests, f"user {user_id!r}"))
+        requests, notes = self._requests(who, choice)
+        return self._ranked(requests, k, notes, explain)
 
-    def search(self, user_id: str, query: str, k: int) -> Answers:
-        """The k best items for a user who types `query` now.
+    def search(
+        self, who: str | GivenHistory, query: str, k: int, *, choice: Choice = Choice(), explain: bool = False
+    ) -> Answers:
+        """The k best items for someone who types `query` now; the other arguments are those of `recommend`.
 
         A query whose words occur neither in an item text nor in a query of the log is answered by recommendations, and
         a note says so.
@@ -74,8 +137,7 @@ class Answerer:
         """
         if not query.strip():
             raise InputError("query", "it is empty", "give at least one word")
-        requests = self._of_user(user_id)
-        notes = _history_notes(requests, f"user {user_id!r}")
+        requests, notes = self._requests(who, choice)
         words = _words_of(pl.Series([query])).to_list()
         unknown = [word for word in words if word not in self._words]
         # One token more than the model reads, to see whether the query is cut.
@@ -84,41 +146,83 @@ class Answerer:
             notes += (f"the query is too long: only its first {self.query_tokens} tokens count (data.query_tokens)",)
         if len(unknown) == len(words):
             notes += ("no word of the query occurs in the catalogue or the log: these are recommendations",)
-            return self._ranked(requests, k, notes)
+            return self._ranked(requests, k, notes, explain)
         if unknown:
             notes += (f"unknown words: {', '.join(unknown)}",)
         asked = dataclasses.replace(requests, texts=(query,), token_GQ=token_GT[:, : self.query_tokens])
-        return self._ranked(asked, k, notes)
+        return self._ranked(asked, k, notes, explain)
 
     @cached_property
     def _words(self) -> frozenset[str]:
         """Words of item texts and queries, as `_words_of` gives them."""
         return frozenset(_words_of(pl.concat([self.items.texts.rename("text"), self.items.queries.rename("text")])))
 
-    def _of_user(self, user_id: str) -> Requests:
-        user_G = np.array([self.items.user_row(user_id)], dtype=np.int64)
-        return Requests.of_moments(self.store, user_G, self.store.history_span(user_G)[1])
+    def _requests(self, who: str | GivenHistory, choice: Choice) -> tuple[Requests, tuple[str, ...]]:
+        allowed_I, notes = choice.allowed(self.store.items), choice.notes
+        if isinstance(who, str):
+            user_G = np.array([self.items.user_row(who)], dtype=np.int64)
+            end_G = self.store.history_span(user_G)[1]
+            requests = Requests.of_moments(self.store, user_G, end_G, allowed_I=allowed_I)
+        else:
+            requests = Requests(
+                start_G=np.array([0, len(who.item_M)]),
+                item_M=who.item_M,
+                behaviour_M=who.behaviour_M,
+                allowed_I=allowed_I,
+            )
+            if who.unknown:
+                notes += (f"{who.unknown:,} interactions of the history are with items that are not in the catalogue",)
+        if not len(requests.item_M):
+            notes += ("there is no history: candidates start from popularity",)
+        return requests, notes
 
-    def _ranked(self, requests: Requests, k: int, notes: tuple[str, ...]) -> Answers:
+    def _ranked(self, requests: Requests, k: int, notes: tuple[str, ...], explain: bool) -> Answers:
         ranked = self.ranker.rank(requests, max(k, self.candidates))
-        best_K = ranked.order_GK[0, :k]
-        row_K, odds_K = ranked.candidates.item_GK[0, best_K], ranked.odds_GK[0, best_K].astype(np.float64)
-        row_K = row_K[row_K >= 0]
-        if not len(row_K):
-            return Answers(items=(), notes=(*notes, "the user already met every item"))
-        if len(row_K) < k:  # candidate generation gives fewer only where there are no more
-            unseen = self.ranker.generator.exclude_seen
-            left = "are left that the user has not met" if unseen else "are in the catalogue"
-            notes += (f"{k:,} items were asked for, but only {len(row_K):,} {left}",)
-        answers = (
-            Answer(rank=rank, item_id=self.items.item_ids[row], text=self.items.texts[row], score=score)
-            for rank, (row, score) in enumerate(zip(row_K.tolist(), expit(odds_K).tolist(), strict=False), 1)
+        place_K = ranked.order_GK[0, :k]
+        place_K = place_K[ranked.candidates.item_GK[0, place_K] >= 0]
+        if not len(place_K):
+            nothing = "no item is allowed" if requests.allowed_I is not None else "the user already met every item"
+            return Answers(items=(), notes=(*notes, f"{nothing}, so there is nothing to answer"))
+        if len(place_K) < k:  # candidate generation gives fewer only where there are no more
+            left = (
+                "are left that the user has not met" if self.ranker.generator.exclude_seen else "are in the catalogue"
+            )
+            if requests.allowed_I is not None:
+                left += " and that are allowed"
+            notes += (f"{k:,} items were asked for, but only {len(place_K):,} {left}",)
+        row_K = ranked.candidates.item_GK[0, place_K].tolist()
+        score_K = expit(ranked.odds_GK[0, place_K].astype(np.float64)).tolist()
+        reasons = self._reasons(requests, ranked, place_K) if explain else [None] * len(row_K)
+        return Answers(
+            items=tuple(
+                Answer(rank=rank, item_id=self.items.item_ids[row], text=self.items.texts[row], score=score, reason=why)
+                for rank, (row, score, why) in enumerate(zip(row_K, score_K, reasons, strict=True), 1)
+            ),
+            notes=notes,
         )
-        return Answers(items=tuple(answers), notes=notes)
 
-
-def _history_notes(requests: Requests, who: str) -> tuple[str, ...]:
-    return () if len(requests.item_M) else (f"{who} has no history: candidates start from popularity",)
+    def _reasons(self, requests: Requests, ranked: Ranked, place_K: NDArray[np.int64]) -> list[Reason]:
+        found, scorer = ranked.candidates, self.ranker.scorer
+        rank = {name: found.rank(name)[0, place_K].tolist() for name in found.proposals}
+        shares = scorer.attended(requests, found.item_GK[:, place_K])
+        cf_KL, semantic_KL = (share_GKL[0] for share_GKL in shares)
+        history_L = requests.newest(cf_KL.shape[1])[0][0]
+        length = int((history_L >= 0).sum())
+        reasons = []
+        for answer in range(len(place_K)):
+            most_L = np.argsort(-(cf_KL + semantic_KL)[answer, :length], kind="stable")[:SHOWN].tolist()
+            attended = tuple(
+                Attended(
+                    item_id=self.items.item_ids[int(history_L[place])],
+                    text=self.items.texts[int(history_L[place])],
+                    cf=float(cf_KL[answer, place]),
+                    semantic=float(semantic_KL[answer, place]),
+                )
+                for place in most_L
+            )
+            channels = {name: rank_K[answer] for name, rank_K in rank.items() if rank_K[answer]}
+            reasons.append(Reason(channels=channels, attended=attended))
+        return reasons
 
 
 def _words_of(texts: pl.Series) -> pl.Series:

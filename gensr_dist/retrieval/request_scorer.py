@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.errors import InputError
+from gensr_dist.model.attention_weights import attended_history
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.inputs import ModelInput
 from gensr_dist.retrieval.requests import Requests
@@ -67,6 +68,14 @@ class RequestScorer:
         for group_P, user_PH in parts:
             user_GH[group_P] = user_PH.numpy()
         return user_GH
+
+    @torch.inference_mode()
+    def attended(self, requests: Requests, item_GK: Int) -> tuple[Float32, Float32]:
+        """Shares [G, K, L] that both soft filters give the newest `history` interactions, oldest first; see
+        `attended_history`.
+        """
+        attended = attended_history(self.model, self._inputs(requests, item_GK))
+        return attended.cf_GCL.float().cpu().numpy(), attended.semantic_GCL.float().cpu().numpy()
 
     def _inputs(self, requests: Requests, item_PK: Int) -> ModelInput:
         history_PL, behaviour_PL = requests.newest(self.collator.history)
