@@ -25,7 +25,7 @@ DESCRIPTION = """GenSR: one generative model for "what next for this user" and "
 
 A run is described by one YAML config and keeps everything it makes in one run folder. `gensr run CONFIG` takes
 raw logs to evaluated answers and skips what is unchanged; the stages can also be run one by one, in this order:
-simulate (only for simulated data), prepare, lightgcn, train, index, evaluate."""
+simulate (only for simulated data), prepare, lightgcn, channels, train, index, evaluate."""
 
 _OUTPUT_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
@@ -51,6 +51,10 @@ STAGE_HELP = {
         "train LightGCN and write the CF vectors of items and users",
         "Reads the recommendation training events of the shards. Section `lightgcn` sets width, layers and epochs.",
     ),
+    "channels": (
+        "count what goes together: the lists that channels of candidates read",
+        "Items met by the same users, alike texts, what searches found. Training draws hard negatives from them.",
+    ),
     "train": (
         "train GenSR in this process",
         "An interrupted training goes on from its last checkpoint. Losses and metrics go to RUN/tensorboard.\n"
@@ -58,12 +62,12 @@ STAGE_HELP = {
         "README.md.",
     ),
     "index": (
-        "build the FAISS indices over all items",
-        "Section `retrieval` chooses flat, ivf or hnsw.",
+        "index all items for candidate generation and fit the order of answers",
+        "Section `retrieval` chooses flat, ivf or hnsw, and how many validation rows the orders are fitted on.",
     ),
     "evaluate": (
         "evaluate GenSR and the baselines; write RUN/metrics.json and RUN/report.md",
-        "One positive among frozen negatives, both tasks apart, then the whole catalogue through the prefilter.",
+        "One positive among frozen negatives, both tasks apart, then the whole catalogue through its candidates.",
     ),
 }  # fmt: skip
 

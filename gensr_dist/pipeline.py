@@ -271,6 +271,7 @@ def _do(stage: StageName, config: Config, run: RunFolder, say: Say, preparation:
         "simulate": _simulate,
         "prepare": partial(_prepare, preparation=preparation),
         "lightgcn": partial(_lightgcn, resume=recorder.resume),
+        "channels": _channels,
         "train": partial(_train, resume=recorder.resume),
         "index": _index,
         "evaluate": _evaluate,
@@ -325,6 +326,16 @@ def _lightgcn(config: Config, run: RunFolder, *, resume: bool) -> Outcome:
 
     result = lightgcn(config, run, resume=resume)
     return Outcome(summary=result.summary(), result=dataclasses.asdict(result))
+
+
+def _channels(config: Config, run: RunFolder) -> Outcome:
+    from gensr_dist.data.items import ItemStore
+    from gensr_dist.data.shards.store import TimelineStore
+    from gensr_dist.retrieval.channels.stage import build_channels
+
+    data = config.data
+    store = TimelineStore.open(run.shards, shuffle_shards=data.shuffle_shards, on_corrupt=data.on_corrupt)
+    return _outcome(build_channels(store, ItemStore.open(run.shards), run.channels))
 
 
 def _train(config: Config, run: RunFolder, *, resume: bool) -> Outcome:

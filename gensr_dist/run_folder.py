@@ -59,6 +59,11 @@ class RunFolder:
         return self.root / "cf"
 
     @property
+    def channels(self) -> Path:
+        """Lists that channels of candidates read, and `channels.json`."""
+        return self.root / "channels"
+
+    @property
     def lightgcn_checkpoint(self) -> Path:
         """What an interrupted LightGCN training resumes from."""
         return self.root / "lightgcn_checkpoint"

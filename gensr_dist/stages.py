@@ -23,7 +23,7 @@ from gensr_dist.graph.cf_files import RECORD, table_name
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.config import OPERATIONAL
 
-StageName: TypeAlias = Literal["simulate", "prepare", "lightgcn", "train", "index", "evaluate"]
+StageName: TypeAlias = Literal["simulate", "prepare", "lightgcn", "channels", "train", "index", "evaluate"]
 STAGES: tuple[StageName, ...] = get_args(StageName)  # in the order of the data
 
 
@@ -216,6 +216,7 @@ def _settings(stage: StageName, config: Config) -> dict[str, Any]:
         "simulate": ("simulate.",),
         "prepare": ("data.",),
         "lightgcn": ("lightgcn.",),
+        "channels": (),
         "train": ("model.", "train.", *(f"data.{name}" for name in BATCHING)),
         "index": ("retrieval.", "data.history"),
         "evaluate": ("evaluation.", "retrieval.", "data.history"),
@@ -264,6 +265,7 @@ def _results_of(stage: StageName, run: RunFolder) -> tuple[Path, ...]:
     results: dict[StageName, tuple[Path, ...]] = {
         "simulate": (run.raw,),
         "lightgcn": (run.cf / "items.npy", run.cf / "users.npy", run.cf / RECORD),
+        "channels": (run.channels,),
         "train": (run.model,),
         "index": (run.index,),
         "evaluate": (run.metrics, run.report),

@@ -162,6 +162,7 @@ CONFIG
     gensr simulate "$folder/config.yaml" >"$folder/log.txt"
     gensr prepare simulate "$folder/config.yaml" >>"$folder/log.txt"
     gensr lightgcn "$folder/config.yaml" >>"$folder/log.txt"
+    gensr channels "$folder/config.yaml" >>"$folder/log.txt"
 }
 
 new_run() { # RUN: a run folder that shares the log's shards and CF vectors

@@ -133,7 +133,7 @@ def _prepare(folder: Path) -> None:
     folder.mkdir()
     config = folder / "given.yaml"
     config.write_text(yaml.safe_dump(_SETTINGS | {"run": str(folder)}), encoding="utf-8")
-    for stage in (["simulate"], ["prepare", "simulate"], ["lightgcn"]):
+    for stage in (["simulate"], ["prepare", "simulate"], ["lightgcn"], ["channels"]):
         _run([sys.executable, "-m", "gensr_dist", *stage, str(config)])
 
 

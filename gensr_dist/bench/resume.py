@@ -284,7 +284,7 @@ def _prepared(place: Path, steps: int) -> RunFolder:
     }
     config = place / "base.yaml"
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    for command in (["simulate"], ["prepare", "simulate"], ["lightgcn"]):
+    for command in (["simulate"], ["prepare", "simulate"], ["lightgcn"], ["channels"]):
         done = subprocess.run(
             [sys.executable, "-m", "gensr_dist", *command, str(config)], capture_output=True, text=True, check=False
         )

@@ -24,7 +24,7 @@ from gensr_dist.model.prompt_layout import Scoring
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import StageName, record_path
 
-_SHARED_STAGES: tuple[StageName, ...] = ("simulate", "prepare", "lightgcn")
+_SHARED_STAGES: tuple[StageName, ...] = ("simulate", "prepare", "lightgcn", "channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +117,7 @@ class _Commands:
             self._stage(["simulate"], "shared", seed)
         self._stage(["prepare", settings.data.source], "shared", seed)
         self._stage(["lightgcn"], "shared", seed)
+        self._stage(["channels"], "shared", seed)
         ours, twin = self.run_of("shared", seed), self.run_of("joint", seed)
         twin.stages.mkdir(parents=True, exist_ok=True)
         for stage in _SHARED_STAGES:

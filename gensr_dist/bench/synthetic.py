@@ -91,7 +91,7 @@ def synthetic_batch(shape: BatchShape, seed: int) -> Batch:
         "item_U": np.arange(-1, items),
         "cf_UE": cf_UE,
         "title_UT": _tokens(random, length_U, TITLE, shape.vocabulary),
-        "log_chance_U": np.zeros(items + 1, dtype=np.float32),
+        "log_chance_GC": np.zeros((G, C), dtype=np.float32),
     }
     return Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()}, step_groups=G)
 

@@ -59,6 +59,7 @@ class DataConfig:
     negatives: Literal["uniform", "popularity"] = "uniform"  # what training negatives are drawn from
     popularity_power: Annotated[float, Field(ge=0, le=1)] = 0.75  # of an item's training count, for "popularity"
     hard_negatives: Annotated[int, Field(ge=0)] = 0  # of the negatives: unclicked items of the same session, if any
+    query_negatives: Annotated[int, Field(ge=0)] = 0  # of a search's negatives: items that fit its query, if any
 
     @property
     def longest_row(self) -> int:
@@ -77,5 +78,6 @@ BATCHING = (  # settings of reading that change what training learns
     "negatives",
     "popularity_power",
     "hard_negatives",
+    "query_negatives",
 )
 READING = ("shards", "cache", "cache_gb", "on_corrupt", *BATCHING)

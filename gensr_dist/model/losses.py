@@ -77,7 +77,7 @@ def match_loss(
         item_GCD: of the item tower; candidate 0 is the positive.
         item_GC: int64 rows of the catalogue, -1 at padding.
         log_chance_GC: log of how much likelier than by uniform draws each is a negative, which its logit is corrected
-            by (logQ; Bengio and Senecal 2008); None: draws are uniform.
+            by (logQ; Bengio and Senecal 2008); infinity leaves it out. None: draws are uniform.
         step_groups: unpadded groups of the step, all ranks and micro-batches together.
         world: ranks that average their gradients.
     """

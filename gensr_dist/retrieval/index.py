@@ -1,4 +1,4 @@
-"""The index folder: FAISS indices of the views (CF, texts, match tower) and the lists of the other channels.
+"""The index folder: FAISS indices of the views (CF, texts, match tower).
 
 Dimensions: I items, J of them with a vector in a view, R queries, K neighbours, E width of a CF vector, D width of the
 backbone, H width of the match towers, V vocabulary, T title tokens.
@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
-from gensr_dist.data.shards.manifest import FileRecord, record_files, sha256_of_file
+from gensr_dist.data.shards.manifest import FileRecord, check_recorded, record_files
 from gensr_dist.errors import InputError
 from gensr_dist.files import read_json, write_json
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.channels.dense_scores import VectorIndex
-from gensr_dist.retrieval.channels.files import FILES, ChannelArrays
-from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.retrieval.channels.sparse_lists import map_array
-from gensr_dist.retrieval.channels.words import probe
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.faiss_index import build_faiss, read_faiss, write_faiss
 from gensr_dist.retrieval.semantic import pool, weighted_tokens
@@ -52,18 +49,8 @@ class IndexResult:
     kind: str
     items: int
     views: Mapping[str, ViewIndexResult]
-    entries: Mapping[str, int]  # of the lists that the other channels read; a channel without any stays empty
     bytes: int
     seconds: float
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Channels that stay empty."""
-        return tuple(
-            f"the log gives nothing to the channel {name!r}, which stays empty"
-            for name, count in self.entries.items()
-            if not count
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +61,6 @@ class _Contents:
     seed: int
     items: int
     views: Mapping[str, ViewIndexResult]
-    word_probe: str  # `words.probe` at the time of writing
     files: tuple[FileRecord, ...]
 
 
@@ -101,11 +87,10 @@ def write_index(
     item_IH: NDArray[np.float32],
     title_IT: NDArray[np.int32],
     token_VD: NDArray[np.float32],
-    sources: ChannelSources,
     config: RetrievalConfig,
     seed: int,
 ) -> IndexResult:
-    """Index every item for every channel.
+    """Index every item in every view.
 
     Args:
         folder: an empty one.
@@ -113,7 +98,6 @@ def write_index(
         item_IH: of the item tower.
         title_IT: tokens.
         token_VD: of the trained model, which make the vectors of texts.
-        sources: of the log.
         config: kind of index, and the number of candidates that its recall is measured at.
         seed: of k-means and of the sample of queries: items' own vectors, since users and queries lie among them.
     """
@@ -139,16 +123,13 @@ def write_index(
         views[name] = ViewIndexResult(
             items=len(row_J), width=vector_ID.shape[1], recall=built.recall, effort=built.effort
         )
-    arrays = ChannelArrays.build(sources)
-    arrays.save(folder)
     files = record_files(folder, folder.iterdir())
-    contents = _Contents(kind=config.index, seed=seed, items=len(item_IE), views=views, word_probe=probe(), files=files)
+    contents = _Contents(kind=config.index, seed=seed, items=len(item_IE), views=views, files=files)
     write_json(folder / RECORD, asdict(contents))
     return IndexResult(
         kind=config.index,
         items=len(item_IE),
         views=views,
-        entries=arrays.entries(),
         bytes=sum(record.bytes for record in files),
         seconds=round(time.perf_counter() - started, 2),
     )
@@ -156,13 +137,12 @@ def write_index(
 
 @dataclass(frozen=True)
 class CatalogueIndex:
-    """All indices and lists, open for search."""
+    """All indices, open for search."""
 
     items: int
     weighted_VD: NDArray[np.float32]  # mapped
     item_IH: NDArray[np.float32]  # mapped
     views: Mapping[str, VectorIndex]
-    arrays: ChannelArrays  # mapped
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -178,14 +158,11 @@ class CatalogueIndex:
             fault = error.errors()[0]
             place = ".".join(str(part) for part in fault["loc"])
             raise InputError(path, f"expected the record of an index, {place}: {fault['msg']}", REMEDY) from None
-        names = ["token_weights.npy", "tower.npy", *FILES]
+        names = ["token_weights.npy", "tower.npy"]
         names += [f"{view}{end}" for view in VIEWS for end in (".faiss", "_items.npy")]
         if sorted(contents.views) != sorted(VIEWS) or sorted(record.name for record in contents.files) != sorted(names):
             raise InputError(path, f"expected records of {', '.join(names)}", REMEDY)
-        if contents.word_probe != probe():
-            raise InputError(path, "its words were hashed by another release of polars", REMEDY)
-        for record in contents.files:
-            _check(folder / record.name, record)
+        check_recorded(folder, contents.files, RECORD, REMEDY)
         views = {}
         for view in VIEWS:
             row_J = np.load(folder / f"{view}_items.npy", allow_pickle=False)
@@ -198,15 +175,7 @@ class CatalogueIndex:
             map_array(folder / "token_weights.npy"),
             map_array(folder / "tower.npy"),
             views,
-            ChannelArrays.open(folder, contents.items),
         )
-
-
-def _check(path: Path, record: FileRecord) -> None:
-    if not path.is_file():
-        raise InputError(path, "the file does not exist", REMEDY)
-    if sha256_of_file(path) != record.sha256:
-        raise InputError(path, "the file's checksum is not the one in index.json", REMEDY)
 
 
 def _sample(query_RD: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

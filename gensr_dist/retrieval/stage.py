@@ -1,4 +1,4 @@
-"""The stage `gensr index`: every channel's lists and indices, then the orders that are fitted on them."""
+"""The stage `gensr index`: FAISS indices of the trained vectors, then the orders that are fitted on all channels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.files import atomic_folder
 from gensr_dist.retrieval.candidates import CandidateGenerator
 from gensr_dist.retrieval.channels.channel_set import ChannelSet
-from gensr_dist.retrieval.channels.sources import ChannelSources
+from gensr_dist.retrieval.channels.stage import ChannelArrays
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.fitting import FittedOrders, fit_orders
 from gensr_dist.retrieval.fusion.linear_order import FEWEST
@@ -58,7 +58,6 @@ def index_run(trained: TrainedRun, config: Config) -> IndexStageResult:
             item_IH=tower_vectors(trained.model, trained.item_IE, trained.items.title_IT),
             title_IT=trained.items.title_IT,
             token_VD=trained.model.token_embeddings().detach().float().cpu().numpy(),
-            sources=ChannelSources.of(trained.store, trained.items),
             config=retrieval,
             seed=config.seed,
         )
@@ -79,7 +78,6 @@ def index_run(trained: TrainedRun, config: Config) -> IndexStageResult:
         index=result,
         orders=orders,
         warnings=(
-            *result.warnings,
             *(
                 f"{name}: fewer than {FEWEST} validation rows have their positive among the candidates, so nothing is "
                 "fitted: candidates are fused by reciprocal ranks, answers ordered by GenSR alone"
@@ -115,7 +113,7 @@ def _generator(trained: TrainedRun, folder: Path, scorer: RequestScorer, config:
             folder, f"made for {index.items} items, the shards hold {items}, CF {len(trained.item_IE)}", REMEDY
         )
     channels = ChannelSet.over(
-        index.arrays,
+        ChannelArrays.open(trained.folder.channels, items),
         index.views,
         item_IE=trained.item_IE,
         item_IH=index.item_IH,

@@ -16,7 +16,6 @@ from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.config import BATCHING
 from gensr_dist.data.items import ItemStore, token_idf
-from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.evaluation.fit import FitRecord, fit_warnings, keep_fit, read_fit
@@ -33,6 +32,7 @@ from gensr_dist.train.engine import Engine
 from gensr_dist.train.export import export_model
 from gensr_dist.train.feed import Feed
 from gensr_dist.train.meter import Meter, PhaseClock, RowDigest, peak_cuda_memory_gb, peak_memory_gb
+from gensr_dist.train.negatives import training_negatives
 from gensr_dist.train.objective import Agreement, LossValues, StepCheck, StepLosses, seed_dropout, step_losses
 from gensr_dist.train.rank_log import DETAIL, log_path, rank_log
 from gensr_dist.train.replay import CONFIG, MODEL, RECORD, first_bad_gradient, not_finite_record
@@ -104,7 +104,7 @@ class _Training:
             collator,
             SampleOrder(store.window_rows, settings.batch, config.seed),
             seed=config.seed,
-            negatives=TrainingNegatives.from_config(config.data, self.items.popularity_I),
+            negatives=training_negatives(config.data, run, self.items),
             rank=ranks.rank,
             world=ranks.world,
             micro_tokens=settings.micro_tokens,

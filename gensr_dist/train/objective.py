@@ -210,7 +210,7 @@ def _across_rows(seen: Sequence[tuple[Batch, GenSROutput]], config: Config, worl
             torch.cat([towers.user_GH for towers in matches]),
             torch.cat([towers.item_GCH for towers in matches]),
             torch.cat([batch.item_U[batch.candidate_GC] for batch, _ in seen]),
-            torch.cat([batch.log_chance_U[batch.candidate_GC] for batch, _ in seen]),
+            torch.cat([batch.log_chance_GC for batch, _ in seen]),
             step_groups=step_groups,
             world=world,
         )

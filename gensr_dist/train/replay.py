@@ -25,7 +25,6 @@ from gensr_dist.data.batches.dealing import DealtOrder
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import PADDING, SampleOrder
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.files import read_json
@@ -36,6 +35,7 @@ from gensr_dist.model.inputs import ModelInput
 from gensr_dist.processes import Ranks
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.config import TrainConfig
+from gensr_dist.train.negatives import training_negatives
 from gensr_dist.train.objective import LossValues, compares_rows, joint_losses, seed_dropout
 
 RECORD = "record.json"
@@ -227,7 +227,7 @@ class Player:
                 collator,
                 SampleOrder(store.window_rows, config.train.batch, config.seed),
                 seed=config.seed,
-                negatives=TrainingNegatives.from_config(config.data, items.popularity_I),
+                negatives=training_negatives(config.data, run, items),
                 rank=rank,
                 world=ranks,
                 micro_tokens=config.train.micro_tokens,

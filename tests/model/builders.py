@@ -131,7 +131,7 @@ def random_batch(
         "label_GC": label_GC,
         "item_U": np.arange(-1, items),
         "cf_UE": cf_UE,
-        "log_chance_U": np.zeros(items + 1, dtype=np.float32),
+        "log_chance_GC": np.zeros(candidate_GC.shape, dtype=np.float32),
         "title_UT": padded(title_lengths, title, 13, vocabulary),
     }
     return Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()}, step_groups=groups)

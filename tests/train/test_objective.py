@@ -126,7 +126,7 @@ def test_joint_losses_are_those_of_a_rank_among_others(rank: int, monkeypatch: p
         assert given.match is not None
         views = [F.normalize(view.detach(), dim=-1) for view in (given.user_cf_GD, given.user_semantic_GD)]
         item_GC = batch.item_U[batch.candidate_GC]
-        chance_GC = batch.log_chance_U[batch.candidate_GC]
+        chance_GC = batch.log_chance_GC
         return [*views, batch.user_G, given.has_history_G, *(v.detach() for v in given.match), item_GC, chance_GC]
 
     monkeypatch.setattr(torch.distributed, "all_gather", all_gather)

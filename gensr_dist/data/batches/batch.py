@@ -32,7 +32,7 @@ class Batch:
     item_U: Tensor  # int64 rows of the catalogue; -1 in slot 0
     cf_UE: Tensor  # float32; zeros in slot 0
     title_UT: Tensor  # int64 token ids, 0 is padding
-    log_chance_U: Tensor  # float32: log of how much likelier an item is drawn as a negative than by uniform draws
+    log_chance_GC: Tensor  # float32: log of how much likelier a negative is drawn than by uniform draws; inf: not so
     step_groups: int  # unpadded groups of the whole optimizer step, over all ranks and micro-batches
 
     def pin_memory(self) -> Self:

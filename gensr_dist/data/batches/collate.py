@@ -90,6 +90,7 @@ class Collator:
         history_GL = np.full((groups, self.history), PADDING, dtype=np.int64)
         behaviour_GL = np.zeros((groups, self.history), dtype=np.int64)
         candidate_GC = np.full((groups, 1 + negatives.count), PADDING, dtype=np.int64)
+        log_chance_GC = np.zeros(candidate_GC.shape, dtype=np.float32)
 
         group_R = np.flatnonzero(rows_G != PADDING)
         row_R = rows_G[group_R]
@@ -104,13 +105,15 @@ class Collator:
                 user_P, window.histories.end_of_event_N[event_P], self.history
             )
             candidate_GC[group_P, 0] = timelines.item_N[event_P]
-            candidate_GC[group_P, 1:] = negatives.draw(
+            drawn = negatives.draw(
                 window.met_in_training,
                 window.exposures if negatives.hard else None,
                 event_P,
                 user_P,
+                query_G[group_P],
                 key=(seed, _TRAINING, epoch, row_R[place_P]),
             )
+            candidate_GC[group_P, 1:], log_chance_GC[group_P, 1:] = drawn.item_RC, negatives.log_chance(drawn)
         shown = _Groups(
             row_G=rows_G,
             user_G=user_G,
@@ -121,7 +124,7 @@ class Collator:
             candidate_GC=candidate_GC,
             fold_G=self._fold_of(user_G),
         )
-        return self._batch(shown, step_groups, negatives=negatives)
+        return self._batch(shown, step_groups, log_chance_GC=log_chance_GC)
 
     def evaluation(self, rows: EvalRows, *, training: bool = False) -> Batch:
         """Groups of a held-out positive (candidate 0) and its frozen negatives; `row_G` counts within `rows`.
@@ -167,7 +170,11 @@ class Collator:
         return self.vectors.fold_of(user_G) if self.vectors.folds else None
 
     def _batch(
-        self, shown: _Groups, step_groups: int, first_label: int = 1, negatives: TrainingNegatives | None = None
+        self,
+        shown: _Groups,
+        step_groups: int,
+        first_label: int = 1,
+        log_chance_GC: NDArray[np.float32] | None = None,
     ) -> Batch:
         length = shown.history_GL.shape[1]
         item_GK = np.concatenate((shown.history_GL, shown.candidate_GC), axis=1)
@@ -178,7 +185,8 @@ class Collator:
         # Row -1 of slot 0 is the catalogue's last one: it is read, then cleared. `take` is 2 to 5 times as fast as [].
         title_UT = self._title_IT.take(item_U, axis=0).astype(np.int64)
         title_UT[0] = 0
-        log_chance_U = negatives.log_chance(item_U) if negatives else np.zeros(len(item_U), dtype=np.float32)
+        if log_chance_GC is None:
+            log_chance_GC = np.zeros(shown.candidate_GC.shape, dtype=np.float32)
         return Batch(
             row_G=torch.from_numpy(shown.row_G),
             user_G=torch.from_numpy(shown.user_G),
@@ -191,7 +199,7 @@ class Collator:
             item_U=torch.from_numpy(item_U),
             cf_UE=torch.from_numpy(cf_UE),
             title_UT=torch.from_numpy(title_UT),
-            log_chance_U=torch.from_numpy(log_chance_U),
+            log_chance_GC=torch.from_numpy(log_chance_GC),
             step_groups=step_groups,
         )
 

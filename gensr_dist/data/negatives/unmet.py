@@ -5,6 +5,7 @@ Dimensions: K pairs, R rows, C draws a row, V users, I items, D draws at a time,
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.hashing import Hash, Key, hash_key, mix
 from gensr_dist.data.negatives.exposures import Exposures
 from gensr_dist.data.negatives.popularity import Popularity
+from gensr_dist.data.negatives.query_items import QueryItems
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
@@ -23,7 +25,7 @@ _REJECTION_ROUNDS = 32  # then the few rows that are left, of users who met most
 _DRAWS = 1 << 16  # at a time: what they need stays in the processor's cache
 _CELLS = 1 << 22  # row x item pairs in memory at a time
 _BITS = 16  # of the filter, for each pair, or up to twice as many
-_EXPOSURES = 0x73686F776E  # parts the random numbers of hard negatives from those of the others
+_EXPOSURES, _QUERIES = 0x73686F776E, 0x7175657279  # part the random numbers of hard negatives from the others'
 
 Int = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -112,6 +114,13 @@ def sample_unmet(
     return item_RC.astype(np.uint32)
 
 
+class DrawnNegatives(NamedTuple):
+    """Negatives of training rows."""
+
+    item_RC: Int
+    fits_query_RC: Bool  # drawn because it fits the row's query
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingNegatives:
     """Draws the negatives of training rows."""
@@ -119,22 +128,26 @@ class TrainingNegatives:
     count: int  # a row, C
     hard: int  # of them at most, from the positive's session
     popularity: Popularity | None  # distribution of the others; uniform if None
+    query_items: QueryItems | None = None
+    fitting: int = 0  # of a search's negatives at most, from its query's list
 
     @classmethod
-    def from_config(cls, config: DataConfig, count_I: np.ndarray) -> Self:
-        """Read the settings `train_negatives`, `hard_negatives`, `negatives` and `popularity_power`.
+    def from_config(cls, config: DataConfig, count_I: np.ndarray, query_items: QueryItems | None = None) -> Self:
+        """Read the settings `train_negatives`, `hard_negatives`, `query_negatives`, `negatives`, `popularity_power`.
 
         Args:
             config: settings.
             count_I: positive training events of each item in the whole log.
+            query_items: needed where `query_negatives` is not 0.
 
         Raises:
             InputError: more hard negatives than negatives.
         """
-        if config.hard_negatives > config.train_negatives:
+        hard = config.hard_negatives + config.query_negatives
+        if hard > config.train_negatives:
             raise InputError(
-                "data.hard_negatives",
-                f"{config.hard_negatives} hard negatives of {config.train_negatives} negatives a row",
+                "data.hard_negatives" if config.hard_negatives else "data.query_negatives",
+                f"{hard} hard negatives of {config.train_negatives} negatives a row",
                 "lower it or raise data.train_negatives",
             )
         weighted = config.negatives == "popularity"
@@ -142,19 +155,27 @@ class TrainingNegatives:
             count=config.train_negatives,
             hard=config.hard_negatives,
             popularity=Popularity.from_counts(count_I, config.popularity_power) if weighted else None,
+            query_items=query_items if config.query_negatives else None,
+            fitting=config.query_negatives,
         )
 
-    def log_chance(self, item_U: Int) -> NDArray[np.float32]:
-        """Log of how much likelier each item is drawn than by uniform draws, [U]; 0 for the item -1 of padding.
+    def log_chance(self, drawn: DrawnNegatives) -> NDArray[np.float32]:
+        """Log of how much likelier each negative is drawn than by uniform draws, [R, C].
 
-        Those from the positive's session are left out of account.
+        Those that fit the query have infinity: they say nothing of how a uniform draw compares. Those from the
+        positive's session are left out of account.
         """
-        if self.popularity is None:
-            return np.zeros(len(item_U), dtype=np.float32)
-        return np.where(item_U < 0, np.float32(0), self.popularity.log_chance_I[item_U])
+        log_RC = np.zeros(drawn.item_RC.shape, dtype=np.float32)
+        if self.popularity is not None:
+            log_RC = self.popularity.log_chance_I[drawn.item_RC]
+        return np.where(drawn.fits_query_RC, np.float32(np.inf), log_RC)
 
-    def draw(self, met: Met, exposures: Exposures | None, event_R: Int, user_R: Int, *, key: Key) -> Int:
-        """Draw the negatives of training rows: first what the positive's session offers, then items never met.
+    def draw(
+        self, met: Met, exposures: Exposures | None, event_R: Int, user_R: Int, query_R: Int, *, key: Key
+    ) -> DrawnNegatives:
+        """Draw the negatives of training rows: first what the positive's session offers, last what fits its query.
+
+        The others are items never met.
 
         "Met" and "clicked" are known from the training split: if held-out items were spared as negatives, that would
         give them away. A row's negatives are distinct and depend on its key, event and user alone.
@@ -164,10 +185,8 @@ class TrainingNegatives:
             exposures: of the same timelines; None only if `hard` is 0.
             event_R: position of each row's positive in those timelines.
             user_R: its user, a row of `met`.
+            query_R: its query, -1 for none.
             key: names the rows, `(seed, constant, epoch, global_row_R)`.
-
-        Returns:
-            int64 [R, C].
 
         Raises:
             InputError: a user has met so many items that too few are left.
@@ -176,8 +195,17 @@ class TrainingNegatives:
         if self.hard:
             assert exposures is not None, "hard negatives are drawn from exposures"
             item_RC[:, : self.hard] = exposures.sample(event_R, self.hard, (*key, _EXPOSURES))
+        fits_RC = np.zeros(item_RC.shape, dtype=bool)
+        if self.query_items is not None:
+            drawn_RCA = self.query_items.sample(query_R, self.fitting, (*key, _QUERIES))
+            for place in range(self.fitting):
+                own_R = item_RC[:, self.count - self.fitting + place]  # a view
+                for item_R in np.moveaxis(drawn_RCA[:, place], 1, 0):
+                    taken_R = (item_RC == item_R[:, None]).any(axis=1) | met.contains(user_R, np.maximum(item_R, 0))
+                    own_R[:] = np.where((own_R < 0) & ~taken_R, item_R, own_R)
+            fits_RC[:, self.count - self.fitting :] = item_RC[:, self.count - self.fitting :] >= 0
         _fill(met, self.popularity, user_R, hash_key(key, len(user_R)), item_RC, item_RC < 0)
-        return item_RC
+        return DrawnNegatives(item_RC, fits_RC)
 
 
 def _fill(met: Met, popularity: Popularity | None, user_R: Int, state_R: Hash, item_RC: Int, pending_RC: Bool) -> None:

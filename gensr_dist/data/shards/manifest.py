@@ -166,6 +166,23 @@ def record_files(folder: Path, paths: Iterable[Path]) -> tuple[FileRecord, ...]:
     )
 
 
+def check_recorded(folder: Path, files: Iterable[FileRecord], record: str, remedy: str) -> None:
+    """Raise InputError unless every file has the recorded checksum.
+
+    Args:
+        folder: of the files.
+        files: what was recorded.
+        record: name of the file that recorded it.
+        remedy: what to do about a missing or changed file.
+    """
+    for file in files:
+        path = folder / file.name
+        if not path.is_file():
+            raise InputError(path, "the file does not exist", remedy)
+        if sha256_of_file(path) != file.sha256:
+            raise InputError(path, f"the file's checksum is not the one in {record}", remedy)
+
+
 def vocabulary_fingerprint(folder: Path) -> str:
     """SHA-256 of a saved tokenizer.
 

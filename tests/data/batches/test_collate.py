@@ -106,8 +106,8 @@ def check_item_table(collator: Collator, batch: Batch, *, training: bool = False
     used = torch.cat([batch.history_GL.ravel(), batch.candidate_GC.ravel(), torch.zeros(1, dtype=torch.int64)])
     assert torch.equal(used.unique(), torch.arange(len(item_U)))
     dtypes = {f.name: getattr(batch, f.name).dtype for f in dataclasses.fields(batch) if f.name != "step_groups"}
-    assert dtypes.pop("cf_UE") == dtypes.pop("log_chance_U") == torch.float32
-    assert not batch.log_chance_U.any(), "draws are uniform"
+    assert dtypes.pop("cf_UE") == dtypes.pop("log_chance_GC") == torch.float32
+    assert not batch.log_chance_GC.any(), "draws are uniform"
     assert set(dtypes.values()) == {torch.int64}
 
 
@@ -262,10 +262,10 @@ def test_training_rows_are_measured_with_the_vectors_that_they_are_trained_with(
 def test_a_serving_batch_takes_any_candidates(world: World) -> None:
     collator = world.collator
     user_G = np.array([world.log.users - 1, 0])
-    _, end_G = collator.store.history_span(user_G)
+    history = collator.store.gather_histories(user_G, collator.store.history_span(user_G)[1], collator.history)
     query_GQ = np.array([[4, 1, 0], [0, 0, 0]])
     candidate_GC = np.array([[3, 3, 8], [1, 0, -1]])
-    batch = collator.query(user_G, end_G, np.array([1, 0]), query_GQ, candidate_GC)
+    batch = collator.query(*history, np.array([1, 0]), query_GQ, candidate_GC)
     check_item_table(collator, batch)
     assert np.array_equal(catalogue_rows(batch, batch.candidate_GC), candidate_GC)
     assert batch.label_GC.tolist() == [[0, 0, 0], [0, 0, IGNORED]]

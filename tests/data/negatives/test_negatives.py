@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.negatives.exposures import Exposures
 from gensr_dist.data.negatives.popularity import Popularity
+from gensr_dist.data.negatives.query_items import QueryItems
 from gensr_dist.data.negatives.unmet import Met, TrainingNegatives, sample_unmet
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
@@ -194,24 +196,31 @@ def test_training_negatives(
         ),
         np.bincount(timelines.item_N[event_R], minlength=ITEMS),
     )
-    key = (seed, 9, 2, event_R + 100)
-    item_RC = negatives.draw(met, exposures if hard else None, event_R, user_R, key=key)
+    key, no_R = (seed, 9, 2, event_R + 100), np.full(len(event_R), -1)
+    drawn = negatives.draw(met, exposures if hard else None, event_R, user_R, no_R, key=key)
+    assert not drawn.fits_query_RC.any()
+    item_RC = drawn.item_RC
     assert item_RC.dtype == np.int64
     assert item_RC.shape == (len(event_R), count)
-    for event, user, drawn in zip(event_R.tolist(), user_R.tolist(), item_RC.tolist(), strict=True):
-        assert len(set(drawn)) == count
+    for event, user, row in zip(event_R.tolist(), user_R.tolist(), item_RC.tolist(), strict=True):
+        assert len(set(row)) == count
         offered = set(exposures.of_event(event).tolist())
         shown = min(hard, len(offered))
-        assert set(drawn[:shown]) <= offered
+        assert set(row[:shown]) <= offered
         clicked = {item for other, item, positive in rows if other == user and positive}
-        assert not set(drawn) & clicked
-        assert not set(drawn[shown:]) & set(met.of_user(user).tolist())
-        assert set(drawn) <= set(range(ITEMS))
+        assert not set(row) & clicked
+        assert not set(row[shown:]) & set(met.of_user(user).tolist())
+        assert set(row) <= set(range(ITEMS))
     part = np.array(data.draw(st.lists(st.sampled_from(range(len(event_R))))) if len(event_R) else [], dtype=np.int64)
     again = negatives.draw(
-        met, exposures if hard else None, event_R[part], user_R[part], key=(seed, 9, 2, event_R[part] + 100)
+        met,
+        exposures if hard else None,
+        event_R[part],
+        user_R[part],
+        no_R[part],
+        key=(seed, 9, 2, event_R[part] + 100),
     )
-    assert np.array_equal(again, item_RC[part])
+    assert np.array_equal(again.item_RC, item_RC[part])
 
 
 def test_hard_negatives_need_no_unmet_item_of_their_own() -> None:
@@ -220,10 +229,11 @@ def test_hard_negatives_need_no_unmet_item_of_their_own() -> None:
     met = Met.from_timelines(timelines, 1, 5)
     exposures = Exposures.from_timelines(timelines)
     event_R, user_R = np.arange(2), np.zeros(2, dtype=np.int64)
+    rows, key = (event_R, user_R, np.full(2, -1)), (0, event_R)
     enough = TrainingNegatives(count=3, hard=2, popularity=None)
-    assert np.sort(enough.draw(met, exposures, event_R, user_R, key=(0, event_R)), axis=1).tolist() == [[2, 3, 4]] * 2
+    assert np.sort(enough.draw(met, exposures, *rows, key=key).item_RC, axis=1).tolist() == [[2, 3, 4]] * 2
     with pytest.raises(InputError, match="met 4 of 5 items"):
-        TrainingNegatives(count=4, hard=2, popularity=None).draw(met, exposures, event_R, user_R, key=(0, event_R))
+        TrainingNegatives(count=4, hard=2, popularity=None).draw(met, exposures, *rows, key=key)
 
 
 def test_hard_negatives_change_with_every_part_of_the_key() -> None:
@@ -234,13 +244,89 @@ def test_hard_negatives_change_with_every_part_of_the_key() -> None:
     row_R = np.arange(100)
     event_R = np.zeros_like(row_R)
     first, *others = (
-        negatives.draw(met, exposures, event_R, event_R, key=key)
+        negatives.draw(met, exposures, event_R, event_R, np.full(100, -1), key=key).item_RC
         for key in ((0, 7, 0, row_R), (1, 7, 0, row_R), (0, 8, 0, row_R), (0, 7, 1, row_R), (0, 7, 0, row_R + 100))
     )
     for other in others:
         assert (first == other).mean() < 0.15  # 1 in 29 by chance
 
 
+@settings(max_examples=60)
+@given(
+    lists=st.lists(st.lists(st.integers(0, ITEMS - 1), max_size=6, unique=True), min_size=1, max_size=4),
+    rows=st.lists(st.tuples(st.integers(0, USERS - 1), st.integers(0, ITEMS - 1)), min_size=1, max_size=12),
+    count=st.integers(1, 4),
+    seed=st.integers(0, 2**40),
+    data=st.data(),
+)
+def test_negatives_that_fit_the_query(
+    lists: list[list[int]], rows: list[tuple[int, int]], count: int, seed: int, data: st.DataObject
+) -> None:
+    """They come last, are unmet and distinct, and a row without any is as without the setting."""
+    fitting = data.draw(st.integers(1, count))
+    query_R = np.array(data.draw(st.lists(st.integers(-1, len(lists) - 1), min_size=len(rows), max_size=len(rows))))
+    timelines = timelines_of(rows, USERS)
+    event_R, user_R = np.arange(len(rows)), timelines.user_N
+    met = Met.from_timelines(timelines, USERS, ITEMS, Split.TRAIN)
+    assume(ITEMS - np.diff(met.user_start_V).max() >= count)
+    start_Q = np.cumsum([0, *map(len, lists)])
+    listed = QueryItems(start_Q, np.array([item for own in lists for item in own], dtype=np.uint32))
+    config = DataConfig(train_negatives=count, query_negatives=fitting)
+    negatives = TrainingNegatives.from_config(config, np.zeros(ITEMS), listed)
+    key = (seed, event_R)
+    drawn = negatives.draw(met, None, event_R, user_R, query_R, key=key)
+    without = TrainingNegatives(count=count, hard=0, popularity=None).draw(met, None, event_R, user_R, query_R, key=key)
+    for row, (user, query) in enumerate(zip(user_R.tolist(), query_R.tolist(), strict=True)):
+        item_C, fits_C = drawn.item_RC[row].tolist(), drawn.fits_query_RC[row].tolist()
+        assert len(set(item_C)) == count
+        assert not set(item_C) & set(met.of_user(user).tolist())
+        assert not any(fits_C[: count - fitting])
+        own = set(lists[query]) if query >= 0 else set()
+        assert {item for item, fits in zip(item_C, fits_C, strict=True) if fits} <= own
+        if not own - set(met.of_user(user).tolist()):
+            assert not any(fits_C)
+            assert item_C == without.item_RC[row].tolist()
+    log_RC = negatives.log_chance(drawn)
+    assert np.array_equal(np.isinf(log_RC), drawn.fits_query_RC)
+    assert not log_RC[~drawn.fits_query_RC].any()
+    part = np.flatnonzero(np.arange(len(rows)) % 2)
+    again = negatives.draw(met, None, event_R[part], user_R[part], query_R[part], key=(seed, event_R[part]))
+    assert np.array_equal(again.item_RC, drawn.item_RC[part])
+
+
+def test_every_item_of_a_list_is_drawn_alike() -> None:
+    listed = QueryItems(np.array([0, 0, 5]), np.array([3, 1, 4, 7, 6], dtype=np.uint32))
+    rows = 20_000
+    item_RCA = listed.sample(np.full(rows, 1), 2, (5, np.arange(rows)))
+    for item_R in item_RCA.reshape(rows, -1).T:
+        share = np.bincount(item_R, minlength=8)[[3, 1, 4, 7, 6]] / rows
+        assert np.abs(share - 0.2).max() < 0.02
+    assert np.corrcoef(item_RCA[:, 0, 0], item_RCA[:, 1, 0])[0, 1] < 0.05
+    assert (listed.sample(np.array([0, -1]), 2, (5, np.arange(2))) == -1).all()
+
+
+def test_lists_of_queries_on_disk(tmp_path: Path) -> None:
+    listed = QueryItems(np.array([0, 2, 2, 300]), np.arange(300, dtype=np.uint32) % 9)
+    listed.save(tmp_path)
+    found = QueryItems.open(tmp_path, 3, 9)
+    assert np.array_equal(found.start_Q, listed.start_Q)
+    assert np.array_equal(found.item_M, listed.item_M)
+    for queries, items in ((2, 9), (3, 8)):
+        with pytest.raises(InputError, match=f"not the lists of {queries} queries over {items} items; run `gensr chan"):
+            QueryItems.open(tmp_path, queries, items)
+    (tmp_path / "query_items.npy").write_bytes(b"no array")
+    with pytest.raises(InputError, match=r"query_items\.npy: expected an npy array"):
+        QueryItems.open(tmp_path, 3, 9)
+    (tmp_path / "query_items.npy").unlink()
+    with pytest.raises(InputError, match="does not exist; run `gensr channels`"):
+        QueryItems.open(tmp_path, 3, 9)
+
+
 def test_more_hard_negatives_than_negatives() -> None:
+    with pytest.raises(InputError, match=r"data\.query_negatives: 5 hard negatives of 4"):
+        TrainingNegatives.from_config(DataConfig(train_negatives=4, query_negatives=5), np.zeros(3, dtype=np.int64))
+    both = DataConfig(train_negatives=4, query_negatives=3, hard_negatives=3)
+    with pytest.raises(InputError, match=r"data\.hard_negatives: 6 hard negatives of 4"):
+        TrainingNegatives.from_config(both, np.zeros(3, dtype=np.int64))
     with pytest.raises(InputError, match=r"data\.hard_negatives: 5 hard negatives of 4"):
         TrainingNegatives.from_config(DataConfig(train_negatives=4, hard_negatives=5), np.zeros(3, dtype=np.int64))

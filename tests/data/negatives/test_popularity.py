@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gensr_dist.data.negatives.popularity import Popularity
-from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.negatives.unmet import DrawnNegatives, TrainingNegatives
 
 
 @settings(max_examples=60)
@@ -38,7 +38,8 @@ def test_the_log_of_the_chance_is_that_of_the_weights(count: list[int], power: f
     expected_I = np.log(share_I / share_I.sum() * len(count))
     np.testing.assert_allclose(popularity.log_chance_I, expected_I, atol=1e-5)
     negatives = TrainingNegatives(count=1, hard=0, popularity=popularity)
-    item_U = np.array([-1, 0, len(count) - 1])
-    np.testing.assert_array_equal(negatives.log_chance(item_U), [0, *popularity.log_chance_I[[0, -1]]])
+    drawn = DrawnNegatives(np.array([[0, len(count) - 1, 0]]), np.array([[False, False, True]]))
+    expected_RC = [[*popularity.log_chance_I[[0, -1]], np.inf]]
+    np.testing.assert_array_equal(negatives.log_chance(drawn), expected_RC)
     uniform = TrainingNegatives(count=1, hard=0, popularity=None)
-    assert not uniform.log_chance(item_U).any()
+    np.testing.assert_array_equal(uniform.log_chance(drawn), [[0, 0, np.inf]])
