@@ -171,7 +171,7 @@ def _doctor(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
 
 
 def _answer(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
-    from gensr_dist.pipeline import Question, answer
+    from gensr_dist.answers import Question, answer
 
     question = Question(
         k=options.k,
@@ -183,6 +183,17 @@ def _answer(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
         explain=options.explain,
     )
     return answer(RunFolder(options.run), question, say)
+
+
+def _answer_file(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
+    from gensr_dist.answers import answer_file
+
+    if options.address and options.engine != "ray":
+        raise InputError("--address", "the local engine has none", "add --engine ray")
+    engine, address = options.engine, options.address
+    return answer_file(
+        RunFolder(options.run), options.users, options.out, options.k, say, engine=engine, address=address
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -273,6 +284,20 @@ def _parser() -> argparse.ArgumentParser:
     added = add("search", _answer, search, "Items come with their texts, best first.", example)
     added.add_argument("--query", metavar="TEXT", required=True, help="what the user types")
     add_answer(added)
+    added = add(
+        "answer",
+        _answer_file,
+        "answer all users of a file",
+        "Columns user_id and, where something is typed, query; CSV or Parquet. The result has user_id, query, rank,\n"
+        "item_id and score. The same command goes on where an earlier one was stopped.",
+        "gensr answer runs/quickstart --users users.csv --out answers.parquet -k 10",
+    )
+    added.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
+    added.add_argument("--users", metavar="FILE", type=Path, required=True, help="CSV or Parquet file of who asks what")
+    added.add_argument("--out", metavar="FILE", type=Path, required=True, help="Parquet file of the answers")
+    added.add_argument("-k", metavar="K", type=integer(1, 100_000), default=10, help="answers a line (default 10)")
+    added.add_argument("--engine", choices=("local", "ray"), default="local", help="who does the work (local)")
+    added.add_argument("--address", metavar="A", default="", help="of a running Ray cluster, e.g. auto")
     added = add(
         "compare",
         _compare,

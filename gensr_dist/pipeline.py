@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
-from gensr_dist.config import Config, load_config
+from gensr_dist.config import Config
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError, printable
@@ -20,7 +19,6 @@ from gensr_dist.stages import (
     Recorder,
     StageName,
     StageRecord,
-    check_consistent,
     check_inputs,
     finished_record,
     locked,
@@ -40,17 +38,6 @@ class Outcome:
 
     summary: tuple[str, ...]
     result: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnswerList:
-    """Ranked items for one user, and the query where there was one."""
-
-    run: str
-    user: str | None  # None: a history was given
-    query: str | None
-    answers: Any  # retrieval.answer.Answers
-    seconds: float  # of answering, without opening the run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,65 +137,6 @@ def run_all(config: Config, say: Say) -> RunResult:
         seconds=round(time.monotonic() - started, 3),
         stages={stage: record.result for stage, record in records.items()},
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """Who asks what; exactly one of `user` and `history` is given."""
-
-    k: int
-    user: str | None = None
-    history: Path | None = None  # file of item ids
-    query: str | None = None
-    only: Path | None = None  # file of item ids that may be answered
-    exclude: Path | None = None  # file of item ids that may not
-    explain: bool = False
-
-
-def answer(run: RunFolder, question: Question, say: Say) -> AnswerList:
-    """The k best items for a user or a history or, with a query, for what was typed.
-
-    Raises:
-        InputError: the run is not finished, does not know the user, or a file cannot be read.
-    """
-    check_consistent("index", run)
-    from gensr_dist.retrieval.answer import Answerer, Choice
-    from gensr_dist.retrieval.item_lists import read_history, read_items
-    from gensr_dist.trained_run import TrainedRun
-
-    config = load_config(run.config)
-    run = RunFolder.of(config, run.root)
-    trained = TrainedRun.open(run, config)
-    item_ids = trained.items.item_ids
-    who = question.user if question.history is None else read_history(question.history, item_ids)
-    assert who is not None
-    only, exclude = (None if path is None else read_items(path, item_ids) for path in (question.only, question.exclude))
-    choice, query, k = Choice(only=only, exclude=exclude), question.query, question.k
-    answerer = Answerer(trained, config)
-    started = time.monotonic()
-    if query is None:
-        answers = answerer.recommend(who, k, choice=choice, explain=question.explain)
-    else:
-        answers = answerer.search(who, query, k, choice=choice, explain=question.explain)
-    seconds = time.monotonic() - started
-    asker = f"user {question.user}" if question.history is None else f"history {question.history}"
-    say(printable(asker + (f" searches {query!r}" if query is not None else "")))
-    for note in answers.notes:
-        say(printable(f"note: {note}"))
-    for found in answers.items:
-        say(printable(f"{found.rank:>4}  {found.score:.4f}  {found.item_id:<12}  {found.text}"))
-        if found.reason is not None:
-            for line in _reason_lines(found.reason):
-                say(printable(f"      {line}"))
-    return AnswerList(run=str(run.root), user=question.user, query=query, answers=answers, seconds=round(seconds, 4))
-
-
-def _reason_lines(reason: Any) -> list[str]:
-    """Of a `retrieval.answer.Reason`."""
-    ranks = ", ".join(f"{name} {rank}" for name, rank in sorted(reason.channels.items(), key=lambda pair: pair[1]))
-    lines = [f"proposed by {ranks}" if ranks else "proposed by no channel: popularity fills up"]
-    lines += [f"attends {seen.cf:.0%} / {seen.semantic:.0%} to {seen.item_id}  {seen.text}" for seen in reason.attended]
-    return lines
 
 
 def verify_shards(place: str, say: Say) -> Any:

@@ -152,6 +152,10 @@ class Answerer:
         asked = dataclasses.replace(requests, texts=(query,), token_GQ=token_GT[:, : self.query_tokens])
         return self._ranked(asked, k, notes, explain)
 
+    def knows_a_word(self, query: str) -> bool:
+        """Whether some word of a query occurs in an item text or in a query of the log."""
+        return any(word in self._words for word in _words_of(pl.Series([query])).to_list())
+
     @cached_property
     def _words(self) -> frozenset[str]:
         """Words of item texts and queries, as `_words_of` gives them."""

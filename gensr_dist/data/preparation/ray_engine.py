@@ -84,7 +84,7 @@ class RayEngine:
     def __init__(self, raw: str | Path, address: str = "", bucket_rows: int = BUCKET_ROWS) -> None:
         self._raw = raw if "://" in str(raw) else Path(raw).resolve()
         self._bucket_rows = bucket_rows
-        _connect(address)
+        connect(address)
 
     def clean(self, config: DataConfig) -> CleanLog:
         """As `Engine.clean`."""
@@ -145,7 +145,7 @@ class RayEngine:
         return [done[name] for name in names]
 
 
-def _connect(address: str) -> None:
+def connect(address: str) -> None:
     """Join the cluster at `address`, or start one on this machine."""
     context = ray.data.DataContext.get_current()
     # Tasks, and not actors whose state is lost with their machine. It also does with any number of cores.

@@ -1,0 +1,182 @@
+"""Answers for all users of a file, a part of the file at a time, so that a run that was stopped goes on.
+
+Dimensions: G groups, K answers.
+"""
+
+import dataclasses
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import polars as pl
+from tqdm import tqdm
+
+from gensr_dist.data.shards.manifest import sha256_of_file
+from gensr_dist.data.tokenizer import token_table
+from gensr_dist.errors import InputError
+from gensr_dist.files import atomic_file, read_json, write_json
+from gensr_dist.retrieval.answer import Answerer
+from gensr_dist.retrieval.orders_file import ORDERS
+from gensr_dist.retrieval.requests import Requests
+
+PART = 256  # lines of the file answered together
+SCHEMA = pl.Schema(
+    {"user_id": pl.String, "query": pl.String, "rank": pl.Int64, "item_id": pl.String, "score": pl.Float64}
+)
+_COLUMNS = "columns user_id and, for searches, query"
+
+NumberedPart: TypeAlias = tuple[int, pl.DataFrame]
+AnswerParts: TypeAlias = Callable[[Iterable[NumberedPart]], Iterator[NumberedPart]]  # in any order
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManyAnswers:
+    """What was answered."""
+
+    asked: int  # lines of the file
+    unknown: int  # lines whose user was never prepared: they get no answer
+    answers: int  # rows of the result
+    before: int  # lines that an earlier start of the same command had answered
+    seconds: float
+    items_per_second: float  # scored by GenSR, in this start
+
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        notes = (
+            [f"{self.unknown:,} lines are of users who were not prepared: they have no answer"] if self.unknown else []
+        )
+        notes += [f"{self.before:,} lines had been answered before"] if self.before else []
+        return (
+            f"{self.answers:,} answers to {self.asked:,} lines in {self.seconds:.1f} s, "
+            f"{self.items_per_second:,.0f} items per second",
+            *(f"note: {note}" for note in notes),
+        )
+
+
+def read_asks(path: Path) -> pl.DataFrame:
+    """Read who asks what: columns user_id and, where something was typed, query; CSV with a header, or Parquet.
+
+    Returns:
+        user_id and query, String; an empty query is null.
+
+    Raises:
+        InputError: the file cannot be read or lacks a column.
+    """
+    try:
+        frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(path, f"cannot be read ({reason})", f"give a CSV or Parquet file with {_COLUMNS}") from None
+    if "user_id" not in frame.columns:
+        found = ", ".join(frame.columns)
+        raise InputError(path, f"it has no column user_id, found {found}", f"give a file with {_COLUMNS}")
+    if not len(frame):
+        raise InputError(path, "it has no line", f"give a file with {_COLUMNS}")
+    query = pl.col("query").cast(pl.String).str.strip_chars() if "query" in frame.columns else pl.lit(None, pl.String)
+    return frame.select(pl.col("user_id").cast(pl.String), query.replace("", None).alias("query"))
+
+
+def answer_part(answerer: Answerer, asks: pl.DataFrame, k: int) -> pl.DataFrame:
+    """The k best items for each line, of SCHEMA, line by line; unknown users have none.
+
+    Args:
+        answerer: of the run.
+        asks: as `read_asks` gives them.
+        k: wanted.
+    """
+    items, store = answerer.items, answerer.store
+    users = pl.DataFrame({"user_id": items.users}).with_row_index("user")
+    asks = asks.with_row_index("line").join(users, on="user_id", how="inner", maintain_order="left")
+    known = asks["query"].map_elements(answerer.knows_a_word, return_dtype=pl.Boolean, skip_nulls=True).fill_null(False)
+    parts = []
+    for searches, chosen in ((False, asks.filter(~known)), (True, asks.filter(known))):
+        if not len(chosen):
+            continue
+        user_G = chosen["user"].to_numpy().astype(np.int64)
+        requests = Requests.of_moments(store, user_G, store.history_span(user_G)[1])
+        if searches:
+            texts = chosen["query"].to_list()
+            token_GQ = token_table(items.tokenizer(), texts, answerer.query_tokens).astype(np.int64)
+            requests = dataclasses.replace(requests, texts=tuple(texts), token_GQ=token_GQ)
+        ranked = answerer.ranker.rank(requests, max(k, answerer.candidates))
+        place_GK = ranked.order_GK[:, :k]
+        item_GK = np.take_along_axis(ranked.candidates.item_GK, place_GK, axis=1)
+        odds_GK = np.take_along_axis(ranked.odds_GK, place_GK, axis=1).astype(np.float64)
+        group_M, rank_M = np.nonzero(item_GK >= 0)
+        parts.append(
+            chosen.select("line", "user_id", "query")[group_M].with_columns(
+                pl.Series("rank", rank_M + 1),
+                items.item_ids[item_GK[group_M, rank_M]].alias("item_id"),
+                pl.Series("score", 1 / (1 + np.exp(-odds_GK[group_M, rank_M]))),
+            )
+        )
+    if not parts:
+        return pl.DataFrame(schema=SCHEMA)
+    return pl.concat(parts).sort("line", "rank").select(SCHEMA.names()).cast(SCHEMA)
+
+
+def answer_many(
+    asks: Path, out: Path, k: int, *, index: Path, users: pl.Series, candidates: int, answer_parts: AnswerParts
+) -> ManyAnswers:
+    """Answer every line and write the result whole; a start that was interrupted is gone on with.
+
+    Args:
+        asks: file as `read_asks` reads it.
+        out: Parquet file of SCHEMA; parts lie in a folder beside it meanwhile.
+        k: items a line.
+        index: folder of the run's index, whose orders tell whether earlier parts are of the same run.
+        users: raw ids of the prepared users.
+        candidates: that GenSR scores for a line.
+        answer_parts: does the work.
+
+    Raises:
+        InputError: the file cannot be read, or `out` is no Parquet file's name.
+    """
+    if out.suffix != ".parquet":
+        raise InputError(out, "answers are written as Parquet", "give a name that ends in .parquet")
+    frame, started = read_asks(asks), time.monotonic()
+    known = int(frame["user_id"].is_in(users.implode()).sum())
+    folder = _parts_folder(out, hashlib.sha256(f"{sha256_of_file(asks)} {sha256_of_file(index / ORDERS)} {k}".encode()))
+    starts = range(0, len(frame), PART)
+    waiting = [number for number in range(len(starts)) if not (folder / _name(number)).exists()]
+    before = len(frame) - sum(len(frame[starts[number] : starts[number] + PART]) for number in waiting)
+    with tqdm(total=len(frame), initial=before, desc="answers", unit="line", disable=None) as bar:
+        for number, answered in answer_parts(
+            (number, frame[starts[number] : starts[number] + PART]) for number in waiting
+        ):
+            with atomic_file(folder / _name(number)) as temporary:
+                answered.write_parquet(temporary)
+            bar.update(len(frame[starts[number] : starts[number] + PART]))
+    with atomic_file(out) as temporary:
+        pl.scan_parquet([folder / _name(number) for number in range(len(starts))]).sink_parquet(temporary)
+    shutil.rmtree(folder)
+    seconds = time.monotonic() - started
+    return ManyAnswers(
+        asked=len(frame),
+        unknown=len(frame) - known,
+        answers=pl.scan_parquet(out).select(pl.len()).collect().item(),
+        before=before,
+        seconds=round(seconds, 3),
+        items_per_second=round((known - min(known, before)) * max(k, candidates) / max(seconds, 1e-9), 1),
+    )
+
+
+def _parts_folder(out: Path, digest: "hashlib._Hash") -> Path:
+    """The folder of finished parts, emptied if they answer something else."""
+    folder = out.with_name(f".{out.name}.parts")
+    record = folder / "parts.json"
+    if folder.exists() and (not record.exists() or read_json(record, "delete it") != digest.hexdigest()):
+        shutil.rmtree(folder)
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        write_json(record, digest.hexdigest())
+    return folder
+
+
+def _name(number: int) -> str:
+    return f"{number:06}.parquet"
