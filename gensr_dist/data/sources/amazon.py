@@ -15,11 +15,11 @@ import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.sources.chunks import Advance, Each
-from gensr_dist.data.sources.ids import require_known
+from gensr_dist.data.sources.ids import MENDED, is_decimal, parse_id, require_known
 from gensr_dist.data.sources.json_lines import read_blocks
 from gensr_dist.data.sources.parts import Part, SourceParts
 from gensr_dist.data.sources.reading import Rows
-from gensr_dist.data.sources.texts import decode, entities, shorten
+from gensr_dist.data.sources.texts import count_none_words, decode, entities, replace_controls, shorten
 from gensr_dist.data.sources.times import EARLIEST_MS, explain_time, latest_time
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
@@ -104,9 +104,10 @@ def parts(raw: Folder, each: Each = map) -> SourceParts:
     without_query = asins.len() - item_queries["item"].n_unique()
     repairs += [*meta_repairs, Repair("items without a query (no category path of two levels)", without_query)]
     events, texts = _interactions(reviews, asins, item_queries), _item_texts(meta)
-    shortened, cut = shorten(texts["text"], "texts of items")
+    visible, controls = replace_controls(texts["text"], "texts of items")
+    shortened, cut = shorten(visible, "texts of items")
     texts = texts.with_columns(shortened)
-    repairs.append(cut)
+    repairs += [controls, cut]
     return SourceParts(
         interactions=(_carried(reviews_file, events, lines + events.height - reviews.height, tuple(repairs)),),
         items=(_carried(reviews_file, texts, texts.height),),
@@ -152,9 +153,10 @@ def _read_reviews(file: str, release: Release) -> tuple[pl.DataFrame, list[Repai
     if not sum(frame.height for frame in rows):
         raise InputError(file, "holds no reviews", "give a file with one review a line")
     lines = pl.concat(rows)
+    user, item = parse_id(pl.col(release.user)), parse_id(pl.col(release.item))
     in_unit = pl.col(release.time).is_between(EARLIEST_MS // _MS[release.unit], latest_time() // _MS[release.unit])
-    usable = lines.filter(in_unit & (pl.col(release.user) != "") & (pl.col(release.item) != "")).select(
-        reviewerID=release.user, asin=release.item, time=pl.col(release.time) * _MS[release.unit]
+    usable = lines.filter(in_unit & user.is_not_null() & item.is_not_null()).select(
+        reviewerID=user, asin=item, time=pl.col(release.time) * _MS[release.unit]
     )
     if usable.is_empty():
         problem = f"no review has both ids and a {release.time} between 1990 and today"
@@ -163,10 +165,16 @@ def _read_reviews(file: str, release: Release) -> tuple[pl.DataFrame, list[Repai
     unusable, repeats = lines.height - usable.height, usable.height - distinct.height
     repairs = [
         Repair("review lines that were Python literals, not JSON", literals),
-        Repair("reviews dropped: negative or future time, or an empty id", unusable, drops=True),
+        *(_decimals(lines[name]) for name in (release.user, release.item)),
+        Repair("reviews dropped: negative or future time, or what is no id", unusable, drops=True),
         Repair("reviews dropped: repeats of user, item and time", repeats, drops=True),
     ]
     return distinct, repairs, lines.height
+
+
+def _decimals(ids: pl.Series) -> Repair:
+    count = ids.to_frame().select(is_decimal(pl.col(ids.name))).to_series().sum()
+    return Repair(f"{ids.name} of reviews {MENDED}", int(count))
 
 
 def _require_unit(file: str, times: pl.Series, release: Release) -> None:
@@ -190,9 +198,10 @@ def _read_meta(file: str, release: Release, asins: pl.Series) -> tuple[pl.DataFr
     literals = 0
     listed = pl.Series(dtype=pl.String)
     for block in read_blocks(file, schema, required=(release.meta_item,)):
-        items = block.rows[release.meta_item]
-        listed = listed if len(listed) else items[:1]
-        wanted.append(block.rows.filter(items.is_in(asins.implode())))
+        lines = block.rows.with_columns(parse_id(pl.col(release.meta_item)))
+        items = lines[release.meta_item]
+        listed = listed if len(listed) else items.drop_nulls()[:1]
+        wanted.append(lines.filter(items.is_in(asins.implode())))
         literals += block.python_literals
     rows = pl.concat(wanted)
     rows = rows.select(
@@ -209,12 +218,15 @@ def _read_meta(file: str, release: Release, asins: pl.Series) -> tuple[pl.DataFr
     if characters := entities(meta["categories"].explode().explode()):
         level = pl.element().str.replace_many(characters, leftmost=True)
         meta = meta.with_columns(pl.col("categories").list.eval(pl.element().list.eval(level)))
-    untitled = meta["title"].fill_null("").str.strip_chars().eq("").sum()
+    untitled, unbranded = (int(meta[name].fill_null("").str.strip_chars().eq("").sum()) for name in ("title", "brand"))
+    names = pl.concat([meta["title"], meta["brand"]])
     return meta, [
         Repair("meta lines that were Python literals, not JSON", literals),
         Repair("meta lines dropped: repeats of an item", rows.height - distinct.height),
         Repair("reviewed items without a meta line", len(unknown)),
-        Repair("items without a title", int(untitled)),
+        Repair("items without a title", untitled),
+        Repair("items without a brand or store", unbranded),
+        count_none_words(names, "titles and brands"),
     ]
 
 

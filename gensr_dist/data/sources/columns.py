@@ -31,6 +31,7 @@ class Column:
         explain: what an error adds about a text that does not parse.
         remedy: for what `explain` explains, in place of correcting the row.
         exact: whether a float in a file of typed columns must be a whole number that it holds exactly.
+        strict: whether hardly any text parses that was not meant to, as for times.
         mended: tells of the field's text whether `parse` mends it; `mending` says in which way.
     """
 
@@ -42,6 +43,7 @@ class Column:
     explain: Callable[[str], str] = _nothing
     remedy: str = ""
     exact: bool = False
+    strict: bool = False
     mended: Callable[[pl.Expr], pl.Expr] | None = None
     mending: str = ""
 

@@ -15,6 +15,7 @@ import polars as pl
 from gensr_dist.data.sources.chunks import Chunk, lines_before
 from gensr_dist.data.sources.columns import BAD, Column, csv_names, csv_texts, parse
 from gensr_dist.data.sources.records import find_records, has_misplaced_quotes
+from gensr_dist.data.sources.swallowed import refuse_swallowed
 from gensr_dist.errors import InputError
 
 LONGEST_SHOWN = 60  # characters of a wrong value that an error repeats
@@ -29,6 +30,9 @@ def csv_fault(chunk: Chunk, start: int, data: memoryview, columns: Sequence[Colu
         start: their first byte in the file, after decompression.
         data: the records, of which one cannot be read.
         columns: what was wanted.
+
+    Raises:
+        InputError: rows before it were swallowed by a field.
     """
     width = len(csv_names(chunk.header))
     layout = find_records(data, width)
@@ -38,6 +42,7 @@ def csv_fault(chunk: Chunk, start: int, data: memoryview, columns: Sequence[Colu
     bad = parse(texts, columns, ())[BAD]
     record = bad.arg_max() if bad.any() else unreadable
     assert record is not None
+    refuse_swallowed(chunk, start, data[: begin_R[record]], columns)
     if record + 1 == len(begin_R):
         problem = f"it cannot be read as CSV with {width} columns"
         return InputError(chunk.file, problem, "check its quotes and line ends")

@@ -1,5 +1,7 @@
 """Ids as people's programs write them: what is an id, what stands for none, and what a float has done to one."""
 
+import re
+
 import polars as pl
 
 from gensr_dist.errors import InputError
@@ -10,17 +12,18 @@ MISSING = (
 )
 MENDED = "written with .0 read as whole numbers"
 EXACT = 1 << 53  # whole numbers up to this one are exact as floats of 64 bits
-_NOT_EXACT = r"^\d(?:\.\d+)?[eE]\+\d+$|^\d\.\d+[eE]-?\d+$|[\x00-\x1f]"  # scientific notation, or a line break
+_NOT_EXACT = r"^\d(?:\.\d+)?[eE]\+\d+$|^\d\.\d+[eE]-?\d+$"  # scientific notation
+_UNSEEN = r"[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060\ufeff]"  # line breaks, byte order marks
 
 
-def parse_id(text: pl.Expr) -> pl.Expr:
-    """Any text but the empty one and the words for none; `12.0` is 12, if that is exact."""
+def parse_id(text: pl.Expr, column: str = "") -> pl.Expr:
+    """Any text but the empty one, the words for none and the column's name; `12.0` is 12, if that is exact."""
     identifier = text.str.strip_chars()
     whole = identifier.str.strip_suffix(".0")
     wrong = (
         (identifier == "")
-        | identifier.is_in(MISSING)
-        | identifier.str.contains(_NOT_EXACT)
+        | identifier.is_in((*MISSING, column))
+        | identifier.str.contains(f"{_NOT_EXACT}|{_UNSEEN}")
         | (is_decimal(text) & (whole.cast(pl.Int64, strict=False).abs() > EXACT).fill_null(True))
     )
     return pl.when(~wrong).then(pl.when(is_decimal(text)).then(whole).otherwise(identifier))
@@ -33,9 +36,13 @@ def is_decimal(text: pl.Expr) -> pl.Expr:
     return identifier.str.ends_with(".0") & (number.round() == number).fill_null(False)
 
 
-def explain_id(text: str) -> str:
+def explain_id(text: str, column: str = "") -> str:
     """Why a text is no id."""
     word = text.strip()
+    if word == column:
+        return " (a header between rows)"
+    if re.search(_UNSEEN, word):
+        return " (with characters that cannot be seen)"
     if word in MISSING:
         return " (a word for no value)"
     return " (a float that has lost digits)" if word.strip("+-.eE0123456789") == "" and word else ""

@@ -14,10 +14,12 @@ import polars as pl
 from tqdm import tqdm
 
 from gensr_dist.data.sources.chunks import base_name, file_size, opened
+from gensr_dist.data.sources.ids import EXACT
 from gensr_dist.errors import InputError
 
 BLOCK_BYTES = 8 << 20  # text parsed at once; also the longest line that is accepted
 _INT64 = 1 << 63
+_DOUBTFUL = r"^[\[{]|^(?:true|false)$|^-?\d+\.\d|^-?\d{16}"  # of 16 digits, floats are not exact
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -58,8 +60,8 @@ def read_blocks(file: str, schema: Mapping[str, pl.DataType], *, required: Seque
 
 
 def _holds_containers(texts: pl.Series) -> bool:
-    """Tell whether polars may have turned a list or an object into text, which it does without a word."""
-    return texts.dtype == pl.String and bool(texts.str.contains(r"^[\[{]").any())
+    """Tell whether polars may have turned what is no text or exact number into text, which it does without a word."""
+    return texts.dtype == pl.String and bool(texts.str.contains(_DOUBTFUL).any())
 
 
 def _line_blocks(file: str) -> Iterator[bytes]:
@@ -128,7 +130,7 @@ def _parse_line(line: bytes, where: str) -> tuple[dict[str, object], bool]:
     try:
         text = line.decode("utf-8").strip()
         try:
-            record = json.loads(text)
+            record = json.loads(text, object_pairs_hook=_first_of_each)
         except ValueError:
             record, is_literal = ast.literal_eval(text), True
     except UnicodeDecodeError as error:
@@ -142,7 +144,14 @@ def _parse_line(line: bytes, where: str) -> tuple[dict[str, object], bool]:
     return record, is_literal
 
 
+def _first_of_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object whose repeated names have their first value, as polars gives them."""
+    return dict(reversed(pairs))
+
+
 def _text(value: object) -> str:
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TypeError
     return str(value).encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair becomes "?"

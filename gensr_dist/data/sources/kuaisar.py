@@ -9,16 +9,18 @@ import polars as pl
 from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds
+from gensr_dist.data.sources.ids import MISSING
 from gensr_dist.data.sources.parts import SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
 from gensr_dist.data.sources.texts import clean, parse_text
-from gensr_dist.data.sources.times import EXPECTED, REMEDY, explain_time
+from gensr_dist.data.sources.times import EXPECTED, REMEDY, explain_time, require_exact
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 
 FILES = ("rec_inter.csv", "src_inter.csv", "item_features.csv", "user_features.csv")
 CATEGORIES = tuple(f"{level}_level_category_name_en" for level in ("first", "second", "third", "fourth"))
-NO_CATEGORY = ("", "empty", "空", "unknown", "none")  # lower case
+NO_CATEGORY = ("", "empty", "空", "unknown", "none")  # lower case; what the releases write
+_STRANGE = tuple(word for word in MISSING if word.lower() not in NO_CATEGORY)
 WORD_LIST = r"^\[(?:[0-9]+(?:, ?[0-9]+)*)?\]$"
 ID = "an integer of 0 or more"
 
@@ -48,7 +50,8 @@ def parse_words(text: pl.Expr) -> pl.Expr:
 
 def item_text() -> pl.Expr:
     """Category names without none and repeats, then the caption's words, joined by spaces."""
-    levels = [pl.when(~pl.col(name).str.to_lowercase().is_in(NO_CATEGORY)).then(pl.col(name)) for name in CATEGORIES]
+    none = [pl.col(name).str.to_lowercase().is_in(NO_CATEGORY) | pl.col(name).is_in(_STRANGE) for name in CATEGORIES]
+    levels = [pl.when(~is_none).then(pl.col(name)) for is_none, name in zip(none, CATEGORIES, strict=True)]
     parts = []
     for depth, level in enumerate(levels):
         repeated = pl.any_horizontal(pl.lit(False), *(level == above for above in levels[:depth]))
@@ -57,31 +60,42 @@ def item_text() -> pl.Expr:
     return pl.concat_str(*parts, caption, separator=" ", ignore_nulls=True).fill_null("").alias("text")
 
 
+def strange_categories() -> pl.Expr:
+    """How many categories of an item are words for none that the releases do not write."""
+    return pl.sum_horizontal(pl.col(name).is_in(_STRANGE) for name in CATEGORIES).alias("strange")
+
+
 def _time_column(name: str) -> Column:
     return Column(
-        name=name, expected=EXPECTED, parse=parse_milliseconds, explain=explain_time, remedy=REMEDY, exact=True
+        name=name,
+        expected=EXPECTED,
+        parse=parse_milliseconds,
+        explain=explain_time,
+        remedy=REMEDY,
+        exact=True,
+        strict=True,
     )
 
 
 REC_COLUMNS = (
-    Column(name="user_id", expected=ID, parse=parse_integer, exact=True),
-    Column(name="item_id", expected=ID, parse=parse_integer, exact=True),
+    Column(name="user_id", expected=ID, parse=parse_integer, exact=True, strict=True),
+    Column(name="item_id", expected=ID, parse=parse_integer, exact=True, strict=True),
     _time_column("timestamp"),
     Column(name="click", expected="0 or 1", parse=parse_flag),
 )
 SRC_COLUMNS = (
-    Column(name="user_id", expected=ID, parse=parse_integer, exact=True),
+    Column(name="user_id", expected=ID, parse=parse_integer, exact=True, strict=True),
     Column(name="item_id", expected="an integer", parse=parse_signed_integer, empty=True),
     _time_column("search_session_timestamp"),
     Column(name="keyword", expected="a list of word ids such as [1, 22]", parse=parse_words, empty=True),
     Column(name="click_cnt", expected="an integer of 0 or more", parse=parse_count_above_zero, empty=True),
 )
 ITEM_COLUMNS = (
-    Column(name="item_id", expected=ID, parse=parse_integer, exact=True),
+    Column(name="item_id", expected=ID, parse=parse_integer, exact=True, strict=True),
     Column(name="caption", expected="a list of word ids such as [1, 22]", parse=parse_words, empty=True),
     *(Column(name=name, expected="text", parse=parse_text, empty=True) for name in CATEGORIES),
 )
-USER_COLUMNS = (Column(name="user_id", expected=ID, parse=parse_integer, exact=True),)
+USER_COLUMNS = (Column(name="user_id", expected=ID, parse=parse_integer, exact=True, strict=True),)
 
 
 def parts(raw: Folder, each: Each = map) -> SourceParts:
@@ -115,7 +129,9 @@ def _recommendations(chunk: Chunk, advance: Advance) -> Rows:
         pl.lit(None, dtype=pl.String).alias("query"),
         pl.col("click").alias("positive"),
     )
-    return read_chunk(chunk, REC_COLUMNS, keep, advance)
+    rows = read_chunk(chunk, REC_COLUMNS, keep, advance)
+    require_exact(chunk.file, rows.frame["time"])
+    return rows
 
 
 def _searches(chunk: Chunk, advance: Advance) -> Rows:
@@ -128,6 +144,7 @@ def _searches(chunk: Chunk, advance: Advance) -> Rows:
         pl.col("click_cnt").fill_null(False).alias("positive"),
     )
     rows = read_chunk(chunk, SRC_COLUMNS, keep, advance)
+    require_exact(chunk.file, rows.frame["time"])
     searches = rows.frame.filter(pl.col("item_id").is_not_null())
     dropped = Repair("searches that showed no item dropped", rows.frame.height - searches.height, drops=True)
     empty = Repair("searches with an empty query kept", int((searches["query"] == "").sum()))
@@ -135,9 +152,10 @@ def _searches(chunk: Chunk, advance: Advance) -> Rows:
 
 
 def _items(chunk: Chunk, advance: Advance) -> Rows:
-    rows = read_chunk(chunk, ITEM_COLUMNS, (pl.col("item_id"), item_text()), advance)
+    rows = read_chunk(chunk, ITEM_COLUMNS, (pl.col("item_id"), item_text(), strange_categories()), advance)
     texts, repairs = clean(rows.frame["text"], "texts of items")
-    return Rows(rows.frame.with_columns(texts), rows.repairs + repairs, rows.read)
+    strange = Repair("categories that are NULL, nan or the like left out", int(rows.frame["strange"].sum()))
+    return Rows(rows.frame.drop("strange").with_columns(texts), (*rows.repairs, *repairs, strange), rows.read)
 
 
 def _users(chunk: Chunk, advance: Advance) -> Rows:

@@ -33,7 +33,8 @@ from gensr_dist.data.sources.chunks import (
 )
 from gensr_dist.data.sources.columns import BAD, BLANK, MENDED, Column, csv_names, csv_texts, null_if_empty, parse
 from gensr_dist.data.sources.faults import csv_fault, parquet_fault, shown
-from gensr_dist.data.sources.records import count_records
+from gensr_dist.data.sources.records import Counts, count_records
+from gensr_dist.data.sources.swallowed import refuse_swallowed
 from gensr_dist.errors import InputError
 
 
@@ -76,14 +77,16 @@ def read_chunk(
             names file and line.
     """
     kept = keep or [pl.col(column.name) for column in columns]
+    counted = Counts(0, 0, 0)
     with _readable(chunk.file):
         if chunk.kind == "parquet":
             frame = _parquet_frame(chunk, columns, kept)
             advance(chunk.size)
         else:
             _require_columns(chunk.file, columns, _csv_names(chunk))
-            parts = (_csv_frame(chunk, block.start, block.data, columns, kept) for block in blocks(chunk, advance))
-            frame = pl.concat(parts)
+            found = [_csv_frame(chunk, block.start, block.data, columns, kept) for block in blocks(chunk, advance)]
+            frame = pl.concat(part for part, _ in found)
+            counted = Counts(*(sum(column) for column in zip(*(counts for _, counts in found), strict=True)))
     blanks = int(frame[BLANK].sum())
     if blanks:
         frame = frame.filter(~pl.col(BLANK))
@@ -91,25 +94,30 @@ def read_chunk(
     mended = [column for column in columns if MENDED + column.name in frame.columns]
     repairs = (
         Repair(f"blank rows of {name} dropped", blanks),
+        Repair(f"line breaks within quoted fields of {name} read as blanks", counted.breaks),
+        Repair(f"last line of {name} kept, which has no line end (it may be cut)", counted.unended),
         *(Repair(f"{c.name} of {name} {c.mending}", int(frame[MENDED + c.name].sum())) for c in mended),
     )
     frame = frame.drop(BLANK, *(MENDED + column.name for column in mended))
-    return Rows(frame, tuple(repair for repair in repairs if repair.count), frame.height)
+    return Rows(frame, repairs, frame.height)
 
 
 def _csv_frame(
     chunk: Chunk, start: int, data: memoryview, columns: Sequence[Column], keep: Sequence[pl.Expr]
-) -> pl.DataFrame:
-    records = count_records(data, len(csv_names(chunk.header)))
-    if records < 0:
+) -> tuple[pl.DataFrame, Counts]:
+    width = len(csv_names(chunk.header))
+    counts = count_records(data, width)
+    if counts is None:
         raise csv_fault(chunk, start, data, columns)
     try:
         frame = parse(csv_texts(chunk.header, data, columns), columns, keep)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         raise csv_fault(chunk, start, data, columns) from None
-    if frame[BAD].any() or frame.height != records:
+    if frame[BAD].any() or frame.height != counts.records:
         raise csv_fault(chunk, start, data, columns)
-    return frame.drop(BAD)
+    if counts.breaks:
+        refuse_swallowed(chunk, start, data, columns)
+    return frame.drop(BAD), counts
 
 
 def _csv_names(chunk: Chunk) -> list[str]:
@@ -172,6 +180,10 @@ def _require_columns(file: str, columns: Sequence[Column], names: Sequence[str])
         if padded:
             problem = f"the name {padded[0]!r} of a column has blanks around it, expected {name!r}"
             raise InputError(file, problem, "remove the blanks from the names of columns")
+        alike = [other for other in names if name not in names and other.strip().lower() == name]
+        if alike:
+            problem = f"the name {alike[0]!r} of a column is written otherwise than {name!r}"
+            raise InputError(file, problem, f"name the column {name}, or otherwise still if it is no {name}")
     missing = [column.name for column in columns if column.required and column.name not in names]
     if missing:
         parquet = file.endswith(".parquet")

@@ -7,6 +7,7 @@ Dimensions: N bytes, Q quotes, C commas, L line breaks, R records.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,16 @@ class Layout:
     first_wrong: int  # R if none is
 
 
-def count_records(data: memoryview, width: int) -> int:
-    """Count records, blank ones included; -1 if one is wrong. Few passes over the bytes, few copies.
+class Counts(NamedTuple):
+    """Of some text: records, blank ones included; line breaks within quotes; whether the last line has no end."""
+
+    records: int
+    breaks: int
+    unended: int
+
+
+def count_records(data: memoryview, width: int) -> Counts | None:
+    """Count records; None if one is wrong. Few passes over the bytes, few copies.
 
     Args:
         data: whole records.
@@ -30,20 +39,24 @@ def count_records(data: memoryview, width: int) -> int:
     """
     byte_N = np.frombuffer(data, dtype=np.uint8)
     if not len(byte_N):
-        return 0
+        return Counts(0, 0, 0)
     quote_Q = np.flatnonzero(byte_N == _QUOTE)
     if len(quote_Q) % 2 or len(_misplaced(byte_N, quote_Q)):
-        return -1
+        return None
     unended = int(byte_N[-1] != _LF)
+    breaks = 0
     if len(quote_Q):
-        lines, commas = (_count_outside(np.flatnonzero(byte_N == sign), quote_Q) for sign in (_LF, _COMMA))
+        newline_L = np.flatnonzero(byte_N == _LF)
+        lines = _count_outside(newline_L, quote_Q)
+        breaks = len(newline_L) - lines
+        commas = _count_outside(np.flatnonzero(byte_N == _COMMA), quote_Q)
     else:
         lines, commas = (int(np.count_nonzero(byte_N == sign)) for sign in (_LF, _COMMA))
-    records = lines + unended
-    if commas == records * (width - 1):
-        return records
+    counts = Counts(lines + unended, breaks, unended)
+    if commas == counts.records * (width - 1):
+        return counts
     layout = find_records(data, width)  # blank records, or a wrong one
-    return -1 if layout.first_wrong < len(layout.begin_R) - 1 else records
+    return None if layout.first_wrong < len(layout.begin_R) - 1 else counts
 
 
 def find_records(data: memoryview, width: int) -> Layout:
@@ -61,6 +74,23 @@ def find_records(data: memoryview, width: int) -> Layout:
     if len(quote_Q) % 2:
         wrong_R[-1] = True
     return Layout(begin_R, int(wrong_R.argmax()) if wrong_R.any() else len(wrong_R))
+
+
+def find_swallowing(data: memoryview, width: int) -> list[tuple[int, int]]:
+    """Both quotes of each field that has as many commas and line breaks as whole records have.
+
+    Args:
+        data: records without a fault.
+        width: fields of a record.
+    """
+    byte_N = np.frombuffer(data, dtype=np.uint8)
+    quote_Q = np.flatnonzero(byte_N == _QUOTE)
+    breaks_F, commas_F = (
+        np.diff(np.searchsorted(np.flatnonzero(byte_N == sign), quote_Q).reshape(-1, 2), axis=1)[:, 0]
+        for sign in (_LF, _COMMA)
+    )
+    suspect_F = (breaks_F > 0) & (commas_F == breaks_F * (width - 1))
+    return [(int(first), int(last)) for first, last in quote_Q.reshape(-1, 2)[suspect_F]]
 
 
 def has_misplaced_quotes(record: bytes) -> bool:

@@ -1,5 +1,7 @@
 """The user's own tables: a folder with events, items and, if wanted, users. Columns: shards/recipes/tables.md."""
 
+from functools import partial
+
 import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
@@ -10,7 +12,7 @@ from gensr_dist.data.sources.parts import SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
 from gensr_dist.data.sources.texts import clean, parse_text
 from gensr_dist.data.sources.times import REMEDY as TIME_REMEDY
-from gensr_dist.data.sources.times import explain_time, plausible
+from gensr_dist.data.sources.times import explain_time, plausible, require_exact
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 
@@ -54,8 +56,8 @@ def _id_column(name: str) -> Column:
     return Column(
         name=name,
         expected="an id",
-        parse=parse_id,
-        explain=explain_id,
+        parse=partial(parse_id, column=name),
+        explain=partial(explain_id, column=name),
         exact=True,
         mended=is_decimal,
         mending=MENDED,
@@ -73,6 +75,7 @@ EVENT_COLUMNS = (
         explain=explain_time,
         remedy=TIME_REMEDY,
         exact=True,
+        strict=True,
     ),
     Column(name="query", expected="text", parse=parse_text, required=False, empty=True),
     Column(name="positive", expected="true, false, 1 or 0", parse=parse_flag, required=False, empty=True),
@@ -108,6 +111,7 @@ def _events(chunk: Chunk, advance: Advance) -> Rows:
         (~search & (pl.col("query").fill_null("") != "")).alias("stray"),
     )
     rows = read_chunk(chunk, EVENT_COLUMNS, keep, advance)
+    require_exact(chunk.file, rows.frame["time"])
     repairs = (
         Repair("queries of recommendation events dropped", int(rows.frame["stray"].sum())),
         Repair("searches with an empty query kept", int((rows.frame["query"] == "").sum())),

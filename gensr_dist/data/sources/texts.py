@@ -6,8 +6,10 @@ from dataclasses import replace
 import polars as pl
 
 from gensr_dist.data.events import Repair
+from gensr_dist.data.sources.ids import MISSING
 
 LONGEST_WORD = 500  # characters: more than a sentence of Chinese; a tokenizer's time grows with the square
+_CONTROL = r"[\x00-\x08\x0e-\x1f\x7f\ufeff]"
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 
 
@@ -17,15 +19,29 @@ def parse_text(text: pl.Expr) -> pl.Expr:
 
 
 def clean(texts: pl.Series, what: str) -> tuple[pl.Series, tuple[Repair, ...]]:
-    """Decode entities once and cut long words, and count both.
+    """Replace control characters, decode entities once and cut long words; count all, and words for none.
 
     Args:
         texts: as `parse_text` gives them; null for none.
         what: they are, for the counts.
     """
-    decoded, changed = decode(texts)
+    visible, controls = replace_controls(texts, what)
+    decoded, changed = decode(visible)
     shortened, cut = shorten(decoded, what)
-    return shortened, (Repair(f"{what} with HTML entities decoded", changed), cut)
+    entities_decoded = Repair(f"{what} with HTML entities decoded", changed)
+    return shortened, (controls, entities_decoded, cut, count_none_words(texts, what))
+
+
+def replace_controls(texts: pl.Series, what: str) -> tuple[pl.Series, Repair]:
+    """Put blanks in place of zero bytes, control characters and byte order marks, and count the texts."""
+    found = texts.str.contains(_CONTROL).fill_null(False)
+    repair = Repair(f"{what} with control characters, which became blanks", int(found.sum()))
+    return parse_text_of(texts.str.replace_all(_CONTROL, " ")) if repair.count else texts, repair
+
+
+def count_none_words(texts: pl.Series, what: str) -> Repair:
+    """Count the texts that are no more than a program's word for no value; people search for `null` too."""
+    return Repair(f"{what} that are NULL, nan or the like kept", int(texts.is_in(MISSING).sum()))
 
 
 def decode(texts: pl.Series) -> tuple[pl.Series, int]:

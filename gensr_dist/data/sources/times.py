@@ -4,6 +4,7 @@ import math
 import time
 from datetime import datetime, timedelta, timezone
 
+import numpy as np
 import polars as pl
 
 from gensr_dist.errors import InputError
@@ -63,6 +64,19 @@ def require_span(first: int, last: int, bits: int) -> None:
     if not bits % _FLOAT32_STEP:
         problem = f"all times of events are multiples of {_FLOAT32_STEP} ms, as floats of 32 bits are"
         raise InputError("data.raw", problem, "write the times as whole numbers of 64 bits")
+
+
+def require_exact(file: str, times: pl.Series) -> None:
+    """Refuse the times of a file, or of a part of it, that floats of 32 bits have rounded.
+
+    Two distinct times that are multiples of what such a float can hold are no accident.
+
+    Raises:
+        InputError: all of several times are such multiples.
+    """
+    if len(times) and not np.bitwise_or.reduce(times.to_numpy()) % _FLOAT32_STEP and times.min() != times.max():
+        problem = f"all times are multiples of {_FLOAT32_STEP} ms, as floats of 32 bits are"
+        raise InputError(file, problem, "write the times as whole numbers of 64 bits")
 
 
 def _clock(milliseconds: float) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER_SCHEMA, Behaviour, EventLog
+from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER_SCHEMA, Behaviour, EventLog, Repair
 from gensr_dist.data.sources import json_lines, read_source
 from gensr_dist.errors import InputError
 
@@ -70,6 +70,7 @@ def test_events_queries_and_texts(tmp_path: Path, packed: bool) -> None:
     assert log.events["positive"].all()
     assert {repair.what: repair.count for repair in log.repairs} == {
         "items without a title": 1,
+        "items without a brand or store": 2,
         "items without a query (no category path of two levels)": 1,
     }
 
@@ -97,14 +98,54 @@ def test_repeats_bad_times_and_absent_meta_are_counted(tmp_path: Path) -> None:
     log = read(write(tmp_path, [*REVIEWS, *bad], [*META[:3], META[1]]))
     assert log.events.filter(pl.col("behaviour") == 0).height == len(REVIEWS)
     assert {repair.what: repair.count for repair in log.repairs} == {
-        "reviews dropped: negative or future time, or an empty id": 2,
+        "reviews dropped: negative or future time, or what is no id": 2,
         "reviews dropped: repeats of user, item and time": 1,
         "meta lines dropped: repeats of an item": 1,
         "reviewed items without a meta line": 1,
         "items without a title": 1,
+        "items without a brand or store": 2,
         "items without a query (no category path of two levels)": 2,
         "items with no text kept": 1,
     }
+
+
+def test_words_for_none_and_decimals_as_ids(tmp_path: Path) -> None:
+    day = 1_300_000_000
+    pairs = [("nan", "12"), ("7", "None"), (" 7 ", "12.0"), ("7", "12"), ("\ufeff7", "12")]
+    reviews = [
+        {"reviewerID": user, "asin": item, "unixReviewTime": day + 86_400 * n} for n, (user, item) in enumerate(pairs)
+    ]
+    log = read(write(tmp_path, reviews, [{"asin": "12.0", "title": "NULL", "categories": [["Beauty", "Hair"]]}]))
+    assert log.users["user_id"].to_list() == ["7"]
+    assert log.items.rows() == [("12", "beauty hair null")]
+    counts = {repair.what: repair.count for repair in log.repairs}
+    assert counts["reviews dropped: negative or future time, or what is no id"] == 3
+    assert counts["asin of reviews written with .0 read as whole numbers"] == 1
+    assert counts["titles and brands that are NULL, nan or the like kept"] == 1
+    assert log.read == log.events.height + 3
+
+
+@pytest.mark.parametrize("value", [True, False, 12.5, 1e20, 12345678901234567.0, ["X"]])
+def test_ids_that_are_neither_text_nor_whole_numbers(tmp_path: Path, value: object) -> None:
+    line = {"reviewerID": value, "asin": "X", "unixReviewTime": 1_300_000_000}
+    with pytest.raises(InputError, match=r"reviews_Toy_5.json.gz:5: reviewerID is .*, not a text"):
+        read(write(tmp_path, [*REVIEWS, line]))
+
+
+@pytest.mark.parametrize("doubt", ["", "X.5", "1234567890123456"])
+def test_whole_floats_and_repeated_names_do_not_depend_on_how_a_block_is_parsed(tmp_path: Path, doubt: str) -> None:
+    lines = [
+        '{"reviewerID": 12.0, "asin": "X", "unixReviewTime": 1300000000}',
+        '{"reviewerID": "13", "asin": "X", "unixReviewTime": 1300086400, "reviewerID": "14"}',
+        json.dumps({"reviewerID": doubt or "15", "asin": "X", "unixReviewTime": 1_300_172_800}),
+    ]
+    assert set(read(write(tmp_path, lines)).users["user_id"]) == {"12", "13", doubt or "15"}
+
+
+def test_control_characters_of_titles_become_blanks(tmp_path: Path) -> None:
+    log = read(write(tmp_path, meta=[{**META[1], "title": "Big\0Soap"}, *META[2:]]))
+    assert "big soap acme" in log.items["text"][0]
+    assert Repair("texts of items with control characters, which became blanks", 1) in log.repairs
 
 
 def test_python_literal_meta_gives_the_same_log(tmp_path: Path) -> None:
@@ -232,5 +273,8 @@ def test_beauty_has_the_known_counts() -> None:
     log = read(BEAUTY)
     assert (log.users.height, log.items.height, log.queries.height) == (22_363, 12_101, 244)
     assert log.events.group_by("behaviour").len().sort("behaviour").rows() == [(0, 198_502), (1, 198_502)]
-    assert [(repair.what, repair.count) for repair in log.repairs] == [("items without a title", 7)]
+    assert [(repair.what, repair.count) for repair in log.repairs] == [
+        ("items without a title", 7),
+        ("items without a brand or store", 2_098),
+    ]
     assert log.events["time"].min() == 1_300_000_000_000

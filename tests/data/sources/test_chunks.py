@@ -23,7 +23,7 @@ from gensr_dist.data.sources.texts import parse_text
 from gensr_dist.errors import InputError
 
 COLUMNS = (
-    Column(name="id", expected="an integer of 0 or more", parse=parse_integer),
+    Column(name="id", expected="an integer of 0 or more", parse=parse_integer, strict=True),
     Column(name="text", expected="text", parse=parse_text, required=False, empty=True),
 )
 
@@ -51,8 +51,8 @@ SIZES = st.integers(1, 60)
 
 
 @st.composite
-def well_formed(draw: st.DrawFn) -> tuple[bytes, list[tuple[int, str | None]], int]:
-    """A file, its rows as Python's csv module reads them, and its blank rows."""
+def well_formed(draw: st.DrawFn) -> tuple[bytes, list[tuple[int, str | None]], tuple[Repair, ...]]:
+    """A file, its rows as Python's csv module reads them, and what is counted of it."""
     records = draw(RECORDS)
     blanks = draw(BLANKS)
     lines = [f"{number},{quoted(text, always)}{end}" for number, text, always, end in records]
@@ -65,15 +65,22 @@ def well_formed(draw: st.DrawFn) -> tuple[bytes, list[tuple[int, str | None]], i
     rows = list(csv.reader(io.StringIO(body, newline="")))
     parsed = [(int(row[0]), " ".join(row[1].split()) or None) for row in rows if row]
     empty = [(number, text if text is not None else None) for number, text in parsed]
-    return (header + body).encode(), empty, sum(not row for row in rows)
+    counted = (
+        Repair("blank rows of log.csv dropped", sum(not row for row in rows)),
+        Repair("line breaks within quoted fields of log.csv read as blanks", sum(r[1].count("\n") for r in rows if r)),
+        Repair(
+            "last line of log.csv kept, which has no line end (it may be cut)", int(bool(body) and body[-1] != "\n")
+        ),
+    )
+    return (header + body).encode(), empty, tuple(repair for repair in counted if repair.count)
 
 
 @settings(max_examples=150)
 @given(file=well_formed(), size=SIZES, zipped=st.booleans())
 def test_any_cut_gives_the_rows_of_the_whole_file(
-    file: tuple[bytes, list[tuple[int, str | None]], int], size: int, zipped: bool
+    file: tuple[bytes, list[tuple[int, str | None]], tuple[Repair, ...]], size: int, zipped: bool
 ) -> None:
-    content, rows, blanks = file
+    content, rows, repairs = file
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "log.csv"
         path.write_bytes(gzip.compress(content) if zipped else content)
@@ -82,7 +89,7 @@ def test_any_cut_gives_the_rows_of_the_whole_file(
         found = outcome(path, size)
     assert isinstance(found, tuple), found
     assert [(number, text or None) for number, text in found[0]] == rows
-    assert found[1] == ((Repair("blank rows of log.csv dropped", blanks),) if blanks else ())
+    assert set(found[1]) == set(repairs)
 
 
 FAULTS = st.sampled_from(
@@ -95,6 +102,7 @@ FAULTS = st.sampled_from(
         b'4,a"b\nc"d,e\n',
         b'5,"open\n',
         b'"6\n",a\n7"\n',
+        b'7,"a\n8,b"\n',
         b'"',
     ]
 )

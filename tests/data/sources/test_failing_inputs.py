@@ -92,7 +92,7 @@ def test_every_row_is_accounted_for(tmp_path: Path) -> None:
             lambda text, n: str(START + n),
             "data.raw: all events lie within a day, as milliseconds 2023-.*, as seconds",
         ),
-        (lambda text, n: str((START >> 17) + n * 1000 << 17), "data.raw: all times of events are multiples of 131072"),
+        (lambda text, n: str((START >> 17) + n * 1000 << 17), "events.csv: all times are multiples of 131072"),
     ],
 )
 def test_times_in_other_units(tmp_path: Path, change: Callable[[str, int], str], message: str) -> None:
@@ -187,6 +187,24 @@ def test_entities_and_long_words_are_mended_and_counted(tmp_path: Path) -> None:
         "texts of items with HTML entities decoded": 1,
         "words of texts of items over 500 characters cut": 1,
     }
+
+
+def test_one_of_two_files_rounded_by_floats(tmp_path: Path) -> None:
+    times = [(START >> 17) + n * 700 << 17 for n in range(3)]
+    rows = "\n".join([REC_HEADER, *(rec_row(2, 3, time) for time in times), ""])
+    with pytest.raises(InputError, match=r"rec_inter.csv: all times are multiples of 131072 ms"):
+        read_source(DataConfig(source="kuaisar"), write_kuaisar(tmp_path, rec_inter=rows))
+
+
+@pytest.mark.parametrize("name", ["Positive", "POSITIVE", " Positive"])
+def test_optional_columns_in_another_case_are_not_passed_over(tmp_path: Path, name: str) -> None:
+    header = HEADER.replace("positive", name)
+    with pytest.raises(
+        InputError, match=f"events.csv: the name '{name}' of a column is written otherwise than 'positive'"
+    ):
+        read(tmp_path, header=header)
+    both = [[*row, "x"] for row in ROWS]
+    assert read(tmp_path, both, header=f"{HEADER},{name.strip()}").events.height == len(ROWS)
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:

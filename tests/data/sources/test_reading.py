@@ -40,7 +40,7 @@ def write(folder: Path, content: bytes, name: str = "log.csv") -> Path:
         b"\xef\xbb\xbfid,text\n1,a\n2,b\n",
         b"id,text\r\n1,a\r\n2,b\r\n",
         b"id,text\r\n1,a\n2,b\r\n",
-        b"id,text\n1,a\r\n2,b",
+        b"id,text\n1,a\r\n2,b\n",
         b'other,text,id\n"x,y",a,1\n,"b",2.0\n',
         gzip.compress(b"id,text\n1,a\n2,b\n"),
     ],
@@ -50,6 +50,14 @@ def test_same_rows_from_every_way_of_writing_them(tmp_path: Path, content: bytes
     rows = read_rows(write(tmp_path, content))
     assert rows.frame.rows() == [(1, "a"), (2, "b")]
     assert rows.repairs == ()
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_last_line_without_end_is_counted(tmp_path: Path, zipped: bool) -> None:
+    content = b"id,text\n1,a\n2,b"
+    rows = read_rows(write(tmp_path, gzip.compress(content) if zipped else content))
+    assert rows.frame.rows() == [(1, "a"), (2, "b")]
+    assert rows.repairs == (Repair("last line of log.csv kept, which has no line end (it may be cut)", 1),)
 
 
 def test_blank_rows_are_dropped_and_counted(tmp_path: Path) -> None:

@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import polars as pl
+
+from gensr_dist.data.config import DataConfig
+from gensr_dist.data.events import Repair
+from gensr_dist.data.sources import read_source
+from gensr_dist.data.sources.texts import clean
+
+from .kuaisar_files import ITEM_HEADER, item_row, write_kuaisar
+
+
+def cleaned(*texts: str | None) -> tuple[list[str | None], dict[str, int]]:
+    series, repairs = clean(pl.Series("text", texts, dtype=pl.String), "queries")
+    return series.to_list(), {repair.what: repair.count for repair in repairs if repair.count}
+
+
+def test_good_texts_stay() -> None:
+    texts = ["AT&T", "a & b", "", None, "nano", "灯 é"]
+    assert cleaned(*texts) == (texts, {})
+
+
+def test_control_characters_and_byte_order_marks_become_blanks() -> None:
+    texts, counts = cleaned("\ufeffred", "a\x00b", "a\x1a", "good", None)
+    assert texts == ["red", "a b", "a", "good", None]
+    assert counts == {"queries with control characters, which became blanks": 3}
+
+
+def test_words_for_none_are_kept_and_counted() -> None:
+    texts, counts = cleaned("\\N", "NULL", "nan", "null pointer")
+    assert texts == ["\\N", "NULL", "nan", "null pointer"]
+    assert counts == {"queries that are NULL, nan or the like kept": 3}
+
+
+def test_categories_that_are_words_for_none_are_left_out(tmp_path: Path) -> None:
+    items = "\n".join(
+        [ITEM_HEADER, item_row(3, "[]", ("NULL", "Cake", "nan")), item_row(4, "[]", ("unknown", "Tea")), ""]
+    )
+    log = read_source(DataConfig(source="kuaisar"), write_kuaisar(tmp_path, item_features=items))
+    assert dict(log.items.rows()) == {"3": "Cake", "4": "Tea", "20": ""}
+    assert Repair("categories that are NULL, nan or the like left out", 2) in log.repairs
