@@ -4,6 +4,7 @@ NASTY_LOGS sets how many random logs are tried.
 """
 
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -57,6 +58,7 @@ def outcome(log: Log, spoiled: Log) -> str:
     else:
         return compare(before, after, rows_only=log.source == "amazon")
     assert len(message.splitlines()) == 1
+    assert re.search(r"^(data\.raw|/\S+( row \d+)?): .+; .+$", message), message
     return "refused"
 
 
