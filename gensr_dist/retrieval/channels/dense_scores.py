@@ -1,8 +1,10 @@
 """Scores of channels that compare vectors: inner products, their best found through FAISS.
 
-Dimensions: G groups, K proposals, C candidates, D width, I items, J of them in an index, S groups with a vector.
+Dimensions: G groups, K proposals, C candidates, D width, I items, J of them in an index, S groups with a vector, A
+allowed of the J.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,11 +56,15 @@ class VectorIndex:
         import faiss
 
         kinds: Any = faiss  # its stubs know no selectors
-        chosen = kinds.IDSelectorBatch(np.flatnonzero(allowed_I[self.item_J]))
+        (place_A,) = np.nonzero(allowed_I[self.item_J])
+        chosen = kinds.IDSelectorBatch(place_A)
+        wider = len(self.item_J) / max(1, len(place_A))  # the fewer are allowed, the farther off they lie
         if isinstance(self.faiss, faiss.IndexIVF):
-            return kinds.SearchParametersIVF(sel=chosen, nprobe=self.faiss.nprobe)
+            effort = min(self.faiss.nlist, math.ceil(wider * self.faiss.nprobe))
+            return kinds.SearchParametersIVF(sel=chosen, nprobe=effort)
         if isinstance(self.faiss, faiss.IndexHNSW):
-            return kinds.SearchParametersHNSW(sel=chosen, efSearch=self.faiss.hnsw.efSearch)
+            effort = min(len(self.item_J), math.ceil(wider * self.faiss.hnsw.efSearch))
+            return kinds.SearchParametersHNSW(sel=chosen, efSearch=effort)
         return kinds.SearchParameters(sel=chosen)
 
 

@@ -90,6 +90,6 @@ def fit_order(
         deviation=tuple(deviation_F.tolist()),
         weight=tuple(found.x.tolist()),
         groups=len(fitted_P),
-        loss=float(found.fun),
+        loss=float(found.fun - ridge * found.x @ found.x),
         even=float(np.log(length_P).mean()),
     )

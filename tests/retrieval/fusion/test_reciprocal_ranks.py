@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gensr_dist.retrieval.fusion import RANK, reciprocal_ranks
+from gensr_dist.retrieval.fusion.reciprocal_ranks import RANK, reciprocal_ranks
 
 
 def proposals(rng, groups, items, depth):
