@@ -64,6 +64,16 @@ def add_benches(add: Add) -> None:
     _add_model_arguments(added)
 
     added = add(
+        "answer",
+        _answer,
+        "milliseconds that a user waits for an answer of a finished run, and where they go",
+        "Answers test rows of both tasks one at a time, in this process.",
+        "gensr bench answer runs/quickstart --json",
+    )
+    added.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
+    added.add_argument("--answers", metavar="N", type=integer(1, 100_000), default=300, help="of a task (default 300)")
+
+    added = add(
         "kernels",
         _kernels,
         "fused operations against unfused ones and against the memory's bandwidth",
@@ -163,6 +173,16 @@ def _score(options: argparse.Namespace, say: Say) -> Any:
 
     setting = _setting(options, candidates=options.candidates, default=GROUPS)
     return _said(bench_score(setting, rounds=options.rounds, profile=options.profile), say)
+
+
+def _answer(options: argparse.Namespace, say: Say) -> Any:
+    from gensr_dist.bench.answer import bench_answer
+    from gensr_dist.run_folder import RunFolder
+
+    times = bench_answer(RunFolder(options.run), options.answers)
+    for line in times.lines():
+        say(line)
+    return times
 
 
 def _kernels(options: argparse.Namespace, say: Say) -> Any:

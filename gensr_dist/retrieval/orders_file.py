@@ -60,6 +60,8 @@ def read_orders(folder: Path, features: Mapping[Behaviour, tuple[str, ...]]) -> 
         for name, order in orders.items():
             if name not in tasks or order.features != (*features[tasks[name]], *more):
                 raise InputError(path, f"the order of {name} was fitted on other channels", REMEDY)
+            if not len(order.mean) == len(order.deviation) == len(order.weight) == len(order.features):
+                raise InputError(path, f"the order of {name} lacks numbers of some features", REMEDY)
     return FittedOrders(
         fusion={tasks[name]: order for name, order in contents.fusion.items()},
         answers={tasks[name]: order for name, order in contents.answers.items()},

@@ -60,7 +60,16 @@ class Ranker:
         Raises:
             InputError: the model gives NaN.
         """
-        odds_GK = self.scorer.odds(requests, candidates.item_GK)
+        return self.ordered(requests, candidates, self.scorer.odds(requests, candidates.item_GK))
+
+    def ordered(self, requests: Requests, candidates: Candidates, odds_GK: NDArray[np.float32]) -> Ranked:
+        """Order scored candidates.
+
+        Args:
+            requests: whose candidates they are.
+            candidates: K of each.
+            odds_GK: GenSR's log-odds.
+        """
         order = self.orders.get(requests.task)
         score_GK = odds_GK.astype(np.float64)
         if order is not None:
