@@ -9,29 +9,50 @@ from gensr_dist.data.events import EventLog
 from gensr_dist.data.sources import amazon, kuaisar, tables
 from gensr_dist.data.sources.assembling import assemble
 from gensr_dist.data.sources.chunks import Each
-from gensr_dist.data.sources.parts import SourceParts, read_parts
+from gensr_dist.data.sources.listing import RawFile
+from gensr_dist.data.sources.parts import WHOLE, Sample, SourceParts, read_parts
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 
 SOURCES = {"kuaisar": kuaisar.parts, "simulate": kuaisar.parts, "amazon": amazon.parts, "tables": tables.parts}
+FILES = {"kuaisar": kuaisar.files, "simulate": kuaisar.files, "amazon": amazon.files, "tables": tables.files}
 
 
-def open_source(config: DataConfig, raw: str | Path, each: Each = map) -> SourceParts:
+def list_files(config: DataConfig, raw: str | Path, sample: Sample = WHOLE) -> tuple[RawFile, ...]:
+    """Name the files of a raw log and what its source takes from each; nothing is read yet.
+
+    Args:
+        config: `source` says what kind of log it is.
+        raw: path or fsspec URL of its folder.
+        sample: how much `RawFile.alone` reads.
+
+    Raises:
+        InputError: there is no such folder, or it lacks files.
+    """
+    return FILES[config.source](_folder(config, raw), sample)
+
+
+def open_source(config: DataConfig, raw: str | Path, each: Each = map, sample: Sample = WHOLE) -> SourceParts:
     """Name the parts of a raw log.
 
     Args:
         config: `source` says what kind of log it is.
         raw: path or fsspec URL of its folder.
         each: as for `chunks.cut`.
+        sample: how much of the files the parts give.
 
     Raises:
         InputError: there is no such folder, or the source's files are missing, unreadable or empty.
     """
+    return SOURCES[config.source](_folder(config, raw), each, sample)
+
+
+def _folder(config: DataConfig, raw: str | Path) -> Folder:
     folder = Folder.at(raw)
     if folder.local is not None and not folder.local.is_dir():
         remedy = "run `gensr simulate` first" if config.source == "simulate" else "give the folder of the raw log"
         raise InputError("data.raw", f"expected a folder, and {str(raw)!r} is none", remedy)
-    return SOURCES[config.source](folder, each)
+    return folder
 
 
 def read_source(config: DataConfig, raw: str | Path) -> EventLog:

@@ -5,7 +5,7 @@ punctuation, stop words and repeats (Ai et al. 2017, after Van Gysel et al. 2016
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import partial
 from typing import Literal
@@ -17,7 +17,8 @@ from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.sources.chunks import Advance, Each
 from gensr_dist.data.sources.ids import MENDED, is_decimal, parse_id, require_known
 from gensr_dist.data.sources.json_lines import read_blocks
-from gensr_dist.data.sources.parts import Part, SourceParts
+from gensr_dist.data.sources.listing import RawFile, Use, json_file
+from gensr_dist.data.sources.parts import WHOLE, Part, Sample, SourceParts
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.data.sources.texts import count_none_words, decode, entities, replace_controls, shorten
 from gensr_dist.data.sources.times import EARLIEST_MS, explain_time, latest_time
@@ -81,7 +82,29 @@ _STOP_WORDS = frozenset(
 )
 
 
-def parts(raw: Folder, each: Each = map) -> SourceParts:
+def files(raw: Folder, sample: Sample = WHOLE) -> tuple[RawFile, ...]:
+    """The files that `parts` reads.
+
+    Raises:
+        InputError: the folder does not hold exactly one file of each kind.
+    """
+    reviews_file, meta_file, release = _files(raw)
+    review_uses = (
+        Use(release.user, "user"),
+        Use(release.item, "item"),
+        Use(release.time, f"time in {release.unit} since 1970"),
+    )
+    meta_uses = (
+        Use(release.meta_item, "item"),
+        Use("title", "text", required=False),
+        Use(release.brand, "text", required=False),
+        *(Use(name, "text and queries", required=False) for name in release.paths),
+    )
+    alone = partial(_recommendations, reviews_file, release, sample)
+    return json_file(reviews_file, "events", review_uses, alone), json_file(meta_file, "items", meta_uses)
+
+
+def parts(raw: Folder, each: Each = map, sample: Sample = WHOLE) -> SourceParts:
     """Read one file of reviews and one of meta lines from the folder `raw`, each with or without `.gz`.
 
     2014: `reviews_*_5.json` and `meta_*.json`; 2018: `*_5.json` and `meta_*.json`; 2023: `*.jsonl` and `meta_*.jsonl`.
@@ -90,14 +113,14 @@ def parts(raw: Folder, each: Each = map) -> SourceParts:
     Of an item's several queries, a hash of user and item chooses. Item text is category terms, title and brand, in
     lower case.
 
-    Queries need both files, so the log is read here and its parts, one a table, carry the rows.
+    Queries need both files, so the log is read here and its parts, one a table, carry the rows. A sample is the
+    beginning of the reviews, with all meta lines.
 
     Raises:
         InputError: the folder does not hold exactly one file of each kind, a file is damaged, or a line is malformed.
     """
-    reviews_file, meta_file = _only_file(raw, _REVIEW_FILES), _only_file(raw, _META_FILES)
-    release = OF_2023 if reviews_file.removesuffix(".gz").endswith(".jsonl") else OF_2014_AND_2018
-    reviews, repairs, lines = _read_reviews(reviews_file, release)
+    reviews_file, meta_file, release = _files(raw)
+    reviews, repairs, lines = _read_reviews(reviews_file, release, sample)
     asins = _sorted_ids(reviews["asin"])
     meta, meta_repairs = _read_meta(meta_file, release, asins)
     item_queries = _item_queries(meta)
@@ -108,11 +131,26 @@ def parts(raw: Folder, each: Each = map) -> SourceParts:
     shortened, cut = shorten(visible, "texts of items")
     texts = texts.with_columns(shortened)
     repairs += [controls, cut]
+    part = _carried(reviews_file, events, lines + events.height - reviews.height, tuple(repairs))
     return SourceParts(
-        interactions=(_carried(reviews_file, events, lines + events.height - reviews.height, tuple(repairs)),),
-        items=(_carried(reviews_file, texts, texts.height),),
+        interactions=(replace(part, sampled=sample.share(reviews_file) < 1),),
+        items=(_carried(meta_file, texts, texts.height),),
         users=(),
     )
+
+
+def _files(raw: Folder) -> tuple[str, str, Release]:
+    """Paths or URLs of reviews and meta lines, and how they are written."""
+    reviews_file, meta_file = _only_file(raw, _REVIEW_FILES), _only_file(raw, _META_FILES)
+    return reviews_file, meta_file, OF_2023 if reviews_file.removesuffix(".gz").endswith(".jsonl") else OF_2014_AND_2018
+
+
+def _recommendations(file: str, release: Release, sample: Sample) -> Rows:
+    """The recommendation events of the reviews, which need no meta lines."""
+    reviews, repairs, lines = _read_reviews(file, release, sample)
+    none = _item_queries(pl.DataFrame(schema={"categories": _PATHS}))
+    events = _interactions(reviews, _sorted_ids(reviews["asin"]), none)
+    return Rows(events, tuple(repairs), lines)
 
 
 def _carried(file: str, frame: pl.DataFrame, read: int, repairs: tuple[Repair, ...] = ()) -> Part:
@@ -141,12 +179,13 @@ def _only_file(raw: Folder, patterns: Sequence[str]) -> str:
     raise InputError(raw.place, f"expected exactly one {expected}, found {names}", "put one there")
 
 
-def _read_reviews(file: str, release: Release) -> tuple[pl.DataFrame, list[Repair], int]:
+def _read_reviews(file: str, release: Release, sample: Sample) -> tuple[pl.DataFrame, list[Repair], int]:
     """Reviews (reviewerID, asin, time in ms) in the order of the file, distinct; and how many lines there were."""
     schema: dict[str, pl.DataType] = {release.user: pl.String(), release.item: pl.String(), release.time: pl.Int64()}
     rows: list[pl.DataFrame] = []
     literals = 0
-    for block in read_blocks(file, schema, required=tuple(schema)):
+    most = sample.most if sample.most is not None and sample.share(file) < 1 else 0
+    for block in read_blocks(file, schema, required=tuple(schema), most=most):
         _require_unit(file, block.rows[release.time], release)
         rows.append(block.rows)
         literals += block.python_literals

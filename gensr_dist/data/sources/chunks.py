@@ -10,9 +10,9 @@ Files are given by path or by any URL that fsspec knows.
 
 import gzip
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Literal, TypeVar, cast
@@ -50,6 +50,7 @@ class Chunk:
     header: bytes = b""  # the record with the names of columns, of CSV
     quoted: bool = False  # an odd number of quotes lies before `start`
     first_row: int = 0  # of a Parquet file
+    most: int = 0  # bytes that are read of a gzip file, after decompression; 0: all
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,45 @@ def cut(file: str | Path, size: int = CHUNK_BYTES, each: Each = map) -> tuple[Ch
         )
         quoted ^= bool(quotes % 2)
     return tuple(chunks)
+
+
+def beginning(file: str, size: int) -> Chunk:
+    """A chunk of the first records, about `size` bytes of them; of Parquet the first row group. Reads a header.
+
+    Raises:
+        InputError, OSError: as `cut`.
+    """
+    if file.endswith(".parquet"):
+        return _row_groups(file, 1)[0]
+    with opened(file) as stream:
+        zipped = stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    header, body = _header(file)
+    total = file_size(file)
+    if zipped:
+        return Chunk(file=file, kind="gzip", start=body, end=total, size=total, header=header, most=size)
+    end = min(body + size, total)
+    return Chunk(file=file, kind="csv", start=body, end=end, size=end - body, header=header)
+
+
+def spread(chunks: Sequence[Chunk], share: float) -> tuple[Chunk, ...]:
+    """A share of the chunks of a file, evenly over it, the first and the last among them; of gzip its beginning.
+
+    Args:
+        chunks: of `cut`.
+        share: above 0, below 1.
+    """
+    if chunks[0].kind == "gzip":
+        return (replace(chunks[0], most=max(1, int(share * chunks[0].size))),)
+    count = max(2, round(share * len(chunks)))
+    places = np.unique(np.linspace(0, len(chunks) - 1, count).round().astype(np.int64))
+    return tuple(chunks[place] for place in places)
+
+
+def shortened(chunk: Chunk, size: int) -> Chunk:
+    """The part of a CSV or gzip chunk whose records begin within its first `size` bytes, after decompression."""
+    if chunk.kind == "gzip":
+        return replace(chunk, most=size)
+    return replace(chunk, end=min(chunk.start + size, chunk.end), size=min(size, chunk.size))
 
 
 def count_quotes(file: str, within: tuple[int, int]) -> int:
@@ -274,7 +314,8 @@ def _gzip_blocks(chunk: Chunk, advance: Advance) -> Iterator[Block]:
         start = chunk.start
         stream.read(start)  # the header
         rest = b""
-        while data := stream.read(CHUNK_BYTES):
+        step = min(CHUNK_BYTES, chunk.most or CHUNK_BYTES)
+        while data := stream.read(step):
             at = raw.tell()
             advance(at - told)
             told = at
@@ -286,6 +327,8 @@ def _gzip_blocks(chunk: Chunk, advance: Advance) -> Iterator[Block]:
                 raise _too_long(chunk.file, start)
             rest = data[end:]
             start += end
+            if chunk.most and start + len(rest) - chunk.start >= chunk.most:
+                return
         advance(chunk.size - told)
         yield Block(start, memoryview(rest))
 

@@ -32,6 +32,7 @@ class Column:
         remedy: for what `explain` explains, in place of correcting the row.
         exact: whether a float in a file of typed columns must be a whole number that it holds exactly.
         strict: whether hardly any text parses that was not meant to, as for times.
+        role: what it is taken for, where the name does not say.
         mended: tells of the field's text whether `parse` mends it; `mending` says in which way.
     """
 
@@ -44,6 +45,7 @@ class Column:
     remedy: str = ""
     exact: bool = False
     strict: bool = False
+    role: str = ""
     mended: Callable[[pl.Expr], pl.Expr] | None = None
     mending: str = ""
 

@@ -6,20 +6,22 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 import polars as pl
 from tqdm import tqdm
 
-from gensr_dist.data.sources.chunks import base_name, file_size, opened
+from gensr_dist.data.sources.chunks import base_name, file_size, opened, unzipped
+from gensr_dist.data.sources.faults import shown
 from gensr_dist.data.sources.ids import EXACT
 from gensr_dist.errors import InputError
 
 BLOCK_BYTES = 8 << 20  # text parsed at once; also the longest line that is accepted
 _INT64 = 1 << 63
 _DOUBTFUL = r"^[\[{]|^(?:true|false)$|^-?\d+\.\d|^-?\d{16}"  # of 16 digits, floats are not exact
+_LOOKED_AT = 20  # lines whose fields are named
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -31,7 +33,9 @@ class Block:
     python_literals: int  # lines that were Python dicts in place of JSON objects
 
 
-def read_blocks(file: str, schema: Mapping[str, pl.DataType], *, required: Sequence[str]) -> Iterator[Block]:
+def read_blocks(
+    file: str, schema: Mapping[str, pl.DataType], *, required: Sequence[str], most: int = 0
+) -> Iterator[Block]:
     """Parse the fields of `schema` from every line of a file; other fields are passed over and absent ones are null.
 
     polars parses a block; where it objects, the block is parsed again line by line. That also takes the Python-literal
@@ -41,12 +45,17 @@ def read_blocks(file: str, schema: Mapping[str, pl.DataType], *, required: Seque
         file: path or URL; a name that ends in `.gz` is gunzipped.
         schema: fields of type String, Int64, List(String) or List(List(String)).
         required: fields that every line must have.
+        most: bytes after which no further block is read, after decompression; 0: the whole file.
 
     Raises:
         InputError: the file cannot be read or is cut short, or a line is not an object with such fields.
     """
     line = 1
+    read = 0
     for block in _line_blocks(file):
+        if most and read >= most:
+            return
+        read += len(block)
         try:
             rows = pl.read_ndjson(io.BytesIO(block), schema=dict(schema))
             trusted = not any(rows[name].null_count() or _holds_containers(rows[name]) for name in required)
@@ -59,6 +68,29 @@ def read_blocks(file: str, schema: Mapping[str, pl.DataType], *, required: Seque
         line += block.count(b"\n")
 
 
+def look(file: str, wanted: Sequence[str], count: int) -> tuple[tuple[str, ...], pl.DataFrame]:
+    """The names of the fields in a file's first lines, and the wanted ones' values as text, well written or not.
+
+    Args:
+        file: path or URL; gzip is gunzipped.
+        wanted: names of fields.
+        count: lines at most.
+
+    Raises:
+        InputError: the file cannot be read, or one of its first lines is no object.
+    """
+    records: list[dict[str, object]] = []
+    with _readable(file), unzipped(file) as stream:
+        for number in range(1, _LOOKED_AT + 1):
+            line = stream.readline(BLOCK_BYTES).removeprefix(_BOM)
+            if line.strip():
+                records.append(_parse_line(line, f"{file}:{number}")[0])
+    names = tuple(dict.fromkeys(name for record in records for name in record))
+    present = [name for name in wanted if name in names]
+    texts = {name: [shown(str(record.get(name, ""))) for record in records[:count]] for name in present}
+    return names, pl.DataFrame(texts, schema=dict.fromkeys(present, pl.String()))
+
+
 def _holds_containers(texts: pl.Series) -> bool:
     """Tell whether polars may have turned what is no text or exact number into text, which it does without a word."""
     return texts.dtype == pl.String and bool(texts.str.contains(_DOUBTFUL).any())
@@ -66,32 +98,39 @@ def _holds_containers(texts: pl.Series) -> bool:
 
 def _line_blocks(file: str) -> Iterator[bytes]:
     """Give the file in blocks of whole lines, without a byte order mark."""
+    with (
+        _readable(file),
+        opened(file) as raw,
+        tqdm(
+            total=file_size(file), desc=f"read {base_name(file)}", unit="B", unit_scale=True, disable=None
+        ) as progress,
+    ):
+        unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if file.endswith(".gz") else raw
+        with closing(unpacked):
+            rest = unpacked.read(len(_BOM)).removeprefix(_BOM)
+            while chunk := unpacked.read(BLOCK_BYTES):
+                progress.update(raw.tell() - progress.n)
+                whole, newline, tail = chunk.rpartition(b"\n")
+                if newline:
+                    yield rest + whole + newline
+                    rest = tail
+                else:
+                    rest += tail
+                if len(rest) > BLOCK_BYTES:
+                    raise InputError(
+                        file,
+                        f"expected one JSON object a line, found a line over {BLOCK_BYTES >> 20} MiB",
+                        "write one object a line",
+                    )
+        if rest:
+            yield rest
+
+
+@contextmanager
+def _readable(file: str) -> Iterator[None]:
+    """Turn what the system raises about a file's bytes into an InputError."""
     try:
-        with (
-            opened(file) as raw,
-            tqdm(
-                total=file_size(file), desc=f"read {base_name(file)}", unit="B", unit_scale=True, disable=None
-            ) as progress,
-        ):
-            unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if file.endswith(".gz") else raw
-            with closing(unpacked):
-                rest = unpacked.read(len(_BOM)).removeprefix(_BOM)
-                while chunk := unpacked.read(BLOCK_BYTES):
-                    progress.update(raw.tell() - progress.n)
-                    whole, newline, tail = chunk.rpartition(b"\n")
-                    if newline:
-                        yield rest + whole + newline
-                        rest = tail
-                    else:
-                        rest += tail
-                    if len(rest) > BLOCK_BYTES:
-                        raise InputError(
-                            file,
-                            f"expected one JSON object a line, found a line over {BLOCK_BYTES >> 20} MiB",
-                            "write one object a line",
-                        )
-            if rest:
-                yield rest
+        yield
     except (EOFError, zlib.error) as error:
         raise InputError(
             file, f"the gzip file is damaged or cut short ({error})", "copy or download it again"
@@ -146,7 +185,8 @@ def _parse_line(line: bytes, where: str) -> tuple[dict[str, object], bool]:
 
 def _first_of_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """An object whose repeated names have their first value, as polars gives them."""
-    return dict(reversed(pairs))
+    record = dict(pairs)
+    return record if len(record) == len(pairs) else dict(reversed(pairs))
 
 
 def _text(value: object) -> str:

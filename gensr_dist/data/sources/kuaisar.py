@@ -10,7 +10,8 @@ from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds
 from gensr_dist.data.sources.ids import MISSING
-from gensr_dist.data.sources.parts import SourceParts, cut_table
+from gensr_dist.data.sources.listing import RawFile, table_file
+from gensr_dist.data.sources.parts import WHOLE, Sample, SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
 from gensr_dist.data.sources.texts import clean, parse_text
 from gensr_dist.data.sources.times import EXPECTED, REMEDY, explain_time, require_exact
@@ -23,6 +24,7 @@ NO_CATEGORY = ("", "empty", "空", "unknown", "none")  # lower case; what the re
 _STRANGE = tuple(word for word in MISSING if word.lower() not in NO_CATEGORY)
 WORD_LIST = r"^\[(?:[0-9]+(?:, ?[0-9]+)*)?\]$"
 ID = "an integer of 0 or more"
+WORDS = "a list of word ids such as [1, 22]"
 
 
 def parse_flag(text: pl.Expr) -> pl.Expr:
@@ -65,9 +67,14 @@ def strange_categories() -> pl.Expr:
     return pl.sum_horizontal(pl.col(name).is_in(_STRANGE) for name in CATEGORIES).alias("strange")
 
 
+def _id_column(name: str, role: str) -> Column:
+    return Column(name=name, role=role, expected=ID, parse=parse_integer, exact=True, strict=True)
+
+
 def _time_column(name: str) -> Column:
     return Column(
         name=name,
+        role="time in milliseconds since 1970",
         expected=EXPECTED,
         parse=parse_milliseconds,
         explain=explain_time,
@@ -78,27 +85,48 @@ def _time_column(name: str) -> Column:
 
 
 REC_COLUMNS = (
-    Column(name="user_id", expected=ID, parse=parse_integer, exact=True, strict=True),
-    Column(name="item_id", expected=ID, parse=parse_integer, exact=True, strict=True),
+    _id_column("user_id", "user"),
+    _id_column("item_id", "item"),
     _time_column("timestamp"),
-    Column(name="click", expected="0 or 1", parse=parse_flag),
+    Column(name="click", role="positive", expected="0 or 1", parse=parse_flag),
 )
 SRC_COLUMNS = (
-    Column(name="user_id", expected=ID, parse=parse_integer, exact=True, strict=True),
-    Column(name="item_id", expected="an integer", parse=parse_signed_integer, empty=True),
+    _id_column("user_id", "user"),
+    Column(name="item_id", role="item", expected="an integer", parse=parse_signed_integer, empty=True),
     _time_column("search_session_timestamp"),
-    Column(name="keyword", expected="a list of word ids such as [1, 22]", parse=parse_words, empty=True),
-    Column(name="click_cnt", expected="an integer of 0 or more", parse=parse_count_above_zero, empty=True),
+    Column(name="keyword", role="query", expected=WORDS, parse=parse_words, empty=True),
+    Column(
+        name="click_cnt",
+        role="positive, if above 0",
+        expected="an integer of 0 or more",
+        parse=parse_count_above_zero,
+        empty=True,
+    ),
 )
 ITEM_COLUMNS = (
-    Column(name="item_id", expected=ID, parse=parse_integer, exact=True, strict=True),
-    Column(name="caption", expected="a list of word ids such as [1, 22]", parse=parse_words, empty=True),
-    *(Column(name=name, expected="text", parse=parse_text, empty=True) for name in CATEGORIES),
+    _id_column("item_id", "item"),
+    Column(name="caption", role="text", expected=WORDS, parse=parse_words, empty=True),
+    *(Column(name=name, role="text", expected="text", parse=parse_text, empty=True) for name in CATEGORIES),
 )
-USER_COLUMNS = (Column(name="user_id", expected=ID, parse=parse_integer, exact=True, strict=True),)
+USER_COLUMNS = (_id_column("user_id", "user"),)
 
 
-def parts(raw: Folder, each: Each = map) -> SourceParts:
+def files(raw: Folder, sample: Sample = WHOLE) -> tuple[RawFile, ...]:
+    """The files that `parts` reads.
+
+    Raises:
+        InputError: one is missing.
+    """
+    recommendations, searches, items, users = _files(raw)
+    return (
+        table_file(recommendations, "events", REC_COLUMNS),
+        table_file(searches, "events", SRC_COLUMNS),
+        table_file(items, "items", ITEM_COLUMNS),
+        table_file(users, "users", USER_COLUMNS),
+    )
+
+
+def parts(raw: Folder, each: Each = map, sample: Sample = WHOLE) -> SourceParts:
     """Open a folder with rec_inter.csv, src_inter.csv, item_features.csv and user_features.csv.
 
     Every shown item is an event, positive if clicked. Searches that showed no item are dropped and counted.
@@ -106,18 +134,24 @@ def parts(raw: Folder, each: Each = map) -> SourceParts:
     Raises:
         InputError: a file is missing, unreadable or empty.
     """
+    recommendations, searches, items, users = _files(raw)
+    unshown = "no search showed an item, expected item_id above 0 in some rows"
+    return SourceParts(
+        interactions=cut_table(recommendations, _recommendations, each, sample=sample)
+        + cut_table(searches, _searches, each, unshown, sample),
+        items=cut_table(items, _items, each, sample=sample),
+        users=cut_table(users, _users, each, sample=sample),
+    )
+
+
+def _files(raw: Folder) -> tuple[str, ...]:
+    """Paths or URLs of FILES."""
     found = raw.sizes()
     missing = [name for name in FILES if name not in found]
     if missing:
         problem = f"the folder lacks {', '.join(missing)}, expected {', '.join(FILES)}"
         raise InputError(raw.place, problem, "give the folder of a KuaiSAR release as data.raw")
-    recommendations, searches, items, users = (raw.where(name) for name in FILES)
-    unshown = "no search showed an item, expected item_id above 0 in some rows"
-    return SourceParts(
-        interactions=cut_table(recommendations, _recommendations, each) + cut_table(searches, _searches, each, unshown),
-        items=cut_table(items, _items, each),
-        users=cut_table(users, _users, each),
-    )
+    return tuple(raw.where(name) for name in FILES)
 
 
 def _recommendations(chunk: Chunk, advance: Advance) -> Rows:

@@ -4,14 +4,14 @@ A source opens a folder and names its parts; nothing is read but headers (and, b
 `read_parts` reads the parts of one table on this machine; a cluster calls `read_part` for each where it likes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import polars as pl
 
 from gensr_dist.data.events import Repair
-from gensr_dist.data.sources.chunks import Advance, Chunk, Each
+from gensr_dist.data.sources.chunks import CHUNK_BYTES, Advance, Chunk, Each, file_size, shortened, spread
 from gensr_dist.data.sources.reading import Rows, cut_file
 from gensr_dist.errors import InputError
 
@@ -24,6 +24,34 @@ class Part:
     size: int  # bytes of it, for progress
     load: Callable[[Advance], Rows]
     none_kept: str = ""  # what is wrong where all parts of the file together have rows, but keep none
+    sampled: bool = False  # whether the file has rows that no part gives
+    prefix: Callable[[int], Rows] | None = None  # reads the records that begin within so many bytes; not of Parquet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """How much of each file is read, and in which pieces."""
+
+    most: int | None = None  # bytes; of a file that has more, pieces are read that lie evenly over it; None: all
+    piece: int = CHUNK_BYTES  # bytes that a part has, about
+
+    def share(self, file: str) -> float:
+        """About which part of a file is read; 1 for all."""
+        return 1.0 if self.most is None else min(1.0, self.most / max(1, file_size(file)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UntilFault:
+    """What a table gives up to its first fault. Without a fault this is the table."""
+
+    rows: Rows  # repairs of all parts summed; without columns where no part could be read
+    fault: InputError | None
+    read_of: Mapping[str, int]  # rows that were read of each file
+
+
+WHOLE = Sample()
+_SHORTEST, _LONGEST = 1 << 8, 1 << 40  # bytes of a prefix
+_NEAR = 16  # bytes: no record that gives a row is shorter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +67,9 @@ class SourceParts:
     users: tuple[Part, ...]
 
 
-def cut_table(file: str, load: Callable[[Chunk, Advance], Rows], each: Each, none_kept: str = "") -> tuple[Part, ...]:
+def cut_table(
+    file: str, load: Callable[[Chunk, Advance], Rows], each: Each, none_kept: str = "", sample: Sample = WHOLE
+) -> tuple[Part, ...]:
     """Parts of one file.
 
     Args:
@@ -47,13 +77,25 @@ def cut_table(file: str, load: Callable[[Chunk, Advance], Rows], each: Each, non
         load: reads a chunk; a function of a module, so that a part can travel.
         each: as for `chunks.cut`.
         none_kept: as `Part.none_kept`.
+        sample: how much of it is read.
 
     Raises:
         InputError: the file is missing, unreadable or empty.
     """
+    chunks = cut_file(file, sample.piece, each)
+    share = sample.share(file)
+    if share < 1:
+        chunks = spread(chunks, share)
     return tuple(
-        Part(file=file, size=chunk.size, load=partial(load, chunk), none_kept=none_kept)
-        for chunk in cut_file(file, each=each)
+        Part(
+            file=file,
+            size=chunk.size,
+            load=partial(load, chunk),
+            none_kept=none_kept,
+            sampled=share < 1,
+            prefix=None if chunk.kind == "parquet" else partial(_load_prefix, load, chunk),
+        )
+        for chunk in chunks
     )
 
 
@@ -77,6 +119,56 @@ def read_parts(parts: Sequence[Part], advance: Advance = int) -> Rows:
         InputError: a row is wrong, or there is none.
     """
     return join_rows(parts, [read_part(part, advance) for part in parts])
+
+
+def read_until_fault(parts: Sequence[Part], advance: Advance = int) -> UntilFault:
+    """Read a table as `read_parts`, but keep what comes before a fault; each file is read up to its own first one."""
+    fault: InputError | None = None
+    faulty: set[str] = set()
+    rows: list[Rows] = []
+    read_of = dict.fromkeys((part.file for part in parts), 0)
+    for part in parts:
+        if part.file in faulty:
+            continue
+        try:
+            given = [read_part(part, advance)]
+        except InputError as error:
+            fault = fault or error
+            faulty.add(part.file)
+            given = _before_fault(part)
+        rows += given
+        read_of[part.file] += sum(one.read for one in given)
+    if fault is None:
+        try:
+            return UntilFault(rows=join_rows(parts, rows), fault=None, read_of=read_of)
+        except InputError as error:
+            fault = error
+    frame = pl.concat([part.frame for part in rows]) if rows else pl.DataFrame()
+    repairs = add_repairs(repair for part in rows for repair in part.repairs)
+    return UntilFault(rows=Rows(frame, repairs, sum(part.read for part in rows)), fault=fault, read_of=read_of)
+
+
+def _before_fault(part: Part) -> list[Rows]:
+    """The records of a part that come before the first wrong one, by doubling, then halving; of Parquet none."""
+    good: list[Rows] = []
+    low, high = 0, _SHORTEST
+    while part.prefix is not None and high < _LONGEST:
+        try:
+            good = [part.prefix(high)]
+        except InputError:
+            break
+        low, high = high, 2 * high
+    while part.prefix is not None and high - low > _NEAR:
+        middle = (low + high) // 2
+        try:
+            good, low = [part.prefix(middle)], middle
+        except InputError:
+            high = middle
+    return good
+
+
+def _load_prefix(load: Callable[[Chunk, Advance], Rows], chunk: Chunk, size: int) -> Rows:
+    return load(shortened(chunk, size), int)
 
 
 def join_rows(parts: Sequence[Part], rows: Sequence[Rows]) -> Rows:

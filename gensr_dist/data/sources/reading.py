@@ -25,6 +25,7 @@ from gensr_dist.data.sources.chunks import (
     Chunk,
     Each,
     base_name,
+    beginning,
     blocks,
     cut,
     is_file,
@@ -36,6 +37,8 @@ from gensr_dist.data.sources.faults import csv_fault, parquet_fault, shown
 from gensr_dist.data.sources.records import Counts, count_records
 from gensr_dist.data.sources.swallowed import refuse_swallowed
 from gensr_dist.errors import InputError
+
+_LOOK_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,39 @@ def cut_file(file: str | Path, size: int = CHUNK_BYTES, each: Each = map) -> tup
         if not is_file(str(file)):
             raise InputError(file, "the file does not exist", "check the folder given as data.raw")
         return cut(file, size, each)
+
+
+def look(file: str, columns: Sequence[Column], count: int) -> tuple[tuple[str, ...], pl.DataFrame]:
+    """The names of a file's columns, and the texts of the wanted ones in its first rows, well written or not.
+
+    Args:
+        file: path or URL.
+        columns: what a source wants.
+        count: rows at most.
+
+    Raises:
+        InputError: the file is missing, unreadable or empty.
+    """
+    with _readable(file):
+        if not is_file(file):
+            raise InputError(file, "the file does not exist", "check the folder given as data.raw")
+        chunk = beginning(file, _LOOK_BYTES)
+        if chunk.kind == "parquet":
+            names = parquet_names(file)
+            table = pl.from_arrow(row_groups(chunk, list(dict.fromkeys(names)))[:count])
+            assert isinstance(table, pl.DataFrame)
+            rows = [[str(value) for value in row] for row in table.rows()]
+        else:
+            names = _csv_names(chunk)
+            text = b"".join(bytes(block.data) for block in blocks(chunk, int)).decode("utf-8", "replace")
+            rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(row)][:count]
+    wanted = [column.name for column in columns if column.name in names]
+    texts = {
+        name: [shown(row[place]) if place < len(row) else "" for row in rows]
+        for name in wanted
+        for place in (names.index(name),)
+    }
+    return tuple(names), pl.DataFrame(texts, schema=dict.fromkeys(wanted, pl.String()))
 
 
 def read_chunk(

@@ -8,7 +8,8 @@ from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.columns import Column
 from gensr_dist.data.sources.ids import MENDED, explain_id, is_decimal, parse_id
-from gensr_dist.data.sources.parts import SourceParts, cut_table
+from gensr_dist.data.sources.listing import RawFile, table_file
+from gensr_dist.data.sources.parts import WHOLE, Sample, SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
 from gensr_dist.data.sources.texts import clean, parse_text
 from gensr_dist.data.sources.times import REMEDY as TIME_REMEDY
@@ -52,9 +53,10 @@ def parse_time(text: pl.Expr) -> pl.Expr:
     return plausible(pl.coalesce(milliseconds, pl.when(whole).then(pl.coalesce(*local, offset))))
 
 
-def _id_column(name: str) -> Column:
+def _id_column(name: str, role: str) -> Column:
     return Column(
         name=name,
+        role=role,
         expected="an id",
         parse=partial(parse_id, column=name),
         explain=partial(explain_id, column=name),
@@ -65,11 +67,12 @@ def _id_column(name: str) -> Column:
 
 
 EVENT_COLUMNS = (
-    _id_column("user_id"),
-    _id_column("item_id"),
+    _id_column("user_id", "user"),
+    _id_column("item_id", "item"),
     Column(name="behaviour", expected="rec or src", parse=parse_behaviour),
     Column(
         name="time",
+        role="time in milliseconds since 1970, or ISO 8601 text",
         expected="milliseconds since 1970 or ISO 8601, from 1990 to tomorrow",
         parse=parse_time,
         explain=explain_time,
@@ -81,13 +84,28 @@ EVENT_COLUMNS = (
     Column(name="positive", expected="true, false, 1 or 0", parse=parse_flag, required=False, empty=True),
 )
 ITEM_COLUMNS = (
-    _id_column("item_id"),
+    _id_column("item_id", "item"),
     Column(name="text", expected="text", parse=parse_text, empty=True),
 )
-USER_COLUMNS = (_id_column("user_id"),)
+USER_COLUMNS = (_id_column("user_id", "user"),)
 
 
-def parts(raw: Folder, each: Each = map) -> SourceParts:
+def files(raw: Folder, sample: Sample = WHOLE) -> tuple[RawFile, ...]:
+    """The files that `parts` reads.
+
+    Raises:
+        InputError: a file is missing or there twice.
+    """
+    events, items = (_table(raw, name) for name in ("events", "items"))
+    users = _table(raw, "users", required=False)
+    return (
+        table_file(events, "events", EVENT_COLUMNS),
+        table_file(items, "items", ITEM_COLUMNS),
+        *((table_file(users, "users", USER_COLUMNS),) if users else ()),
+    )
+
+
+def parts(raw: Folder, each: Each = map, sample: Sample = WHOLE) -> SourceParts:
     """Open a folder with `events`, `items` and optionally `users`, each as .csv, .csv.gz or .parquet.
 
     Raises:
@@ -96,9 +114,9 @@ def parts(raw: Folder, each: Each = map) -> SourceParts:
     events, items = (_table(raw, name) for name in ("events", "items"))
     users = _table(raw, "users", required=False)
     return SourceParts(
-        interactions=cut_table(events, _events, each),
-        items=cut_table(items, _items, each),
-        users=cut_table(users, _users, each) if users else (),
+        interactions=cut_table(events, _events, each, sample=sample),
+        items=cut_table(items, _items, each, sample=sample),
+        users=cut_table(users, _users, each, sample=sample) if users else (),
     )
 
 

@@ -1,0 +1,71 @@
+"""The files of a raw log and what a source takes from each, known before they are read."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import polars as pl
+
+from gensr_dist.data.sources import json_lines, reading
+from gensr_dist.data.sources.columns import Column
+from gensr_dist.data.sources.reading import Rows
+
+Table = Literal["events", "items", "users"]
+
+
+@dataclass(frozen=True)
+class Use:
+    """A column or field that a source reads."""
+
+    name: str  # as in the file
+    role: str  # what it is taken for
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Look:
+    """The beginning of a file as it is written."""
+
+    names: tuple[str, ...]  # of columns or fields
+    first: pl.DataFrame  # String: those that the source reads, in the first rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawFile:
+    """A file that a source reads.
+
+    Args:
+        file: path or URL.
+        table: what its rows are.
+        uses: columns or fields that the source reads, whether the file has them or not.
+        look: reads the beginning, so many rows; raises InputError.
+        alone: reads the rows of a source that needs several files for its parts, as far as this file alone gives them;
+            raises InputError.
+    """
+
+    file: str
+    table: Table
+    uses: tuple[Use, ...]
+    look: Callable[[int], Look]
+    alone: Callable[[], Rows] | None = None
+
+
+def table_file(file: str, table: Table, columns: Sequence[Column]) -> RawFile:
+    """A CSV or Parquet file."""
+    uses = tuple(Use(column.name, column.role or column.name, column.required) for column in columns)
+    return RawFile(file=file, table=table, uses=uses, look=partial(_look_at_table, file, columns))
+
+
+def json_file(file: str, table: Table, uses: Sequence[Use], alone: Callable[[], Rows] | None = None) -> RawFile:
+    """A file of one JSON object a line."""
+    names = tuple(use.name for use in uses)
+    return RawFile(file=file, table=table, uses=tuple(uses), look=partial(_look_at_lines, file, names), alone=alone)
+
+
+def _look_at_table(file: str, columns: Sequence[Column], count: int) -> Look:
+    return Look(*reading.look(file, columns, count))
+
+
+def _look_at_lines(file: str, names: Sequence[str], count: int) -> Look:
+    return Look(*json_lines.look(file, names, count))
