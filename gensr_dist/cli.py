@@ -25,7 +25,8 @@ DESCRIPTION = """GenSR: one generative model for "what next for this user" and "
 
 A run is described by one YAML config and keeps everything it makes in one run folder. `gensr run CONFIG` takes
 raw logs to evaluated answers and skips what is unchanged; the stages can also be run one by one, in this order:
-simulate (only for simulated data), prepare, lightgcn, channels, train, index, evaluate."""
+simulate (only for simulated data), prepare, lightgcn, channels, train, index, evaluate. `gensr check CONFIG` says
+beforehand what a raw log is understood to hold."""
 
 _OUTPUT_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
@@ -86,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 result = {"paused": str(pause)}
             if options.json:
                 print(json.dumps(result, default=_plain), file=results, flush=True)
+            if refusal := getattr(result, "refusal", None):  # of a report that says more than the error does
+                raise refusal
             code: int = getattr(result, "exit_code", 0)  # of a report that is bad news
     except InputError as error:
         return _fail(str(error), 2)
@@ -137,6 +140,17 @@ def _config(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
     config = _load(options)
     say(resolved_yaml(config).rstrip("\n"))
     return config
+
+
+def _check(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
+    from gensr_dist.data.checking.log_check import check_log
+    from gensr_dist.data.checking.page import page
+
+    config = _load(options)
+    report = check_log(config.data, RunFolder.of(config).raw_log(config), full=options.full)
+    for line in page(report):
+        say(line)
+    return report
 
 
 def _compare(options: argparse.Namespace, say: Callable[[str], None]) -> Any:
@@ -267,6 +281,16 @@ def _parser() -> argparse.ArgumentParser:
                 help="processes of the local engine",
             )
         add_config(added)
+    added = add(
+        "check",
+        _check,
+        "read a raw log and say in one page what it is understood to hold",
+        "Files and columns, first rows, times, counts, ids, texts, what `prepare` would drop, and what looks wrong.\n"
+        "Nothing is written. Of large files a sample is read. A log that `prepare` refuses ends with its error.",
+        "gensr check configs/mine.yaml",
+    )
+    add_config(added)
+    added.add_argument("--full", action="store_true", help="read large files whole")
     add_config(
         add(
             "run",

@@ -226,14 +226,11 @@ def _simulate(config: Config, run: RunFolder) -> Outcome:
 
 
 def _prepare(config: Config, run: RunFolder, preparation: Preparation) -> Outcome:
-    simulated = config.data.source == "simulate"
-    if not simulated and not config.data.raw:
-        raise InputError("data.raw", "not set, expected the folder of the raw log", "add --set data.raw=FOLDER")
+    raw = Folder.at(run.raw_log(config))
     from gensr_dist.data.preparation.prepare import prepare
 
     prompts = (config.model.prompts.recommendation, config.model.prompts.search)
     phrases = [re.sub(r"\{\w*\}", " ", prompt) for prompt in prompts]
-    raw = Folder.at(run.raw if simulated else config.data.raw)
     return _outcome(prepare(_engine(config, raw, preparation), config.data, config.seed, run.shards, phrases))
 
 

@@ -8,6 +8,7 @@ from typing_extensions import Self
 from gensr_dist.config import Config
 from gensr_dist.data.storage.cache import Cache
 from gensr_dist.data.storage.folder import Folder
+from gensr_dist.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,18 @@ class RunFolder:
     def raw(self) -> Path:
         """Simulated raw logs."""
         return self.root / "raw"
+
+    def raw_log(self, config: Config) -> str:
+        """Path or URL of the raw log that the run is made from.
+
+        Raises:
+            InputError: `data.raw` is not set.
+        """
+        if config.data.source == "simulate":
+            return str(self.raw)
+        if not config.data.raw:
+            raise InputError("data.raw", "not set, expected the folder of the raw log", "add --set data.raw=FOLDER")
+        return config.data.raw
 
     @property
     def shards(self) -> Folder:

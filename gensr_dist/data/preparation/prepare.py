@@ -19,6 +19,7 @@ from gensr_dist.data.events import Repair
 from gensr_dist.data.preparation.engine import CleanLog, Engine
 from gensr_dist.data.preparation.item_store import write_item_store
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard
+from gensr_dist.data.preparation.splitting import require_positives
 from gensr_dist.data.shards.manifest import (
     SCHEMA_VERSION,
     Manifest,
@@ -78,8 +79,8 @@ def prepare(
     if folder.local is not None:
         _require_replaceable(folder.local)
     log = engine.clean(config)
+    require_positives(log.positives_BS, config)
     recommendation, search = (TaskCounts(train=t, valid=v, test=e) for t, v, e in log.positives_BS.tolist())
-    _require_rows(recommendation, search, config)
     names = [shard_name(number) for number in range(-(-log.users.height // users_per_shard(config)))]
     with _made(folder, names) as (fresh, target):
         shards = engine.write_shards(target, config, seed)
@@ -159,16 +160,6 @@ def _popularity(shards: Sequence[ShardResult], items: int) -> np.ndarray:
     for shard in shards:
         popularity_I[shard.trained_item_C] += shard.trained_count_C.astype(np.uint32)
     return popularity_I
-
-
-def _require_rows(recommendation: TaskCounts, search: TaskCounts, config: DataConfig) -> None:
-    for split in ("train", "valid", "test"):
-        if not any(getattr(count, split) for count in (recommendation, search)):
-            raise InputError(
-                "data.split",
-                f"split {config.split!r} leaves no positive event of either task to {split}",
-                "choose another data.split, change its shares, or bring a longer log",
-            )
 
 
 def _tokenizer(log: CleanLog, config: DataConfig, phrases: Sequence[str]) -> PreTrainedTokenizerFast:

@@ -55,15 +55,7 @@ def write_users(
     Raises:
         InputError: a user has met so many items that too few are left.
     """
-    event_R = evaluation_rows(timelines)
-    user_R = timelines.user_N[event_R]
-    negative_RC = sample_unmet(
-        Met.from_timelines(timelines, timelines.users, items),
-        user_R,
-        config.eval_negatives,
-        items=items,
-        key=(seed, _EVALUATION, first_user + user_R, event_R - timelines.user_start_V[user_R]),
-    )
+    negative_RC = draw_negatives(timelines, first_user, items=items, config=config, seed=seed)
     with _file_of(target, shard_name(number)) as path:
         record = write_shard(path, shard_blocks(timelines, first_user, negative_RC, config.users_per_sample))
     trained_item_C, trained_count_C = np.unique(timelines.item_N[training_rows(timelines)], return_counts=True)
@@ -71,6 +63,23 @@ def write_users(
         record=record,
         trained_item_C=trained_item_C,
         trained_count_C=trained_count_C,
+    )
+
+
+def draw_negatives(timelines: Timelines, first_user: int, *, items: int, config: DataConfig, seed: int) -> np.ndarray:
+    """Frozen negatives of the evaluation rows of some users, uint32 [R, C]; arguments as of `write_users`.
+
+    Raises:
+        InputError: a user has met so many items that too few are left.
+    """
+    event_R = evaluation_rows(timelines)
+    user_R = timelines.user_N[event_R]
+    return sample_unmet(
+        Met.from_timelines(timelines, timelines.users, items),
+        user_R,
+        config.eval_negatives,
+        items=items,
+        key=(seed, _EVALUATION, first_user + user_R, event_R - timelines.user_start_V[user_R]),
     )
 
 

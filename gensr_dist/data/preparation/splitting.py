@@ -99,6 +99,25 @@ def count_positives(events: pl.DataFrame) -> np.ndarray:
     return np.bincount(code_P.to_series().to_numpy(), minlength=2 * len(Split)).reshape(2, len(Split))
 
 
+def require_positives(positives_BS: np.ndarray, config: DataConfig) -> None:
+    """Refuse a log of which a split has nothing to learn from or to measure.
+
+    Args:
+        positives_BS: of `count_positives`, of the whole log.
+        config: `split`, for the error.
+
+    Raises:
+        InputError: a split has no positive event of either task.
+    """
+    for split in Split:
+        if not positives_BS[:, split].any():
+            raise InputError(
+                "data.split",
+                f"split {config.split!r} leaves no positive event of either task to {split.name.lower()}",
+                "choose another data.split, change its shares, or bring a longer log",
+            )
+
+
 def _after(valid_time: pl.Expr, test_time: pl.Expr) -> pl.Expr:
     """Split of an event by its time alone. A null bound is never reached."""
     return (

@@ -122,7 +122,7 @@ def parts(raw: Folder, each: Each = map, sample: Sample = WHOLE) -> SourceParts:
     reviews_file, meta_file, release = _files(raw)
     reviews, repairs, lines = _read_reviews(reviews_file, release, sample)
     asins = _sorted_ids(reviews["asin"])
-    meta, meta_repairs = _read_meta(meta_file, release, asins)
+    meta, meta_repairs, unlisted = _read_meta(meta_file, release, asins)
     item_queries = _item_queries(meta)
     without_query = asins.len() - item_queries["item"].n_unique()
     repairs += [*meta_repairs, Repair("items without a query (no category path of two levels)", without_query)]
@@ -136,6 +136,7 @@ def parts(raw: Folder, each: Each = map, sample: Sample = WHOLE) -> SourceParts:
         interactions=(replace(part, sampled=sample.share(reviews_file) < 1),),
         items=(_carried(meta_file, texts, texts.height),),
         users=(),
+        unlisted=unlisted,
     )
 
 
@@ -225,8 +226,11 @@ def _require_unit(file: str, times: pl.Series, release: Release) -> None:
             raise InputError(file, problem, f"write all times in {release.unit}")
 
 
-def _read_meta(file: str, release: Release, asins: pl.Series) -> tuple[pl.DataFrame, list[Repair]]:
-    """(asin, title, brand, categories: a list of paths), a row per element of `asins`; null where nothing is known."""
+def _read_meta(file: str, release: Release, asins: pl.Series) -> tuple[pl.DataFrame, list[Repair], frozenset[str]]:
+    """(asin, title, brand, categories: a list of paths), a row per element of `asins`; null where nothing is known.
+
+    Also what was mended, and the ids that no line has.
+    """
     schema: dict[str, pl.DataType] = {
         release.meta_item: pl.String(),
         "title": pl.String(),
@@ -259,7 +263,7 @@ def _read_meta(file: str, release: Release, asins: pl.Series) -> tuple[pl.DataFr
         meta = meta.with_columns(pl.col("categories").list.eval(pl.element().list.eval(level)))
     untitled, unbranded = (int(meta[name].fill_null("").str.strip_chars().eq("").sum()) for name in ("title", "brand"))
     names = pl.concat([meta["title"], meta["brand"]])
-    return meta, [
+    repairs = [
         Repair("meta lines that were Python literals, not JSON", literals),
         Repair("meta lines dropped: repeats of an item", rows.height - distinct.height),
         Repair("reviewed items without a meta line", len(unknown)),
@@ -267,6 +271,7 @@ def _read_meta(file: str, release: Release, asins: pl.Series) -> tuple[pl.DataFr
         Repair("items without a brand or store", unbranded),
         count_none_words(names, "titles and brands"),
     ]
+    return meta, repairs, frozenset(unknown)
 
 
 def _paths(rows: pl.DataFrame, release: Release) -> pl.Series:

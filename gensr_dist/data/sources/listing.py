@@ -42,6 +42,7 @@ class RawFile:
         look: reads the beginning, so many rows; raises InputError.
         alone: reads the rows of a source that needs several files for its parts, as far as this file alone gives them;
             raises InputError.
+        counted: whether the rows of the file's parts are the rows of the file.
     """
 
     file: str
@@ -49,6 +50,7 @@ class RawFile:
     uses: tuple[Use, ...]
     look: Callable[[int], Look]
     alone: Callable[[], Rows] | None = None
+    counted: bool = True
 
 
 def table_file(file: str, table: Table, columns: Sequence[Column]) -> RawFile:
@@ -60,7 +62,8 @@ def table_file(file: str, table: Table, columns: Sequence[Column]) -> RawFile:
 def json_file(file: str, table: Table, uses: Sequence[Use], alone: Callable[[], Rows] | None = None) -> RawFile:
     """A file of one JSON object a line."""
     names = tuple(use.name for use in uses)
-    return RawFile(file=file, table=table, uses=tuple(uses), look=partial(_look_at_lines, file, names), alone=alone)
+    look = partial(_look_at_lines, file, names)
+    return RawFile(file=file, table=table, uses=tuple(uses), look=look, alone=alone, counted=False)
 
 
 def _look_at_table(file: str, columns: Sequence[Column], count: int) -> Look:

@@ -60,11 +60,13 @@ class SourceParts:
 
     interactions: user_id, item_id, behaviour (UInt8), time (Int64 ms), query (String, null for none), positive.
     items: item_id, text. users: user_id. Ids are Int64 or String, of one kind in all tables.
+    unlisted: those ids of `items` that no file lists, added by a source that joins its files itself.
     """
 
     interactions: tuple[Part, ...]
     items: tuple[Part, ...]
     users: tuple[Part, ...]
+    unlisted: frozenset[str] = frozenset()
 
 
 def cut_table(

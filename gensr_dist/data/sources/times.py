@@ -35,7 +35,7 @@ def explain_time(text: str, unit: str = "milliseconds") -> str:
     except ValueError:
         return ""
     others = [
-        f"as {name} {_clock(number * factor)}"
+        f"as {name} {clock(number * factor)}"
         for name, factor in _UNITS_MS.items()
         if name != unit and EARLIEST_MS <= number * factor <= latest_time()
     ]
@@ -43,7 +43,7 @@ def explain_time(text: str, unit: str = "milliseconds") -> str:
         others = [f"as a date {date}"]
     if not others and "e" in text.lower() and EARLIEST_MS <= number * _UNITS_MS[unit] <= latest_time():
         return " (scientific notation has lost digits)"
-    return f" (as {unit} {_clock(number * _UNITS_MS[unit])}, {', '.join(others)})" if others else ""
+    return f" (as {unit} {clock(number * _UNITS_MS[unit])}, {', '.join(others)})" if others else ""
 
 
 def require_span(first: int, last: int, bits: int) -> None:
@@ -58,7 +58,7 @@ def require_span(first: int, last: int, bits: int) -> None:
         InputError: they span under a day, or all are rounded to what a float of 32 bits can hold.
     """
     if last - first < DAY_MS:
-        milliseconds, seconds = (f"{_clock(first * unit)} to {_clock(last * unit)}" for unit in (1, 1000))
+        milliseconds, seconds = (f"{clock(first * unit)} to {clock(last * unit)}" for unit in (1, 1000))
         problem = f"all events lie within a day, as milliseconds {milliseconds}, as seconds {seconds}"
         raise InputError("data.raw", problem, "check the unit of the times, or bring a longer log")
     if not bits % _FLOAT32_STEP:
@@ -79,7 +79,8 @@ def require_exact(file: str, times: pl.Series) -> None:
         raise InputError(file, problem, "write the times as whole numbers of 64 bits")
 
 
-def _clock(milliseconds: float) -> str:
+def clock(milliseconds: float) -> str:
+    """A time as people read it, UTC."""
     if not math.isfinite(milliseconds):
         return "no time"
     try:
