@@ -160,9 +160,15 @@ def match_ids(met: pl.Series, listed: pl.Series, what: str) -> IdMatch:
     )
 
 
-def count_texts(items: pl.DataFrame) -> TextCounts:
-    """Count over the items listed, at least one; the first of repeated ids counts."""
-    texts = items.unique("item_id", keep="first")["text"]
+def count_texts(items: pl.DataFrame, unlisted: frozenset[str]) -> TextCounts:
+    """Count over the items listed; the first of repeated ids counts.
+
+    Args:
+        items: item_id, text.
+        unlisted: as of SourceParts.
+    """
+    listed = items.filter(~pl.col("item_id").is_in(list(unlisted))) if unlisted else items
+    texts = listed.unique("item_id", keep="first")["text"]
     filled = texts.filter(texts != "")
     text, uses = _commonest(filled)
     median = (filled.str.count_matches(" ", literal=True) + 1).median()

@@ -1,7 +1,7 @@
 """Reading a raw log to say what it holds, as `prepare` would read it, but on through faults and without writing."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -46,7 +46,7 @@ def check_log(config: DataConfig, raw: str, *, full: bool) -> LogReport:
     """
     began = time.monotonic()
     sample = Sample(most=None if full else SAMPLE_BYTES, piece=_PIECE_BYTES)
-    files = list_files(config, raw, sample)
+    files = list_files(config, raw)
     refusal = _Refusal()
     tables = _read(config, raw, sample, files, refusal)
     events, items = tables.events.rows.frame, tables.items.rows.frame
@@ -54,6 +54,7 @@ def check_log(config: DataConfig, raw: str, *, full: bool) -> LogReport:
         source=config.source,
         raw=raw,
         sampled=tables.sampled,
+        partial=refusal.first is not None,
         seconds=0.0,
         files=tuple(_file_report(file, tables, refusal) for file in files),
         behaviours=counting.count_behaviours(events) if events.width else (),
@@ -62,7 +63,7 @@ def check_log(config: DataConfig, raw: str, *, full: bool) -> LogReport:
         first_items=counting.first_items(items, _FIRST_ITEMS) if items.width else (),
         times=counting.time_range(events) if events.height else None,
         activity=counting.count_activity(events) if events.height else None,
-        texts=counting.count_texts(items) if items.height else None,
+        texts=counting.count_texts(items, tables.unlisted) if items.height else None,
         repairs=(*tables.events.rows.repairs, *tables.items.rows.repairs, *tables.users.rows.repairs),
         matches=tuple(_matches(tables, files)),
     )
@@ -123,9 +124,13 @@ def _read(config: DataConfig, raw: str, sample: Sample, files: Sequence[RawFile]
     tables = _Tables(sampled_files=frozenset(file.file for file in files if sample.share(file.file) < 1))
     for file in files:
         if file.alone is not None:
-            part = Part(file=file.file, size=0, load=lambda advance, alone=file.alone: alone())
-            tables = replace(tables, **{file.table: read_until_fault([part])})
+            tables = replace(tables, **{file.table: read_until_fault([_alone(file, file.alone, sample)])})
     return tables
+
+
+def _alone(file: RawFile, read: Callable[[int], Rows], sample: Sample) -> Part:
+    """A part of a file that its source could not join with others."""
+    return Part(file=file.file, size=0, load=lambda advance: read(sample.bytes_of(file.file)), prefix=read)
 
 
 def _file_report(file: RawFile, tables: _Tables, refusal: _Refusal) -> FileReport:
@@ -157,7 +162,7 @@ def _matches(tables: _Tables, files: Sequence[RawFile]) -> Iterator[IdMatch]:
             continue
         listed = table.rows.frame[column]
         if what == "items" and tables.unlisted:
-            listed = listed.filter(~listed.is_in(sorted(tables.unlisted)))
+            listed = listed.filter(~listed.is_in(list(tables.unlisted)))
         yield counting.match_ids(events[column], listed, what)
 
 

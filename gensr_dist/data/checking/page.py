@@ -16,6 +16,7 @@ _MOST_NAMES = 6
 def page(report: LogReport) -> tuple[str, ...]:
     """All lines but the error of a log that `prepare` refuses, which the command ends with."""
     how = "a sample of it read; --full reads all" if report.sampled else "all of it read"
+    how = "read up to what is wrong" if report.partial else how
     title = f"{report.source} log in {report.raw} ({how}, {report.seconds:.1f} s)"
     lines = textwrap.wrap(printable(title), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     for file in report.files:

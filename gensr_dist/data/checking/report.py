@@ -160,7 +160,8 @@ class LogReport:
 
     source: str
     raw: str
-    sampled: bool
+    sampled: bool  # a large file was not read whole
+    partial: bool  # a file was read only up to a fault, or not at all
     seconds: float
     files: tuple[FileReport, ...]
     first_events: tuple[FirstEvent, ...] = ()

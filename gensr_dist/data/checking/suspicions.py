@@ -33,7 +33,8 @@ Found = Iterator[Suspicion]
 
 def find_suspicions(report: LogReport, config: DataConfig) -> tuple[Suspicion, ...]:
     """Everything that looks wrong, the most damaging kinds first; the report's own `suspicions` are not looked at."""
-    found = [suspicion for rule in _RULES for suspicion in rule(report)]
+    rules = (_of_texts,) if report.partial else _RULES  # shares of what comes before a fault say nothing
+    found = [suspicion for rule in rules for suspicion in rule(report)]
     return (*found, *_of_outcome(report, config))
 
 
@@ -192,13 +193,15 @@ def _of_outcome(report: LogReport, config: DataConfig) -> Found:
             what=f"{_share(dropped, outcome.events_before)} events fall away with their user or item",
             remedy=f"lower data.min_interactions ({config.min_interactions}){both}, or bring a longer log",
         )
-    events_of = {counts.behaviour: counts.events for counts in report.behaviours}
-    for counts in outcome.positives:
-        if counts.test < _FEW_TESTS and events_of[counts.task]:
-            yield Suspicion(
-                what=f"split {config.split!r} leaves {counts.test:,} {counts.task} events to test",
-                remedy="choose another data.split, raise data.test_share, or bring a longer log",
-            )
+    there = {counts.behaviour for counts in report.behaviours if counts.events}
+    few = [counts for counts in outcome.positives if counts.test < _FEW_TESTS and counts.task in there]
+    if few:
+        tests = " and ".join(f"{counts.test:,} {counts.task}" for counts in few)
+        raised = "raise data.test_share" if config.split == "time" else "choose another data.split"
+        yield Suspicion(
+            what=f"split {config.split!r} leaves {tests} events to test: results will be noise",
+            remedy=f"{raised}, or bring a longer log",
+        )
 
 
 _RULES: tuple[Callable[[LogReport], Found], ...] = (

@@ -18,18 +18,17 @@ SOURCES = {"kuaisar": kuaisar.parts, "simulate": kuaisar.parts, "amazon": amazon
 FILES = {"kuaisar": kuaisar.files, "simulate": kuaisar.files, "amazon": amazon.files, "tables": tables.files}
 
 
-def list_files(config: DataConfig, raw: str | Path, sample: Sample = WHOLE) -> tuple[RawFile, ...]:
+def list_files(config: DataConfig, raw: str | Path) -> tuple[RawFile, ...]:
     """Name the files of a raw log and what its source takes from each; nothing is read yet.
 
     Args:
         config: `source` says what kind of log it is.
         raw: path or fsspec URL of its folder.
-        sample: how much `RawFile.alone` reads.
 
     Raises:
         InputError: there is no such folder, or it lacks files.
     """
-    return FILES[config.source](_folder(config, raw), sample)
+    return FILES[config.source](_folder(config, raw))
 
 
 def open_source(config: DataConfig, raw: str | Path, each: Each = map, sample: Sample = WHOLE) -> SourceParts:

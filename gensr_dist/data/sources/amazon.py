@@ -82,7 +82,7 @@ _STOP_WORDS = frozenset(
 )
 
 
-def files(raw: Folder, sample: Sample = WHOLE) -> tuple[RawFile, ...]:
+def files(raw: Folder) -> tuple[RawFile, ...]:
     """The files that `parts` reads.
 
     Raises:
@@ -100,7 +100,7 @@ def files(raw: Folder, sample: Sample = WHOLE) -> tuple[RawFile, ...]:
         Use(release.brand, "text", required=False),
         *(Use(name, "text and queries", required=False) for name in release.paths),
     )
-    alone = partial(_recommendations, reviews_file, release, sample)
+    alone = partial(_recommendations, reviews_file, release)
     return json_file(reviews_file, "events", review_uses, alone), json_file(meta_file, "items", meta_uses)
 
 
@@ -120,7 +120,7 @@ def parts(raw: Folder, each: Each = map, sample: Sample = WHOLE) -> SourceParts:
         InputError: the folder does not hold exactly one file of each kind, a file is damaged, or a line is malformed.
     """
     reviews_file, meta_file, release = _files(raw)
-    reviews, repairs, lines = _read_reviews(reviews_file, release, sample)
+    reviews, repairs, lines = _read_reviews(reviews_file, release, sample.bytes_of(reviews_file))
     asins = _sorted_ids(reviews["asin"])
     meta, meta_repairs, unlisted = _read_meta(meta_file, release, asins)
     item_queries = _item_queries(meta)
@@ -146,9 +146,9 @@ def _files(raw: Folder) -> tuple[str, str, Release]:
     return reviews_file, meta_file, OF_2023 if reviews_file.removesuffix(".gz").endswith(".jsonl") else OF_2014_AND_2018
 
 
-def _recommendations(file: str, release: Release, sample: Sample) -> Rows:
+def _recommendations(file: str, release: Release, most: int) -> Rows:
     """The recommendation events of the reviews, which need no meta lines."""
-    reviews, repairs, lines = _read_reviews(file, release, sample)
+    reviews, repairs, lines = _read_reviews(file, release, most)
     none = _item_queries(pl.DataFrame(schema={"categories": _PATHS}))
     events = _interactions(reviews, _sorted_ids(reviews["asin"]), none)
     return Rows(events, tuple(repairs), lines)
@@ -180,12 +180,11 @@ def _only_file(raw: Folder, patterns: Sequence[str]) -> str:
     raise InputError(raw.place, f"expected exactly one {expected}, found {names}", "put one there")
 
 
-def _read_reviews(file: str, release: Release, sample: Sample) -> tuple[pl.DataFrame, list[Repair], int]:
+def _read_reviews(file: str, release: Release, most: int) -> tuple[pl.DataFrame, list[Repair], int]:
     """Reviews (reviewerID, asin, time in ms) in the order of the file, distinct; and how many lines there were."""
     schema: dict[str, pl.DataType] = {release.user: pl.String(), release.item: pl.String(), release.time: pl.Int64()}
     rows: list[pl.DataFrame] = []
     literals = 0
-    most = sample.most if sample.most is not None and sample.share(file) < 1 else 0
     for block in read_blocks(file, schema, required=tuple(schema), most=most):
         _require_unit(file, block.rows[release.time], release)
         rows.append(block.rows)

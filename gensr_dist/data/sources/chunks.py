@@ -129,7 +129,7 @@ def spread(chunks: Sequence[Chunk], share: float) -> tuple[Chunk, ...]:
 
 
 def shortened(chunk: Chunk, size: int) -> Chunk:
-    """The part of a CSV or gzip chunk whose records begin within its first `size` bytes, after decompression."""
+    """The part of a CSV or gzip chunk that lies within about its first `size` bytes, after decompression."""
     if chunk.kind == "gzip":
         return replace(chunk, most=size)
     return replace(chunk, end=min(chunk.start + size, chunk.end), size=min(size, chunk.size))
@@ -327,7 +327,7 @@ def _gzip_blocks(chunk: Chunk, advance: Advance) -> Iterator[Block]:
                 raise _too_long(chunk.file, start)
             rest = data[end:]
             start += end
-            if chunk.most and start + len(rest) - chunk.start >= chunk.most:
+            if 0 < chunk.most <= start + len(rest) - chunk.start and start > chunk.start:
                 return
         advance(chunk.size - told)
         yield Block(start, memoryview(rest))

@@ -7,7 +7,8 @@ file was cut.
 import csv
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 import polars as pl
@@ -65,6 +66,13 @@ def shown(text: str) -> str:
     return _cut(" ".join(text.split()))
 
 
+def split_records(text: str) -> Iterator[list[str]]:
+    """Fields of CSV records, however long; the rest is left out where Python's reader finds no record."""
+    csv.field_size_limit(sys.maxsize)
+    with suppress(csv.Error):
+        yield from csv.reader(io.StringIO(text, newline=""))
+
+
 def _first_unreadable(header: bytes, data: memoryview, begin_R: np.ndarray, columns: Sequence[Column]) -> int:
     """The first record that polars cannot split into fields, by halving; R if it can split all."""
 
@@ -110,8 +118,7 @@ def _record_fault(place: str, width: int, record: bytes) -> InputError:
     if has_misplaced_quotes(record):
         remedy = "check its quotes: text before an opening or after a closing quote; write a quote within a field twice"
         return InputError(place, problem, remedy)
-    csv.field_size_limit(sys.maxsize)
-    fields = len(next(csv.reader(io.StringIO(text, newline="")), []))
+    fields = len(next(split_records(text), []))
     if fields != width:
         remedy = "quote fields that hold commas" if fields > width else "complete or remove this row"
         return InputError(place, f"{fields} fields, expected {width} as in the header", remedy)

@@ -45,17 +45,13 @@ def read_blocks(
         file: path or URL; a name that ends in `.gz` is gunzipped.
         schema: fields of type String, Int64, List(String) or List(List(String)).
         required: fields that every line must have.
-        most: bytes after which no further block is read, after decompression; 0: the whole file.
+        most: only lines that begin within so many bytes are read, after decompression; 0: all.
 
     Raises:
         InputError: the file cannot be read or is cut short, or a line is not an object with such fields.
     """
     line = 1
-    read = 0
-    for block in _line_blocks(file):
-        if most and read >= most:
-            return
-        read += len(block)
+    for block in _line_blocks(file, most):
         try:
             rows = pl.read_ndjson(io.BytesIO(block), schema=dict(schema))
             trusted = not any(rows[name].null_count() or _holds_containers(rows[name]) for name in required)
@@ -96,20 +92,27 @@ def _holds_containers(texts: pl.Series) -> bool:
     return texts.dtype == pl.String and bool(texts.str.contains(_DOUBTFUL).any())
 
 
-def _line_blocks(file: str) -> Iterator[bytes]:
-    """Give the file in blocks of whole lines, without a byte order mark."""
+def _line_blocks(file: str, most: int) -> Iterator[bytes]:
+    """Give the lines that begin within `most` bytes, or all, in blocks of whole lines, without a byte order mark."""
+    size = min(BLOCK_BYTES, most or BLOCK_BYTES)
+    taken = 0
+    quiet = True if size < BLOCK_BYTES else None  # the beginning of a file is soon read
     with (
         _readable(file),
         opened(file) as raw,
         tqdm(
-            total=file_size(file), desc=f"read {base_name(file)}", unit="B", unit_scale=True, disable=None
+            total=file_size(file), desc=f"read {base_name(file)}", unit="B", unit_scale=True, disable=quiet
         ) as progress,
     ):
         unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if file.endswith(".gz") else raw
         with closing(unpacked):
             rest = unpacked.read(len(_BOM)).removeprefix(_BOM)
-            while chunk := unpacked.read(BLOCK_BYTES):
+            while chunk := unpacked.read(size):
                 progress.update(raw.tell() - progress.n)
+                taken += len(chunk)
+                if 0 < most <= taken:
+                    yield rest + chunk + unpacked.readline(BLOCK_BYTES)
+                    return
                 whole, newline, tail = chunk.rpartition(b"\n")
                 if newline:
                     yield rest + whole + newline

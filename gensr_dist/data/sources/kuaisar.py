@@ -111,7 +111,7 @@ ITEM_COLUMNS = (
 USER_COLUMNS = (_id_column("user_id", "user"),)
 
 
-def files(raw: Folder, sample: Sample = WHOLE) -> tuple[RawFile, ...]:
+def files(raw: Folder) -> tuple[RawFile, ...]:
     """The files that `parts` reads.
 
     Raises:

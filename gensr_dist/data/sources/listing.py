@@ -40,8 +40,8 @@ class RawFile:
         table: what its rows are.
         uses: columns or fields that the source reads, whether the file has them or not.
         look: reads the beginning, so many rows; raises InputError.
-        alone: reads the rows of a source that needs several files for its parts, as far as this file alone gives them;
-            raises InputError.
+        alone: of a source that needs several files for its parts: reads what this file alone gives, of its first so
+            many bytes after decompression, 0 for all; raises InputError.
         counted: whether the rows of the file's parts are the rows of the file.
     """
 
@@ -49,7 +49,7 @@ class RawFile:
     table: Table
     uses: tuple[Use, ...]
     look: Callable[[int], Look]
-    alone: Callable[[], Rows] | None = None
+    alone: Callable[[int], Rows] | None = None
     counted: bool = True
 
 
@@ -59,7 +59,7 @@ def table_file(file: str, table: Table, columns: Sequence[Column]) -> RawFile:
     return RawFile(file=file, table=table, uses=uses, look=partial(_look_at_table, file, columns))
 
 
-def json_file(file: str, table: Table, uses: Sequence[Use], alone: Callable[[], Rows] | None = None) -> RawFile:
+def json_file(file: str, table: Table, uses: Sequence[Use], alone: Callable[[int], Rows] | None = None) -> RawFile:
     """A file of one JSON object a line."""
     names = tuple(use.name for use in uses)
     look = partial(_look_at_lines, file, names)

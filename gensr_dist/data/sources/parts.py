@@ -39,6 +39,10 @@ class Sample:
         """About which part of a file is read; 1 for all."""
         return 1.0 if self.most is None else min(1.0, self.most / max(1, file_size(file)))
 
+    def bytes_of(self, file: str) -> int:
+        """Bytes that are read, after decompression, of a file that is read from its beginning; 0 for all."""
+        return self.most if self.most is not None and self.share(file) < 1 else 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class UntilFault:

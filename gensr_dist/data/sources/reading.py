@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
@@ -33,7 +34,7 @@ from gensr_dist.data.sources.chunks import (
     row_groups,
 )
 from gensr_dist.data.sources.columns import BAD, BLANK, MENDED, Column, csv_names, csv_texts, null_if_empty, parse
-from gensr_dist.data.sources.faults import csv_fault, parquet_fault, shown
+from gensr_dist.data.sources.faults import csv_fault, parquet_fault, shown, split_records
 from gensr_dist.data.sources.records import Counts, count_records
 from gensr_dist.data.sources.swallowed import refuse_swallowed
 from gensr_dist.errors import InputError
@@ -85,7 +86,7 @@ def look(file: str, columns: Sequence[Column], count: int) -> tuple[tuple[str, .
         else:
             names = _csv_names(chunk)
             text = b"".join(bytes(block.data) for block in blocks(chunk, int)).decode("utf-8", "replace")
-            rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(row)][:count]
+            rows = list(islice((row for row in split_records(text) if any(row)), count))
     wanted = [column.name for column in columns if column.name in names]
     texts = {
         name: [shown(row[place]) if place < len(row) else "" for row in rows]

@@ -72,7 +72,7 @@ EVENT_COLUMNS = (
     Column(name="behaviour", expected="rec or src", parse=parse_behaviour),
     Column(
         name="time",
-        role="time in milliseconds since 1970, or ISO 8601 text",
+        role="time, milliseconds or ISO 8601",
         expected="milliseconds since 1970 or ISO 8601, from 1990 to tomorrow",
         parse=parse_time,
         explain=explain_time,
@@ -90,7 +90,7 @@ ITEM_COLUMNS = (
 USER_COLUMNS = (_id_column("user_id", "user"),)
 
 
-def files(raw: Folder, sample: Sample = WHOLE) -> tuple[RawFile, ...]:
+def files(raw: Folder) -> tuple[RawFile, ...]:
     """The files that `parts` reads.
 
     Raises:
