@@ -92,9 +92,9 @@ def count_queries(events: pl.DataFrame, items: pl.DataFrame) -> QueryCounts:
 def time_range(events: pl.DataFrame) -> TimeRange:
     """When the events happened, at least one."""
     time = events["time"]
-    day, day_events = time.to_frame().group_by(pl.col("time") // DAY_MS).len().sort("len", "time").row(-1)
-    moment, moment_events = time.to_frame().group_by("time").len().sort("len", "time").row(-1)
     time_N = np.sort(time.to_numpy())
+    day, day_events = _longest_run(time_N // DAY_MS)
+    moment, moment_events = _longest_run(time_N)
     edge = len(time_N) // _EDGE
     low, high = int(time_N[edge]), int(time_N[len(time_N) - 1 - edge])
     first, last = int(time_N[0]), int(time_N[-1])
@@ -103,7 +103,7 @@ def time_range(events: pl.DataFrame) -> TimeRange:
     return TimeRange(
         first_ms=first,
         last_ms=last,
-        days=int((time // DAY_MS).n_unique()),
+        days=1 + int(np.count_nonzero(np.diff(time_N // DAY_MS))),
         busiest_day_ms=day * DAY_MS,
         busiest_day_events=day_events,
         commonest_ms=moment,
@@ -178,8 +178,8 @@ def count_texts(items: pl.DataFrame, unlisted: frozenset[str]) -> TextCounts:
         median_words=float(median) if isinstance(median, float) else 0.0,
         commonest=shown(text),
         commonest_items=uses,
-        tags=int(filled.str.contains(_TAG).sum()),
-        broken=int(filled.str.contains(_BROKEN).sum()),
+        tags=_count_matches(filled, ["<"], _TAG),
+        broken=_count_matches(filled, ["�", "Ã", "â€"], _BROKEN),
     )
 
 
@@ -188,8 +188,23 @@ def _commonest(values: pl.Series) -> tuple[str, int]:
     if values.is_empty():
         return "", 0
     name = values.name
-    value, uses = values.to_frame().group_by(name).len().sort("len", name).row(-1)
-    return str(value), int(uses)
+    counts = values.to_frame().group_by(name).len()
+    most = counts.filter(pl.col("len") == pl.col("len").max())
+    return str(most[name].max()), most["len"][0]
+
+
+def _longest_run(value_N: np.ndarray) -> tuple[int, int]:
+    """The value that ascending values have most often, the first of several, and how often."""
+    start_R = np.flatnonzero(np.diff(value_N, prepend=value_N[0] - 1))
+    length_R = np.diff(start_R, append=len(value_N))
+    longest = int(length_R.argmax())
+    return int(value_N[start_R[longest]]), int(length_R[longest])
+
+
+def _count_matches(texts: pl.Series, signs: list[str], pattern: str) -> int:
+    """Texts that match; only those that hold one of the signs are looked at closely."""
+    suspects = texts.filter(texts.str.contains_any(signs)) if len(texts) else texts
+    return int(suspects.str.contains(pattern).sum())
 
 
 def _loose(ids: pl.Series) -> pl.Series:

@@ -24,7 +24,7 @@ from gensr_dist.data.sources.parts import Part, Sample, UntilFault, read_until_f
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.errors import InputError
 
-SAMPLE_BYTES = 128 << 20  # of a file; about ten seconds of reading for two large ones
+SAMPLE_BYTES = 64 << 20  # of a file; a few seconds of reading
 _PIECE_BYTES = 1 << 20  # the more pieces, the better they stand for the whole; parsing one costs milliseconds
 _FIRST_EVENTS, _FIRST_ITEMS, _FIRST_AS_WRITTEN = 4, 3, 2
 _NOTHING = UntilFault(rows=Rows(pl.DataFrame()), fault=None, read_of={})

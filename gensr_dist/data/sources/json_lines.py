@@ -94,9 +94,8 @@ def _holds_containers(texts: pl.Series) -> bool:
 
 def _line_blocks(file: str, most: int) -> Iterator[bytes]:
     """Give the lines that begin within `most` bytes, or all, in blocks of whole lines, without a byte order mark."""
-    size = min(BLOCK_BYTES, most or BLOCK_BYTES)
     taken = 0
-    quiet = True if size < BLOCK_BYTES else None  # the beginning of a file is soon read
+    quiet = True if 0 < most < BLOCK_BYTES else None  # so little is soon read
     with (
         _readable(file),
         opened(file) as raw,
@@ -107,7 +106,7 @@ def _line_blocks(file: str, most: int) -> Iterator[bytes]:
         unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if file.endswith(".gz") else raw
         with closing(unpacked):
             rest = unpacked.read(len(_BOM)).removeprefix(_BOM)
-            while chunk := unpacked.read(size):
+            while chunk := unpacked.read(min(BLOCK_BYTES, most - taken) if most else BLOCK_BYTES):
                 progress.update(raw.tell() - progress.n)
                 taken += len(chunk)
                 if 0 < most <= taken:
