@@ -19,7 +19,7 @@ from gensr_dist.data.sources.faults import shown
 from gensr_dist.data.sources.times import DAY_MS, clock
 
 _TAG = r"(?i)</?(?:a|b|br|div|em|font|i|img|li|p|span|strong|table|td|tr|u|ul)(?:\s[^<>]*)?/?>"
-_BROKEN = r"�|Ã[-¿]|â€"  # UTF-8 that was read as Latin-1 or Windows-1252, or lost
+_BROKEN = r"\x{FFFD}|Ã[\x{80}-\x{BF}]|â€"  # UTF-8 that was read as Latin-1 or Windows-1252, or lost
 _EDGE = 100  # a hundredth of the events, at each end, may be outliers
 _FAR, _FAR_DAYS = 3, 30  # an outlier is so many times the others' span away from them, and so many days
 _NO_QUERY = QueryCounts(searches=0, distinct=0, empty=0, commonest="", commonest_searches=0, same_as_text=0)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -56,7 +56,7 @@ def check_log(config: DataConfig, raw: str, *, full: bool) -> LogReport:
         sampled=tables.sampled,
         partial=refusal.first is not None,
         seconds=0.0,
-        files=tuple(_file_report(file, tables, refusal) for file in files),
+        files=tuple(_file_report(file, tables) for file in files),
         behaviours=counting.count_behaviours(events) if events.width else (),
         queries=counting.count_queries(events, items) if events.width else None,
         first_events=counting.first_events(events, _FIRST_EVENTS) if events.width else (),
@@ -133,10 +133,10 @@ def _alone(file: RawFile, read: Callable[[int], Rows], sample: Sample) -> Part:
     return Part(file=file.file, size=0, load=lambda advance: read(sample.bytes_of(file.file)), prefix=read)
 
 
-def _file_report(file: RawFile, tables: _Tables, refusal: _Refusal) -> FileReport:
+def _file_report(file: RawFile, tables: _Tables) -> FileReport:
     """What is in a file. Its beginning is shown as written where none of it was understood."""
     look = Look((), pl.DataFrame())
-    with refusal.noted():  # the same fault has been noted already, if it is one for `prepare`
+    with suppress(InputError):  # noted already, if `prepare` refuses it
         look = file.look(_FIRST_AS_WRITTEN)
     rows = getattr(tables, file.table).read_of.get(file.file)
     used = tuple(use for use in file.uses if use.name in look.names)

@@ -314,8 +314,9 @@ def _gzip_blocks(chunk: Chunk, advance: Advance) -> Iterator[Block]:
         start = chunk.start
         stream.read(start)  # the header
         rest = b""
-        step = min(CHUNK_BYTES, chunk.most or CHUNK_BYTES)
-        while data := stream.read(step):
+        left = chunk.most
+        while data := stream.read(min(CHUNK_BYTES, left) if chunk.most else CHUNK_BYTES):
+            left -= len(data)
             at = raw.tell()
             advance(at - told)
             told = at
@@ -327,8 +328,8 @@ def _gzip_blocks(chunk: Chunk, advance: Advance) -> Iterator[Block]:
                 raise _too_long(chunk.file, start)
             rest = data[end:]
             start += end
-            if 0 < chunk.most <= start + len(rest) - chunk.start and start > chunk.start:
-                return
+            if chunk.most and not left:
+                rest = b""  # whole records only
         advance(chunk.size - told)
         yield Block(start, memoryview(rest))
 

@@ -94,7 +94,6 @@ def _holds_containers(texts: pl.Series) -> bool:
 
 def _line_blocks(file: str, most: int) -> Iterator[bytes]:
     """Give the lines that begin within `most` bytes, or all, in blocks of whole lines, without a byte order mark."""
-    taken = 0
     quiet = True if 0 < most < BLOCK_BYTES else None  # so little is soon read
     with (
         _readable(file),
@@ -106,11 +105,12 @@ def _line_blocks(file: str, most: int) -> Iterator[bytes]:
         unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if file.endswith(".gz") else raw
         with closing(unpacked):
             rest = unpacked.read(len(_BOM)).removeprefix(_BOM)
-            while chunk := unpacked.read(min(BLOCK_BYTES, most - taken) if most else BLOCK_BYTES):
+            taken = len(rest)
+            while chunk := unpacked.read(min(BLOCK_BYTES, max(1, most - taken)) if most else BLOCK_BYTES):
                 progress.update(raw.tell() - progress.n)
                 taken += len(chunk)
                 if 0 < most <= taken:
-                    yield rest + chunk + unpacked.readline(BLOCK_BYTES)
+                    yield rest + chunk + (b"" if chunk.endswith(b"\n") else unpacked.readline(BLOCK_BYTES))
                     return
                 whole, newline, tail = chunk.rpartition(b"\n")
                 if newline:

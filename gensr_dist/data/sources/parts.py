@@ -55,7 +55,6 @@ class UntilFault:
 
 WHOLE = Sample()
 _SHORTEST, _LONGEST = 1 << 8, 1 << 40  # bytes of a prefix
-_NEAR = 16  # bytes: no record that gives a row is shorter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +163,7 @@ def _before_fault(part: Part) -> list[Rows]:
         except InputError:
             break
         low, high = high, 2 * high
-    while part.prefix is not None and high - low > _NEAR:
+    while part.prefix is not None and high - low > 1:
         middle = (low + high) // 2
         try:
             good, low = [part.prefix(middle)], middle

@@ -78,22 +78,25 @@ def look(file: str, columns: Sequence[Column], count: int) -> tuple[tuple[str, .
         if not is_file(file):
             raise InputError(file, "the file does not exist", "check the folder given as data.raw")
         chunk = beginning(file, _LOOK_BYTES)
-        if chunk.kind == "parquet":
-            names = parquet_names(file)
-            table = pl.from_arrow(row_groups(chunk, list(dict.fromkeys(names)))[:count])
-            assert isinstance(table, pl.DataFrame)
-            rows = [[str(value) for value in row] for row in table.rows()]
-        else:
-            names = _csv_names(chunk)
-            text = b"".join(bytes(block.data) for block in blocks(chunk, int)).decode("utf-8", "replace")
-            rows = list(islice((row for row in split_records(text) if any(row)), count))
-    wanted = [column.name for column in columns if column.name in names]
-    texts = {
-        name: [shown(row[place]) if place < len(row) else "" for row in rows]
-        for name in wanted
-        for place in (names.index(name),)
-    }
+        names = parquet_names(file) if chunk.kind == "parquet" else _csv_names(chunk)
+        wanted = [column.name for column in columns if column.name in names]
+        rows = list(
+            islice(_parquet_start(chunk, wanted) if chunk.kind == "parquet" else _csv_start(chunk, names), count)
+        )
+    texts = {name: [shown(row.get(name, "")) for row in rows] for name in wanted}
     return tuple(names), pl.DataFrame(texts, schema=dict.fromkeys(wanted, pl.String()))
+
+
+def _csv_start(chunk: Chunk, names: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Texts of the fields of each record, of those that are there."""
+    text = b"".join(bytes(block.data) for block in blocks(chunk, int)).decode("utf-8", "replace")
+    return (dict(zip(names, row, strict=False)) for row in split_records(text) if any(row))
+
+
+def _parquet_start(chunk: Chunk, names: list[str]) -> Iterator[dict[str, str]]:
+    table = pl.from_arrow(row_groups(chunk, names))
+    assert isinstance(table, pl.DataFrame)
+    return ({name: str(value) for name, value in row.items()} for row in table.iter_rows(named=True))
 
 
 def read_chunk(

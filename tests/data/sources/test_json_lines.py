@@ -1,0 +1,50 @@
+import gzip
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from gensr_dist.data.sources.json_lines import look, read_blocks
+from gensr_dist.errors import InputError
+
+SCHEMA: dict[str, pl.DataType] = {"id": pl.String(), "n": pl.Int64()}
+LINES = [json.dumps({"id": f"row {n}", "n": n, "more": [n]}) for n in range(100)]
+
+
+def write(folder: Path, lines: list[str]) -> str:
+    path = folder / "lines.json.gz"
+    path.write_bytes(gzip.compress("\n".join([*lines, ""]).encode()))
+    return str(path)
+
+
+def rows_within(file: str, most: int) -> int:
+    return sum(block.rows.height for block in read_blocks(file, SCHEMA, required=("id",), most=most))
+
+
+def test_most_bounds_where_lines_begin(tmp_path: Path) -> None:
+    file = write(tmp_path, LINES)
+    length = len(LINES[0]) + 1
+    assert [rows_within(file, most) for most in (1, length - 1, length + 1, 2 * length - 1)] == [1, 1, 2, 2]
+    assert rows_within(file, 0) == rows_within(file, 1_000_000) == 100
+
+
+def test_a_fault_beyond_most_is_not_met(tmp_path: Path) -> None:
+    file = write(tmp_path, [*LINES[:50], "{", *LINES[50:]])
+    assert rows_within(file, 1_000) > 20
+    with pytest.raises(InputError, match=r"lines.json.gz:51: expected a JSON object"):
+        rows_within(file, 0)
+
+
+def test_look_shows_values_as_they_are_written(tmp_path: Path) -> None:
+    lines = ['{"id": {"a": 1}, "stars": 5}', '{"n": "seven"}', "{'id': None}"]
+    names, first = look(write(tmp_path, lines), ("id", "n", "absent"), 2)
+    assert names == ("id", "stars", "n")
+    assert first.rows() == [("{'a': 1}", ""), ("", "seven")]
+
+
+def test_look_at_a_damaged_file(tmp_path: Path) -> None:
+    file = Path(write(tmp_path, LINES))
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(InputError, match="the gzip file is damaged or cut short"):
+        look(str(file), ("id",), 2)
