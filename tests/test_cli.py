@@ -12,7 +12,7 @@ from gensr_dist.cli import main
 from gensr_dist.config import Config, load_config
 
 COMMANDS = (
-    "simulate prepare lightgcn train index evaluate run recommend search compare verify config".split()  # noqa: SIM905
+    "simulate prepare lightgcn train index evaluate check run recommend search compare verify config".split()  # noqa: SIM905
 )
 ROOT = Path(__file__).parents[1]
 
@@ -53,6 +53,57 @@ def test_config_prints_every_key(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert "steps: 3" in captured.err
 
 
+def test_check_says_what_it_understood_then_the_error_of_prepare(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    rows = [f"u{n % 3},i{n % 4},rec,{1_700_000_000_000 + n * 40_000_000}" for n in range(20)]
+    (raw / "items.csv").write_text("item_id,text\n" + "".join(f"i{n},Hat {n}\n" for n in range(4)))
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        f"run: {tmp_path / 'run'}\n"
+        f"data: {{source: tables, raw: {raw}, both_behaviours: false, min_interactions: 1, split: time,"
+        " valid_share: 0.2, test_share: 0.2, eval_negatives: 1}\n"
+    )
+    (raw / "events.csv").write_text("\n".join(["user_id,item_id,behaviour,time", *rows[:15], "u1,i1,rec,17", ""]))
+    assert main(["check", str(config)]) == 2
+    captured = capfd.readouterr()
+    assert "events.csv: " in captured.out
+    assert "15 rows understood" in captured.out
+    error = captured.err.splitlines()[-1]
+    assert error.startswith(f"gensr: error: {raw}/events.csv:17: time is '17', expected milliseconds")
+    assert main(["prepare", "tables", str(config)]) == 2
+    assert capfd.readouterr().err.splitlines()[-1] == error
+    assert main(["check", str(config), "--json"]) == 2
+    captured = capfd.readouterr()
+    report = json.loads(captured.out)
+    assert f"gensr: error: {report['refusal']}" == error
+    assert report["files"][0]["rows"] == 15
+    assert captured.err.splitlines()[-1] == error
+    assert not (tmp_path / "run" / "shards").exists()
+
+
+def test_check_of_a_good_log_exits_0(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--preset", "tiny", "--set", f"run={tmp_path}"]) == 0
+    capfd.readouterr()
+    assert main(["check", "--preset", "tiny", "--set", f"run={tmp_path}", "--full", "--json"]) == 0
+    report = json.loads(capfd.readouterr().out)
+    assert report["refusal"] is None
+    assert [file["file"] for file in report["files"]][:2] == ["rec_inter.csv", "src_inter.csv"]
+
+
+def test_check_starts_without_torch(tmp_path: Path) -> None:
+    program = (
+        "import sys; from gensr_dist.cli import main; code = main(sys.argv[1:]);"
+        "heavy = {'torch', 'transformers', 'ray'} & set(sys.modules); sys.exit(code or bool(heavy))"
+    )
+    assert main(["simulate", "--preset", "tiny", "--set", f"run={tmp_path}"]) == 0
+    command = [sys.executable, "-c", program, "check", "--preset", "tiny", "--set", f"run={tmp_path}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("*.yaml")))
 def test_shipped_configs_are_valid(name: str) -> None:
     config = load_config(ROOT / "configs" / name)
@@ -76,6 +127,8 @@ def test_shipped_configs_are_valid(name: str) -> None:
             "runs/x/stages/prepare.json: stage prepare has not run in runs/x; run `gensr prepare`",
         ),
         (["prepare", "tables", "x.yaml"], "data.raw: not set"),
+        (["check", "x.yaml", "--set", "data.source=tables"], "data.raw: not set, expected the folder of the raw log"),
+        (["check", "x.yaml"], "data.raw: expected a folder, and 'runs/x/raw' is none; run `gensr simulate` first"),
         (["prepare", "amazon", "x.yaml", "--set", "data.raw=/nowhere"], "data.raw: expected a folder"),
     ],
 )
