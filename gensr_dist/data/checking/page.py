@@ -9,7 +9,7 @@ from gensr_dist.errors import printable
 
 WIDTH = 110  # characters of a line
 _INDENT = 10  # of what stands beside a heading
-_MOST_REPAIRS, _MOST_SUSPICIONS = 7, 8
+_MOST_REPAIRS, _MOST_SUSPICIONS = 5, 6
 _MOST_NAMES = 6
 
 
