@@ -16,6 +16,7 @@ from gensr_dist.data.checking.report import (
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.sources.assembling import drop_repeats
 from gensr_dist.data.sources.faults import shown
+from gensr_dist.data.sources.texts import count_none_words
 from gensr_dist.data.sources.times import DAY_MS, clock
 
 _TAG = r"(?i)</?(?:a|b|br|div|em|font|i|img|li|p|span|strong|table|td|tr|u|ul)(?:\s[^<>]*)?/?>"
@@ -178,6 +179,7 @@ def count_texts(items: pl.DataFrame, unlisted: frozenset[str]) -> TextCounts:
         median_words=float(median) if isinstance(median, float) else 0.0,
         commonest=shown(text),
         commonest_items=uses,
+        none_words=count_none_words(filled, "texts").count,
         tags=_count_matches(filled, ["<"], _TAG),
         broken=_count_matches(filled, ["�", "Ã", "â€"], _BROKEN),
     )

@@ -9,7 +9,7 @@ from gensr_dist.errors import printable
 
 WIDTH = 110  # characters of a line
 _INDENT = 10  # of what stands beside a heading
-_MOST_REPAIRS, _MOST_SUSPICIONS = 5, 6
+_MOST_REPAIRS, _MOST_SUSPICIONS = 8, 6
 _MOST_NAMES = 6
 
 
@@ -111,8 +111,9 @@ def _counts(report: LogReport) -> Iterator[str]:
 
 
 def _changes(report: LogReport) -> Iterator[str]:
-    """What is dropped and mended, and what is left."""
-    shown = [f"{repair.count:,} {repair.what}" for repair in report.repairs if repair.count]
+    """What is dropped and mended, lost events first, and what is left."""
+    repairs = sorted(report.repairs, key=lambda repair: not repair.drops)
+    shown = [f"{repair.count:,} {repair.what}" for repair in repairs if repair.count]
     if len(shown) > _MOST_REPAIRS:
         shown[_MOST_REPAIRS - 1 :] = [f"and {len(shown) - _MOST_REPAIRS + 1} kinds more, see --json"]
     yield from _beside("changes", shown)

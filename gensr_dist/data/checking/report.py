@@ -119,6 +119,7 @@ class TextCounts:
     median_words: float  # of texts that are not empty
     commonest: str
     commonest_items: int  # 1 where all differ
+    none_words: int  # texts that are no more than a word for no value, as NULL
     tags: int  # texts with HTML tags
     broken: int  # texts with characters of a wrong encoding
 

@@ -95,6 +95,11 @@ def _of_texts(report: LogReport) -> Found:
             what=f"{_share(texts.commonest_items, texts.items)} items have the same text, {texts.commonest[:40]!r}",
             remedy="leave placeholders empty, and add what tells items apart",
         )
+    elif texts.none_words > _DIRTY_TEXTS * texts.items:
+        yield Suspicion(
+            what=f"{_share(texts.none_words, texts.items)} items have a word for no value as text, as NULL or nan",
+            remedy="leave these texts empty",
+        )
     for count, what, remedy in (
         (texts.tags, "hold HTML tags", "strip the tags: they take the place of words"),
         (texts.broken, "hold characters of a wrong encoding, as Ã© or �", "export the texts as UTF-8 again"),

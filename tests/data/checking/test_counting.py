@@ -87,7 +87,9 @@ def test_texts() -> None:
     assert (found.items, found.empty, found.median_words) == (8, 1, 2.0)
     assert (found.commonest, found.commonest_items) == ("one", 2)
     assert (found.tags, found.broken) == (1, 1)
+    assert found.none_words == 0
     assert counting.count_texts(items, frozenset("2")).empty == 0
+    assert counting.count_texts(items.with_columns(text=pl.lit("nan")), frozenset()).none_words == 8
 
 
 def test_first_rows_are_of_both_behaviours() -> None:

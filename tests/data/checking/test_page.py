@@ -49,10 +49,40 @@ def test_a_full_page_is_a_page(tmp_path: Path) -> None:
     repairs = tuple(Repair(f"rows of the kind {n} dropped for this reason and that one", n) for n in range(1, 30))
     long = Suspicion(what="word " * 20, remedy="do " * 15)
     lines = page(replace(report, repairs=repairs, suspicions=(long,) * 20))
-    assert "and 25 kinds more, see --json" in "\n".join(lines)
+    assert "and 22 kinds more, see --json" in "\n".join(lines)
     assert "and 15 more, see --json" in "\n".join(lines)
     assert len(lines) <= 50
     assert max(len(line) for line in lines) <= WIDTH == 110
+
+
+def test_lost_events_come_first_among_changes(tmp_path: Path) -> None:
+    repairs = (*(Repair(f"texts of the kind {n}", 1) for n in range(20)), Repair("reviews dropped", 3, drops=True))
+    lines = page(replace(report_of(write_tables(tmp_path)), repairs=repairs))
+    assert "changes   3 reviews dropped" in lines
+
+
+def test_mended_tables_say_how(tmp_path: Path) -> None:
+    rows = ("a,x.0,rec,1700000000000,", "a,7.0,rec,1700100000001,", "b,7,src,1700200000000,")
+    events = "\n".join(["user_id,item_id,behaviour,time,query", *rows])
+    items = 'item_id,text\n7,"Hat\nred"\nx.0,Shoes \x01 blue\nz,NULL\n'
+    text = unwrapped(report_of(write_tables(tmp_path, events=events, items=items)))
+    assert "1 last line of events.csv kept, which has no line end (it may be cut)" in text
+    assert "1 line breaks within quoted fields of items.csv read as blanks" in text
+    assert "1 item_id of events.csv written with .0 read as whole numbers" in text
+    assert "1 texts of items with control characters, which became blanks" in text
+    assert "1 texts of items that are NULL, nan or the like kept" in text
+    assert "1 of 3 (33.3 %) items have a word for no value as text, as NULL or nan; leave these texts empty" in text
+
+
+def test_swallowed_rows_and_names_in_another_case(tmp_path: Path) -> None:
+    header = "user_id,item_id,behaviour,time,query"
+    rows = [f"a,x,src,{1700000000000 + n * 86_400_007},{query}" for n, query in enumerate(("hat", '"red tv', '20"'))]
+    report = report_of(write_tables(tmp_path, events="\n".join([header, *rows, ""])))
+    assert report.files[0].rows == 1
+    assert "events.csv:3: a quote opens here and closes 1 rows later" in str(report.refusal)
+    report = report_of(write_tables(tmp_path, events="\n".join([header.replace("time", "Time"), *rows[:1], ""])))
+    assert "not there: time (required), positive; not read: Time" in unwrapped(report)
+    assert "the name 'Time' of a column is written otherwise than 'time'" in str(report.refusal)
 
 
 def test_terminal_controls_do_not_get_through(tmp_path: Path) -> None:

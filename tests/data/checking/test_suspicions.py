@@ -118,6 +118,10 @@ def test_what_looks_wrong(tmp_path: Path, rows: list[Row], expected: str) -> Non
     [
         (lambda n: "" if n % 2 else f"Shoes {n}", "25 of 50 (50.0 %) items have no text"),
         (lambda n: "N/A" if n % 5 == 0 else f"Shoes {n}", "10 of 50 (20.0 %) items have the same text, 'N/A'"),
+        (
+            lambda n: "NULL" if n in (3, 8) else f"Shoes {n}",
+            "2 of 50 (4.0 %) items have a word for no value as text",
+        ),
         (lambda n: f"Shoes<br>{n}", "50 of 50 (100.0 %) texts hold HTML tags"),
         (
             lambda n: f"cafÃ© {n}" if n < 5 else f"Shoes {n}",
