@@ -124,5 +124,5 @@ def _opened(run: RunFolder) -> "tuple[Config, TrainedRun]":
     check_consistent("index", run)
     from gensr_dist.trained_run import TrainedRun
 
-    config = load_config(run.config)
+    config = load_config(run.config, done=True)
     return config, TrainedRun.open(RunFolder.of(config, run.root), config)

@@ -4,17 +4,19 @@ import dataclasses
 import hashlib
 import json
 import operator
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import annotated_types
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from gensr_dist.config_file import Setting, keys_of, read_file, read_override
+from gensr_dist.config_file import Setting, encodable, keys_of, read_file, read_override
 from gensr_dist.data.config import PROMPT_TOKENS, DataConfig, SimulateConfig
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
@@ -24,6 +26,8 @@ from gensr_dist.model.config import SIZES, ModelConfig
 from gensr_dist.model.template import check_template
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.train.config import TrainConfig
+
+_PATHS = ("run", "data.raw", "data.shards", "data.cache", "data.tokenizer", "model.backbone")  # or may be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +46,13 @@ class Config:
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
 
 
-def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: Path | None, overrides: Sequence[str] = (), *, done: bool = False) -> Config:
     """Read a YAML config (none: all defaults), apply `a.b=c` overrides in order, validate.
+
+    Args:
+        path: of the file.
+        overrides: of `--set`.
+        done: the file tells what a run did. What is only refused as a plan may be there.
 
     Raises:
         InputError: the file cannot be read; a key is unknown, duplicate, of the wrong type or out of range; two keys
@@ -55,7 +64,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         key, setting = read_override(text, keys)
         settings[key] = setting
     if path is not None:
-        settings.setdefault("run", Setting(str(path), f"runs/{path.stem}"))
+        settings.setdefault("run", Setting(str(path), encodable(f"runs/{path.stem}", str(path), "run"), path.stem))
     tree: dict[str, Any] = {}
     for key, setting in settings.items():
         *sections, name = key.split(".")
@@ -68,8 +77,11 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     except ValidationError as error:
         key = ".".join(str(word) for word in error.errors()[0]["loc"])
         raise _value_error(key, settings[key], keys[key]) from None
-    _check_together(config, settings, "--set" if path is None else str(path))
-    return config
+    file = "--set" if path is None else str(path)
+    _check_together(config, settings, file)
+    if not done:
+        _check_warm_up(config.train, settings, file)
+    return _at_home(config)
 
 
 def resolved_yaml(config: Config) -> str:
@@ -86,14 +98,19 @@ def digest(value: Any) -> str:
 
 def _check_together(config: Config, settings: dict[str, Setting], file: str) -> None:
     """Contradictions between keys that are known before any data is read."""
-
-    def refuse(key: str, problem: str, remedy: str) -> None:
-        raise InputError(settings[key].where if key in settings else file, problem, remedy)
-
+    refuse = partial(_refuse, settings, file)
     train, model = config.train, config.model
     for key, text in (("run", config.run), ("data.raw", config.data.raw)):
         if any(ord(letter) < 32 for letter in text) or (key == "run" and not text.strip()):
             refuse(key, f"{key} is {text!r}, expected the path of a folder", f"set {key} to a path")
+    for key, text in (("run", config.run), ("data.cache", config.data.cache)):
+        if "://" in text:
+            problem = f"{key} is {text!r}, expected a folder of this machine"
+            refuse(key, problem, f"set {key} to a path; data.raw and data.shards may be URLs")
+    for key in _PATHS:
+        text = operator.attrgetter(key)(config)
+        if os.path.expanduser(text).startswith("~"):  # noqa: PTH111  pathlib's raises RuntimeError
+            refuse(key, f"{key} is {text!r}, and there is no such user here", "write the path of the home folder")
     if 0 < train.micro_tokens < config.data.longest_row:
         refuse(
             "train.micro_tokens",
@@ -144,6 +161,35 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
         refuse(error.where, f"{error.where}: {error.problem}", error.remedy)
 
 
+def _check_warm_up(train: TrainConfig, settings: Mapping[str, Setting], file: str) -> None:
+    """Refuse a training that ends while its learning rate still rises."""
+    if train.warmup_steps > train.steps:
+        _refuse(
+            settings,
+            file,
+            "train.warmup_steps" if "train.warmup_steps" in settings else "train.steps",
+            f"train.warmup_steps is {train.warmup_steps}, but train.steps is {train.steps}: the training would end "
+            "before its learning rate is reached",
+            "lower train.warmup_steps, or raise train.steps",
+        )
+
+
+def _refuse(settings: Mapping[str, Setting], file: str, key: str, problem: str, remedy: str) -> NoReturn:
+    raise InputError(settings[key].where if key in settings else file, problem, remedy)
+
+
+def _at_home(config: Config) -> Config:
+    """The config with `~` and `~user` at the beginning of a path replaced by the home folder, as a shell does."""
+    paths = {key: os.path.expanduser(operator.attrgetter(key)(config)) for key in _PATHS}  # noqa: PTH111
+    data = {key.removeprefix("data."): path for key, path in paths.items() if key.startswith("data.")}
+    return dataclasses.replace(
+        config,
+        run=paths["run"],
+        data=dataclasses.replace(config.data, **data),
+        model=dataclasses.replace(config.model, backbone=paths["model.backbone"]),
+    )
+
+
 def _value_error(key: str, setting: Setting, hint: Any) -> InputError:
     base, bounds = hint, []
     if get_origin(hint) is Annotated:
@@ -160,7 +206,7 @@ def _value_error(key: str, setting: Setting, hint: Any) -> InputError:
     remedy = "quote the value" if base is str and setting.value is not None else f"the default is {_shown(default)}"
     if key == "train.precision" and str(setting.value).lower() in ("fp16", "float16", "half"):
         remedy = "T5 overflows in fp16; use bf16, which needs no more memory"
-    return InputError(setting.where, f"{key} is {_shown(setting.value)}, expected {expected}", remedy)
+    return InputError(setting.where, f"{key} is {setting.shown()}, expected {expected}", remedy)
 
 
 def _bound(constraint: Any) -> str:
@@ -177,7 +223,7 @@ def _bound(constraint: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "empty" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def flattened(section: Any, prefix: str = "") -> dict[str, str | int | float | bool]:

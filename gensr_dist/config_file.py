@@ -1,5 +1,6 @@
 """Settings as they are written: a YAML file and `--set` overrides, read into scalars that remember where they stand."""
 
+import codecs
 import dataclasses
 import math
 import re
@@ -16,6 +17,10 @@ from gensr_dist.errors import InputError
 Scalar: TypeAlias = str | int | float | bool | None
 Keys: TypeAlias = Mapping[str, Any]  # dotted key -> its type hint, for every key that takes a value
 
+_DIGITS = r"(?:0|[1-9][0-9]*(?:_[0-9]+)*)"
+# YAML 1.1 also reads 0123 as octal, 0x7b, 0b11 and 1:30 (ninety): who writes those may mean something else.
+_DECIMAL = re.compile(rf"[-+]?(?:{_DIGITS}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -23,6 +28,13 @@ class Setting:
 
     where: str
     value: Scalar
+    written: str  # as it was typed, for messages
+
+    def shown(self) -> str:
+        """The value in a message: a text in quotes, anything else as it was typed."""
+        if self.value is None:
+            return "empty"
+        return repr(self.value) if isinstance(self.value, str) else self.written
 
 
 def keys_of(section: type, prefix: str = "") -> dict[str, Any]:
@@ -43,9 +55,12 @@ def read_file(path: Path, keys: Keys) -> dict[str, Setting]:
         InputError: unreadable, not UTF-8, not YAML, a duplicate or unknown key, a value that is no scalar.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+        text = content.decode()
     except UnicodeDecodeError as error:
-        raise InputError(path, f"expected UTF-8 text, byte {error.start} is not", "save the file as UTF-8") from None
+        line = content[: error.start].count(b"\n") + 1
+        wrong = f"expected UTF-8 text, byte {content[error.start]:#04x} is not"
+        raise InputError(f"{path}:{line}", wrong, "save the file as UTF-8") from None
     except (OSError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(path, f"cannot read the config ({problem})", "give the path of a YAML config") from None
@@ -61,33 +76,36 @@ def read_file(path: Path, keys: Keys) -> dict[str, Setting]:
 
 
 def read_override(text: str, keys: Keys) -> tuple[str, Setting]:
-    """Read `train.steps=100`; the value is YAML, and where a text is expected it is taken as it stands.
+    """Read `train.steps=100`.
+
+    A key of text takes the value exactly as it stands, `#`, `:` and all, unless the whole of it is quoted as in YAML.
+    Other values are YAML. Blanks around a value are not part of it.
 
     Raises:
-        InputError: there is no `=`, the key is unknown or is a section, the value is no scalar.
+        InputError: there is no `=`, the key is unknown or is a section, the value is no scalar, or not all of it is.
     """
     where = f"--set {text}"
     key, equals, written = text.partition("=")
-    key = key.strip()
+    key, written = key.strip(), written.strip()
     if not equals:
         raise InputError(where, "expected KEY=VALUE", "write for instance --set train.steps=100")
     _check_known(key, where, keys)
     if key not in keys:
         inside = [name for name in keys if name.startswith(f"{key}.")]
         raise InputError(where, f"'{key}' is a section", f"set one of its keys, for instance --set {inside[0]}=...")
+    is_text = keys[key] is str
     try:
         loader = _Loader(written)
         node = loader.get_single_node()
-        value = _scalar(loader, node, where, key) if node is not None else ""
     except (yaml.YAMLError, RecursionError) as error:
-        if keys[key] is not str:
+        if not is_text:
             raise InputError(where, f"expected a YAML value ({_one_line(error)})", "quote or mend the value") from None
-        value = written
-    except InputError:
-        if keys[key] is not str:
-            raise
-        value = written
-    return key, Setting(where, written if keys[key] is str and not isinstance(value, str) else value)
+        node = None
+    quoted = isinstance(node, yaml.ScalarNode) and written.startswith(("'", '"'))
+    whole = node is not None and node.end_mark.index == len(written)
+    if node is not None and (quoted or not is_text) and (whole or not isinstance(node, yaml.ScalarNode)):
+        return key, _scalar(loader, node, where, key, keys[key])
+    return key, Setting(where, encodable(written, where, key), written)  # with a comment after it, say
 
 
 def nearest_key(key: str, keys: Keys) -> str:
@@ -104,6 +122,20 @@ def nearest_key(key: str, keys: Keys) -> str:
     return max(known, key=likeness)
 
 
+def encodable(text: str, where: str, key: str) -> str:
+    """The text, if it can be written to a file.
+
+    Raises:
+        InputError: it holds half a surrogate pair, which bytes that are not UTF-8 become on a command line.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        problem = f"{key} is {text!r}, expected UTF-8 text, character {error.start + 1} is none"
+        raise InputError(where, problem, "write it in UTF-8; rename the file if it is a path") from None
+    return text
+
+
 def _walk(loader: "_Loader", node: yaml.Node, prefix: str, path: Path, keys: Keys) -> Iterator[tuple[str, Setting]]:
     """Every scalar below a mapping; only known sections are entered, so aliases cannot blow it up."""
     where = f"{path}:{node.start_mark.line + 1}"
@@ -114,7 +146,9 @@ def _walk(loader: "_Loader", node: yaml.Node, prefix: str, path: Path, keys: Key
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         where = f"{path}:{line}"
-        key = prefix + str(_scalar(loader, key_node, where, "a key"))
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise InputError(where, "expected a key to be one plain value", "write `key: value` lines")
+        key = prefix + key_node.value
         if key in first_line:
             raise InputError(where, f"duplicate key '{key}', first on line {first_line[key]}", "keep one of the two")
         first_line[key] = line
@@ -123,7 +157,7 @@ def _walk(loader: "_Loader", node: yaml.Node, prefix: str, path: Path, keys: Key
             raise InputError(where, f"key '{key[len(prefix) :]}' has a dot in it", f"put `{name}` below `{section}:`")
         _check_known(key, where, keys)
         if key in keys:
-            yield key, Setting(where, _scalar(loader, value_node, where, key))
+            yield key, _scalar(loader, value_node, where, key, keys[key])
         elif not _is_null(value_node):  # a section without keys is empty
             yield from _walk(loader, value_node, f"{key}.", path, keys)
 
@@ -150,17 +184,39 @@ def _sections(keys: Keys) -> dict[str, None]:
     return names
 
 
-def _scalar(loader: "_Loader", node: yaml.Node, where: str, key: str) -> Scalar:
+def _scalar(loader: "_Loader", node: yaml.Node, where: str, key: str, hint: Any) -> Setting:
     if isinstance(node, yaml.ScalarNode):
+        written = node.value
         try:
             value = loader.construct_object(node)
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             raise InputError(where, f"{key} cannot be read ({_one_line(error)})", "write a plain value") from None
         if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(where, f"{key} is {node.value}, expected a finite number", "write a finite number")
+            raise InputError(where, f"{key} is {written}, expected a finite number", "write a finite number")
+        if isinstance(value, int | float) and not isinstance(value, bool) and hint is not str:
+            _check_number(written, value, where, key)
+        if isinstance(value, str):
+            encodable(value, where, key)
         if value is None or isinstance(value, str | int | float | bool):
-            return value
+            return Setting(where, value, written)
     raise InputError(where, f"expected {key} to be one plain value", "write a number, text, true or false")
+
+
+def _check_number(written: str, value: float, where: str, key: str) -> None:
+    """Refuse a number that is not what its digits say.
+
+    Raises:
+        InputError: it is not in decimal digits, begins with a zero that may mean octal, or is too small to be kept.
+    """
+    if not _DECIMAL.fullmatch(written):
+        raise InputError(
+            where,
+            f"{key} is {written}, expected a number in decimal digits without leading zeros",
+            "write it so",
+        )
+    mantissa = written.lower().partition("e")[0]
+    if value == 0 and mantissa.strip("+-0._"):
+        raise InputError(where, f"{key} is {written}, which is too near to 0 for a float", "write 0 or a larger number")
 
 
 def _is_null(node: yaml.Node) -> bool:
@@ -183,7 +239,8 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(
     _FLOAT,
     re.compile(
-        r"^(?:[-+]?(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][-+]?\d+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+        r"^(?:[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
     ),
     list("-+0123456789."),
 )

@@ -41,16 +41,16 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) ->
 
 def test_config_prints_every_key(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("train: {steps: 3}\n")
+    path.write_text("train: {steps: 300}\n")
     assert main(["config", str(path), "--set", "seed=4", "--set", "train.clip=2"]) == 0
     printed = capfd.readouterr().out
     (tmp_path / "again.yaml").write_text(printed)
     again = load_config(tmp_path / "again.yaml")
-    assert (again.run, again.seed, again.train.steps, again.train.clip) == ("runs/mine", 4, 3, 2.0)
+    assert (again.run, again.seed, again.train.steps, again.train.clip) == ("runs/mine", 4, 300, 2.0)
     assert main(["config", str(path), "--json"]) == 0
     captured = capfd.readouterr()
-    assert json.loads(captured.out)["train"]["steps"] == 3
-    assert "steps: 3" in captured.err
+    assert json.loads(captured.out)["train"]["steps"] == 300
+    assert "steps: 300" in captured.err
 
 
 def test_check_says_what_it_understood_then_the_error_of_prepare(

@@ -47,10 +47,12 @@ def test_an_empty_file_gives_the_defaults_and_a_run_folder_of_its_name(tmp_path:
 def test_sections_overrides_and_their_order(tmp_path: Path) -> None:
     path = written(
         tmp_path,
-        f"run: here\ntrain:\n  steps: 5\n  learning_rate: 1e-3\nmodel:\n  prompts: {{search: '{SEARCH}'}}\n",
+        f"run: here\ntrain:\n  steps: 500\n  learning_rate: 1e-3\nmodel:\n  prompts: {{search: '{SEARCH}'}}\n",
     )
-    config = load_config(path, ["train.steps=7", "train.clip=2", "train.steps=9", "data.raw=", "model.cf_view=false"])
-    assert (config.run, config.train.steps, config.train.learning_rate, config.train.clip) == ("here", 9, 1e-3, 2.0)
+    config = load_config(
+        path, ["train.steps=700", "train.clip=2", "train.steps=900", "data.raw=", "model.cf_view=false"]
+    )
+    assert (config.run, config.train.steps, config.train.learning_rate, config.train.clip) == ("here", 900, 1e-3, 2.0)
     assert config.model.prompts.search == SEARCH
     assert config.model.cf_view is False
     assert config.data.raw == ""
@@ -65,6 +67,53 @@ def test_every_way_to_write_a_number(tmp_path: Path, number: str) -> None:
 def test_text_overrides_are_taken_as_they_stand() -> None:
     config = load_config(None, ["run=2026-11-21", "data.raw=a: [b", "data.tokenizer=7"])
     assert (config.run, config.data.raw, config.data.tokenizer) == ("2026-11-21", "a: [b", "7")
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"),
+    [
+        ("/a #b", "/a #b"),
+        ("/a: b", "/a: b"),
+        ("0123", "0123"),
+        ("1:30", "1:30"),
+        ("!!str x", "!!str x"),
+        ("&a x", "&a x"),
+        ("*a", "*a"),
+        ("null", "null"),
+        ("'/a #b'", "/a #b"),
+        ('"/a\\tb"'.replace("\\t", "é"), "/aéb"),
+        ("'/a' #b", "'/a' #b"),
+        ("'a", "'a"),
+        (" /a ", "/a"),
+    ],
+)
+def test_a_text_override_is_never_another_text(written: str, taken: str) -> None:
+    assert load_config(None, [f"data.raw={written}"]).data.raw == taken
+
+
+@pytest.mark.parametrize("number", ["20", "+20", "2_0"])
+def test_decimal_numbers(tmp_path: Path, number: str) -> None:
+    assert load_config(written(tmp_path, f"data: {{history: {number}}}")).data.history == 20
+    assert load_config(None, [f"data.history={number}"]).data.history == 20
+
+
+def test_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    config = load_config(
+        written(tmp_path, "run: ~/x1\n"), ["data.raw=~/log", "data.shards=~/s", "data.cache=~", "data.tokenizer=~/t"]
+    )
+    data = config.data
+    assert (config.run, data.raw, data.shards, data.cache) == ("/home/me/x1", "/home/me/log", "/home/me/s", "/home/me")
+    assert data.tokenizer == "/home/me/t"
+    path = ["model.backbone=~/b", "data.tokenizer=~/b", "run=./~", "data.raw=s3://bucket/~"]
+    config = load_config(None, path)
+    assert (config.model.backbone, config.run, config.data.raw) == ("/home/me/b", "./~", "s3://bucket/~")
+
+
+def test_a_run_of_before_is_read_though_its_warm_up_was_longer_than_it(tmp_path: Path) -> None:
+    path = written(tmp_path, "train: {steps: 20}")
+    assert load_config(path, done=True).train.warmup_steps == 100
+    assert load_config(path, ["train.warmup_steps=20"]).train.steps == 20
 
 
 def test_a_date_and_a_byte_order_mark_are_no_trap(tmp_path: Path) -> None:
@@ -145,7 +194,36 @@ def test_nearest_key(typo: str, meant: str) -> None:
         ("seed: 1\n\tx: 2\n", "/mine.yaml:2: expected YAML"),
         ("seed: 1\n---\nseed: 2\n", "/mine.yaml:2: expected YAML"),
         ("seed: \x01\n", "/mine.yaml: expected YAML"),
-        (b"seed: \xff\n", "/mine.yaml: expected UTF-8 text, byte 6 is not; save the file as UTF-8"),
+        (b"seed: 1\nrun: \xff\n", "/mine.yaml:2: expected UTF-8 text, byte 0xff is not; save the file as UTF-8"),
+        (b"\xef\xbb\xbfseed: 1\n\xe9", "/mine.yaml:2: expected UTF-8 text, byte 0xe9 is not; save the file as UTF-8"),
+        ("train:\n  steps: 064\n", "/mine.yaml:2: train.steps is 064, expected a number in decimal digits without"),
+        ("train: {steps: 0123}", "/mine.yaml:1: train.steps is 0123, expected a number in decimal digits without"),
+        ("train: {steps: !!int 064}", "/mine.yaml:1: train.steps is 064, expected a number in decimal digits without"),
+        ("train: {steps: 089}", "/mine.yaml:1: train.steps is 089, expected a number in decimal digits without"),
+        ("train: {steps: 0x40}", "/mine.yaml:1: train.steps is 0x40, expected a number in decimal digits without"),
+        ("train: {steps: 1:30}", "/mine.yaml:1: train.steps is 1:30, expected a number in decimal digits without"),
+        ("train: {max_hours: 1:30}", "/mine.yaml:1: train.max_hours is 1:30, expected a number in decimal digits"),
+        ("train: {max_hours: 1:30.5}", "/mine.yaml:1: train.max_hours is '1:30.5', expected a number >= 0"),
+        ("train: {clip: 01.5}", "/mine.yaml:1: train.clip is 01.5, expected a number in decimal digits without"),
+        ("train: {clip: 1e-400}", "/mine.yaml:1: train.clip is 1e-400, which is too near to 0 for a float; write 0"),
+        ("train: {steps: 1e3}", "/mine.yaml:1: train.steps is 1e3, expected an integer >= 1; the default is 1000"),
+        ("model: {cf_view: 'yes'}", "/mine.yaml:1: model.cf_view is 'yes', expected true or false"),
+        ("run: 0123", "/mine.yaml:1: run is 0123, expected text; quote the value"),
+        ("run: yes", "/mine.yaml:1: run is yes, expected text; quote the value"),
+        ("064: 1", "/mine.yaml:1: unknown key '064', expected one of run, "),
+        ('run: "\\ud800"', "/mine.yaml:1: run is '\\ud800', expected UTF-8 text, character 1 is none"),
+        (
+            "run: s3://bucket/x1",
+            "/mine.yaml:1: run is 's3://bucket/x1', expected a folder of this machine; set run to a",
+        ),
+        ("data: {cache: 's3://b/c'}", "/mine.yaml:1: data.cache is 's3://b/c', expected a folder of this machine"),
+        ("run: ~no_such_user_here/x", "/mine.yaml:1: run is '~no_such_user_here/x', and there is no such user here"),
+        ("train:\n  steps: 20\n", "/mine.yaml:2: train.warmup_steps is 100, but train.steps is 20: the training would"),
+        (
+            "train:\n  steps: 20\n  warmup_steps: 21\n",
+            "/mine.yaml:3: train.warmup_steps is 21, but train.steps is 20: the training would end before its learning "
+            "rate is reached; lower train.warmup_steps, or raise train.steps",
+        ),
         ("run: ''", "/mine.yaml:1: run is '', expected the path of a folder; set run to a path"),
         (
             "data: {history: 20, title_tokens: 16}\ntrain:\n  micro_tokens: 344\n",
@@ -203,6 +281,13 @@ def test_bad_files(tmp_path: Path, text: str | bytes, expected: str) -> None:
             "--set model.prompts.search={nope: model.prompts.search: '{nope' is not a template (",
         ),
         ("model.semantic_heads=7", "--set model.semantic_heads=7: the width 128 of model.backbone 'nano' is not a"),
+        ("train.steps=064", "--set train.steps=064: train.steps is 064, expected a number in decimal digits"),
+        ("train.steps=5 # five", "--set train.steps=5 # five: train.steps is '5 # five', expected an integer >= 1"),
+        (
+            "data.raw=/data/\udce9",
+            "--set data.raw=/data/ : data.raw is '/data/\\udce9', expected UTF-8 text, character 7",
+        ),
+        ("train.steps=20", "--set train.steps=20: train.warmup_steps is 100, but train.steps is 20: the training"),
         ("train.lr=1", "--set train.lr=1: unknown key 'train.lr', expected one of steps, "),
     ],
 )
@@ -254,7 +339,7 @@ def test_the_resolved_config_reads_back(tmp_path: Path) -> None:
 def test_the_digest_sees_every_setting_and_nothing_else() -> None:
     config = Config()
     assert digest(config.train) == digest(load_config(None, ["seed=4"]).train)
-    assert digest(config.train) != digest(load_config(None, ["train.steps=4"]).train)
+    assert digest(config.train) != digest(load_config(None, ["train.steps=400"]).train)
 
 
 def test_every_bound_has_words() -> None:

@@ -83,7 +83,7 @@ def test_a_second_run_does_nothing(run: RunFolder) -> None:
         ("model.prompts.search=find {query} {history_cf} {history_text} {item_cf} {item_text}", "prepare"),
         ("lightgcn.epochs=3", "lightgcn"),
         ("lightgcn.folds=0", "lightgcn"),
-        ("train.steps=3", "train"),
+        ("train.steps=300", "train"),
         ("model.scoring=joint", "train"),
         ("data.history=3", "train"),
         ("data.train_negatives=3", "train"),
@@ -125,7 +125,7 @@ def test_changed_raw_files_are_prepared_again_and_absent_ones_are_not_missed(run
     assert done(run, *settings) == list(STAGES[1:])
     os.utime(raw / "events.csv", ns=(1, 1))
     assert done(run, *settings) == list(STAGES[1:])
-    assert not run_stage("train", configured(run, "data.source=tables", "train.steps=5"), print).skipped
+    assert not run_stage("train", configured(run, "data.source=tables", "train.steps=500"), print).skipped
     assert done(run, *settings) == ["train"]  # index and tables are those of these settings
     (raw / "events.csv").unlink()
     raw.rmdir()
@@ -220,7 +220,7 @@ def test_results_that_a_failed_stage_has_changed_are_not_taken_for_its_earlier_o
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "_train", spoil)
         with pytest.raises(InputError, match="the loss is nan"):
-            done(run, "train.steps=3")
+            done(run, "train.steps=300")
     assert done(run) == ["train"]
 
 
@@ -276,8 +276,8 @@ def test_stage_commands_ask_for_what_they_need(run: RunFolder) -> None:
         "again",
         "  train summary",
     ]
-    assert not run_stage("train", configured(run, "train.steps=4"), print).skipped
-    with pytest.raises(InputError, match=r"train was made with another config: train.steps was 4, now 1000"):
+    assert not run_stage("train", configured(run, "train.steps=400"), print).skipped
+    with pytest.raises(InputError, match=r"train was made with another config: train.steps was 400, now 1000"):
         run_stage("index", configured(run), print)
 
 
@@ -297,7 +297,7 @@ def test_a_run_folder_moves_and_serves_without_its_raw_log(run: RunFolder, tmp_p
 
 def test_serving_refuses_results_that_do_not_belong_together(run: RunFolder) -> None:
     done(run)
-    run_stage("train", configured(run, "train.steps=4"), print)
+    run_stage("train", configured(run, "train.steps=400"), print)
     with pytest.raises(InputError, match=r"index.json: index was made from other results of train; run `gensr index`"):
         check_consistent("index", run)
 

@@ -117,7 +117,7 @@ def replay(run: RunFolder, device: torch.device | str = "cpu") -> Replay:
         record = TypeAdapter(NotFinite).validate_python(read_json(folder / RECORD, remedy))
     except ValidationError as error:
         raise InputError(folder / RECORD, f"not such a record ({error.errors()[0]['msg']})", remedy) from None
-    config = load_config(folder / CONFIG)
+    config = load_config(folder / CONFIG, done=True)
     player = Player.open(config, run, record.ranks, folder / MODEL, device)
     places = [(record.rank, record.micro_batch)]
     if record.rank is None or record.micro_batch is None:
