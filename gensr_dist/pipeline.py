@@ -24,6 +24,7 @@ from gensr_dist.stages import (
     locked,
     plan,
     record_path,
+    what_differs,
 )
 
 Say = Callable[[str], None]  # shows a line to the user
@@ -193,8 +194,8 @@ def replay_run(run: RunFolder, say: Say) -> Any:
 def _do(stage: StageName, config: Config, run: RunFolder, say: Say, preparation: Preparation) -> StageRecord:
     say(f"{stage}: running")
     recorder = Recorder(stage, config, run)
-    if not recorder.resume:
-        say(f"{stage}: settings or inputs have changed since it finished; it starts anew")
+    if recorder.earlier is not None and recorder.earlier.finished and (why := what_differs(stage, config, run)):
+        say(f"{stage}: {why}" + ("" if recorder.resume else "; it starts anew"))
     works: dict[StageName, Callable[[Config, RunFolder], Outcome]] = {
         "simulate": _simulate,
         "prepare": partial(_prepare, preparation=preparation),

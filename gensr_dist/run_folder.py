@@ -125,3 +125,8 @@ class RunFolder:
     def report(self) -> Path:
         """Evaluation results, Markdown."""
         return self.root / "report.md"
+
+    @property
+    def ranks(self) -> Path:
+        """Ranks of the evaluated rows, for `gensr compare`."""
+        return self.root / "ranks"

@@ -4,7 +4,7 @@ import dataclasses
 import fcntl
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +16,10 @@ from typing_extensions import Self
 from gensr_dist import __version__
 from gensr_dist.config import Config, digest, flattened, resolved_yaml
 from gensr_dist.data.config import BATCHING, READING
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
 from gensr_dist.files import atomic_file, read_json, write_json
-from gensr_dist.graph.cf_files import RECORD, table_name
+from gensr_dist.graph.cf_files import RECORD
+from gensr_dist.outside_files import FileStates, OutsideFolder, differing, outside_of_prepare, outside_of_train
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.config import OPERATIONAL
 
@@ -27,16 +27,24 @@ StageName: TypeAlias = Literal["simulate", "prepare", "lightgcn", "channels", "t
 STAGES: tuple[StageName, ...] = get_args(StageName)  # in the order of the data
 
 
+# What a stage's results are like, apart from settings and inputs. Whoever makes a stage give other results, or read
+# others than before, raises its number, so that those of earlier versions are made again. A version alone does not.
+FORMS: Mapping[StageName, int] = {"simulate": 1, "prepare": 1, "lightgcn": 1, "train": 1, "index": 1, "evaluate": 1}
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
     """`stages/NAME.json` of a run folder. A record that is not finished belongs to a stage that was interrupted."""
 
     stage: StageName
-    fingerprint: str  # SHA-256 of everything below up to `version`
+    fingerprint: str  # SHA-256 of stage, form, settings, inputs and contents of outside files
+    form: int  # of FORMS
     settings: Mapping[str, Any]  # dotted keys
-    inputs: Mapping[str, str]  # fingerprint of each stage whose results it read
-    outside: Mapping[str, str]  # digest of names, sizes and times of the files it read from outside the run folder
-    version: str  # of gensr_dist
+    inputs: Mapping[str, str]  # `made` of each stage whose results it read
+    outside: Mapping[str, FileStates]  # files that it read from outside the run folder, by the key of their folder
+    version: str  # of gensr_dist, for people
+    made: str = ""  # what later stages depend on: of prepare the digest of its shards, of others the fingerprint
+    files: tuple[str, ...] = ()  # that it left, relative to the run folder; of prepare the manifest lists them
     finished: bool = False
     seconds: float = 0.0
     summary: tuple[str, ...] = ()  # for people
@@ -58,24 +66,26 @@ def plan(config: Config) -> tuple[StageName, ...]:
 
 
 def expected_record(stage: StageName, config: Config, run: RunFolder) -> StageRecord:
-    """The unfinished record that `stage` has with this config and what now lies outside the run folder.
+    """The unfinished record that `stage` has with this config, the present results of earlier stages and what now lies
+    outside the run folder.
 
     Files that have gone since the stage ran (a log that was not copied to the training machine) count as unchanged.
     """
     earlier = read_record(stage, run)
-    outside = {
-        key: _state(place, earlier.outside.get(key, "absent") if earlier else "absent")
-        for key, place in _outside(stage, config).items()
-    }
-    inputs: dict[str, str] = {name: expected_record(name, config, run).fingerprint for name in inputs_of(stage, config)}
-    settings = _settings(stage, config)
-    return StageRecord(
-        stage=stage,
-        fingerprint=digest([stage, settings, inputs, outside, __version__]),
-        settings=settings,
-        inputs=inputs,
-        outside=outside,
-        version=__version__,
+    inputs = {name: read_record(name, run) for name in inputs_of(stage, config)}
+    return _fingerprinted(
+        StageRecord(
+            stage=stage,
+            fingerprint="",
+            form=FORMS[stage],
+            settings=_settings(stage, config),
+            inputs={name: record.made if record is not None else "" for name, record in inputs.items()},
+            outside={
+                key: folder.states(earlier.outside.get(key, {}) if earlier is not None else {})
+                for key, folder in _outside(stage, config).items()
+            },
+            version=__version__,
+        )
     )
 
 
@@ -89,8 +99,11 @@ def read_record(stage: StageName, run: RunFolder) -> StageRecord | None:
     if not path.exists():
         return None
     remedy = f"delete it and run `gensr {stage}` again"
+    body = read_json(path, remedy)
+    if isinstance(body, dict) and "form" not in body:  # before there were forms; serves on, and is made again
+        body |= {"form": 0, "outside": {}, "made": body.get("fingerprint")}
     try:
-        return TypeAdapter(StageRecord).validate_python(read_json(path, remedy))
+        return TypeAdapter(StageRecord).validate_python(body)
     except ValidationError:
         raise InputError(path, "expected the record of a finished stage", remedy) from None
 
@@ -103,9 +116,16 @@ def record_path(stage: StageName, run: RunFolder) -> Path:
 def finished_record(stage: StageName, config: Config, run: RunFolder) -> StageRecord | None:
     """The record of `stage` if it finished with this config, the same inputs, and its results are still there."""
     record = read_record(stage, run)
-    if record is None or not record.finished or not _results_exist(stage, run):
+    if record is None or not record.finished or _gone(record, run):
         return None
-    return record if record.fingerprint == expected_record(stage, config, run).fingerprint else None
+    expected = expected_record(stage, config, run)
+    if record.fingerprint != expected.fingerprint:
+        return None
+    if record.outside != expected.outside:  # files were touched: their contents are not read again next time
+        record = dataclasses.replace(record, outside=expected.outside)
+        with suppress(OSError):
+            write_json(record_path(stage, run), record)
+    return record
 
 
 def check_inputs(stage: StageName, config: Config, run: RunFolder) -> None:
@@ -113,7 +133,33 @@ def check_inputs(stage: StageName, config: Config, run: RunFolder) -> None:
     for name in inputs_of(stage, config):
         if finished_record(name, config, run) is None:
             where = record_path(name, run)
-            raise InputError(where, _what_differs(name, config, run), f"run `gensr {name}` with this config first")
+            raise InputError(where, what_differs(name, config, run), f"run `gensr {name}` with this config first")
+
+
+def what_differs(stage: StageName, config: Config, run: RunFolder) -> str:
+    """Why `finished_record` finds none, in a sentence; empty where it finds one."""
+    record = read_record(stage, run)
+    if record is None:
+        return f"stage {stage} has not run in {run.root}"
+    if not record.finished:
+        return f"stage {stage} was interrupted in {run.root}"
+    now = expected_record(stage, config, run)
+    for key, value in now.settings.items():
+        if key not in record.settings or record.settings[key] != value:
+            found = record.settings.get(key, "absent")
+            return f"stage {stage} was made with another config: {key} was {found!r}, now {value!r}"
+    if record.form != now.form:
+        forms = f"{record.version} (form {record.form}), this is {now.version} (form {now.form})"
+        return f"stage {stage} was made by gensr_dist {forms}, which gives other results"
+    for key in (*record.outside, *now.outside):
+        names = differing(record.outside.get(key, {}), now.outside.get(key, {}))
+        if names or key not in now.outside:
+            return f"stage {stage} was made from other files: {', '.join(names[:3]) or 'those'} of {key} changed since"
+    others = [name for name in now.inputs if record.inputs.get(name) != now.inputs[name]]
+    if others:
+        return f"stage {stage} was made from other results of {', '.join(others)}"
+    gone = _gone(record, run)
+    return f"{gone}, a result of stage {stage}, is gone" if gone else ""
 
 
 def check_consistent(stage: StageName, run: RunFolder) -> None:
@@ -127,9 +173,11 @@ def check_consistent(stage: StageName, run: RunFolder) -> None:
             raise InputError(run.root, "no such run folder", "give the folder of a finished `gensr run`")
         if record is None or not record.finished:
             raise InputError(where, f"stage {name} has not finished in this run folder", remedy)
-        for earlier, fingerprint in record.inputs.items():
+        if name != "prepare" and (gone := _gone(record, run)):  # shards may lie elsewhere
+            raise InputError(where, f"{gone}, a result of {name}, is gone", remedy.replace("first", "again"))
+        for earlier, made in record.inputs.items():
             present = read_record(earlier, run)  # type: ignore[arg-type]
-            if earlier != "simulate" and (present is None or present.fingerprint != fingerprint):
+            if earlier != "simulate" and (present is None or present.made != made):
                 raise InputError(
                     where, f"{name} was made from other results of {earlier}", remedy.replace("first", "again")
                 )
@@ -203,10 +251,31 @@ class Recorder:
 
     def finish(self, summary: tuple[str, ...], result: Mapping[str, Any]) -> StageRecord:
         """Write the finished record."""
-        seconds = round(time.monotonic() - self._started, 3)
-        done = dataclasses.replace(self.record, finished=True, seconds=seconds, summary=summary, result=result)
-        write_json(record_path(done.stage, self.run), done)
+        stage, run = self.record.stage, self.run
+        folders = _outside(stage, self.config)
+        outside = {key: folders[key].with_digests(states) for key, states in self.record.outside.items()}
+        record = _fingerprinted(dataclasses.replace(self.record, outside=outside))
+        done = dataclasses.replace(
+            record,
+            made=_digest_of_shards(run) if stage == "prepare" else record.fingerprint,
+            files=tuple(path.relative_to(run.root).as_posix() for path in _present_results(stage, run)),
+            finished=True,
+            seconds=round(time.monotonic() - self._started, 3),
+            summary=summary,
+            result=result,
+        )
+        write_json(record_path(stage, run), done)
         return done
+
+
+def _fingerprinted(record: StageRecord) -> StageRecord:
+    """The record with the fingerprint of what it says."""
+    contents = {
+        key: [[name, state.size, state.sha256] for name, state in sorted(states.items())]
+        for key, states in record.outside.items()
+    }
+    parts = [record.stage, record.form, record.settings, record.inputs, contents]
+    return dataclasses.replace(record, fingerprint=digest(parts))
 
 
 def _settings(stage: StageName, config: Config) -> dict[str, Any]:
@@ -228,42 +297,43 @@ def _settings(stage: StageName, config: Config) -> dict[str, Any]:
     return {k: v for k, v in flat.items() if k == "seed" or (k.startswith(sections) and k not in left_out)}
 
 
-def _outside(stage: StageName, config: Config) -> dict[str, str]:
-    """Files outside the run folder that `stage` reads, by the key that names them; Hub names are no files."""
-    if stage == "train":
-        return {"model.backbone": config.model.backbone} if Path(config.model.backbone).is_dir() else {}
-    if stage != "prepare":
-        return {}
-    paths = {} if config.data.source == "simulate" else {"data.raw": config.data.raw}
-    return paths | ({"data.tokenizer": config.data.tokenizer} if Path(config.data.tokenizer).is_dir() else {})
-
-
-def _state(place: str, earlier: str) -> str:
-    """Digest of names, sizes and, for local files, times; `earlier` where nothing is there any more."""
-    if "://" in place:
-        return digest(Folder.at(place).sizes())
-    path = Path(place)
-    if not place or not path.exists():
-        return earlier
-    files = [path] if path.is_file() else sorted(found for found in path.rglob("*") if found.is_file())
-    return digest([[str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns] for f in files])
-
-
-def _results_exist(stage: StageName, run: RunFolder) -> bool:
-    """Whether the files are there without which `stage` is not finished, whatever its record says."""
+def _outside(stage: StageName, config: Config) -> Mapping[str, OutsideFolder]:
+    """Folders outside the run folder that `stage` reads, by the key that names them."""
     if stage == "prepare":
-        return "manifest.json" in run.shards.sizes()
-    results = _results_of(stage, run)
-    if stage == "lightgcn":
-        record = read_record(stage, run)
-        folds = int(record.settings.get("lightgcn.folds", 0)) if record else 0
-        results = (*results, *(run.cf / table_name(fold) for fold in range(folds)))
-    return all(path.exists() for path in results)
+        return outside_of_prepare(config)
+    return outside_of_train(config) if stage == "train" else {}
+
+
+def _gone(record: StageRecord, run: RunFolder) -> str:
+    """A result that was there when the stage finished and is no more; empty where all are."""
+    if record.stage == "prepare":
+        made = _digest_of_shards(run)
+        if made and (made == record.made or not record.form):
+            return ""
+        return run.shards.where("manifest.json")
+    places = [*(run.root / name for name in record.files), *_results_of(record.stage, run)]
+    return next((str(path) for path in places if not path.exists()), "")
+
+
+def _digest_of_shards(run: RunFolder) -> str:
+    """The digest in the manifest of the shards; empty without one.
+
+    Raises:
+        InputError: the storage cannot be read.
+    """
+    if "manifest.json" not in run.shards.sizes():
+        return ""
+    try:
+        body = run.shards.read_json("manifest.json", "run `gensr prepare` first")
+    except InputError:
+        return ""
+    return str(body.get("digest", "")) if isinstance(body, dict) else ""
 
 
 def _results_of(stage: StageName, run: RunFolder) -> tuple[Path, ...]:
     results: dict[StageName, tuple[Path, ...]] = {
         "simulate": (run.raw,),
+        "prepare": (),
         "lightgcn": (run.cf / "items.npy", run.cf / "users.npy", run.cf / RECORD),
         "channels": (run.channels,),
         "train": (run.model,),
@@ -273,6 +343,14 @@ def _results_of(stage: StageName, run: RunFolder) -> tuple[Path, ...]:
     return results[stage]
 
 
+def _present_results(stage: StageName, run: RunFolder) -> list[Path]:
+    """Files that `stage` has left in the run folder."""
+    more: dict[StageName, tuple[Path, ...]] = {"lightgcn": (run.cf,), "evaluate": (run.ranks,)}
+    places = (*_results_of(stage, run), *more.get(stage, ()))
+    paths = {path for place in places for path in (place, *place.rglob("*")) if path.is_file()}
+    return sorted(path for path in paths if not path.name.startswith("."))
+
+
 def _files_of_results(stage: StageName, run: RunFolder) -> Mapping[str, Any]:
     """Files that `stage` leaves, with their states: equal only where it has changed nothing."""
     if stage == "prepare":
@@ -280,23 +358,3 @@ def _files_of_results(stage: StageName, run: RunFolder) -> Mapping[str, Any]:
     places = (*_results_of(stage, run), *((run.checkpoints,) if stage == "train" else ()))
     paths = [path for place in places for path in (place, *place.rglob("*")) if path.exists()]
     return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
-
-
-def _what_differs(stage: StageName, config: Config, run: RunFolder) -> str:
-    record = read_record(stage, run)
-    if record is None:
-        return f"stage {stage} has not run in {run.root}"
-    if not record.finished:
-        return f"stage {stage} was interrupted in {run.root}"
-    now = expected_record(stage, config, run)
-    for key, value in now.settings.items():
-        if key not in record.settings or record.settings[key] != value:
-            found = record.settings.get(key, "absent")
-            return f"stage {stage} was made with another config: {key} was {found!r}, now {value!r}"
-    if record.outside != now.outside:
-        return f"stage {stage} was made from other files: {', '.join(now.outside)} changed since"
-    if record.version != now.version:
-        return f"stage {stage} was made by gensr_dist {record.version}, this is {now.version}"
-    if record.inputs != now.inputs:
-        return f"stage {stage} was made from other results of {', '.join(record.inputs)}"
-    return f"results of stage {stage} are missing in {run.root}"

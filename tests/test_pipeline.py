@@ -2,15 +2,16 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from gensr_dist import pipeline, stages
+from gensr_dist import __version__, pipeline, stages
 from gensr_dist.cli import main
-from gensr_dist.config import Config, flattened, load_config
+from gensr_dist.config import Config, digest, flattened, load_config
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.event_files import forget_events
 from gensr_dist.pipeline import Outcome, run_all, run_stage
@@ -39,7 +40,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     def work(stage: stages.StageName) -> None:
         def make(config: Config, run: RunFolder, **_: object) -> Outcome:
             for path in RESULTS[stage](run):
-                if path.suffix:
+                if path.name == "manifest.json":
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(json.dumps({"digest": digest_of_shards(config)}))
+                elif path.suffix:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_text(stage)
                 else:
@@ -52,6 +56,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
         work(stage)
     monkeypatch.setattr(pipeline, "_show_examples", lambda config, run, say: say("examples"))
     return run
+
+
+def digest_of_shards(config: Config) -> str:
+    """Of settings and contents of the tables, as that of real shards is."""
+    log = [path.read_text() for path in sorted(Path(config.data.raw).glob("*.csv"))] if config.data.raw else []
+    settings = {**stages._settings("prepare", config), "log": log, "simulate": str(config.simulate)}
+    return digest(settings)
 
 
 def configured(run: RunFolder, *overrides: str) -> Config:
@@ -114,22 +125,110 @@ def test_a_fixed_tokenizer_does_not_depend_on_the_prompts(run: RunFolder) -> Non
     assert done(run, "data.tokenizer=google/flan-t5-base", search) == ["train", "index", "evaluate"]
 
 
-def test_changed_raw_files_are_prepared_again_and_absent_ones_are_not_missed(run: RunFolder, tmp_path: Path) -> None:
+TABLES = ("data.source=tables", "data.both_behaviours=false")
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
     raw = tmp_path / "raw"
     raw.mkdir()
-    (raw / "events.csv").write_text("a")
-    settings = ("data.source=tables", f"data.raw={raw}")
+    for name in ("events.csv", "items.csv"):
+        (raw / name).write_text("a")
+    return raw
+
+
+def test_changed_raw_files_are_prepared_again_and_absent_ones_are_not_missed(run: RunFolder, raw: Path) -> None:
+    settings = (*TABLES, f"data.raw={raw}")
     assert done(run, *settings) == list(STAGES[1:])
     assert done(run, *settings) == []
+    (raw / "events.csv").write_text("b")  # of the same size
+    with pytest.raises(
+        InputError, match=r"prepare was made from other files: events.csv of data.raw changed since; run"
+    ):
+        run_stage("train", configured(run, *settings), print)
+    assert done(run, *settings) == list(STAGES[1:])
     (raw / "events.csv").write_text("ab")
-    assert done(run, *settings) == list(STAGES[1:])
-    os.utime(raw / "events.csv", ns=(1, 1))
-    assert done(run, *settings) == list(STAGES[1:])
-    assert not run_stage("train", configured(run, "data.source=tables", "train.steps=500"), print).skipped
+    said: list[str] = []
+    run_all(configured(run, *settings), said.append)
+    assert (
+        "prepare: stage prepare was made from other files: events.csv of data.raw changed since; it starts anew" in said
+    )
+    assert not run_stage("train", configured(run, *TABLES, "train.steps=500"), print).skipped
     assert done(run, *settings) == ["train"]  # index and tables are those of these settings
-    (raw / "events.csv").unlink()
-    raw.rmdir()
+    shutil.rmtree(raw)
     assert done(run, *settings) == []
+
+
+def test_touched_files_and_strangers_beside_the_tables_change_nothing(
+    run: RunFolder, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (*TABLES, f"data.raw={raw}")
+    done(run, *settings)
+    os.utime(raw / "events.csv", ns=(1, 1))
+    (raw / "notes.txt").write_text("note")
+    (raw / "old").mkdir()
+    (raw / "old" / "events.csv").write_text("older")
+    assert done(run, *settings) == []
+    monkeypatch.setattr("gensr_dist.outside_files._digest", None)  # a touched file is read once, not for every command
+    assert done(run, *settings) == []
+
+
+def test_a_run_folder_below_the_log_does_not_belong_to_it(tmp_path: Path, run: RunFolder) -> None:
+    run.root.mkdir()
+    for name in ("events.csv", "items.csv"):
+        (tmp_path / name).write_text("a")
+    settings = (*TABLES, f"data.raw={tmp_path}")
+    assert done(run, *settings) == list(STAGES[1:])
+    assert done(run, *settings) == []
+
+
+def test_shards_that_are_prepared_again_as_they_were_keep_what_was_made_of_them(run: RunFolder, raw: Path) -> None:
+    settings = (*TABLES, f"data.raw={raw}")
+    done(run, *settings)
+    record_path("prepare", run).unlink()
+    assert done(run, *settings) == ["prepare"]
+    check_consistent("index", run)
+    manifest = run.root / "shards" / "manifest.json"
+    manifest.write_text(json.dumps({"digest": "of other shards"}))
+    with pytest.raises(
+        InputError, match=r"shards/manifest.json, a result of stage prepare, is gone; run `gensr prepare`"
+    ):
+        run_stage("train", configured(run, *settings), print)
+    assert done(run, *settings) == ["prepare"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [("train", "model"), ("train", "model/a.safetensors"), ("index", "index/cf.faiss"), ("evaluate", "ranks/rec.npy")],
+)
+def test_the_stage_whose_result_is_gone_runs_again_and_is_named(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, stage: stages.StageName, name: str
+) -> None:
+    """Whichever file it was, and nothing else."""
+    make = getattr(pipeline, f"_{stage}")
+
+    def more(config: Config, run: RunFolder, **given: object) -> Outcome:
+        outcome: Outcome = make(config, run, **given)
+        path = run.root / name
+        if path.suffix:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("x")
+        return outcome
+
+    monkeypatch.setattr(pipeline, f"_{stage}", more)
+    assert done(run) == list(STAGES)
+    path = run.root / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if stage != "evaluate":
+        with pytest.raises(InputError, match=rf"{name}, a result of {stage}, is gone; run `gensr {stage}` again"):
+            check_consistent("index", run)
+        with pytest.raises(InputError, match=rf"{name}, a result of stage {stage}, is gone; run `gensr {stage}` with"):
+            run_stage("evaluate", configured(run), print)
+    said: list[str] = []
+    assert run_all(configured(run), said.append).done == (stage,)
+    assert f"{stage}: {path}, a result of stage {stage}, is gone" in said
+    assert path.exists()
+    check_consistent("index", run)
 
 
 def test_a_missing_result_is_made_again(run: RunFolder) -> None:
@@ -138,9 +237,32 @@ def test_a_missing_result_is_made_again(run: RunFolder) -> None:
     assert done(run) == ["lightgcn"]  # which gives the same vectors, so that nothing after it changes
 
 
-def test_another_version_of_the_code_redoes_everything(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_alone_redoes_nothing(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     done(run)
     monkeypatch.setattr(stages, "__version__", "9.9")
+    assert done(run) == []
+    monkeypatch.setitem(stages.FORMS, "lightgcn", 2)
+    said: list[str] = []
+    assert run_all(configured(run), said.append).done == STAGES[2:]
+    forms = f"{__version__} (form 1), this is 9.9 (form 2)"
+    why = f"stage lightgcn was made by gensr_dist {forms}, which gives other results"
+    assert f"lightgcn: {why}; it starts anew" in said
+    assert "train: stage train was made from other results of lightgcn; it starts anew" in said
+
+
+def test_a_run_of_before_there_were_forms_serves_and_is_made_again(run: RunFolder) -> None:
+    done(run)
+    fingerprints: dict[str, str] = {}
+    for stage in STAGES:
+        body = json.loads(record_path(stage, run).read_text())
+        fingerprints[stage] = f"fingerprint of {stage}"
+        body = {key: value for key, value in body.items() if key not in ("form", "made", "files")}
+        inputs = {name: fingerprints[name] for name in body["inputs"]}
+        body |= {"outside": {"data.raw": "digest"}, "fingerprint": fingerprints[stage], "inputs": inputs}
+        record_path(stage, run).write_text(json.dumps(body))
+    check_consistent("index", run)
+    with pytest.raises(InputError, match=r"stage prepare was made by gensr_dist .* \(form 0\), this is .* \(form 1\)"):
+        run_stage("train", configured(run), print)
     assert done(run) == list(STAGES)
 
 
@@ -182,7 +304,8 @@ def test_an_interrupted_training_is_never_thrown_away(
     said: list[str] = []
     run_all(configured(run, "data.history=7"), said.append)
     assert calls == [True, False]  # those of a finished training have served
-    assert "train: settings or inputs have changed since it finished; it starts anew" in said
+    changed = f"data.history was {history}, now 7"
+    assert f"train: stage train was made with another config: {changed}; it starts anew" in said
 
 
 @pytest.mark.parametrize("stage", STAGES[1:])
