@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        give_usual_mode(temporary)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
@@ -44,12 +46,28 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        give_usual_mode(temporary)
         if path.exists():
             path.rename(replaced)
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def give_usual_mode(path: Path) -> None:
+    """Give a new file, or all files of a new folder, the mode that a file made with `open` has here.
+
+    Some libraries write through a temporary file of their own, which only its owner may read.
+    """
+    # Asked of the file system: the umask cannot be read without changing it, and a folder's default rules come first.
+    probe = path.with_name(f".{path.name}.{os.getpid()}.mode") if path.is_file() else path / ".mode"
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for file in (path,) if path.is_file() else path.rglob("*"):
+        if file.is_file() and not file.is_symlink() and stat.S_IMODE(file.stat().st_mode) != mode:
+            file.chmod(mode)
 
 
 def _sweep(path: Path) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from gensr_dist.data.shards.manifest import FileRecord, record_files, sha256_of_file
 from gensr_dist.errors import InputError
-from gensr_dist.files import read_json, write_json
+from gensr_dist.files import give_usual_mode, read_json, write_json
 from gensr_dist.train.state import PARTS, Part, State
 
 STATE = "state.json"
@@ -63,6 +63,7 @@ def write_checkpoint(path: Path, state: State, progress: Any) -> None:
         with _numbered_errors():
             for part, name in _TENSORS.items():
                 save_file(dict(state[part]), temporary / name)
+        give_usual_mode(temporary)
         write_json(temporary / STATE, progress)
         for name in _CHECKED:
             sync(temporary / name)

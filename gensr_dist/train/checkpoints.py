@@ -115,18 +115,19 @@ class Checkpoints:
         if self._writer is not None:
             self._writer.join()
 
-    def load(self, progress: Progress) -> Progress:
+    def load(self, progress: Progress, step: int | None = None) -> Progress:
         """Load the newest checkpoint whose checksums are right; without any checkpoint, return `progress`.
 
         Args:
             progress: of a run that has not begun, with the settings of this one.
+            step: load that of this step instead; without it, return `progress`.
 
         Raises:
             InputError: none is whole, or the newest whole one belongs to other settings.
         """
         answer = ""
         if self.ranks.first:
-            answer = self._find(progress)
+            answer = self._find(progress, step)
         found = json.loads(_said_by_first(answer, self.ranks))
         if "error" in found:
             raise InputError(*found["error"])
@@ -139,10 +140,10 @@ class Checkpoints:
             reader.close()
         return dataclasses.replace(loaded, world=progress.world, zero_stage=progress.zero_stage)
 
-    def _find(self, progress: Progress) -> str:
+    def _find(self, progress: Progress, step: int | None) -> str:
         """JSON of the checkpoint to load: its name (null without any) and progress; or of the error."""
         try:
-            path = newest_whole(self.folder)
+            path = newest_whole(self.folder) if step is None else _whole(self.folder, step)
             if path is None:
                 return json.dumps({"name": None})
             found = _read_progress(path)
@@ -245,6 +246,12 @@ def newest_whole(folder: Path) -> Path | None:
             "restore one of them, or delete the folder to start anew",
         )
     return None
+
+
+def _whole(folder: Path, step: int) -> Path | None:
+    """The checkpoint of a step, if it is there and its checksums are right."""
+    path = folder / _name(step)
+    return path if path.is_dir() and damage_of(path) is None else None
 
 
 def discard(folder: Path) -> None:

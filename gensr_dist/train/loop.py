@@ -1,7 +1,6 @@
 """Training of GenSR: steps, validations, checkpoints, early stopping."""
 
 import dataclasses
-import hashlib
 import logging
 import time
 from dataclasses import astuple, fields
@@ -29,7 +28,7 @@ from gensr_dist.run_folder import RunFolder
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
 from gensr_dist.train.config import OPERATIONAL
 from gensr_dist.train.engine import Engine
-from gensr_dist.train.export import export_model
+from gensr_dist.train.export import digest_of_weights, export_model, restore_model
 from gensr_dist.train.feed import Feed
 from gensr_dist.train.meter import Meter, PhaseClock, RowDigest, peak_cuda_memory_gb, peak_memory_gb
 from gensr_dist.train.negatives import training_negatives
@@ -69,6 +68,9 @@ def train(config: Config, run: RunFolder, resume: bool = True) -> TrainResult:
     ):
         clock = PhaseClock(ranks.device)
         training = _Training(config, run, ranks, request, watchdog, clock, resume)
+        if training.lost_model():
+            training.close()
+            training = _Training(config, run, ranks, request, watchdog, clock, resume=False)
         try:
             with clock.collectives():
                 return training.run()
@@ -174,10 +176,17 @@ class _Training:
                         "the same command goes on from there"
                     )
             self._finish_saving()
-            self._tell_parameters()
+            weights = digest_of_weights(self.engine)  # for comparing runs to the last bit
+            DETAIL.info(f"parameters of step {self.progress.steps}: {weights}")
             self._conclude()
             self._tell_time()
         return self._result()
+
+    def lost_model(self) -> bool:
+        """Whether the best model is gone, cannot be made again of its checkpoint, and no validation will come."""
+        make = restore_model(self.checkpoints, self._beginning(), self.progress, self.tokenizer, self.run_folder.model)
+        self.progress = make or dataclasses.replace(self.progress, best_step=0, best_ndcg=-1.0)
+        return make is None and self._finished
 
     def close(self) -> None:
         """Release the event files, and let a checkpoint under way be written."""
@@ -355,15 +364,6 @@ class _Training:
             write_json(folder / RECORD, record)
         dist.barrier()
         raise InputError("train", record.sentence(), record.remedy(self.run_folder.root, self.settings))
-
-    def _tell_parameters(self) -> None:
-        """What the last step left, for comparing runs to the last bit."""
-        weights = self.engine.weights()
-        if self.ranks.first:
-            digest = hashlib.sha256()
-            for name in sorted(weights):
-                digest.update(weights[name].numpy().tobytes())
-            DETAIL.info(f"parameters of step {self.progress.steps}: {digest.hexdigest()}")
 
     def _tell_time(self) -> None:
         """Where the time of this start went, on every rank."""
