@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import dataclasses
-import errno
 import json
 import logging
 import os
@@ -18,8 +17,10 @@ from gensr_dist.bench.commands import add_benches
 from gensr_dist.config import Config, load_config, resolved_yaml
 from gensr_dist.data.presets import PRESETS
 from gensr_dist.errors import InputError, Paused
+from gensr_dist.output_errors import as_input_error
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import STAGES
+from gensr_dist.standard_streams import open_closed_streams
 
 DESCRIPTION = """GenSR: one generative model for "what next for this user" and "this user typed this query".
 
@@ -27,11 +28,6 @@ A run is described by one YAML config and keeps everything it makes in one run f
 raw logs to evaluated answers and skips what is unchanged; the stages can also be run one by one, in this order:
 simulate (only for simulated data), prepare, lightgcn, channels, train, index, evaluate. `gensr check CONFIG` says
 beforehand what a raw log is understood to hold."""
-
-_OUTPUT_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.EBUSY, errno.EIO, errno.ENAMETOOLONG),
-)
 
 STAGE_HELP = {
     "simulate": (
@@ -75,6 +71,7 @@ STAGE_HELP = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for input that cannot be used, 130 for an interrupt."""
+    open_closed_streams()
     options = _parser().parse_args(arguments)
     _log_to_stderr()
     try:
@@ -98,9 +95,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that Python's own flush at exit stays quiet
         return 128 + 13
     except OSError as error:
-        if error.errno not in _OUTPUT_ERRORS:
+        problem = as_input_error(error)
+        if problem is None:
             raise
-        return _fail(f"{error.filename or 'output'}: {error.strerror}; free space or set `run` to another folder", 2)
+        return _fail(str(problem), 2)
+    except RuntimeError as error:
+        from gensr_dist.peers import lost_connection
+
+        lost = lost_connection(error)
+        if lost is None:
+            raise
+        return _fail(f"{lost}; start all ranks again, or, to work alone, unset RANK and WORLD_SIZE", 2)
     return code
 
 
@@ -393,7 +398,8 @@ def _sayer(stream: TextIO) -> Callable[[str], None]:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"gensr: error: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # of a terminal that is gone
+        print(f"gensr: error: {message}", file=sys.stderr)
     return code
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gensr_dist.errors import InputError
+from gensr_dist.output_errors import numbered_errors
 
 
 @contextmanager
@@ -21,10 +22,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        give_usual_mode(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        with numbered_errors(path):
+            yield temporary
+            give_usual_mode(temporary)
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -45,8 +47,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        yield temporary
-        give_usual_mode(temporary)
+        with numbered_errors(path):
+            yield temporary
+            give_usual_mode(temporary)
         if path.exists():
             path.rename(replaced)
         temporary.rename(path)

@@ -130,8 +130,9 @@ def lost_connection(error: RuntimeError) -> str | None:
 
 def say(line: str) -> None:
     """Write a line to stderr at once: all ranks of a machine may write there, and theirs must not run into it."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # of a terminal that is gone
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def end_process(rank: int, problem: str) -> NoReturn:

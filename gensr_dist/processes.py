@@ -13,10 +13,9 @@ import torch
 import torch.distributed as dist
 
 from gensr_dist.errors import InputError
+from gensr_dist.gathering import Gathering
+from gensr_dist.launcher_variables import LAUNCHER_VARIABLES, started_by_launcher
 from gensr_dist.peers import PeerWatch
-
-# Every rank of every launcher has these; a process without any of them trains alone.
-_LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 _watches: list[PeerWatch] = []  # that of this process's group, while it is in one with others
 
@@ -38,24 +37,44 @@ class Ranks:
 def join_processes() -> Ranks:
     """Join the process group that the launcher describes, or one of this process alone: nccl on GPUs, else gloo.
 
-    From then on a rank that dies or cannot be reached ends this process, see `peers`.
+    From then on a rank that dies or cannot be reached ends this process, see `peers`. Until all have come, those who
+    wait say for whom, see `gathering`.
+
+    Raises:
+        InputError: the launcher's variables are incomplete or do not fit this machine, or its port is taken.
     """
-    if "RANK" not in os.environ:  # port 0: any that is free at the moment of listening
-        os.environ.update(zip(_LAUNCHER_VARIABLES, ("0", "1", "0", "127.0.0.1", "0"), strict=True))
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    else:
-        device = torch.device("cpu")
+    if not started_by_launcher():  # port 0: any that is free at the moment of listening
+        os.environ.update(zip(LAUNCHER_VARIABLES, ("0", "1", "0", "127.0.0.1", "0"), strict=True))
+    device = _own_device(int(os.environ["LOCAL_RANK"]))
     if not dist.is_initialized():
         _quieten()
         # DeepSpeed would compile a shared-memory kernel for tensor-parallel inference here: 35 s, unused in training,
         # and a process killed meanwhile leaves a lock file on which every later run waits for ever.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        deepspeed.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
-        atexit.register(_leave)
-        _watch_peers(device)
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        with Gathering(host, port, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])):
+            try:
+                deepspeed.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
+            except dist.DistNetworkError as error:
+                if "EADDRINUSE" not in str(error):
+                    raise
+                remedy = "choose another port, or end what an earlier start has left"
+                raise InputError("MASTER_PORT", f"another program listens on port {port}", remedy) from None
+            atexit.register(_leave)
+            _watch_peers(device)
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
+
+
+def _own_device(number: int) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if number >= count:
+        problem = f"{number}, but this machine shows {count} GPUs"
+        raise InputError("LOCAL_RANK", problem, "start as many processes as there are GPUs; see CUDA_VISIBLE_DEVICES")
+    device = torch.device("cuda", number)
+    torch.cuda.set_device(device)
+    return device
 
 
 def check_same_shards(lost: Sequence[str], ranks: Ranks) -> None:

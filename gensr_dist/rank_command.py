@@ -15,10 +15,12 @@ import torch.distributed as dist
 from gensr_dist.arguments import OneLineParser
 from gensr_dist.config import Config, load_config
 from gensr_dist.errors import InputError, Paused
+from gensr_dist.output_errors import as_input_error
 from gensr_dist.peers import end_process, lost_connection, say
 from gensr_dist.processes import Ranks, join_processes, meet
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import Recorder, StageName, locked
+from gensr_dist.standard_streams import open_closed_streams
 
 Result = TypeVar("Result")
 
@@ -62,6 +64,7 @@ def run_rank(
     )
     for name in ("--local_rank", "--local-rank"):
         parser.add_argument(name, dest="local_rank", help=argparse.SUPPRESS)  # launchers also set it as a variable
+    open_closed_streams()
     options = parser.parse_args(arguments)
     rank = 0
     try:
@@ -91,6 +94,12 @@ def run_rank(
                 print(summary(result))
     except InputError as error:
         say(f"{'' if rank == 0 else f'rank {rank}: '}{error}")
+        return 2
+    except OSError as error:
+        unwritten = as_input_error(error)
+        if unwritten is None:
+            raise
+        say(f"{'' if rank == 0 else f'rank {rank}: '}{unwritten}")
         return 2
     except RuntimeError as error:
         problem = lost_connection(error)

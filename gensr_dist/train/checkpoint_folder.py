@@ -10,22 +10,21 @@ A folder appears under its name when all of it is on the disk.
 """
 
 import os
-import re
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gensr_dist.data.shards.manifest import FileRecord, record_files, sha256_of_file
 from gensr_dist.errors import InputError
 from gensr_dist.files import give_usual_mode, read_json, write_json
+from gensr_dist.output_errors import numbered_errors
 from gensr_dist.train.state import PARTS, Part, State
 
 STATE = "state.json"
@@ -60,7 +59,7 @@ def write_checkpoint(path: Path, state: State, progress: Any) -> None:
     replaced = path.with_name(f".{path.name}.old")
     temporary.mkdir()
     try:
-        with _numbered_errors():
+        with numbered_errors(path):
             for part, name in _TENSORS.items():
                 save_file(dict(state[part]), temporary / name)
         give_usual_mode(temporary)
@@ -138,15 +137,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _numbered_errors() -> Iterator[None]:
-    """Turn what safetensors reports of the operating system into what Python reports of it."""
-    try:
-        yield
-    except SafetensorError as error:
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from None

@@ -1,8 +1,9 @@
-"""Requests to end a run before its last step: SIGTERM, SIGUSR1, or a spent time budget.
+"""Requests to end a run before its last step: SIGTERM, SIGHUP, SIGUSR1, or a spent time budget.
 
-Launchers and Slurm send a signal before they kill. Training then finishes its step, saves a checkpoint and leaves with
-exit code 0. A signal reaches the ranks at different moments or only some of them, so that they agree once a step, in
-the same reduction in which they agree that the losses are finite (`objective.StepCheck`).
+Launchers and Slurm send a signal before they kill, and a terminal that is closed sends SIGHUP. Training then finishes
+its step, saves a checkpoint and leaves with exit code 0. A signal reaches the ranks at different moments or only some
+of them, so that they agree once a step, in the same reduction in which they agree that the losses are finite
+(`objective.StepCheck`).
 """
 
 import signal
@@ -21,13 +22,14 @@ class Stop(IntEnum):
     NO = 0
     BUDGET = 1
     USR1 = 2
-    TERM = 3
+    HUP = 3
+    TERM = 4
 
     def __str__(self) -> str:
-        return ("nothing", "train.max_hours is used up", "SIGUSR1", "SIGTERM")[self]
+        return ("nothing", "train.max_hours is used up", "SIGUSR1", "SIGHUP", "SIGTERM")[self]
 
 
-_SIGNALS = {signal.SIGTERM: Stop.TERM, signal.SIGUSR1: Stop.USR1}
+_SIGNALS = {signal.SIGTERM: Stop.TERM, signal.SIGHUP: Stop.HUP, signal.SIGUSR1: Stop.USR1}
 
 
 class StopRequest:
@@ -45,7 +47,9 @@ class StopRequest:
         self._signalled = Stop.NO
         self._before: dict[signal.Signals, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # `nohup` means to go on
+            heard = [number for number in _SIGNALS if not (number == signal.SIGHUP and ignored)]
+            self._before = {number: signal.signal(number, self._note) for number in heard}
 
     @property
     def reason(self) -> Stop:

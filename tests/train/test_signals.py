@@ -14,7 +14,9 @@ from gensr_dist.train.loop import train
 from gensr_dist.train.signals import Stop, StopRequest
 
 
-@pytest.mark.parametrize(("number", "stop"), [(signal.SIGTERM, Stop.TERM), (signal.SIGUSR1, Stop.USR1)])
+@pytest.mark.parametrize(
+    ("number", "stop"), [(signal.SIGTERM, Stop.TERM), (signal.SIGUSR1, Stop.USR1), (signal.SIGHUP, Stop.HUP)]
+)
 def test_a_signal_is_noted_and_does_not_end_the_process(number: signal.Signals, stop: Stop) -> None:
     before = signal.getsignal(number)
     with StopRequest(0.0, decides=True) as request:
@@ -30,6 +32,20 @@ def test_the_weightier_signal_stays() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGUSR1)
         assert request.reason is Stop.TERM
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    """As `nohup` starts a command."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest(0.0, decides=True) as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert request.reason is Stop.NO
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert request.reason is Stop.TERM
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_only_the_rank_that_decides_looks_at_the_clock() -> None:

@@ -1,0 +1,73 @@
+"""Files that cannot be written: what the operating system said, however the library that wrote wraps it.
+
+safetensors, tokenizers and polars raise errors of their own with `(os error 28)` in the text, numpy says how many
+elements it did not write, torch and FAISS that a write failed. All of them become an OSError with number and file, and
+at the command line one line.
+"""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gensr_dist.errors import InputError
+
+OUTPUT_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EBUSY, errno.EIO, errno.ENAMETOOLONG),
+)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NUMBER = re.compile(r"\(os error (\d+)\)")
+_UNNUMBERED = re.compile(r"\d+ requested and \d+ written|PytorchStreamWriter failed|unexpected pos \d+ vs|write error")
+_ROOM = 1 << 20  # bytes: a disk with less is full, for what is written here
+_REMEDY = "free space or set `run` to another folder"
+
+
+@contextmanager
+def numbered_errors(path: Path) -> Iterator[None]:
+    """Give errors of writing in this block their number, and their file where they name none.
+
+    Args:
+        path: what is written, or the folder of it.
+
+    Raises:
+        OSError: with `errno` and `filename`.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except OSError as error:
+        if error.errno is None and (number := _number_of(error, path)):
+            raise OSError(number, os.strerror(number), str(path)) from None
+        if error.errno in _FULL and error.filename is None:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
+        raise
+    except Exception as error:
+        number = _number_of(error, path)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None
+
+
+def as_input_error(error: OSError) -> InputError | None:
+    """The line for the user, if it is about writing; None for an error of another kind."""
+    if error.errno not in OUTPUT_ERRORS:
+        return None
+    return InputError(error.filename or "output", os.strerror(error.errno), _REMEDY)
+
+
+def _number_of(error: Exception, path: Path) -> int | None:
+    text = str(error)
+    if found := _NUMBER.search(text):
+        return int(found[1]) if int(found[1]) in OUTPUT_ERRORS else None
+    for number in _FULL:
+        if os.strerror(number) in text:
+            return number
+    if not _UNNUMBERED.search(text):
+        return None
+    place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return errno.ENOSPC if shutil.disk_usage(place).free < _ROOM else errno.EIO
