@@ -17,7 +17,7 @@ from gensr_dist.bench.commands import add_benches
 from gensr_dist.config import Config, load_config, resolved_yaml
 from gensr_dist.data.presets import PRESETS
 from gensr_dist.errors import InputError, Paused
-from gensr_dist.output_errors import as_input_error
+from gensr_dist.output_errors import as_input_error, quieten_writing_threads
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.stages import STAGES
 from gensr_dist.standard_streams import open_closed_streams
@@ -72,6 +72,7 @@ STAGE_HELP = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for input that cannot be used, 130 for an interrupt."""
     open_closed_streams()
+    quieten_writing_threads()
     options = _parser().parse_args(arguments)
     _log_to_stderr()
     try:

@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,18 @@ def as_input_error(error: OSError) -> InputError | None:
     if error.errno not in OUTPUT_ERRORS:
         return None
     return InputError(error.filename or "output", os.strerror(error.errno), _REMEDY)
+
+
+def quieten_writing_threads() -> None:
+    """Let no thread of TensorBoard's print a traceback of a full disk: the thread that gave it the work says it."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        told = isinstance(failed.exc_value, OSError) and failed.exc_value.errno in OUTPUT_ERRORS
+        if not (told and type(failed.thread).__name__ == "_AsyncWriterThread"):
+            before(failed)
+
+    threading.excepthook = hook
 
 
 def _number_of(error: Exception, path: Path) -> int | None:

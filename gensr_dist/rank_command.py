@@ -15,7 +15,7 @@ import torch.distributed as dist
 from gensr_dist.arguments import OneLineParser
 from gensr_dist.config import Config, load_config
 from gensr_dist.errors import InputError, Paused
-from gensr_dist.output_errors import as_input_error
+from gensr_dist.output_errors import as_input_error, quieten_writing_threads
 from gensr_dist.peers import end_process, lost_connection, say
 from gensr_dist.processes import Ranks, join_processes, meet
 from gensr_dist.run_folder import RunFolder
@@ -65,6 +65,7 @@ def run_rank(
     for name in ("--local_rank", "--local-rank"):
         parser.add_argument(name, dest="local_rank", help=argparse.SUPPRESS)  # launchers also set it as a variable
     open_closed_streams()
+    quieten_writing_threads()
     options = parser.parse_args(arguments)
     rank = 0
     try:

@@ -10,7 +10,8 @@ Dimensions: N nodes (users first), E width, e columns of this rank.
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from gensr_dist.files import read_json, write_json
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.tables import read_columns, write_table
 from gensr_dist.graph.trainer import ColumnTrainer
+from gensr_dist.output_errors import numbered_errors
 
 _STATE = "state.json"
 _FINISHED = "finished.json"
@@ -63,12 +65,12 @@ class Checkpoints:
     def save(self, progress: Progress, trainer: ColumnTrainer) -> None:
         """Write a checkpoint, then delete what it replaces."""
         final = self.folder / f"step_{trainer.steps:08d}"
-        temporary = self._begin(final)
-        for name, table_Ne in trainer.tables.items():
-            write_table(temporary / f"{name}.npy", table_Ne, self.ranks, self.width)
+        with self._written(final) as temporary:
+            for name, table_Ne in trainer.tables.items():
+                write_table(temporary / f"{name}.npy", table_Ne, self.ranks, self.width)
+            if self.ranks.first:
+                write_json(temporary / _STATE, progress)
         if self.ranks.first:
-            write_json(temporary / _STATE, progress)
-            self._finish(temporary, final)
             self._keep_only(final.name, _best_name(progress.best_epoch))
         self.ranks.wait()
 
@@ -82,11 +84,9 @@ class Checkpoints:
             touched_N: bool.
         """
         final = self.folder / _best_name(epoch)
-        temporary = self._begin(final)
-        for name, rows in (("users", slice(0, users)), ("items", slice(users, None))):
-            write_table(temporary / f"{name}.npy", out_Ne[rows], self.ranks, self.width, touched_N[rows])
-        if self.ranks.first:
-            self._finish(temporary, final)
+        with self._written(final) as temporary:
+            for name, rows in (("users", slice(0, users)), ("items", slice(users, None))):
+                write_table(temporary / f"{name}.npy", out_Ne[rows], self.ranks, self.width, touched_N[rows])
         self.ranks.wait()
 
     def best(self, epoch: int) -> tuple[np.memmap, np.memmap]:
@@ -149,21 +149,27 @@ class Checkpoints:
             raise InputError(best, "the vectors of the best epoch are missing", self.remedy)
         return found
 
-    def _begin(self, final: Path) -> Path:
+    @contextmanager
+    def _written(self, final: Path) -> Iterator[Path]:
+        """Yield a temporary folder; it takes the place of `final`, or nothing is left of it."""
         temporary = final.with_name(f".{final.name}.tmp")
-        if self.ranks.first:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-        return temporary
-
-    def _finish(self, temporary: Path, final: Path) -> None:
-        shutil.rmtree(final, ignore_errors=True)
-        temporary.rename(final)
-        descriptor = os.open(self.folder, os.O_RDONLY)
+        if not self.ranks.first:
+            yield temporary
+            return
+        shutil.rmtree(temporary, ignore_errors=True)
         try:
-            os.fsync(descriptor)  # so that the rename lasts through a power cut
+            with numbered_errors(final):
+                temporary.mkdir(parents=True)
+                yield temporary
+                shutil.rmtree(final, ignore_errors=True)
+                temporary.rename(final)
+                descriptor = os.open(self.folder, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)  # so that the rename lasts through a power cut
+                finally:
+                    os.close(descriptor)
         finally:
-            os.close(descriptor)
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def _keep_only(self, *names: str) -> None:
         for path in self.folder.iterdir():

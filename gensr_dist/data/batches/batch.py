@@ -87,6 +87,11 @@ class PackedBatches:
             for places, groups in zip(self.places, self.step_groups, strict=True)
         ]
 
+    def share_memory(self) -> Self:
+        """The same, in memory that another process can map: there an allocation that fails can be told of."""
+        self.buffer_B.share_memory_()
+        return self
+
     def pin_memory(self) -> Self:
         """Page-locked copy."""
         return replace(self, buffer_B=self.buffer_B.pin_memory())

@@ -18,9 +18,11 @@ from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.forks import die_with_parent
 from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.shared_memory import enough_shared_memory, require_semaphores
 from gensr_dist.errors import InputError
 
 PREFETCH = 4  # steps that each worker collates ahead
+_REMEDY = "set train.workers to 0"
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,12 @@ class _Steps(Dataset[_Collated]):
     def __getitem__(self, step: int) -> _Collated:
         try:
             batches = self.loader.batches_of_step(step)
+            if not self.loader.workers:
+                return batches
+            with enough_shared_memory(_REMEDY):
+                return PackedBatches.pack(batches).share_memory()
         except InputError as error:
             return _Refusal(error.where, error.problem, error.remedy)
-        return PackedBatches.pack(batches) if self.loader.workers else batches
 
 
 class TrainingLoader:
@@ -118,7 +123,8 @@ class TrainingLoader:
         """Yield (step, micro-batches) for the steps [start_step, end_step), in order.
 
         Raises:
-            InputError: a step cannot be collated, for example because a user has met nearly every item.
+            InputError: a step cannot be collated, for example because a user has met nearly every item, or there is no
+                shared memory for it.
         """
         steps = range(start_step, end_step)
         if self.workers and steps:
@@ -135,7 +141,10 @@ class TrainingLoader:
             multiprocessing_context="fork" if self.workers else None,  # shares what is decoded instead of copying it
             generator=torch.Generator(),  # leaves the global random state, and so dropout, as it is
         )
-        for step, collated in zip(steps, prefetched, strict=True):
+        with enough_shared_memory(_REMEDY):  # queues to the workers are made of it too
+            require_semaphores(3 * self.workers + 10 if self.workers else 0)
+            arriving = iter(prefetched)
+        for step, collated in zip(steps, arriving, strict=True):
             if isinstance(collated, _Refusal):
                 raise InputError(collated.where, collated.problem, collated.remedy)
             yield step, collated.unpack() if isinstance(collated, PackedBatches) else collated

@@ -16,6 +16,7 @@ from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.preparation.filtering import keep_active
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard, write_users
 from gensr_dist.data.preparation.splitting import assign_splits, count_positives, find_moments
+from gensr_dist.data.shared_memory import enough_shared_memory
 from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.timelines import Timelines, build_timelines
 from gensr_dist.errors import InputError
@@ -76,12 +77,7 @@ class _Work:
             yield from ((number, self.of_shard(number)) for number in range(shards))
             return
         try:
-            with (
-                _shared(self),
-                ProcessPoolExecutor(
-                    workers, multiprocessing.get_context("fork"), die_with_parent, initargs=(os.getpid(),)
-                ) as pool,
-            ):
+            with _shared(self), _pool(workers) as pool:
                 number_of: dict[Future[ShardResult], int] = {pool.submit(_of_shard, n): n for n in range(shards)}
                 try:
                     for future in as_completed(number_of):
@@ -105,6 +101,13 @@ class _Work:
             items=self.items,
             config=self.config,
             seed=self.seed,
+        )
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    with enough_shared_memory("add --workers 1"):
+        return ProcessPoolExecutor(
+            workers, multiprocessing.get_context("fork"), die_with_parent, initargs=(os.getpid(),)
         )
 
 

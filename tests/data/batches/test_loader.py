@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import os
 from pathlib import Path
 
@@ -44,6 +45,30 @@ def loader(
         micro_tokens=micro_tokens,
         workers=workers,
     )
+
+
+def test_a_full_shared_memory_ends_the_batches_with_one_line(
+    collator: Collator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a worker, whose other errors only torch would hear of, and before there are workers."""
+
+    def full(packed: PackedBatches) -> PackedBatches:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_7_8_0>: No space left on device (28)"
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PackedBatches, "share_memory", full)
+        with pytest.raises(InputError, match=r"/dev/shm: no space left of .*shm-size=2g\), or set train.workers to 0"):
+            next(loader(collator, workers=1).batches(0, 4))
+
+    def none_left(count: int) -> None:
+        assert count >= 3 * 2 + 3 + 5  # queues of two workers, that of their answers, and an event
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gensr_dist.data.batches.loader.require_semaphores", none_left)
+    with pytest.raises(InputError, match=r"/dev/shm: no space left of "):
+        next(loader(collator, workers=2).batches(0, 4))
 
 
 def test_workers_give_identical_batches(collator: Collator) -> None:
