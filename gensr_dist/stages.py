@@ -29,7 +29,10 @@ STAGES: tuple[StageName, ...] = get_args(StageName)  # in the order of the data
 
 # What a stage's results are like, apart from settings and inputs. Whoever makes a stage give other results, or read
 # others than before, raises its number, so that those of earlier versions are made again. A version alone does not.
-FORMS: Mapping[StageName, int] = {"simulate": 1, "prepare": 1, "lightgcn": 1, "train": 1, "index": 1, "evaluate": 1}
+FORMS: Mapping[StageName, int] = {
+    **dict.fromkeys(("simulate", "prepare", "lightgcn", "channels"), 1),
+    **dict.fromkeys(("train", "index", "evaluate"), 2),  # towers of their own width, orders that are fitted
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,7 @@ def bench_answer(root: RunFolder, answers: int) -> AnswerTimes:
         InputError: the run is not finished, or has no test row.
     """
     check_consistent("index", root)
-    config = load_config(root.config)
+    config = load_config(root.config, done=True)
     run = RunFolder.of(config, root.root)
     started = time.process_time()
     trained = TrainedRun.open(run, config)

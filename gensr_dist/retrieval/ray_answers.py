@@ -28,7 +28,7 @@ class _Worker:
     """Holds an opened run."""
 
     def __init__(self, root: Path) -> None:
-        config = load_config(root / "config.yaml")
+        config = load_config(root / "config.yaml", done=True)
         run = RunFolder.of(config, root)
         self.answerer = Answerer(TrainedRun.open(run, config), config)
 
