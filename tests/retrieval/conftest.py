@@ -19,9 +19,12 @@ from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.cross_fitting import train_lightgcn
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR
+from gensr_dist.retrieval.channels.stage import build_channels
 from gensr_dist.retrieval.config import RetrievalConfig
-from gensr_dist.retrieval.index import build_index
+from gensr_dist.retrieval.fusion import linear_order
+from gensr_dist.retrieval.stage import IndexStageResult, index_run
 from gensr_dist.run_folder import RunFolder
+from gensr_dist.trained_run import TrainedRun
 
 USERS, ITEMS, EVENTS = 30, 80, 900
 CONFIG = Config(
@@ -32,7 +35,7 @@ CONFIG = Config(
     ),
     lightgcn=LightGCNConfig(width=8, layers=2, epochs=5, batch=256),
     model=ModelConfig(backbone="nano", cf_heads=2),
-    retrieval=RetrievalConfig(candidates=25),
+    retrieval=RetrievalConfig(candidates=25, fit_rows=40),
 )  # fmt: skip
 
 
@@ -60,8 +63,8 @@ def random_log() -> EventLog:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory) -> RunFolder:
-    """Do not change it."""
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, IndexStageResult]:
+    """The run, and what its index stage said: with orders fitted on so few rows as there are."""
     torch.manual_seed(0)
     run = RunFolder(Path(tmp_path_factory.mktemp("run")))
     prepare(LocalEngine(random_log()), CONFIG.data, CONFIG.seed, run.shards)
@@ -70,6 +73,21 @@ def run(tmp_path_factory) -> RunFolder:
     train_lightgcn(parts, store.users, store.items, CONFIG.lightgcn, CONFIG.seed, run.cf, run.root / "lightgcn")
     tokenizer = ItemStore.open(run.shards).tokenizer()
     GenSR.build(CONFIG.model, tokenizer, CONFIG.lightgcn.width).save_pretrained(run.model, tokenizer)
-    build_index(run.cf, run.model, store, run.index, CONFIG.retrieval, CONFIG.seed)
+    build_channels(store, ItemStore.open(run.shards), run.channels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear_order, "FEWEST", 3)
+        result = index_run(TrainedRun.open(run, CONFIG), CONFIG)
     run.config.write_text(resolved_yaml(dataclasses.replace(CONFIG, run=str(run.root))), encoding="utf-8")
-    return run
+    return run, result
+
+
+@pytest.fixture(scope="session")
+def run(indexed: tuple[RunFolder, IndexStageResult]) -> RunFolder:
+    """Do not change it."""
+    return indexed[0]
+
+
+@pytest.fixture(scope="session")
+def trained(run: RunFolder) -> TrainedRun:
+    """Do not change it, its model included."""
+    return TrainedRun.open(run, CONFIG)
