@@ -53,7 +53,7 @@ def random_log() -> EventLog:
         },
         schema=EVENT_SCHEMA,
     )
-    texts = [f"{('red', 'green', 'blue')[item % 3]} w{item}" for item in range(ITEMS)]
+    texts = [f"{('red', 'green', 'blue')[item % 3]} w{item} p{item // 2}" for item in range(ITEMS)]
     return EventLog(
         users=pl.DataFrame({"user_id": [f"u{user}" for user in range(USERS)]}),
         items=pl.DataFrame({"item_id": [f"i{item}" for item in range(ITEMS)], "text": texts}),
