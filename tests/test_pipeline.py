@@ -26,6 +26,7 @@ RESULTS: dict[stages.StageName, Callable[[RunFolder], tuple[Path, ...]]] = {
         run.cf / name
         for name in ("items.npy", "users.npy", "lightgcn.json", "items_without_0.npy", "items_without_1.npy")
     ),
+    "channels": lambda run: (run.channels,),
     "train": lambda run: (run.model,),
     "index": lambda run: (run.index,),
     "evaluate": lambda run: (run.metrics, run.report),
@@ -99,7 +100,7 @@ def test_a_second_run_does_nothing(run: RunFolder) -> None:
         ("data.history=3", "train"),
         ("data.train_negatives=3", "train"),
         ("retrieval.index=hnsw", "index"),
-        ("retrieval.exclude_seen=false", "evaluate"),
+        ("retrieval.exclude_seen=false", "index"),
         ("evaluation.rows=10", "evaluate"),
         ("train.workers=0", None),
         ("train.log_every=3", None),
@@ -247,7 +248,7 @@ def test_another_version_alone_redoes_nothing(run: RunFolder, monkeypatch: pytes
     forms = f"{__version__} (form 1), this is 9.9 (form 2)"
     why = f"stage lightgcn was made by gensr_dist {forms}, which gives other results"
     assert f"lightgcn: {why}; it starts anew" in said
-    assert "train: stage train was made from other results of lightgcn; it starts anew" in said
+    assert "channels: stage channels was made from other results of lightgcn; it starts anew" in said
 
 
 def test_a_run_of_before_there_were_forms_serves_and_is_made_again(run: RunFolder) -> None:

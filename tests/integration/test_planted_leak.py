@@ -111,7 +111,7 @@ class Planted:
         self._stage("prepare")
 
     def train(self, *ways: str) -> Arm:
-        stages = {name: self._stage(name, *ways) for name in ("lightgcn", "train", "index", "evaluate")}
+        stages = {name: self._stage(name, *ways) for name in ("lightgcn", "channels", "train", "index", "evaluate")}
         metrics = stages["evaluate"]
         return Arm(
             leak=stages["lightgcn"]["leak"],

@@ -18,7 +18,7 @@ train: {steps: 4, batch: 8, warmup_steps: 2, validate_every: 2, validate_rows: 1
 evaluation: {bootstrap: 20, catalogue_rows: 5, rows: 20}
 retrieval: {candidates: 20}
 """
-STAGES = ["simulate", "prepare", "lightgcn", "train", "index", "evaluate"]
+STAGES = ["simulate", "prepare", "lightgcn", "channels", "train", "index", "evaluate"]
 METRICS = {"recall@5", "recall@10", "ndcg@5", "ndcg@10", "mrr", "count"}
 
 
@@ -60,11 +60,15 @@ def test_metrics_file(folder: Path, first_run: tuple[Any, str]) -> None:
     metrics = json.loads((folder / "runs/tiny/metrics.json").read_text())
     baselines = metrics["baselines"]
     tasks = [metrics["rec"], metrics["search"], baselines["popularity"]["rec"], baselines["popularity"]["search"]]
-    tasks += baselines["counting"].values()
+    tasks += [baselines["counting"]["rec"], baselines["counting"]["search"]]
     for task in [*tasks, baselines["lightgcn"]["rec"], baselines["bm25"]["search"]]:
         assert set(task) >= METRICS
         assert all(math.isfinite(task[name]) and task[name] >= 0 for name in METRICS)
         assert task["recall@5"] <= task["recall@10"]
+    for order in (metrics["catalogue"], baselines["counting"]["catalogue"]):
+        assert {task: values["count"] for task, values in order.items()} == {"rec": 5, "search": 5}
+    for task in ("rec", "search"):
+        assert 0 <= metrics["candidates"][task]["recall@50"] <= metrics["candidates"][task]["recall@500"] <= 1
     assert metrics["protocol"]["negatives"] == 20
     assert first_run[0]["stages"]["evaluate"] == metrics
 

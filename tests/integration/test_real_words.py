@@ -72,7 +72,7 @@ def evaluated(folder: Path, *overrides: str) -> dict[str, Any]:
     write_log(BEAUTY, folder / "raw")
     settings = [f"run={folder / 'run'}", f"data.raw={folder / 'raw'}", *SETTINGS, *overrides]
     config = load_config(ROOT / "configs" / "amazon_beauty.yaml", settings)
-    for stage in ("prepare", "lightgcn", "train", "index"):
+    for stage in ("prepare", "lightgcn", "channels", "train", "index"):
         run_stage(stage, config, print, Preparation())
     return dict(run_stage("evaluate", config, print).result)
 
