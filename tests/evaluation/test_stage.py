@@ -15,9 +15,10 @@ from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
+from gensr_dist.evaluation.catalogue_metrics import ANSWERS, COUNTING, CatalogueMetrics
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.fit import RowsFit, StepFit, TaskFit, fit_warnings, keep_fit
-from gensr_dist.evaluation.metrics import MISSED, TASK_NAMES, CandidateMetrics, CatalogueMetrics
+from gensr_dist.evaluation.metrics import MISSED, TASK_NAMES, CandidateMetrics
 from gensr_dist.evaluation.protocol import RankedRows
 from gensr_dist.evaluation.report import EvaluationResult, Protocol, metrics_json, report_markdown, write_report
 from gensr_dist.evaluation.significance import compare_runs, load_ranks
@@ -25,6 +26,9 @@ from gensr_dist.evaluation.stage import evaluate
 from gensr_dist.graph.vectors import save_cf
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR
+from gensr_dist.retrieval.channels.stage import build_channels
+from gensr_dist.retrieval.config import RetrievalConfig
+from gensr_dist.retrieval.stage import index_run
 from gensr_dist.run_folder import RunFolder
 from gensr_dist.trained_run import TrainedRun
 
@@ -32,8 +36,14 @@ BOTH = ["gensr", "popularity", "counting"]  # scorers of both tasks
 KEYS = {f"{name}@{cutoff}" for name in ("recall", "ndcg") for cutoff in (1, 5, 10, 20)} | {"mrr", "count", "intervals"}
 CONFIG = EvaluationConfig(rows=40, prompts=160, bootstrap=200)
 CATALOGUE = (
-    CatalogueMetrics.from_ranks(Behaviour.SEARCH, np.array([1, MISSED]), candidates=30, full=False),
-    CatalogueMetrics.from_ranks(Behaviour.SEARCH, np.array([2, 44]), candidates=60, full=True),
+    CatalogueMetrics.from_ranks(
+        Behaviour.SEARCH,
+        {ANSWERS: np.array([1, MISSED]), COUNTING: np.array([2, 44])},
+        {"text": np.array([True, False])},
+        candidates=30,
+        resamples=200,
+        seed=0,
+    ),
 )
 CANDIDATES = (
     CandidateMetrics.from_ranks(
@@ -99,10 +109,11 @@ def test_metrics_json_has_the_published_shape(run: RunFolder, result: Evaluation
         "protocol",
     }
     assert found["rec"].keys() == found["search"].keys() == KEYS
-    shape = {name: sorted(tasks) for name, tasks in found["baselines"].items()}
+    shape = {name: sorted(tasks.keys() - {"catalogue"}) for name, tasks in found["baselines"].items()}
     both = ["rec", "search"]
     assert shape == {"popularity": both, "counting": both, "lightgcn": ["rec"], "bm25": ["search"]}
-    assert all(metrics.keys() == KEYS for tasks in found["baselines"].values() for metrics in tasks.values())
+    for name, tasks in found["baselines"].items():
+        assert all(tasks[task].keys() == KEYS for task in shape[name])
     assert found["rec"]["count"] == 40
     low, high = found["search"]["intervals"]["ndcg@10"]
     assert low < found["search"]["ndcg@10"] < high
@@ -115,11 +126,12 @@ def test_metrics_json_has_the_published_shape(run: RunFolder, result: Evaluation
     assert protocol["rows_available"]["rec"] > 40
     assert found["significance"]["gensr_vs_lightgcn"]["rec"]["count"] == 40
     assert found["significance"]["gensr_vs_counting"].keys() == {"rec", "search"}
-    assert [entry["full"] for entry in found["catalogue"]] == [False, True]
-    assert found["catalogue"][0]["prefilter_recall"] == 0.5
+    assert found["catalogue"].keys() == {"search"}
+    assert found["catalogue"]["search"]["candidate_recall"] == 0.5
+    assert found["baselines"]["counting"]["catalogue"]["search"]["recall@5"] == 0.5
     recall = {"recall@50": 0.25, "recall@100": 0.5, "recall@200": 0.75, "recall@500": 1.0}
     nothing = dict.fromkeys(recall, 0.0)
-    assert found["candidates"] == {"rec": {**recall, "channels": {"text": nothing}, "count": 4}}
+    assert found["candidates"] == {"rec": {**recall, "union": nothing, "channels": {"text": nothing}, "count": 4}}
     assert "| Recommendation | fusion | 0.2500 | 0.5000 | 0.7500 | 1.0000 | 4 |" in run.report.read_text()
 
 
@@ -128,11 +140,11 @@ def test_the_report_says_what_the_json_says(run: RunFolder, result: EvaluationRe
     for task in (Behaviour.RECOMMENDATION, Behaviour.SEARCH):
         metrics = result.gensr[task]
         assert f"| GenSR | {metrics.recall[1].value:.4f} | {metrics.recall[5].value:.4f} |" in report
-    assert "| Search | 30 by prefilter | 0.5000 | 0.5000 |" in report
-    assert "| Search | all 60 items |  | 0.0000 | 0.5000 |" in report
+    assert "| Answers: channels and GenSR | 0.5000 | 0.5000 |" in report
+    assert "| Counting over every item | 0.0000 | 0.5000 |" in report
     assert f"40 of {result.protocol.rows_available['rec']:,} rec" in report
     assert "95% intervals from 200 bootstrap resamples" in report
-    assert [width for heads, width in tables(report) if "R@1 |" in heads] == [11, 11, 12]
+    assert [width for heads, width in tables(report) if "R@1 |" in heads] == [11, 11, 10]
 
 
 def test_strata_add_up_to_the_results(run: RunFolder, result: EvaluationResult) -> None:
@@ -282,9 +294,17 @@ def test_the_stage_compiles_where_it_is_asked_to(
 ) -> None:
     compiled: list[TrainedRun] = []
     monkeypatch.setattr(TrainedRun, "compile", lambda trained: compiled.append(trained))
-    evaluation = dataclasses.replace(CONFIG, rows=2, catalogue_rows=0, compile=compiles)
-    pipeline._evaluate(Config(data=DataConfig(history=5), evaluation=evaluation), run)
+    evaluation = dataclasses.replace(CONFIG, rows=2, catalogue_rows=2, compile=compiles)
+    retrieval = RetrievalConfig(fit_rows=0, candidates=20)
+    config = Config(data=DataConfig(history=5), evaluation=evaluation, retrieval=retrieval)
+    trained = opened(run)
+    build_channels(trained.store, trained.items, run.channels)
+    index_run(trained, config)
+    result = pipeline._evaluate(config, run).result
     assert len(compiled) == compiles
+    for name in ("rec", "search"):
+        assert result["catalogue"][name]["count"] == result["candidates"][name]["count"] == 2
+        assert result["baselines"]["counting"]["catalogue"][name]["count"] == 2
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def test_repeated_requests_agree_also_after_opening_again(run: RunFolder, answer
 def test_more_answers_than_candidates_and_than_items(answerer: Answerer) -> None:
     unseen = len(answerer.items.item_ids) - len(history_of(answerer, "u2"))
     assert len(answerer.recommend("u2", 40).items) == 40
-    for k in (unseen, unseen + 1, 900):
+    for k in (unseen, unseen + 1, 1_000):
         notes: tuple[str, ...] = ()
         if k > unseen:
             notes = (f"{k:,} items were asked for, but only {unseen} are left that the user has not met",)
