@@ -1,0 +1,129 @@
+"""Answers for all users of a file: those of single requests, whole or not at all, and going on where it stopped."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from gensr_dist.config import load_config
+from gensr_dist.errors import InputError
+from gensr_dist.retrieval import many_answers
+from gensr_dist.retrieval.answer import Answerer
+from gensr_dist.retrieval.many_answers import SCHEMA, ManyAnswers, NumberedPart, answer_many, answer_part, read_asks
+from gensr_dist.run_folder import RunFolder
+from gensr_dist.trained_run import TrainedRun
+
+K = 4
+
+
+@pytest.fixture(scope="module")
+def answerer(run: RunFolder, trained: TrainedRun) -> Answerer:
+    return Answerer(trained, load_config(run.config))
+
+
+def asks(folder: Path, lines: int = 10) -> Path:
+    """Known and unknown users, with and without queries, some of unknown words."""
+    queries = ["", "red w3", " ", "xyzzy", "blue"]
+    rows = [f"{'nobody' if line == 6 else f'u{line}'},{queries[line % 5]}" for line in range(lines)]
+    path = folder / "asks.csv"
+    path.write_text("\n".join(["user_id,query", *rows, ""]))
+    return path
+
+
+def answered(answerer: Answerer, run: RunFolder, path: Path, out: Path, done: list[int], most: int = 99) -> ManyAnswers:
+    """Answer, and stop as a killed process would before more than `most` parts are done."""
+
+    def parts(waiting: Iterable[NumberedPart]) -> Iterator[NumberedPart]:
+        for number, part in waiting:
+            if len(done) >= most:
+                raise KeyboardInterrupt
+            done.append(number)
+            yield number, answer_part(answerer, part, K)
+
+    return answer_many(
+        path, out, K, index=run.index, users=answerer.items.users, candidates=answerer.candidates, answer_parts=parts
+    )
+
+
+def test_answers_are_those_of_single_requests(answerer: Answerer, run: RunFolder, tmp_path: Path) -> None:
+    path, out = asks(tmp_path), tmp_path / "new" / "answers.parquet"
+    out.parent.mkdir()
+    result = answered(answerer, run, path, out, [])
+    assert (result.asked, result.unknown, result.before) == (10, 1, 0)
+    assert "1 lines are of users who were not prepared" in " ".join(result.lines())
+    found = pl.read_parquet(out)
+    assert found.schema == SCHEMA
+    assert result.answers == len(found) == 9 * K
+    expected = []
+    for user, query in read_asks(path).iter_rows():
+        if user == "nobody":
+            continue
+        single = answerer.recommend(user, K) if query is None else answerer.search(user, query, K)
+        expected += [(user, query, item.rank, item.item_id, item.score) for item in single.items]
+    assert found.drop("score").rows() == [row[:4] for row in expected]
+    assert found["score"].to_list() == pytest.approx([row[4] for row in expected], abs=1e-5)
+    assert list(tmp_path.rglob(".*")) == [], "nothing is left beside the result"
+
+
+def test_an_interrupted_start_is_gone_on_with(
+    answerer: Answerer, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many_answers, "PART", 3)
+    path, whole, out = asks(tmp_path), tmp_path / "whole.parquet", tmp_path / "out.parquet"
+    answered(answerer, run, path, whole, [])
+    first: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        answered(answerer, run, path, out, first, most=2)
+    assert not out.exists()
+    second: list[int] = []
+    result = answered(answerer, run, path, out, second)
+    assert (first, second) == ([0, 1], [2, 3])
+    assert result.before == 6
+    assert pl.read_parquet(out).equals(pl.read_parquet(whole))
+
+
+def test_parts_of_other_lines_are_not_used(
+    answerer: Answerer, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many_answers, "PART", 3)
+    path, out = asks(tmp_path), tmp_path / "out.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        answered(answerer, run, path, out, [], most=2)
+    path.write_text("user_id\nu7\nu3\n")
+    done: list[int] = []
+    assert answered(answerer, run, path, out, done).before == 0
+    assert done == [0]
+    assert pl.read_parquet(out)["user_id"].unique(maintain_order=True).to_list() == ["u7", "u3"]
+
+
+def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
+    path = asks(tmp_path)
+    frame = read_asks(path)
+    assert frame["query"].to_list()[:5] == [None, "red w3", None, "xyzzy", "blue"]
+    frame.write_parquet(tmp_path / "asks.parquet")
+    assert read_asks(tmp_path / "asks.parquet").equals(frame)
+    (tmp_path / "ids.csv").write_text("user_id\n007\n")
+    assert read_asks(tmp_path / "ids.csv").rows() == [("007", None)]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("user,query\nu1,red\n", "it has no column user_id, found user, query; give a file with columns user_id"),
+        ("user_id,query\n", "it has no line"),
+        (None, "cannot be read"),
+    ],
+)
+def test_files_that_do_not_ask(tmp_path: Path, content: str | None, fault: str) -> None:
+    path = tmp_path / "asks.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=fault) as caught:
+        read_asks(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_result_is_parquet(answerer: Answerer, run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"answers\.csv: answers are written as Parquet; give a name that ends in"):
+        answered(answerer, run, asks(tmp_path), tmp_path / "answers.csv", [])
