@@ -152,6 +152,10 @@ class Answerer:
         asked = dataclasses.replace(requests, texts=(query,), token_GQ=token_GT[:, : self.query_tokens])
         return self._ranked(asked, k, notes, explain)
 
+    def scored(self, k: int) -> int:
+        """Candidates that are scored for k answers."""
+        return min(max(k, self.candidates), self.store.items)
+
     def knows_a_word(self, query: str) -> bool:
         """Whether some word of a query occurs in an item text or in a query of the log."""
         return any(word in self._words for word in _words_of(pl.Series([query])).to_list())
@@ -181,7 +185,7 @@ class Answerer:
         return requests, notes
 
     def _ranked(self, requests: Requests, k: int, notes: tuple[str, ...], explain: bool) -> Answers:
-        ranked = self.ranker.rank(requests, max(k, self.candidates))
+        ranked = self.ranker.rank(requests, self.scored(k))
         place_K = ranked.order_GK[0, :k]
         place_K = place_K[ranked.candidates.item_GK[0, place_K] >= 0]
         if not len(place_K):

@@ -103,7 +103,7 @@ def answer_part(answerer: Answerer, asks: pl.DataFrame, k: int) -> pl.DataFrame:
             texts = chosen["query"].to_list()
             token_GQ = token_table(items.tokenizer(), texts, answerer.query_tokens).astype(np.int64)
             requests = dataclasses.replace(requests, texts=tuple(texts), token_GQ=token_GQ)
-        ranked = answerer.ranker.rank(requests, max(k, answerer.candidates))
+        ranked = answerer.ranker.rank(requests, answerer.scored(k))
         place_GK = ranked.order_GK[:, :k]
         item_GK = np.take_along_axis(ranked.candidates.item_GK, place_GK, axis=1)
         odds_GK = np.take_along_axis(ranked.odds_GK, place_GK, axis=1).astype(np.float64)

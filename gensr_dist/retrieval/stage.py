@@ -73,18 +73,17 @@ def index_run(trained: TrainedRun, config: Config) -> IndexStageResult:
             seed=config.seed,
         )
         save_orders(temporary, orders)
-    unfitted = [name for task, name in TASK_NAMES.items() if task not in orders.answers] if retrieval.fit_rows else []
-    return IndexStageResult(
-        index=result,
-        orders=orders,
-        warnings=(
-            *(
-                f"{name}: fewer than {FEWEST} validation rows have their positive among the candidates, so nothing is "
-                "fitted: candidates are fused by reciprocal ranks, answers ordered by GenSR alone"
-                for name in unfitted
-            ),
-        ),
-    )
+    warnings = list(generator.channels.notes)
+    for orders_by_task, instead in (
+        (orders.fusion, "candidates are fused by reciprocal ranks"),
+        (orders.answers, "GenSR alone orders answers"),
+    ):
+        warnings += [
+            f"{name}: {instead}; fewer than {FEWEST} validation rows have their positive among what is to be ordered"
+            for task, name in TASK_NAMES.items()
+            if retrieval.fit_rows and task not in orders_by_task
+        ]
+    return IndexStageResult(index=result, orders=orders, warnings=tuple(warnings))
 
 
 def open_ranker(trained: TrainedRun, config: Config) -> Ranker:

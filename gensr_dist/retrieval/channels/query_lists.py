@@ -3,6 +3,7 @@
 Dimensions: Q queries, B of them in a block, W words, I items, M listed items.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -17,7 +18,8 @@ from gensr_dist.retrieval.channels.word_search import scaled_to_best
 
 LONGEST = 300  # items of a query
 _SHARE = 1 / 40  # of a small catalogue at most: beyond it items fit a query no better than others
-_WORD_ITEMS = 2_000  # of a word's list: common words alone put an item into no query's list
+_WORD_ITEMS = 2_000  # of a word's list of texts: common words alone put an item into no query's list
+_WORK = 4 * 10**9  # entries of words' click lists that are read, all queries together: longer lists are cut
 _BLOCK = 256  # queries at a time
 
 
@@ -30,6 +32,12 @@ def query_items(word_QW: csr_array, clicks: ClickGraph, bm25_WI: csr_array) -> Q
         bm25_WI: of the items' texts.
     """
     lexical = Lexical(float32_rows(heaviest(bm25_WI, _WORD_ITEMS)))
+    cut = _WORK // max(1, word_QW.nnz)
+    clicks = dataclasses.replace(
+        clicks,
+        found_WI=float32_rows(heaviest(clicks.found_WI, cut)),
+        query_WQ=float32_rows(heaviest(clicks.query_WQ, cut)),
+    )
     queries, longest = word_QW.shape[0], min(LONGEST, math.ceil(_SHARE * bm25_WI.shape[1]))
     start_Q, parts = [0], [np.empty(0, dtype=np.uint32)]
     for first in tqdm(range(0, queries, _BLOCK), desc="items of queries", unit="block", disable=None):
