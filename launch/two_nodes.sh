@@ -168,7 +168,7 @@ CONFIG
 new_run() { # RUN: a run folder that shares the log's shards and CF vectors
     rm -rf "${folder:?}/$1"
     mkdir -p "$folder/$1"
-    ln -s "$folder/log/shards" "$folder/log/cf" "$folder/$1/"
+    ln -s "$folder/log/shards" "$folder/log/cf" "$folder/log/channels" "$folder/$1/"
 }
 
 preflight() { # RUN: check both nodes as a user would, from node 0

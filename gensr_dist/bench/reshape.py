@@ -142,7 +142,7 @@ def _train(folder: Path, name: str, layout: Layout, progress: "tqdm[Any]", check
     progress.set_description(name)
     run = RunFolder(folder / name.replace(" ", "_"))
     run.root.mkdir()
-    for made in ("shards", "cf"):
+    for made in ("shards", "cf", "channels"):
         (run.root / made).symlink_to(folder / "prepared" / made)
     if checkpoint is not None:
         shutil.copytree(checkpoint, run.checkpoints / checkpoint.name)

@@ -295,7 +295,7 @@ def _prepared(place: Path, steps: int) -> RunFolder:
 
 def _twin(base: RunFolder, root: Path) -> RunFolder:
     root.mkdir()
-    for name in ("shards", "cf"):
+    for name in ("shards", "cf", "channels"):
         (root / name).symlink_to(base.root / name)
     settings = yaml.safe_load((base.root.parent / "base.yaml").read_text(encoding="utf-8"))
     (root / "given.yaml").write_text(yaml.safe_dump({**settings, "run": str(root)}), encoding="utf-8")

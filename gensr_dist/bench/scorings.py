@@ -112,7 +112,7 @@ class _Commands:
         return RunFolder(self.place / f"{scoring}{seed}")
 
     def prepare(self, settings: Config, seed: int) -> None:
-        """Shards and CF vectors of a seed, for both scorings."""
+        """Shards, CF vectors and channels of a seed, for both scorings."""
         if settings.data.source == "simulate":
             self._stage(["simulate"], "shared", seed)
         self._stage(["prepare", settings.data.source], "shared", seed)
@@ -123,7 +123,7 @@ class _Commands:
         for stage in _SHARED_STAGES:
             if (record := record_path(stage, ours)).exists():
                 shutil.copy(record, record_path(stage, twin))
-        for name in ("raw", "shards", "cf"):
+        for name in ("raw", "shards", "cf", "channels"):
             if (ours.root / name).exists() and not (twin.root / name).is_symlink():
                 (twin.root / name).symlink_to(ours.root / name)
 
