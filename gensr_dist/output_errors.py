@@ -76,7 +76,7 @@ def quieten_writing_threads() -> None:
 def _number_of(error: Exception, path: Path) -> int | None:
     text = str(error)
     if found := _NUMBER.search(text):
-        return int(found[1]) if int(found[1]) in OUTPUT_ERRORS else None
+        return int(found[1])
     for number in _FULL:
         if os.strerror(number) in text:
             return number

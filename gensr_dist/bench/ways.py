@@ -141,7 +141,8 @@ class Ours:
             times.watch(filter_, "forward", "filter")
         for near in (model.cf_match, model.semantic_match):
             times.watch(near, "forward", "history_match")
-        times.watch(model.match, "forward", "match")
+        for part in ("users", "items", "forward"):
+            times.watch(model.match, part, "match")
         times.watch(model.term_match, "forward", "term_match")
         times.watch(model.backbone, "forward", "encoder")  # without the next two
         times.watch(model.backbone, "_decode", "decoder")

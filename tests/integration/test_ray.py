@@ -82,7 +82,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut files of some hundred kilobytes as if they were large."""
 
-    def cut_small(file: str, each: Each) -> tuple[Chunk, ...]:
+    def cut_small(file: str, _: int, each: Each) -> tuple[Chunk, ...]:
         return cut_file(file, 50_000, each)
 
     monkeypatch.setattr(parts, "cut_file", cut_small)

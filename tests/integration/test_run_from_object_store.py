@@ -63,6 +63,7 @@ def test_a_run_from_the_store_equals_a_local_run(bucket: str, tmp_path: Path, mo
     remote += ["--set", "data.cache=cache", "--set", f"data.cache_gb={limit / 1e9}"]
     for place in (local, remote):
         gensr("lightgcn", *place)
+        gensr("channels", *place)
         gensr("train", *place)
     for made in ("cf/items.npy", "cf/users.npy", "model/gensr.safetensors"):
         assert Path("remote", made).read_bytes() == Path("local", made).read_bytes(), made

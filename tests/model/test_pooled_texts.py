@@ -130,11 +130,11 @@ def test_towers_know_items_and_queries_by_weighted_means() -> None:
     assert asked_G[searching].all()
     found = model(model.inputs(batch)).match
     query_GD = means(model, batch.query_GQ) * asked_G[:, None]
-    torch.testing.assert_close(found.user_GD, query_GD @ model.match.query.weight.T)
+    torch.testing.assert_close(found.user_GH, query_GD @ model.match.query.weight.T)
     text_GCD = means(model, batch.title_UT)[batch.candidate_GC]
-    torch.testing.assert_close(found.item_GCD, text_GCD @ model.match.item.weight[:, CF_WIDTH:].T)
+    torch.testing.assert_close(found.item_GCH, text_GCD @ model.match.item.weight[:, CF_WIDTH:].T)
     only = replace(batch, query_GQ=torch.where(batch.query_GQ == 0, 0, UNKNOWN))
-    assert (model(model.inputs(only)).match.user_GD == 0).all()
+    assert (model(model.inputs(only)).match.user_GH == 0).all()
     assert torch.isfinite(model.score(only)).all()
 
 

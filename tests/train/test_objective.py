@@ -111,7 +111,7 @@ def test_joint_losses_are_those_of_a_rank_among_others(rank: int, monkeypatch: p
     seen, config = two_ranks(), Config(train=TrainConfig(batch=8))
     own = seen[rank][1]
     assert own.match is not None
-    variables = [own.user_cf_GD, own.user_semantic_GD, own.match.user_GD, own.match.item_GCD]
+    variables = [own.user_cf_GD, own.user_semantic_GD, own.match.user_GH, own.match.item_GCH]
     joint = joint_losses(seen, rank, config, world=2)
 
     def all_gather(everyone: list[torch.Tensor], rows: torch.Tensor) -> None:
@@ -157,8 +157,8 @@ def test_ranks_together_have_the_losses_and_gradients_of_one() -> None:
             step_groups=4,
         ),
         match_loss(
-            torch.cat([given.match.user_GD for _, given in seen if given.match]),
-            torch.cat([given.match.item_GCD for _, given in seen if given.match]),
+            torch.cat([given.match.user_GH for _, given in seen if given.match]),
+            torch.cat([given.match.item_GCH for _, given in seen if given.match]),
             torch.cat([batch.item_U[batch.candidate_GC] for batch, _ in seen]),
             step_groups=4,
         ),

@@ -19,8 +19,8 @@ Bool = NDArray[np.bool_]
 class ItemVectors(Protocol):
     """Gives vectors of items; an array does."""
 
-    def __getitem__(self, item_GC: Int) -> Float32:
-        """[G, C, D]."""
+    def __getitem__(self, item_C: Int) -> Float32:
+        """[C, D]."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ class DenseScores:
 
     def of(self, item_GC: Int) -> Float32:
         """See `Scores`."""
-        vector_GCD = np.asarray(self.vectors[np.maximum(item_GC, 0)])
-        score_GC: Float32 = np.matmul(vector_GCD, self.query_GD[:, :, None])[:, :, 0]
+        item_GC = np.maximum(item_GC, 0)
+        score_GC = np.empty(item_GC.shape, dtype=np.float32)
+        for group, query_D in enumerate(self.query_GD):  # vectors of all groups would not fit beside each other
+            score_GC[group] = np.asarray(self.vectors[item_GC[group]]) @ query_D
         return score_GC

@@ -41,6 +41,5 @@ class _Pooled:
     def __init__(self, weighted_VD: NDArray[np.float32], title_IT: NDArray[np.int32]) -> None:
         self.weighted_VD, self.title_IT = weighted_VD, title_IT
 
-    def __getitem__(self, item_GC: Int) -> Float32:
-        token_XT = np.asarray(self.title_IT[item_GC.ravel()])
-        return pool(token_XT, self.weighted_VD).reshape(*item_GC.shape, -1)
+    def __getitem__(self, item_C: Int) -> Float32:
+        return pool(np.asarray(self.title_IT[item_C]), self.weighted_VD)
