@@ -38,6 +38,8 @@ def plain_match(world: World, text: str) -> np.ndarray:
     queries = [unit(own) if was else {} for own, was in zip(words, asked, strict=True)]
     typed = unit(set(text.split()))
     likeness = np.array([dot(typed, query) for query in queries])
+    if _tied(likeness):  # in single precision another one of two queries as near may be kept
+        return np.full(world.items, np.nan)
     likeness[np.argsort(-likeness, kind="stable")[query_clicks.NEAR :]] = 0
     likeness **= query_clicks.SHARPNESS
     share_QI = found_IQ.T / np.maximum(found_IQ.sum(axis=0), 1)[:, None]
@@ -54,6 +56,13 @@ def plain_match(world: World, text: str) -> np.ndarray:
     return match
 
 
+def _tied(likeness: np.ndarray) -> bool:
+    """Whether the last query that is kept is as near as the first that is not."""
+    falling = -np.sort(-likeness)
+    near = query_clicks.NEAR
+    return len(falling) > near and falling[near] > 0 and falling[near - 1] - falling[near] < 1e-6
+
+
 @settings(max_examples=10)
 @given(seed=st.integers(0, 2**16), near=st.sampled_from([2, 20]))
 def test_matches_equal_the_definition(seed: int, near: int) -> None:
@@ -63,9 +72,11 @@ def test_matches_equal_the_definition(seed: int, near: int) -> None:
         patch.setattr(query_clicks, "NEAR", near)
         match_GI = world.arrays.clicks.match(query_words(typed, world.arrays.hash_W))
         expected_GI = np.stack([plain_match(world, text) for text in typed])
-    np.testing.assert_allclose(match_GI.toarray(), expected_GI, atol=1e-5)
+    sure_G = ~np.isnan(expected_GI).any(axis=1)
+    assert sure_G.sum() > len(typed) // 3
+    np.testing.assert_allclose(match_GI.toarray()[sure_G], expected_GI[sure_G], atol=1e-5)
     assert (match_GI.data > 0).all()
-    assert expected_GI.any()
+    assert expected_GI[sure_G].any()
     assert not match_GI.toarray()[-2:].any()
 
 
