@@ -10,10 +10,12 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gensr_dist.errors import InputError
 from gensr_dist.output_errors import numbered_errors
+
+Record = TypeVar("Record")
 
 
 @contextmanager
@@ -101,3 +103,26 @@ def read_json(path: Path, remedy: str) -> Any:
         raise InputError(path, "the file does not exist", remedy) from None
     except (ValueError, OSError, RecursionError) as error:
         raise InputError(path, f"expected a JSON file ({error})", remedy) from None
+
+
+def read_record(path: Path, kind: type[Record], what: str, *, missing: str, wrong: str) -> Record:
+    """Read a JSON file as a dataclass.
+
+    Args:
+        path: of the file.
+        kind: the dataclass.
+        what: it is the record of.
+        missing: remedy for a file that is not there or no JSON.
+        wrong: remedy for one of another form.
+
+    Raises:
+        InputError: it cannot be read so; names the first field that is wrong.
+    """
+    from pydantic import TypeAdapter, ValidationError  # commands that read no record start without it
+
+    try:
+        return TypeAdapter(kind).validate_python(read_json(path, missing))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        raise InputError(path, f"expected the record of {what}, {place}: {fault['msg']}", wrong) from None

@@ -72,6 +72,10 @@ class CandidateGenerator:
         self.channels, self.items, self.exclude_seen = channels, items, exclude_seen
         self.fusion = fusion or {}
 
+    def fused(self, fusion: Mapping[Behaviour, LinearOrder]) -> "CandidateGenerator":
+        """The same with a fitted fusion."""
+        return CandidateGenerator(self.channels, self.items, exclude_seen=self.exclude_seen, fusion=fusion)
+
     def features(self, task: Behaviour) -> tuple[str, ...]:
         """Names of the channels that score a task's candidates."""
         return tuple(self.channels.scoring(task))

@@ -70,9 +70,7 @@ def fit_orders(
         if fitted is None:
             continue
         fusion[task] = fitted
-        fused = CandidateGenerator(
-            generator.channels, generator.items, exclude_seen=generator.exclude_seen, fusion={task: fitted}
-        )
+        fused = generator.fused({task: fitted})
         table = _Table()
         for chunk in _chunks(drawn, f"order of answers, {task.name.lower()}"):
             requests = Requests.of_rows(store, items, chunk)

@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
 from gensr_dist.data.shards.manifest import FileRecord, check_recorded, record_files
 from gensr_dist.errors import InputError
-from gensr_dist.files import read_json, write_json
+from gensr_dist.files import read_record, write_json
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.channels.dense_scores import VectorIndex
 from gensr_dist.retrieval.channels.sparse_lists import map_array
@@ -152,12 +151,7 @@ class CatalogueIndex:
             InputError: the folder is missing, or a file is missing, changed or does not fit.
         """
         path = folder / RECORD
-        try:
-            contents = TypeAdapter(_Contents).validate_python(read_json(path, "run `gensr index` first"))
-        except ValidationError as error:
-            fault = error.errors()[0]
-            place = ".".join(str(part) for part in fault["loc"])
-            raise InputError(path, f"expected the record of an index, {place}: {fault['msg']}", REMEDY) from None
+        contents = read_record(path, _Contents, "an index", missing="run `gensr index` first", wrong=REMEDY)
         names = ["token_weights.npy", "tower.npy"]
         names += [f"{view}{end}" for view in VIEWS for end in (".faiss", "_items.npy")]
         if sorted(contents.views) != sorted(VIEWS) or sorted(record.name for record in contents.files) != sorted(names):

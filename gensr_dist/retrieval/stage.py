@@ -95,10 +95,7 @@ def open_ranker(trained: TrainedRun, config: Config) -> Ranker:
     scorer = _scorer(trained, config)
     generator = _generator(trained, trained.folder.index, scorer, config.retrieval)
     orders = read_orders(trained.folder.index, {task: generator.features(task) for task in TASK_NAMES})
-    fused = CandidateGenerator(
-        generator.channels, generator.items, exclude_seen=generator.exclude_seen, fusion=orders.fusion
-    )
-    return Ranker(fused, scorer, orders.answers)
+    return Ranker(generator.fused(orders.fusion), scorer, orders.answers)
 
 
 def _scorer(trained: TrainedRun, config: Config) -> RequestScorer:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 from scipy.sparse import csr_array
 from typing_extensions import Self
 
@@ -20,7 +19,7 @@ from gensr_dist.data.negatives.query_items import ITEMS, STARTS
 from gensr_dist.data.shards.manifest import FileRecord, check_recorded, record_files
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
-from gensr_dist.files import atomic_folder, read_json, write_json
+from gensr_dist.files import atomic_folder, read_record, write_json
 from gensr_dist.retrieval.channels.item_neighbours import covisitation, text_neighbours
 from gensr_dist.retrieval.channels.lexical import bm25_lists
 from gensr_dist.retrieval.channels.query_clicks import FILES as CLICK_FILES
@@ -133,12 +132,7 @@ class ChannelArrays:
             InputError: the folder is missing, or a file is missing, changed, or of another catalogue.
         """
         path = folder / RECORD
-        try:
-            contents = TypeAdapter(_Contents).validate_python(read_json(path, "run `gensr channels` first"))
-        except ValidationError as error:
-            fault = error.errors()[0]
-            place = ".".join(str(part) for part in fault["loc"])
-            raise InputError(path, f"expected the record of channels, {place}: {fault['msg']}", REMEDY) from None
+        contents = read_record(path, _Contents, "channels", missing="run `gensr channels` first", wrong=REMEDY)
         if sorted(record.name for record in contents.files) != sorted(FILES):
             raise InputError(path, f"expected records of {', '.join(FILES)}", REMEDY)
         if contents.items != items:
