@@ -59,5 +59,5 @@ setup(
         "s3": S3_REQUIREMENTS,
         "ray": RAY_REQUIREMENTS,
     },
-    entry_points={"console_scripts": ["gensr=gensr_dist.cli:main"]},
+    entry_points={"console_scripts": ["gensr=gensr_dist.cli.main:main"]},
 )

@@ -14,9 +14,9 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.graph.vectors import save_cf
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.storage.folder import Folder
 
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from gensr_dist.config import Config, load_config
+from gensr_dist.config.root import Config, load_config
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
@@ -20,9 +20,9 @@ from gensr_dist.retrieval.candidates import DEPTH
 from gensr_dist.retrieval.ranker import Ranker
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
-from gensr_dist.run_folder import RunFolder
-from gensr_dist.stages import check_consistent
-from gensr_dist.trained_run import TrainedRun
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.run.records import check_consistent
+from gensr_dist.train.trained_run import TrainedRun
 
 _WARM_UP = 5  # answers of each task that are not counted
 

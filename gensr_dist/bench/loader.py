@@ -26,7 +26,7 @@ from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.folder import Folder
+from gensr_dist.storage.folder import Folder
 
 HISTORY = 20
 NEGATIVES = 4

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tqdm import tqdm
 
 from gensr_dist.errors import InputError
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.run.folder import RunFolder
 
 RANKS = (1, 2, 4)
 STAGES = (0, 1, 2, 3)

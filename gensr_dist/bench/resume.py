@@ -27,10 +27,10 @@ from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
 from gensr_dist.data.batches.order import PADDING, SampleOrder
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.folder import Folder
+from gensr_dist.distributed.heartbeat import free_port
 from gensr_dist.errors import InputError
-from gensr_dist.peers import free_port
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.storage.folder import Folder
 
 Moment: TypeAlias = Literal["any", "save", "validation"]
 MOMENTS: tuple[Moment, ...] = get_args(Moment)

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from gensr_dist.config import Config, load_config
+from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
-from gensr_dist.files import read_json
 from gensr_dist.model.prompt_layout import Scoring
-from gensr_dist.run_folder import RunFolder
-from gensr_dist.stages import StageName, record_path
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.run.records import StageName, record_path
+from gensr_dist.storage.files import read_json
 
 _SHARED_STAGES: tuple[StageName, ...] = ("simulate", "prepare", "lightgcn", "channels")
 

@@ -20,7 +20,7 @@ from gensr_dist.bench.parts import PartTimes
 from gensr_dist.bench.plain import PlainCollator, PlainGenSR, PlainRows
 from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, Lengths, synthetic_batch, synthetic_idf, word_tokenizer
 from gensr_dist.bench.turns import Rank
-from gensr_dist.config import Config
+from gensr_dist.config.root import Config
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.kernels.dispatch import configure, configured
 from gensr_dist.model.config import ModelConfig

@@ -18,9 +18,9 @@ from typing_extensions import Self
 
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.data.shards.verify import check_item_store
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.tokenizer import load_tokenizer
 from gensr_dist.errors import InputError
+from gensr_dist.storage.folder import Folder
 
 PAD, UNKNOWN = 0, 2  # token ids of T5 and of a corpus tokenizer
 

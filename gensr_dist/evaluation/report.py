@@ -18,8 +18,8 @@ from gensr_dist.evaluation.metrics import (
 )
 from gensr_dist.evaluation.significance import CUTOFF, PairedTest
 from gensr_dist.evaluation.strata import Stratum, TaskStrata, strata_json
-from gensr_dist.files import atomic_file, write_json
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.storage.files import atomic_file, write_json
 
 GENSR = "gensr"
 TITLES = {GENSR: "GenSR", "popularity": "Popularity", "counting": "Counting", "lightgcn": "LightGCN", "bm25": "BM25"}

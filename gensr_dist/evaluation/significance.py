@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import CONFIDENCE, TASK_NAMES, ndcg_gain
-from gensr_dist.files import atomic_file, read_json
+from gensr_dist.storage.files import atomic_file, read_json
 
 CUTOFF = 10
 _RESAMPLES = 10_000  # of a comparison of runs: under a second

@@ -4,16 +4,16 @@ import logging
 
 from torch.utils.tensorboard import SummaryWriter
 
-from gensr_dist.config import Config
+from gensr_dist.config.root import Config
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
-from gensr_dist.event_files import forget_events
 from gensr_dist.graph.cross_fitting import train_lightgcn
 from gensr_dist.graph.leak import Leak, measure_leak
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.result import LightGCNResult
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.run.event_files import forget_events
+from gensr_dist.run.folder import RunFolder
 
 LOG = logging.getLogger("gensr_dist.graph")
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from gensr_dist.data.item_vectors import ItemVectors, row_blocks
 from gensr_dist.errors import InputError
-from gensr_dist.files import atomic_folder, read_json, write_json
 from gensr_dist.graph.cf_files import RECORD, table_name
+from gensr_dist.storage.files import atomic_folder, read_json, write_json
 
 REMEDY = "run the lightgcn stage"
 

@@ -22,7 +22,6 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5ForConditiona
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.errors import InputError
-from gensr_dist.files import atomic_folder
 from gensr_dist.model.backbone import Backbone
 from gensr_dist.model.config import Likelihood, ModelConfig
 from gensr_dist.model.history import HistoryEncoder
@@ -33,6 +32,7 @@ from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
 from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
 from gensr_dist.model.t5 import load_t5, open_t5
 from gensr_dist.model.term_match import TermMatch
+from gensr_dist.storage.files import atomic_folder
 
 
 @dataclass(frozen=True)

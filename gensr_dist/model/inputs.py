@@ -14,11 +14,11 @@ from typing_extensions import Self
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.tensors import map_tensors
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.packing import Packing
 from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
 from gensr_dist.model.prompt_layout import PromptLayout
-from gensr_dist.tensors import map_tensors
 
 _SHORT = 16  # entries to which padding costs next to nothing
 

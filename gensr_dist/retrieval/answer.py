@@ -13,14 +13,14 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from gensr_dist.config import Config
+from gensr_dist.config.root import Config
 from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.item_lists import GivenHistory, GivenItems
 from gensr_dist.retrieval.ranker import Ranked
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
-from gensr_dist.trained_run import TrainedRun
+from gensr_dist.train.trained_run import TrainedRun
 
 SHOWN = 3  # interactions of an explanation
 

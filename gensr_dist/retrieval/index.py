@@ -16,13 +16,13 @@ from typing_extensions import Self
 
 from gensr_dist.data.shards.manifest import FileRecord, check_recorded, record_files
 from gensr_dist.errors import InputError
-from gensr_dist.files import read_record, write_json
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.channels.dense_scores import VectorIndex
 from gensr_dist.retrieval.channels.sparse_lists import map_array
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.faiss_index import build_faiss, read_faiss, write_faiss
 from gensr_dist.retrieval.semantic import pool, weighted_tokens
+from gensr_dist.storage.files import read_record, write_json
 
 VIEWS = ("cf", "semantic", "tower")
 RECORD = "index.json"

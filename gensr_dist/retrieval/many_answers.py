@@ -19,10 +19,10 @@ from tqdm import tqdm
 from gensr_dist.data.shards.manifest import sha256_of_file
 from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
-from gensr_dist.files import atomic_file, read_json, write_json
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.orders_file import ORDERS
 from gensr_dist.retrieval.requests import Requests
+from gensr_dist.storage.files import atomic_file, read_json, write_json
 
 PART = 256  # lines of the file answered together
 SCHEMA = pl.Schema(

@@ -6,13 +6,13 @@ from typing import Any
 
 import polars as pl
 
-from gensr_dist.config import load_config
+from gensr_dist.config.root import load_config
 from gensr_dist.data.preparation.ray_engine import connect
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.many_answers import AnswerParts, NumberedPart, answer_part
-from gensr_dist.run_folder import RunFolder
-from gensr_dist.trained_run import TrainedRun
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.train.trained_run import TrainedRun
 
 try:
     import ray

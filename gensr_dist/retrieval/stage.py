@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gensr_dist.config import Config
+from gensr_dist.config.root import Config
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
-from gensr_dist.files import atomic_folder
 from gensr_dist.retrieval.candidates import CandidateGenerator
 from gensr_dist.retrieval.channels.channel_set import ChannelSet
 from gensr_dist.retrieval.channels.stage import ChannelArrays
@@ -19,7 +18,8 @@ from gensr_dist.retrieval.index import REMEDY, CatalogueIndex, IndexResult, towe
 from gensr_dist.retrieval.orders_file import read_orders, save_orders
 from gensr_dist.retrieval.ranker import Ranker
 from gensr_dist.retrieval.request_scorer import RequestScorer
-from gensr_dist.trained_run import TrainedRun
+from gensr_dist.storage.files import atomic_folder
+from gensr_dist.train.trained_run import TrainedRun
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Sequence
 
-from gensr_dist.config import Config
-from gensr_dist.processes import Ranks
-from gensr_dist.rank_command import run_rank
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.config.root import Config
+from gensr_dist.distributed.ranks import Ranks
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.stages.rank_command import run_rank
 from gensr_dist.train.loop import train
 from gensr_dist.train.report import TrainResult
 

@@ -18,12 +18,12 @@ import torch
 import torch.distributed as dist
 from pydantic import TypeAdapter, ValidationError
 
+from gensr_dist.distributed.rank_log import DETAIL
+from gensr_dist.distributed.ranks import Ranks
 from gensr_dist.errors import InputError
-from gensr_dist.files import atomic_file, read_json
-from gensr_dist.processes import Ranks
+from gensr_dist.storage.files import atomic_file, read_json
 from gensr_dist.train.checkpoint_folder import STATE, TensorReader, damage_of, write_checkpoint
 from gensr_dist.train.engine import Engine
-from gensr_dist.train.rank_log import DETAIL
 from gensr_dist.train.state import State, gather_state, shapes, spread_state
 
 LOG = logging.getLogger("gensr_dist.train")

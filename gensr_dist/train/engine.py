@@ -11,9 +11,9 @@ from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from gensr_dist.distributed.ranks import Ranks
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.inputs import ModelInput
-from gensr_dist.processes import Ranks
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.schedule import learning_rate_factor
 

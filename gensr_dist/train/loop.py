@@ -9,22 +9,25 @@ from typing import Literal, NoReturn
 import torch
 import torch.distributed as dist
 
-from gensr_dist.config import Config, digest, flattened, resolved_yaml
+from gensr_dist.config.root import Config, digest, flattened, resolved_yaml
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.config import BATCHING
 from gensr_dist.data.items import ItemStore, token_idf
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.distributed.rank_log import DETAIL, log_path, rank_log
+from gensr_dist.distributed.ranks import Ranks, check_same_shards, join_processes
+from gensr_dist.distributed.signals import Stop, StopRequest
+from gensr_dist.distributed.watchdog import Watchdog
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.evaluation.fit import FitRecord, fit_warnings, keep_fit, read_fit
-from gensr_dist.event_files import forget_events
-from gensr_dist.files import atomic_file, write_json
 from gensr_dist.graph.vectors import load_cf
 from gensr_dist.kernels.dispatch import configure
 from gensr_dist.model.gensr import GenSR
-from gensr_dist.processes import Ranks, check_same_shards, join_processes
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.run.event_files import forget_events
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.storage.files import atomic_file, write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
 from gensr_dist.train.config import OPERATIONAL
 from gensr_dist.train.engine import Engine
@@ -33,13 +36,10 @@ from gensr_dist.train.feed import Feed
 from gensr_dist.train.meter import Meter, PhaseClock, RowDigest, peak_cuda_memory_gb, peak_memory_gb
 from gensr_dist.train.negatives import training_negatives
 from gensr_dist.train.objective import Agreement, LossValues, StepCheck, StepLosses, seed_dropout, step_losses
-from gensr_dist.train.rank_log import DETAIL, log_path, rank_log
 from gensr_dist.train.replay import CONFIG, MODEL, RECORD, first_bad_gradient, not_finite_record
 from gensr_dist.train.report import StepReport, TimeReport, TrainResult
-from gensr_dist.train.signals import Stop, StopRequest
 from gensr_dist.train.tensorboard import TrainingBoard
 from gensr_dist.train.validation import Validation
-from gensr_dist.train.watchdog import Watchdog
 
 LOG = logging.getLogger("gensr_dist.train")
 

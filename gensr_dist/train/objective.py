@@ -9,12 +9,12 @@ import torch.distributed as dist
 from torch import Tensor
 from typing_extensions import Self
 
-from gensr_dist.config import Config
+from gensr_dist.config.root import Config
 from gensr_dist.data.batches.batch import Batch
+from gensr_dist.distributed.signals import Stop
 from gensr_dist.model.gensr import GenSROutput
 from gensr_dist.model.losses import contrastive_loss, match_loss, task_loss
 from gensr_dist.train.config import TrainConfig
-from gensr_dist.train.signals import Stop
 
 
 @dataclass(frozen=True)

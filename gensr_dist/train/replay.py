@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from gensr_dist.config import Config, load_config
+from gensr_dist.config.root import Config, load_config
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.dealing import DealtOrder
@@ -26,14 +26,14 @@ from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import PADDING, SampleOrder
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.distributed.ranks import Ranks
 from gensr_dist.errors import InputError
-from gensr_dist.files import read_json
 from gensr_dist.graph.vectors import load_cf
 from gensr_dist.kernels.dispatch import configure
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.inputs import ModelInput
-from gensr_dist.processes import Ranks
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.storage.files import read_json
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.negatives import training_negatives
 from gensr_dist.train.objective import LossValues, compares_rows, joint_losses, seed_dropout

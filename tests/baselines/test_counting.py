@@ -17,10 +17,10 @@ from gensr_dist.baselines.item_words import TextWords, word_matrices
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
+from gensr_dist.storage.folder import Folder
 from tests.data.timeline_folders import ITEMS, QUERIES, random_negatives, random_timelines, write_folder
 
 WORDS = "red blue soap lamp tea salt glass wool oak tin".split()  # noqa: SIM905

@@ -8,8 +8,8 @@ import pytest
 
 from gensr_dist.bench.answer import bench_answer
 from gensr_dist.errors import InputError
-from gensr_dist.run_folder import RunFolder
-from gensr_dist.stages import StageName
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.run.records import StageName
 from tests.retrieval.conftest import indexed, run  # noqa: F401
 
 

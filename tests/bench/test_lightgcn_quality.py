@@ -8,12 +8,12 @@ import pytest
 
 from gensr_dist.bench import lightgcn_quality
 from gensr_dist.bench.lightgcn_quality import QualityComparison, compare_quality
-from gensr_dist.config import load_config
+from gensr_dist.config.root import load_config
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.edges import Edges, recommendation_edges
-from gensr_dist.pipeline import Preparation, run_stage
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.stages.runner import Preparation, run_stage
 
 SEEDS = (1, 2, 3)
 NOISE = 3.0  # standard errors

@@ -32,7 +32,7 @@ PROGRAM = """
 import dataclasses, json
 from pathlib import Path
 from gensr_dist.bench.step import bench_step
-import gensr_dist.bench.commands, gensr_dist.bench.score
+import gensr_dist.cli.bench, gensr_dist.bench.score
 from tests.bench.settings import tiny_setting
 
 if __name__ == "__main__":

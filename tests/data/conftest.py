@@ -11,7 +11,7 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, EventLog
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
-from gensr_dist.data.storage.folder import Folder
+from gensr_dist.storage.folder import Folder
 
 DAY = 86_400_000
 

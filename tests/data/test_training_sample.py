@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.histories import Histories
 from gensr_dist.data.timelines.rows import EvalRows, training_rows
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.data.training_sample import draw_training_rows
 from gensr_dist.errors import InputError
+from gensr_dist.storage.folder import Folder
 from tests.data.timeline_folders import ITEMS, random_negatives, random_timelines, write_folder
 
 BOTH = {Behaviour.RECOMMENDATION: 20, Behaviour.SEARCH: 15}

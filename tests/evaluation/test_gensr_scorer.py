@@ -20,13 +20,13 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.gensr_scorer import GenSRScorer
 from gensr_dist.evaluation.metrics import TaskMetrics
 from gensr_dist.evaluation.protocol import rank_positives, ranks_and_losses
 from gensr_dist.model.config import Likelihood
+from gensr_dist.storage.folder import Folder
 from tests.conftest import random_log
 
 HISTORY = 25  # longer than some histories, shorter than others

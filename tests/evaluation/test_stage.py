@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gensr_dist import pipeline
-from gensr_dist.config import Config
+from gensr_dist.config.root import Config
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
@@ -29,8 +28,9 @@ from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.channels.stage import build_channels
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.stage import index_run
-from gensr_dist.run_folder import RunFolder
-from gensr_dist.trained_run import TrainedRun
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.stages import runner as pipeline
+from gensr_dist.train.trained_run import TrainedRun
 
 BOTH = ["gensr", "popularity", "counting"]  # scorers of both tasks
 KEYS = {f"{name}@{cutoff}" for name in ("recall", "ndcg") for cutoff in (1, 5, 10, 20)} | {"mrr", "count", "intervals"}

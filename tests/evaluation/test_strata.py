@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.metrics import MISSED
@@ -20,6 +19,7 @@ from gensr_dist.evaluation.strata import (
     strata_json,
     training_users,
 )
+from gensr_dist.storage.folder import Folder
 from tests.data.timeline_folders import ITEMS, random_negatives, random_timelines, write_folder
 
 RANKS = st.one_of(st.integers(1, 25), st.just(MISSED))

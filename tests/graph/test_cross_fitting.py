@@ -14,7 +14,6 @@ from gensr_dist.data.folds import fold_of_users
 from gensr_dist.data.item_vectors import WHOLE
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
-from gensr_dist.files import read_json
 from gensr_dist.graph.cross_fitting import train_lightgcn
 from gensr_dist.graph.edges import Edges
 from gensr_dist.graph.graphs import Graphs
@@ -22,6 +21,7 @@ from gensr_dist.graph.leak import Leak
 from gensr_dist.graph.trainer import ColumnTrainer
 from gensr_dist.graph.turning import Turning
 from gensr_dist.graph.vectors import load_cf
+from gensr_dist.storage.files import read_json
 from tests.graph.builders import CONFIG, ITEMS, USERS, interrupted, step, train, two_tastes, without_seconds
 
 SEED = 3  # of `train`

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import yaml
 
-from gensr_dist.config import load_config
+from gensr_dist.config.root import load_config
 from gensr_dist.graph.__main__ import main
 from gensr_dist.graph.stage import lightgcn
 from gensr_dist.graph.vectors import load_cf
-from gensr_dist.pipeline import Preparation, run_stage
-from gensr_dist.run_folder import RunFolder
-from gensr_dist.stages import finished_record
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.run.records import finished_record
+from gensr_dist.stages.runner import Preparation, run_stage
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "gensr_dist.graph"]
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")

@@ -11,12 +11,12 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.folds import fold_of_users
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.training_sample import draw_training_rows
 from gensr_dist.graph import leak as leak_module
 from gensr_dist.graph.leak import Leak, mean_cosines, measure_leak
+from gensr_dist.storage.folder import Folder
 
 SEED = 5
 NEGATIVES = 9  # of the shards

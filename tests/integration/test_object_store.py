@@ -16,11 +16,11 @@ from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.shards.verify import verify
-from gensr_dist.data.storage import cache as cache_module
-from gensr_dist.data.storage.cache import Cache
-from gensr_dist.data.storage.folder import Folder
-from gensr_dist.data.storage.publish import publish
 from gensr_dist.errors import InputError
+from gensr_dist.storage import cache as cache_module
+from gensr_dist.storage.cache import Cache
+from gensr_dist.storage.folder import Folder
+from gensr_dist.storage.publish import publish
 from tests.conftest import random_log
 from tests.object_store import forget_clients, object_store
 

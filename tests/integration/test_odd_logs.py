@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gensr_dist.cli import main
+from gensr_dist.cli.main import main
 
 DAY = 86_400_000
 START = 1_600_000_000_000

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gensr_dist.config import load_config
-from gensr_dist.pipeline import Preparation, run_stage
+from gensr_dist.config.root import load_config
+from gensr_dist.stages.runner import Preparation, run_stage
 
 USERS = 240
 TAKEN = 10  # items a user, the last two held out

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
-from gensr_dist.cli import main
+from gensr_dist.cli.main import main
 from gensr_dist.model.gensr import GenSR
 
 TOKENIZER = Path(__file__).parents[3] / "shared" / "t5_tokenizer"

@@ -17,8 +17,8 @@ from gensr_dist.data.sources import parts, read_source
 from gensr_dist.data.sources.chunks import Chunk, Each
 from gensr_dist.data.sources.reading import cut_file
 from gensr_dist.data.sources.simulate import simulate
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
+from gensr_dist.storage.folder import Folder
 from tests.object_store import object_store
 from tests.waiting import becomes
 

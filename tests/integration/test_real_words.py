@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gensr_dist.config import load_config
-from gensr_dist.pipeline import Preparation, run_stage
+from gensr_dist.config.root import load_config
+from gensr_dist.stages.runner import Preparation, run_stage
 
 ROOT = Path(__file__).parents[2]
 BEAUTY = Path(os.environ.get("GENSR_AMAZON_BEAUTY", ROOT.parent / "shared" / "data" / "amazon_beauty"))

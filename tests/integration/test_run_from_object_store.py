@@ -6,10 +6,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from gensr_dist.cli import main
+from gensr_dist.cli.main import main
 from gensr_dist.data.shards.manifest import Manifest
-from gensr_dist.data.storage import cache as cache_module
-from gensr_dist.data.storage.folder import Folder
+from gensr_dist.storage import cache as cache_module
+from gensr_dist.storage.folder import Folder
 from tests.object_store import object_store
 
 CONFIG = """

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch.distributed as dist
 
-from gensr_dist.config import Config, load_config
-from gensr_dist.files import write_json
+from gensr_dist.config.root import Config, load_config
+from gensr_dist.distributed.ranks import Ranks, join_processes, meet
 from gensr_dist.model.gensr import GenSR
-from gensr_dist.processes import Ranks, join_processes, meet
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.storage.files import write_json
 from gensr_dist.train import engine, loop
 from gensr_dist.train.config import TrainConfig
 

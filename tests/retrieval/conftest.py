@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from gensr_dist.config import Config, resolved_yaml
+from gensr_dist.config.root import Config, resolved_yaml
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, EventLog
 from gensr_dist.data.items import ItemStore
@@ -23,8 +23,8 @@ from gensr_dist.retrieval.channels.stage import build_channels
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.fusion import linear_order
 from gensr_dist.retrieval.stage import IndexStageResult, index_run
-from gensr_dist.run_folder import RunFolder
-from gensr_dist.trained_run import TrainedRun
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.train.trained_run import TrainedRun
 
 USERS, ITEMS, EVENTS = 30, 80, 900
 CONFIG = Config(

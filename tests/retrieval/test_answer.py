@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 import torch
 
-from gensr_dist.config import Config, load_config
+from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.answer import SHOWN, Answerer, Choice, _words_of
 from gensr_dist.retrieval.item_lists import GivenHistory, GivenItems
 from gensr_dist.retrieval.requests import Requests
-from gensr_dist.run_folder import RunFolder
-from gensr_dist.trained_run import TrainedRun
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.train.trained_run import TrainedRun
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from gensr_dist.config import load_config
+from gensr_dist.config.root import load_config
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.config import EvaluationConfig
@@ -14,8 +14,8 @@ from gensr_dist.retrieval.candidate_recall import candidate_metrics, evaluate_ca
 from gensr_dist.retrieval.candidates import CandidateGenerator
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
-from gensr_dist.run_folder import RunFolder
-from gensr_dist.trained_run import TrainedRun
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.train.trained_run import TrainedRun
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gensr_dist.baselines.counting import Counting
-from gensr_dist.config import load_config
+from gensr_dist.config.root import load_config
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.catalogue_metrics import ANSWERS, CANDIDATES, COUNTING, ODDS
@@ -17,8 +17,8 @@ from gensr_dist.retrieval.catalogue import catalogue_metrics, evaluate_catalogue
 from gensr_dist.retrieval.ranker import Ranker
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
-from gensr_dist.run_folder import RunFolder
-from gensr_dist.trained_run import TrainedRun
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.train.trained_run import TrainedRun
 
 EVALUATION = EvaluationConfig(bootstrap=50)
 

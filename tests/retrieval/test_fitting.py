@@ -8,14 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gensr_dist.config import load_config
+from gensr_dist.config.root import load_config
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, Behaviour, EventLog
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.protocol import draw_rows
 from gensr_dist.retrieval import fitting
@@ -30,8 +29,9 @@ from gensr_dist.retrieval.fusion.linear_order import LinearOrder, fit_order
 from gensr_dist.retrieval.ranker import GENSR
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
-from gensr_dist.run_folder import RunFolder
-from gensr_dist.trained_run import TrainedRun
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.storage.folder import Folder
+from gensr_dist.train.trained_run import TrainedRun
 from tests.retrieval.world import vector_index
 
 K = 25

@@ -6,13 +6,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from gensr_dist.config import load_config
+from gensr_dist.config.root import load_config
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval import many_answers
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.many_answers import SCHEMA, ManyAnswers, NumberedPart, answer_many, answer_part, read_asks
-from gensr_dist.run_folder import RunFolder
-from gensr_dist.trained_run import TrainedRun
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.train.trained_run import TrainedRun
 
 K = 4
 

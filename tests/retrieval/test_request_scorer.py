@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from gensr_dist.config import load_config
+from gensr_dist.config.root import load_config
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.request_scorer import RequestScorer
 from gensr_dist.retrieval.requests import Requests
-from gensr_dist.trained_run import TrainedRun
+from gensr_dist.train.trained_run import TrainedRun
 
 CANDIDATES = 11
 

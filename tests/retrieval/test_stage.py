@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gensr_dist.config import Config, load_config
+from gensr_dist.config.root import Config, load_config
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
@@ -15,8 +15,8 @@ from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.fitting import FittedOrders
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import IndexStageResult, index_run, open_ranker
-from gensr_dist.run_folder import RunFolder
-from gensr_dist.trained_run import TrainedRun
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.train.trained_run import TrainedRun
 from tests.retrieval.conftest import CONFIG
 
 

@@ -4,7 +4,7 @@ import torch
 from deepspeed.runtime.zero import GatheredParameters
 from torch import nn
 
-from gensr_dist.processes import Ranks, join_processes
+from gensr_dist.distributed.ranks import Ranks, join_processes
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.engine import Engine
 from gensr_dist.train.state import PARTS, State, gather_state, shapes, spread_state

@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from gensr_dist.config import Config
+from gensr_dist.config.root import Config
 from gensr_dist.errors import InputError
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.run.folder import RunFolder
 from gensr_dist.train import checkpoint_folder, checkpoints, loop
 from gensr_dist.train.checkpoint_folder import damage_of, write_checkpoint
 from gensr_dist.train.checkpoints import Progress, newest_whole

@@ -9,15 +9,15 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gensr_dist.config import Config
+from gensr_dist.config.root import Config
+from gensr_dist.distributed.rank_log import log_path
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.fit import fit_warnings, read_fit
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.run.folder import RunFolder
 from gensr_dist.train import loop
 from gensr_dist.train.loop import train
-from gensr_dist.train.rank_log import log_path
 from gensr_dist.train.validation import ValidationResult
 from tests.train.small_runs import BUDGET, another_folder, scalars, small_config
 

@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import Work
 
-from gensr_dist.processes import join_processes
+from gensr_dist.distributed.ranks import join_processes
 from gensr_dist.train import meter
 from gensr_dist.train.meter import PHASES, Meter, PhaseClock, RowDigest
 from tests.model.builders import random_batch

@@ -7,13 +7,13 @@ import pytest
 import torch
 from deepspeed.accelerator import get_accelerator
 
-from gensr_dist.config import Config
+from gensr_dist.config.root import Config
+from gensr_dist.distributed.signals import Stop
 from gensr_dist.model.config import ModelConfig
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.run.folder import RunFolder
 from gensr_dist.train import loop
 from gensr_dist.train.feed import Feed
 from gensr_dist.train.objective import StepLosses, step_losses
-from gensr_dist.train.signals import Stop
 from tests.model.builders import random_batch, tiny_model
 from tests.train.small_runs import small_config
 

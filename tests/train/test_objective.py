@@ -4,16 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from gensr_dist.config import Config
+from gensr_dist.config.root import Config
 from gensr_dist.data.batches.batch import Batch
+from gensr_dist.distributed.ranks import join_processes
+from gensr_dist.distributed.signals import Stop
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSROutput
 from gensr_dist.model.losses import contrastive_loss, match_loss
 from gensr_dist.model.match import Match
-from gensr_dist.processes import join_processes
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.objective import LossValues, StepCheck, StepLosses, compares_rows, joint_losses, step_losses
-from gensr_dist.train.signals import Stop
 from tests.model.builders import random_batch
 
 SETTINGS = TrainConfig(contrastive_weight=0.5, match_weight=0.25)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gensr_dist.config import Config
+from gensr_dist.config.root import Config
 from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.items import ItemStore
@@ -20,7 +20,7 @@ from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.history import HistoryEncoder
 from gensr_dist.model.inputs import ModelInput
 from gensr_dist.model.match import Match
-from gensr_dist.run_folder import RunFolder
+from gensr_dist.run.folder import RunFolder
 from gensr_dist.train.loop import train
 from gensr_dist.train.replay import NotFinite, Player, not_finite_record, replay
 from gensr_dist.train.validation import ValidationResult

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gensr_dist.processes import join_processes
+from gensr_dist.distributed.ranks import join_processes
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.engine import Engine
 from gensr_dist.train.state import PARTS, gather_state, shapes

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from gensr_dist.tensors import map_tensors
+from gensr_dist.data.tensors import map_tensors
 
 IGNORED = -100  # label of a padded candidate
 _ALIGNED = 64  # bytes, at whose multiples tensors begin in a buffer

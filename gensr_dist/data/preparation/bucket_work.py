@@ -18,8 +18,8 @@ from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard,
 from gensr_dist.data.preparation.splitting import DAY, Moments, assign_splits
 from gensr_dist.data.sources.assembling import Met, Tables
 from gensr_dist.data.sources.parts import Part, read_part
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.timelines import build_timelines
+from gensr_dist.storage.folder import Folder
 
 _EDGES = 1 << 14  # times whose ranks are counted at once
 _PART_ROWS = 1 << 40  # more than a part can have: `order` is part * _PART_ROWS + row

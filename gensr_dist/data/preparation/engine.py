@@ -9,7 +9,7 @@ import polars as pl
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Repair
 from gensr_dist.data.preparation.shard_work import ShardResult
-from gensr_dist.data.storage.folder import Folder
+from gensr_dist.storage.folder import Folder
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from gensr_dist.data.os_errors import numbered_os_errors
 from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.shards.manifest import vocabulary_fingerprint
 from gensr_dist.data.tokenizer import fill_token_table
-from gensr_dist.files import write_json
+from gensr_dist.storage.files import write_json
 
 
 def write_item_store(

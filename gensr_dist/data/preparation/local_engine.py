@@ -17,9 +17,9 @@ from gensr_dist.data.preparation.filtering import keep_active
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard, write_users
 from gensr_dist.data.preparation.splitting import assign_splits, count_positives, find_moments
 from gensr_dist.data.shared_memory import enough_shared_memory
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.timelines import Timelines, build_timelines
 from gensr_dist.errors import InputError
+from gensr_dist.storage.folder import Folder
 
 
 class LocalEngine:

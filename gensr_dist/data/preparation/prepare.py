@@ -29,11 +29,11 @@ from gensr_dist.data.shards.manifest import (
     vocabulary_fingerprint,
 )
 from gensr_dist.data.shards.tar import shard_name
-from gensr_dist.data.storage.folder import Folder
-from gensr_dist.data.storage.publish import announce, publish
 from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
 from gensr_dist.errors import InputError
-from gensr_dist.files import atomic_folder
+from gensr_dist.storage.files import atomic_folder
+from gensr_dist.storage.folder import Folder
+from gensr_dist.storage.publish import announce, publish
 
 _TOKENIZER_TEXTS = 500_000  # texts of a kind that train a tokenizer; more change nothing but the time
 

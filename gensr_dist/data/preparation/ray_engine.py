@@ -53,8 +53,8 @@ from gensr_dist.data.sources.assembling import Met, Tables, build_tables
 from gensr_dist.data.sources.parts import Part, add_repairs, join_rows, read_part, require_rows
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.data.sources.times import latest_time
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
+from gensr_dist.storage.folder import Folder
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:

@@ -15,9 +15,9 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.negatives.unmet import Met, sample_unmet
 from gensr_dist.data.shards.manifest import ShardRecord
 from gensr_dist.data.shards.tar import shard_blocks, shard_name, write_shard
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.rows import evaluation_rows, training_rows
 from gensr_dist.data.timelines.timelines import Timelines
+from gensr_dist.storage.folder import Folder
 
 _EVALUATION = 0x6576616C  # names this use of random numbers: training draws have other keys
 

@@ -12,10 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.storage.damage import REMEDY
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
-from gensr_dist.files import write_json
+from gensr_dist.storage.damage import REMEDY
+from gensr_dist.storage.files import write_json
+from gensr_dist.storage.folder import Folder
 
 SCHEMA_VERSION = 2
 _SHARD_NAME = re.compile(r"shard-\d+\.tar", re.ASCII)

@@ -23,13 +23,13 @@ from gensr_dist.data.negatives.exposures import Exposures
 from gensr_dist.data.negatives.unmet import Met
 from gensr_dist.data.shards.manifest import Manifest, ShardRecord
 from gensr_dist.data.shards.verify import read_checked, shard_faults
-from gensr_dist.data.storage.damage import REMEDY
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.histories import Histories
 from gensr_dist.data.timelines.rows import EvalRows, training_rows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
+from gensr_dist.storage.damage import REMEDY
+from gensr_dist.storage.folder import Folder
 
 LOG = logging.getLogger("gensr_dist.data")
 _DECODED = 2  # windows in memory: one in use and the one before or after it

@@ -12,11 +12,11 @@ from tqdm import tqdm
 from gensr_dist.data.shards.block import Block
 from gensr_dist.data.shards.manifest import TOKENIZER, FileRecord, Manifest, ShardRecord, sha256_of_file
 from gensr_dist.data.shards.tar import read_shard
-from gensr_dist.data.storage.damage import REMEDY, DamagedError
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.histories import count_interactions
 from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.errors import InputError
+from gensr_dist.storage.damage import REMEDY, DamagedError
+from gensr_dist.storage.folder import Folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from gensr_dist.data.sources.assembling import assemble
 from gensr_dist.data.sources.chunks import Each
 from gensr_dist.data.sources.listing import RawFile
 from gensr_dist.data.sources.parts import WHOLE, Sample, SourceParts, read_parts
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
+from gensr_dist.storage.folder import Folder
 
 SOURCES = {"kuaisar": kuaisar.parts, "simulate": kuaisar.parts, "amazon": amazon.parts, "tables": tables.parts}
 FILES = {"kuaisar": kuaisar.files, "simulate": kuaisar.files, "amazon": amazon.files, "tables": tables.files}

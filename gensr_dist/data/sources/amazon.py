@@ -22,8 +22,8 @@ from gensr_dist.data.sources.parts import WHOLE, Part, Sample, SourceParts
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.data.sources.texts import count_none_words, decode, entities, replace_controls, shorten
 from gensr_dist.data.sources.times import EARLIEST_MS, explain_time, latest_time
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
+from gensr_dist.storage.folder import Folder
 
 _PATH, _PATHS = pl.List(pl.String()), pl.List(pl.List(pl.String()))
 

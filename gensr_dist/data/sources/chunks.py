@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gensr_dist.data.storage.transfers import NotFoundError, attempt
 from gensr_dist.errors import InputError
+from gensr_dist.storage.transfers import NotFoundError, attempt
 
 CHUNK_BYTES = 64 << 20
 LONGEST_RECORD = 64 << 20  # bytes that a record may reach beyond its chunk: else an unclosed quote reads the whole file

@@ -18,7 +18,7 @@ from gensr_dist.data.sources.simulated_sessions import (
     plant_population,
     simulate_sessions,
 )
-from gensr_dist.files import atomic_folder
+from gensr_dist.storage.files import atomic_folder
 
 START_MS = 1_684_713_600_000  # 2023-05-22, midnight UTC, so that simulated days are calendar days
 _CHUNK_EVENTS = 1_000_000  # shown items held in memory at once

@@ -14,8 +14,8 @@ from gensr_dist.data.sources.reading import Rows, read_chunk
 from gensr_dist.data.sources.texts import clean, parse_text
 from gensr_dist.data.sources.times import REMEDY as TIME_REMEDY
 from gensr_dist.data.sources.times import explain_time, plausible, require_exact
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
+from gensr_dist.storage.folder import Folder
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 BEHAVIOURS = {

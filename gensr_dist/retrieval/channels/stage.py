@@ -19,7 +19,6 @@ from gensr_dist.data.negatives.query_items import ITEMS, STARTS
 from gensr_dist.data.shards.manifest import FileRecord, check_recorded, record_files
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
-from gensr_dist.files import atomic_folder, read_record, write_json
 from gensr_dist.retrieval.channels.item_neighbours import covisitation, text_neighbours
 from gensr_dist.retrieval.channels.lexical import bm25_lists
 from gensr_dist.retrieval.channels.query_clicks import FILES as CLICK_FILES
@@ -28,6 +27,7 @@ from gensr_dist.retrieval.channels.query_lists import query_items
 from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.retrieval.channels.sparse_lists import list_files, map_array, open_lists, save_lists
 from gensr_dist.retrieval.channels.words import probe
+from gensr_dist.storage.files import atomic_folder, read_record, write_json
 
 FILES = (
     "words.npy",

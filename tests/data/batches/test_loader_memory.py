@@ -24,7 +24,7 @@ from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.folder import Folder
+from gensr_dist.storage.folder import Folder
 
 EPOCHS, SETTLED = 50, 10
 TOLERANCE = 4e6  # bytes; what allocators keep varies by about a tenth of it

@@ -16,7 +16,7 @@ from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.folder import Folder
+from gensr_dist.storage.folder import Folder
 
 WORLDS = [1, 2, 3, 4, 8]
 WORKERS = [0, 1, 2, 3]

@@ -16,8 +16,8 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.sources import read_source
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
+from gensr_dist.storage.folder import Folder
 from tests.data.sources.kuaisar_files import DAY, START, rec_row, src_row, write_kuaisar
 
 HEADER = "user_id,item_id,behaviour,time,query,positive"

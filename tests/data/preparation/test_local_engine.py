@@ -16,8 +16,8 @@ from gensr_dist.data.events import EventLog
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.verify import verify
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
+from gensr_dist.storage.folder import Folder
 
 
 def digest_of(folder: Path) -> dict[str, str]:

@@ -16,10 +16,10 @@ from gensr_dist.data.preparation import item_store
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
+from gensr_dist.storage.folder import Folder
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -18,13 +18,13 @@ from gensr_dist.data.negatives.exposures import Exposures
 from gensr_dist.data.negatives.unmet import Met
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.storage.cache import Cache
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.data.timelines.histories import Histories
 from gensr_dist.data.timelines.rows import evaluation_rows, training_rows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
+from gensr_dist.storage.cache import Cache
+from gensr_dist.storage.folder import Folder
 from tests.data.timeline_folders import ITEMS, random_negatives, random_timelines, write_folder
 
 USERS, SHARDS = 35, 9  # 4 users a shard, 3 in the last

@@ -19,8 +19,8 @@ from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.manifest import sha256_of_file
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.shards.verify import verify
-from gensr_dist.data.storage.folder import Folder
 from gensr_dist.errors import InputError
+from gensr_dist.storage.folder import Folder
 
 
 @pytest.fixture

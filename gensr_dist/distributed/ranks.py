@@ -1,0 +1,127 @@
+"""The process group: started by `deepspeed`, `torchrun`, or made here for a plain process."""
+
+import atexit
+import hashlib
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import deepspeed
+import torch
+import torch.distributed as dist
+
+from gensr_dist.distributed.gathering import Gathering
+from gensr_dist.distributed.heartbeat import PeerWatch
+from gensr_dist.distributed.launcher_variables import LAUNCHER_VARIABLES, started_by_launcher
+from gensr_dist.errors import InputError
+
+_watches: list[PeerWatch] = []  # that of this process's group, while it is in one with others
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train together."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that writes what is written once."""
+        return self.rank == 0
+
+
+def join_processes() -> Ranks:
+    """Join the process group that the launcher describes, or one of this process alone: nccl on GPUs, else gloo.
+
+    From then on a rank that dies or cannot be reached ends this process, see `peers`. Until all have come, those who
+    wait say for whom, see `gathering`.
+
+    Raises:
+        InputError: the launcher's variables are incomplete or do not fit this machine, or its port is taken.
+    """
+    if not started_by_launcher():  # port 0: any that is free at the moment of listening
+        os.environ.update(zip(LAUNCHER_VARIABLES, ("0", "1", "0", "127.0.0.1", "0"), strict=True))
+    device = _own_device(int(os.environ["LOCAL_RANK"]))
+    if not dist.is_initialized():
+        _quieten()
+        # DeepSpeed would compile a shared-memory kernel for tensor-parallel inference here: 35 s, unused in training,
+        # and a process killed meanwhile leaves a lock file on which every later run waits for ever.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        with Gathering(host, port, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])):
+            try:
+                deepspeed.init_distributed("nccl" if device.type == "cuda" else "gloo", verbose=False)
+            except dist.DistNetworkError as error:
+                if "EADDRINUSE" not in str(error):
+                    raise
+                remedy = "choose another port, or end what an earlier start has left"
+                raise InputError("MASTER_PORT", f"another program listens on port {port}", remedy) from None
+            atexit.register(_leave)
+            _watch_peers(device)
+    return Ranks(dist.get_rank(), dist.get_world_size(), device)
+
+
+def _own_device(number: int) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if number >= count:
+        problem = f"{number}, but this machine shows {count} GPUs"
+        raise InputError("LOCAL_RANK", problem, "start as many processes as there are GPUs; see CUDA_VISIBLE_DEVICES")
+    device = torch.device("cuda", number)
+    torch.cuda.set_device(device)
+    return device
+
+
+def check_same_shards(lost: Sequence[str], ranks: Ranks) -> None:
+    """Make sure that all ranks read the same shards. Every rank must call it.
+
+    Args:
+        lost: names of the shards that this rank leaves out.
+        ranks: this process among the others.
+
+    Raises:
+        InputError: some rank's disk holds other damaged shards than another's.
+    """
+    digest = hashlib.sha256("\n".join(lost).encode()).digest()[:8]
+    seen = torch.tensor([int.from_bytes(digest, "big", signed=True)], device=ranks.device)
+    least, most = seen.clone(), seen.clone()
+    dist.all_reduce(least, op=dist.ReduceOp.MIN)
+    dist.all_reduce(most, op=dist.ReduceOp.MAX)
+    if not torch.equal(least, most):
+        raise InputError(
+            "data.on_corrupt",
+            f"rank {ranks.rank} lost {', '.join(lost) or 'no shard'}, other ranks lost others",
+            "copy the shard folder anew to the machines that miss some",
+        )
+
+
+def meet() -> None:
+    """Wait for all ranks: nobody leaves before the others have finished, since leaving looks like dying."""
+    dist.barrier()
+
+
+def _watch_peers(device: torch.device) -> None:
+    if dist.get_world_size() == 1:
+        return
+    session = torch.tensor([int.from_bytes(os.urandom(7), "big")], device=device)
+    dist.broadcast(session, src=0)
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    _watches.append(PeerWatch(host, port, int(session), dist.get_rank(), dist.get_world_size()))
+
+
+def _leave() -> None:
+    while _watches:
+        _watches.pop().stop()
+    if dist.is_initialized():
+        deepspeed.comm.destroy_process_group()  # torch's leaves DeepSpeed with groups that are no more
+
+
+def _quieten() -> None:
+    """DeepSpeed reports every setting and buffer at INFO and warns of collectives that torch renamed."""
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.distributed.*is deprecated")

@@ -1,0 +1,144 @@
+"""Files from outside the run folder that a stage reads, and whether their contents are still what they were.
+
+Only files that are read count: a note beside a log's tables, or a run folder below them, changes nothing. Size and time
+of change are a quick test that a digest is still right; a file that was touched or copied is read again, and counts as
+unchanged if its content is the same. A log is first read whole for its digest when it has been prepared well.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TypeAlias
+
+from gensr_dist.config.root import Config
+from gensr_dist.data.config import Source
+from gensr_dist.data.shards.manifest import sha256_of_file
+from gensr_dist.storage.folder import Folder
+
+_TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json"),
+    *("spiece.model", "tokenizer.model", "vocab.txt", "vocab.json", "merges.txt", "chat_template.jinja"),
+)
+_BACKBONE_FILES = (
+    *("config.json", "generation_config.json", "model*.safetensors", "pytorch_model*.bin"),
+    *("model.safetensors.index.json", "pytorch_model.bin.index.json"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileState:
+    """What is known of a file."""
+
+    size: int
+    changed: int = 0  # time of its last change in ns; 0 of a remote file
+    sha256: str = ""  # of its content; empty of a remote file, and where nobody has asked yet
+
+
+FileStates: TypeAlias = Mapping[str, FileState]  # by name below their folder
+
+
+@dataclass(frozen=True)
+class OutsideFolder:
+    """A folder or URL, and the names or patterns of the files that are read there."""
+
+    place: str
+    patterns: tuple[str, ...]
+
+    def states(self, earlier: FileStates) -> FileStates:
+        """Files as they are now; `earlier` where none is there any more, as on a machine that never had the log.
+
+        Args:
+            earlier: as a stage found them. Only a file of the same size has its content read for comparison.
+        """
+        found = self._found()
+        if not found:
+            return earlier
+        return {name: self._state(name, size, earlier.get(name)) for name, size in sorted(found.items())}
+
+    def with_digests(self, states: FileStates) -> FileStates:
+        """The states with the digests that they lack; one whose file has changed since lacks it for ever."""
+        complete = {}
+        for name, state in states.items():
+            path = self._path(name)
+            if path is not None and not state.sha256 and _quick(path) == (state.size, state.changed):
+                state = dataclasses.replace(state, sha256=_digest(path, state.size, state.changed))
+            complete[name] = state
+        return complete
+
+    def _state(self, name: str, size: int, before: FileState | None) -> FileState:
+        path = self._path(name)
+        if path is None:
+            return FileState(size=size)
+        size, changed = _quick(path)
+        if before is None or before.size != size or not before.sha256:
+            return FileState(size=size, changed=changed)
+        same = before.changed == changed
+        return FileState(size=size, changed=changed, sha256=before.sha256 if same else _digest(path, size, changed))
+
+    def _found(self) -> Mapping[str, int]:
+        if not self.place:
+            return {}
+        folder = Folder.at(self.place)
+        if folder.local is not None and not any("*" in pattern for pattern in self.patterns):
+            paths = {pattern: folder.local / pattern for pattern in self.patterns}  # a large folder is not listed
+            return {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
+        sizes = folder.sizes()
+        return {name: sizes[name] for name in sizes if any(fnmatch(name, pattern) for pattern in self.patterns)}
+
+    def _path(self, name: str) -> Path | None:
+        local = Folder.at(self.place).local
+        return local / name if local is not None else None
+
+
+def outside_of_prepare(config: Config) -> Mapping[str, OutsideFolder]:
+    """What `prepare` reads, by the key that names the folder; Hub names are no files."""
+    folders = {}
+    if config.data.source != "simulate":
+        folders["data.raw"] = OutsideFolder(config.data.raw, _log_files(config.data.source))
+    if Path(config.data.tokenizer).is_dir():
+        folders["data.tokenizer"] = OutsideFolder(config.data.tokenizer, _TOKENIZER_FILES)
+    return folders
+
+
+def outside_of_train(config: Config) -> Mapping[str, OutsideFolder]:
+    """What `train` reads."""
+    backbone = config.model.backbone
+    return {"model.backbone": OutsideFolder(backbone, _BACKBONE_FILES)} if Path(backbone).is_dir() else {}
+
+
+def differing(before: FileStates, now: FileStates) -> Sequence[str]:
+    """Names of the files that came, went or have another content."""
+
+    def content(states: FileStates, name: str) -> tuple[int, str] | None:
+        return (states[name].size, states[name].sha256) if name in states else None
+
+    return [name for name in sorted({*before, *now}) if content(before, name) != content(now, name)]
+
+
+def _log_files(source: Source) -> tuple[str, ...]:
+    from gensr_dist.data.sources import amazon, kuaisar, tables
+
+    if source == "kuaisar":
+        return kuaisar.FILES
+    if source == "tables":
+        return tuple(f"{table}{suffix}" for table in ("events", "items", "users") for suffix in tables.SUFFIXES)
+    files = (*amazon._REVIEW_FILES, *amazon._META_FILES)
+    return (*files, *(f"{name}.gz" for name in files))
+
+
+def _quick(path: Path) -> tuple[int, int]:
+    """Size and time of change of a file; zeros where it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=4_096)
+def _digest(path: Path, size: int, changed: int) -> str:
+    """SHA-256 of a file, read once for all questions of a command."""
+    return sha256_of_file(path)

@@ -1,0 +1,50 @@
+import os
+
+import pytest
+
+from gensr_dist.cli.arguments import OneLineParser, integer
+
+
+def parsed(*arguments: str) -> dict[str, object]:
+    parser = OneLineParser(prog="gensr")
+    command = parser.add_subparsers(parser_class=OneLineParser).add_parser("search")
+    command.add_argument("run")
+    command.add_argument("--user", required=True)
+    command.add_argument("--query", default="")
+    command.add_argument("-k", type=integer(1, 10), default=3)
+    command.add_argument("--json", action="store_true")
+    return vars(parser.parse_args(["search", *arguments]))
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        parsed(*arguments)
+    message = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert message.count("\n") == 1
+    return message
+
+
+@pytest.mark.parametrize("value", ["-5", "-1.5", "-abc", "-k5", "--users", "-", "-kitchen lamp", "--a=b", ""])
+def test_a_value_may_begin_with_a_dash(value: str) -> None:
+    assert parsed("run", "--user", value, "--json") == parsed("--json", "run", f"--user={value}")
+    assert parsed("run", f"--user={value}", "--query", "x")["user"] == value
+    assert parsed("run", "--user", "-u", "-k", "4", "--query", "-a -b") == {
+        **{"run": "run", "user": "-u", "k": 4, "query": "-a -b", "json": False}
+    }
+
+
+def test_what_is_an_option_is_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "argument --user: expected one argument" in refusal(capsys, "run", "--user", "--json")
+    assert "argument --user: expected one argument" in refusal(capsys, "run", "--user")
+    assert parsed("run", "--user=--json")["user"] == "--json"
+    assert "expected an integer from 1 to 10, found '-5'" in refusal(capsys, "run", "--user", "1", "-k", "-5")
+
+
+def test_bytes_that_are_not_utf8_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    message = refusal(capsys, "run", "--user", "1", "--query", os.fsdecode(b"a\xff\xfe"))
+    assert "byte 2 of argument 6, 'a\\xff\\xfe', is not UTF-8; write it in UTF-8, and rename the file" in message
+    in_ascii = b"/data/\xc3\xa9".decode("ascii", "surrogateescape")
+    message = refusal(capsys, "run", "--user", in_ascii)
+    assert "argument 4, '/data/é', needs a locale of UTF-8" in message
+    assert "; set PYTHONUTF8=1" in message

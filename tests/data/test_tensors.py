@@ -1,0 +1,37 @@
+"""Tensors of nested dataclasses."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gensr_dist.data.tensors import map_tensors
+
+
+@dataclass(frozen=True)
+class Inner:
+    value: Tensor
+    name: str
+
+
+@dataclass(frozen=True)
+class Outer:
+    value: Tensor
+    inner: Inner
+    nothing: Inner | None
+    several: tuple[Inner, ...]
+
+
+def test_every_tensor_is_changed_and_everything_else_kept() -> None:
+    one, two = torch.tensor(1), torch.tensor(2)
+    outer = Outer(one, Inner(one, "a"), None, (Inner(one, "b"), Inner(one, "c")))
+    changed = map_tensors(outer, lambda tensor: tensor + 1)
+    assert changed == Outer(two, Inner(two, "a"), None, (Inner(two, "b"), Inner(two, "c")))
+    assert outer.inner.value == 1
+
+
+def test_a_tensor_in_several_places_is_changed_once() -> None:
+    one, seen = torch.tensor(1), []
+    changed = map_tensors(Outer(one, Inner(one, "a"), None, (Inner(one, "b"),)), lambda t: (seen.append(t), t + 1)[1])
+    assert len(seen) == 1
+    assert changed.value is changed.inner.value is changed.several[0].value
