@@ -150,7 +150,7 @@ def _train(folder: Path, name: str, layout: Layout, progress: "tqdm[Any]", check
     settings = _SETTINGS | {"run": str(run.root), "train": _SETTINGS["train"] | {"zero_stage": layout.zero_stage}}
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(layout.ranks)]
-    _run([sys.executable, *launcher, "-m", "gensr_dist.train", str(config)])
+    _run([sys.executable, *launcher, "-m", "gensr_dist", "train", str(config)])
     progress.update()
     return run
 

@@ -309,7 +309,7 @@ def _started(run: RunFolder, ranks: int) -> Iterator[list[subprocess.Popen[bytes
     with (run.root / "output.txt").open("ab") as output:
         processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "gensr_dist.train", str(run.root / "given.yaml")],
+                [sys.executable, "-m", "gensr_dist", "train", str(run.root / "given.yaml")],
                 env={
                     **os.environ,
                     "RANK": str(rank),
@@ -337,4 +337,4 @@ def _finish(run: RunFolder, processes: Sequence[subprocess.Popen[bytes]]) -> Non
     codes = [process.wait() for process in processes]
     if any(codes):
         said = (run.root / "output.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise InputError("gensr_dist.train", f"exit codes {codes}, the last line is: {said[-1]}", "mend that first")
+        raise InputError("gensr train", f"exit codes {codes}, the last line is: {said[-1]}", "mend that first")

@@ -2,22 +2,21 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gensr_dist.cli.arguments import integer
+from gensr_dist.cli.commands import Commands
 from gensr_dist.data.presets import PRESETS
+from gensr_dist.stages.runner import Say
 
 if TYPE_CHECKING:
     from gensr_dist.bench.ways import BatchGroups, Setting
 
-Add = Callable[..., argparse.ArgumentParser]  # (name, command, summary, more, example)
-Say = Callable[[str], None]
 
-
-def add_benches(add: Add) -> None:
+def add_benches(commands: Commands) -> None:
     """Add every benchmark to the command line."""
+    add = commands.add
     added = add(
         "data",
         _data,

@@ -16,6 +16,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from gensr_dist.config.marks import Mark
 from gensr_dist.config.settings_file import Setting, encodable, keys_of, read_file, read_override
 from gensr_dist.data.config import PROMPT_TOKENS, DataConfig, SimulateConfig
 from gensr_dist.errors import InputError
@@ -195,8 +196,9 @@ def _value_error(key: str, setting: Setting, hint: Any) -> InputError:
     if get_origin(hint) is Annotated:
         base, *annotations = get_args(hint)
         for annotation in annotations:
-            found = annotation.metadata if isinstance(annotation, FieldInfo) else [annotation]
-            bounds += [_bound(constraint) for constraint in found]
+            if not isinstance(annotation, Mark):
+                found = annotation.metadata if isinstance(annotation, FieldInfo) else [annotation]
+                bounds += [_bound(constraint) for constraint in found]
     if get_origin(base) is Literal:
         expected = f"one of {', '.join(get_args(base))}"
     else:

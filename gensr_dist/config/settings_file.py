@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any, TypeAlias, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -46,6 +46,11 @@ def keys_of(section: type, prefix: str = "") -> dict[str, Any]:
         else:
             keys[prefix + name] = hint
     return keys
+
+
+def base_type(hint: Any) -> Any:
+    """A type hint without its bounds and marks."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 def read_file(path: Path, keys: Keys) -> dict[str, Setting]:
@@ -93,7 +98,7 @@ def read_override(text: str, keys: Keys) -> tuple[str, Setting]:
     if key not in keys:
         inside = [name for name in keys if name.startswith(f"{key}.")]
         raise InputError(where, f"'{key}' is a section", f"set one of its keys, for instance --set {inside[0]}=...")
-    is_text = keys[key] is str
+    is_text = base_type(keys[key]) is str
     try:
         loader = _Loader(written)
         node = loader.get_single_node()
@@ -193,7 +198,7 @@ def _scalar(loader: "_Loader", node: yaml.Node, where: str, key: str, hint: Any)
             raise InputError(where, f"{key} cannot be read ({_one_line(error)})", "write a plain value") from None
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(where, f"{key} is {written}, expected a finite number", "write a finite number")
-        if isinstance(value, int | float) and not isinstance(value, bool) and hint is not str:
+        if isinstance(value, int | float) and not isinstance(value, bool) and base_type(hint) is not str:
             _check_number(written, value, where, key)
         if isinstance(value, str):
             encodable(value, where, key)

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import Self
 
+from gensr_dist.config.marks import Mark, marked
+
 Source = Literal["kuaisar", "amazon", "tables", "simulate"]
 SplitMethod = Literal["days", "leave_one_out", "time"]
 
@@ -35,7 +37,7 @@ class DataConfig:
     """From raw logs to shards."""
 
     source: Source = "simulate"
-    raw: str = ""  # folder of the raw log; the simulator writes its own below the run folder
+    raw: Annotated[str, Mark.PLACE] = ""  # folder of the raw log; the simulator writes its own below the run folder
     split: SplitMethod = "days"
     valid_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # split "time": share of events, before the test share
     test_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
@@ -48,18 +50,31 @@ class DataConfig:
     eval_negatives: Annotated[int, Field(ge=1)] = 99
     users_per_sample: Annotated[int, Field(ge=1)] = 256  # users in one tar sample
     samples_per_shard: Annotated[int, Field(ge=1)] = 8
-    # From here on: how prepared shards are read. Shards do not depend on these (READING).
-    shards: str = ""  # folder or fsspec URL of the shards; below the run folder if empty
-    cache: str = ""  # folder for copies of remote files; the user's cache folder if empty
-    cache_gb: Annotated[float, Field(gt=0)] = 50.0  # copies beyond it are deleted, least recently used first
-    on_corrupt: Literal["stop", "skip"] = "stop"  # skip trains without the damaged shards and says what was lost
-    shuffle_shards: Annotated[int, Field(ge=1)] = 64  # consecutive shards whose rows are mixed; that many in memory
-    history: Annotated[int, Field(ge=1)] = 20  # newest interactions a batch shows the model
-    train_negatives: Annotated[int, Field(ge=1)] = 4
-    negatives: Literal["uniform", "popularity"] = "uniform"  # what training negatives are drawn from
-    popularity_power: Annotated[float, Field(ge=0, le=1)] = 0.75  # of an item's training count, for "popularity"
-    hard_negatives: Annotated[int, Field(ge=0)] = 0  # of the negatives: unclicked items of the same session, if any
-    query_negatives: Annotated[int, Field(ge=0)] = 0  # of a search's negatives: items that fit its query, if any
+    shards: Annotated[str, Mark.PLACE] = ""  # folder or fsspec URL of the shards; below the run folder if empty
+    cache: Annotated[str, Mark.PLACE] = ""  # folder for copies of remote files; the user's cache folder if empty
+    cache_gb: Annotated[float, Field(gt=0), Mark.PLACE] = (
+        50.0  # copies beyond it are deleted, least recently used first
+    )
+    on_corrupt: Annotated[Literal["stop", "skip"], Mark.PLACE] = (
+        "stop"  # skip trains without the damaged shards and says what was lost
+    )
+    shuffle_shards: Annotated[int, Field(ge=1), Mark.BATCHING] = (
+        64  # consecutive shards whose rows are mixed; that many in memory
+    )
+    history: Annotated[int, Field(ge=1), Mark.BATCHING] = 20  # newest interactions a batch shows the model
+    train_negatives: Annotated[int, Field(ge=1), Mark.BATCHING] = 4
+    negatives: Annotated[Literal["uniform", "popularity"], Mark.BATCHING] = (
+        "uniform"  # what training negatives are drawn from
+    )
+    popularity_power: Annotated[float, Field(ge=0, le=1), Mark.BATCHING] = (
+        0.75  # of an item's training count, for "popularity"
+    )
+    hard_negatives: Annotated[int, Field(ge=0), Mark.BATCHING] = (
+        0  # of the negatives: unclicked items of the same session, if any
+    )
+    query_negatives: Annotated[int, Field(ge=0), Mark.BATCHING] = (
+        0  # of a search's negatives: items that fit its query, if any
+    )
 
     @property
     def longest_row(self) -> int:
@@ -68,16 +83,5 @@ class DataConfig:
 
     def as_prepared(self) -> Self:
         """The settings that shape shards; the others, and the place of the raw log, at their defaults."""
-        return replace(self, raw="", **{name: getattr(type(self), name) for name in READING})
-
-
-BATCHING = (  # settings of reading that change what training learns
-    "shuffle_shards",
-    "history",
-    "train_negatives",
-    "negatives",
-    "popularity_power",
-    "hard_negatives",
-    "query_negatives",
-)
-READING = ("shards", "cache", "cache_gb", "on_corrupt", *BATCHING)
+        read = marked(type(self), Mark.PLACE) | marked(type(self), Mark.BATCHING)
+        return replace(self, **{name: getattr(type(self), name) for name in read})

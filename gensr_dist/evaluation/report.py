@@ -103,6 +103,26 @@ def metrics_json(result: EvaluationResult) -> dict[str, Any]:
     }
 
 
+def result_lines(result: EvaluationResult) -> tuple[str, ...]:
+    """Tables for a terminal, then warnings."""
+    lines: list[str] = []
+    for task, title in TASK_TITLES.items():
+        if task in result.gensr:
+            count, negatives = result.gensr[task].count, result.protocol.negatives
+            lines += [f"{title}, {count:,} rows, 1 positive and {negatives} negatives"]
+            lines += [*_aligned(results_table(result, task)), ""]
+        else:
+            lines += [f"{title}: no {result.protocol.split} row", ""]
+    return (*lines, *(f"warning: {line}" for line in fit_warnings(result.fit)))
+
+
+def _aligned(table: list[str]) -> list[str]:
+    """A Markdown table as columns for a terminal."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table if not line.startswith("| ---")]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 def report_markdown(result: EvaluationResult) -> str:
     """The content of `report.md`."""
     protocol = result.protocol

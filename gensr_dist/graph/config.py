@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from gensr_dist.config.marks import Mark
 from gensr_dist.errors import InputError
 
 
@@ -25,7 +26,9 @@ class LightGCNConfig:
     folds: Annotated[int, Field(ge=0)] = 2
     validate_every: Annotated[int, Field(ge=1)] = 5  # epochs
     patience: Annotated[int, Field(ge=1)] = 3  # validations without a better recall before it stops
-    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0  # between checkpoints; each validation writes one as well
+    checkpoint_minutes: Annotated[float, Field(ge=0), Mark.OPERATIONAL] = (
+        10.0  # between checkpoints; each validation writes one as well
+    )
 
 
 def check_folds(folds: int) -> None:

@@ -18,6 +18,7 @@ from gensr_dist.retrieval.index import REMEDY, CatalogueIndex, IndexResult, towe
 from gensr_dist.retrieval.orders_file import read_orders, save_orders
 from gensr_dist.retrieval.ranker import Ranker
 from gensr_dist.retrieval.request_scorer import RequestScorer
+from gensr_dist.sentences import sentence
 from gensr_dist.storage.files import atomic_folder
 from gensr_dist.train.trained_run import TrainedRun
 
@@ -31,13 +32,14 @@ class IndexStageResult:
     warnings: tuple[str, ...]
 
     def lines(self) -> tuple[str, ...]:
-        """The weights of all orders, for people."""
-        return tuple(
+        """For people: sizes, the weights of all orders, warnings."""
+        weights = (
             f"{what} of {TASK_NAMES[task]} {line}"
             for what, orders in (("fusion", self.orders.fusion), ("answers", self.orders.answers))
             for task, order in orders.items()
             for line in order.lines()
         )
+        return (sentence(self.index), *weights, *(f"warning: {line}" for line in self.warnings))
 
 
 def index_run(trained: TrainedRun, config: Config) -> IndexStageResult:

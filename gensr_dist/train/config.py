@@ -5,23 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from gensr_dist.config.marks import Mark
 from gensr_dist.model.config import Likelihood
-
-# Keys without effect on what training learns: a resumed run may change them.
-OPERATIONAL = (
-    "train.checkpoint_every",
-    "train.keep_last",
-    "train.keep_best",
-    "train.save_in_background",
-    "train.zero_stage",
-    "train.offload",
-    "train.activation_checkpointing",
-    "train.log_every",
-    "train.workers",
-    "train.stall_minutes",
-    "train.max_hours",
-    "lightgcn.checkpoint_minutes",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +26,12 @@ class TrainConfig:
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     clip: Annotated[float, Field(gt=0)] = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
-    zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
+    zero_stage: Annotated[int, Field(ge=0, le=3), Mark.OPERATIONAL] = 0
     # To CPU memory: fp32 weights and moments, whose update is computed there; with `parameters` the weights too.
-    offload: Literal["none", "optimizer", "parameters"] = "none"
-    activation_checkpointing: bool = False  # the backward pass computes T5's blocks again, which saves memory
+    offload: Annotated[Literal["none", "optimizer", "parameters"], Mark.OPERATIONAL] = "none"
+    activation_checkpointing: Annotated[bool, Mark.OPERATIONAL] = (
+        False  # the backward pass computes T5's blocks again, which saves memory
+    )
     # A step makes the right answer likelier among all tokens (eq. 9), or among Yes and No. Where T5's head is tied to
     # its token table, the first moves the embedding of every word in every step, which slows search from scratch.
     likelihood: Likelihood = "vocabulary"
@@ -56,13 +43,15 @@ class TrainConfig:
     # much better, the model has memorised them or sees a leak.
     validate_rows: Annotated[int, Field(ge=1)] = 1_000
     patience: Annotated[int, Field(ge=1)] = 5  # validations without a better mean NDCG@10 before it stops
-    checkpoint_every: Annotated[int, Field(ge=1)] = 200
-    keep_last: Annotated[int, Field(ge=1)] = 2
-    keep_best: bool = True  # a checkpoint of the best validation too
-    save_in_background: bool = True  # while training goes on
-    log_every: Annotated[int, Field(ge=1)] = 10
-    workers: Annotated[int, Field(ge=0)] = 1  # loader processes a rank
+    checkpoint_every: Annotated[int, Field(ge=1), Mark.OPERATIONAL] = 200
+    keep_last: Annotated[int, Field(ge=1), Mark.OPERATIONAL] = 2
+    keep_best: Annotated[bool, Mark.OPERATIONAL] = True  # a checkpoint of the best validation too
+    save_in_background: Annotated[bool, Mark.OPERATIONAL] = True  # while training goes on
+    log_every: Annotated[int, Field(ge=1), Mark.OPERATIONAL] = 10
+    workers: Annotated[int, Field(ge=0), Mark.OPERATIONAL] = 1  # loader processes a rank
     # Without a pass of the model for so long, every rank shows its stacks and the job ends, so that the launcher
     # restarts it. Longer than anything that training does in one piece, such as a checkpoint.
-    stall_minutes: Annotated[float, Field(gt=0)] = 8.0
-    max_hours: Annotated[float, Field(ge=0)] = 0.0  # of one start, then it saves a checkpoint and ends; 0 is no limit
+    stall_minutes: Annotated[float, Field(gt=0), Mark.OPERATIONAL] = 8.0
+    max_hours: Annotated[float, Field(ge=0), Mark.OPERATIONAL] = (
+        0.0  # of one start, then it saves a checkpoint and ends; 0 is no limit
+    )

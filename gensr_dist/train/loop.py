@@ -9,11 +9,10 @@ from typing import Literal, NoReturn
 import torch
 import torch.distributed as dist
 
-from gensr_dist.config.root import Config, digest, flattened, resolved_yaml
+from gensr_dist.config.root import Config, digest, resolved_yaml
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
-from gensr_dist.data.config import BATCHING
 from gensr_dist.data.items import ItemStore, token_idf
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.distributed.rank_log import DETAIL, log_path, rank_log
@@ -29,7 +28,6 @@ from gensr_dist.run.event_files import forget_events
 from gensr_dist.run.folder import RunFolder
 from gensr_dist.storage.files import atomic_file, write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
-from gensr_dist.train.config import OPERATIONAL
 from gensr_dist.train.engine import Engine
 from gensr_dist.train.export import digest_of_weights, export_model, restore_model
 from gensr_dist.train.feed import Feed
@@ -38,6 +36,7 @@ from gensr_dist.train.negatives import training_negatives
 from gensr_dist.train.objective import Agreement, LossValues, StepCheck, StepLosses, seed_dropout, step_losses
 from gensr_dist.train.replay import CONFIG, MODEL, RECORD, first_bad_gradient, not_finite_record
 from gensr_dist.train.report import StepReport, TimeReport, TrainResult
+from gensr_dist.train.settings import training_settings
 from gensr_dist.train.tensorboard import TrainingBoard
 from gensr_dist.train.validation import Validation
 
@@ -372,10 +371,7 @@ class _Training:
 
     def _beginning(self) -> Progress:
         """Progress of a run that has not begun, with all that it depends on."""
-        settings = flattened(self.config.model, "model.") | flattened(self.config.train, "train.")
-        settings = {name: value for name, value in settings.items() if name not in OPERATIONAL}
-        settings |= {f"data.{name}": getattr(self.config.data, name) for name in BATCHING}
-        settings["seed"] = self.config.seed
+        settings = dict(training_settings(self.config))
         settings["shards"] = digest(self.store.manifest)[:16]
         settings["lost shards"] = " ".join(shard.name for shard in self.store.lost)
         settings["cf"] = self.vectors.digest()[:16]

@@ -100,6 +100,18 @@ class Replay:
     same_losses: bool  # as training recorded them, to the last bit
     origin: Origin | None  # None: everything was finite this time
 
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        done = (
+            f"step {self.step}, rank {self.rank}, micro-batch {self.micro_batch}, {len(self.rows)} rows: "
+            f"losses of task {self.task}, contrast {self.contrastive}, match {self.match}"
+        )
+        if self.origin is None:
+            return (done, "everything was finite this time")
+        origin = self.origin
+        bad = f"{origin.not_finite:,} of {origin.elements:,} elements"
+        return (done, f"first not finite: {origin.kind} {origin.name} {list(origin.shape)}, {bad}")
+
 
 def replay(run: RunFolder, device: torch.device | str = "cpu") -> Replay:
     """Do the recorded micro-batch again; where the record names none, all of its step, up to the first that fails.

@@ -79,3 +79,11 @@ class TrainResult:
     ranks: int
     warnings: tuple[str, ...] = field(compare=False)  # known on rank 0: see `fit_warnings`
     time: TimeReport = field(compare=False)  # of the last start, on rank 0
+
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        trained = (
+            f"trained {self.steps} steps in {self.seconds:.0f} s, {self.rows_per_second:,.0f} rows/s; "
+            f"best validation NDCG@10 {self.best_ndcg:.4f} at step {self.best_step}"
+        )
+        return (trained, *(f"warning: {line}" for line in self.warnings))

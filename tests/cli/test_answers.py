@@ -11,7 +11,6 @@ from gensr_dist.cli import answers as module
 from gensr_dist.cli.answers import Question
 from gensr_dist.retrieval.answer import Answer, Answerer, Answers, Attended, Reason
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.stages import runner as pipeline
 
 NASTY = "red\x1b]0;owned\x07\nnote: forged\u202e"
 
@@ -29,7 +28,7 @@ def test_no_control_character_of_a_log_reaches_the_terminal(tmp_path: Path, monk
     said: list[str] = []
     question = Question(k=1, user="u1", query="red\x1b[31m", explain=True)
     result = module.answer(RunFolder(tmp_path), question, said.append)
-    pipeline._say_items("searches 'a\x1b[2Jb'", ["red\r\n\x9b31m"], said.append)
+    module._say_items("searches 'a\x1b[2Jb'", ["red\r\n\x9b31m"], said.append)
     assert len(said) == 7
     assert all(line.isprintable() for line in said)
     assert said[2].endswith("red ]0;owned  note: forged ")

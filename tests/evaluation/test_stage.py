@@ -29,7 +29,8 @@ from gensr_dist.retrieval.channels.stage import build_channels
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.stage import index_run
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.stages import runner as pipeline
+from gensr_dist.stages.evaluate import Evaluate
+from gensr_dist.stages.stage import Job
 from gensr_dist.train.trained_run import TrainedRun
 
 BOTH = ["gensr", "popularity", "counting"]  # scorers of both tasks
@@ -300,7 +301,7 @@ def test_the_stage_compiles_where_it_is_asked_to(
     trained = opened(run)
     build_channels(trained.store, trained.items, run.channels)
     index_run(trained, config)
-    result = pipeline._evaluate(config, run).result
+    result = Evaluate().do(Job(config=config, run=run)).result
     assert len(compiled) == compiles
     for name in ("rec", "search"):
         assert result["catalogue"][name]["count"] == result["candidates"][name]["count"] == 2

@@ -109,7 +109,7 @@ def test_tables_of_folds_are_turned_onto_the_whole_and_recorded(tmp_path):
 
 def test_summary_names_every_training(tmp_path):
     result, _, _ = train(tmp_path / "cf", config=FOLDED)
-    first, second = result.summary()
+    first, second = result.lines()
     assert first.startswith("trained 4 epochs on 600 edges")
     assert second.startswith("with 2 more trainings, each without a part of the users; best recall@20 ")
 
@@ -261,7 +261,7 @@ def test_what_is_measured_is_recorded(tmp_path):
     )
     result, _, _ = train(tmp_path / "cf", config=FOLDED, measure=lambda vectors: seen.append(vectors) or leak)
     assert result.leak == leak
-    assert result.summary()[-1] == leak.sentence()
+    assert result.lines()[-1] == leak.sentence()
     (vectors,) = seen
     assert (vectors.folds, vectors.seed) == (2, SEED)
     assert read_json(tmp_path / "cf" / "lightgcn.json", "")["result"]["leak"] == dataclasses.asdict(leak)

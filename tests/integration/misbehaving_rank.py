@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gensr_dist.cli.main import main
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.train import loop
-from gensr_dist.train.__main__ import main
 from gensr_dist.train.feed import Feed
 
 WHAT, STEP, RANK, CONFIG = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
@@ -36,4 +36,4 @@ def poisoned(model: GenSR, *arguments: Any, **options: Any) -> GenSROutput:
 
 
 loop._Training._optimize = misbehaving
-sys.exit(main([str(CONFIG)]))
+sys.exit(main(["train", str(CONFIG)]))

@@ -31,6 +31,7 @@ from gensr_dist.data.shards.manifest import (
 from gensr_dist.data.shards.tar import shard_name
 from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
 from gensr_dist.errors import InputError
+from gensr_dist.sentences import sentence
 from gensr_dist.storage.files import atomic_folder
 from gensr_dist.storage.folder import Folder
 from gensr_dist.storage.publish import announce, publish
@@ -54,6 +55,10 @@ class PrepareResult:
     vocabulary: int  # tokens
     repairs: tuple[Repair, ...]
     seconds: float
+
+    def lines(self) -> tuple[str, ...]:
+        """For people: counts, then what was dropped or mended."""
+        return (sentence(self), *(f"{repair.count:,} {repair.what}" for repair in self.repairs))
 
 
 def prepare(

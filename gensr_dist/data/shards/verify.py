@@ -15,6 +15,7 @@ from gensr_dist.data.shards.tar import read_shard
 from gensr_dist.data.timelines.histories import count_interactions
 from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.errors import InputError
+from gensr_dist.sentences import sentence
 from gensr_dist.storage.damage import REMEDY, DamagedError
 from gensr_dist.storage.folder import Folder
 
@@ -31,6 +32,10 @@ class VerifyReport:
     files: int
     bytes: int
     seconds: float
+
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        return (f"whole; {sentence(self)}",)
 
 
 def verify(folder: Folder) -> VerifyReport:

@@ -18,6 +18,7 @@ from gensr_dist.data.sources.simulated_sessions import (
     plant_population,
     simulate_sessions,
 )
+from gensr_dist.sentences import sentence
 from gensr_dist.storage.files import atomic_folder
 
 START_MS = 1_684_713_600_000  # 2023-05-22, midnight UTC, so that simulated days are calendar days
@@ -39,6 +40,10 @@ class SimulatedLog:
     searches: int  # sessions
     search_results: int  # shown items
     search_clicks: int
+
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        return (sentence(self),)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from gensr_dist.retrieval.channels.query_lists import query_items
 from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.retrieval.channels.sparse_lists import list_files, map_array, open_lists, save_lists
 from gensr_dist.retrieval.channels.words import probe
+from gensr_dist.sentences import sentence
 from gensr_dist.storage.files import atomic_folder, read_record, write_json
 
 FILES = (
@@ -51,6 +52,10 @@ class ChannelsResult:
     bytes: int
     seconds: float
     warnings: tuple[str, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        return (sentence(self), *(f"warning: {line}" for line in self.warnings))
 
 
 @dataclass(frozen=True, kw_only=True)
