@@ -14,7 +14,7 @@ from gensr_dist.retrieval.channels.sparse_lists import heaviest, stacked
 
 NEIGHBOURS = 100  # of an item
 REACH = 20  # events of one user before and after
-WORD_PAIRS = 2 * 10**10  # pairs of items that share a word, all words together: more frequent words are left out
+WORD_PAIRS = 5 * 10**9  # pairs of items that share a word, all words together: more frequent words are left out
 _BLOCK_PAIRS = 1 << 24  # pairs in memory at a time
 _BLOCK = 512  # items compared by text at a time
 
