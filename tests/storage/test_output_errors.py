@@ -83,7 +83,8 @@ def test_an_old_result_stays_whole(tmp_path: Path) -> None:
 
 
 def test_errors_of_other_kinds_stay_what_they_are(tmp_path: Path) -> None:
-    for error in (ValueError("a bug"), RuntimeError("CUDA error"), InputError("a", "No space left on device", "b")):
+    bugs = (ValueError("a bug"), RuntimeError("CUDA error"), pl.exceptions.ComputeError("overflow"))
+    for error in (*bugs, InputError("a", "No space left on device", "b")):
         with pytest.raises(type(error)) as caught, numbered_errors(tmp_path):
             raise error
         assert caught.value is error
@@ -91,6 +92,19 @@ def test_errors_of_other_kinds_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="reset") as reset, numbered_errors(tmp_path):
         raise OSError(errno.ECONNRESET, "reset")
     assert reset.value.filename is None
+
+
+def _write_csv(table: pl.DataFrame, path: Path) -> None:
+    with path.open("wb") as file:
+        table.write_csv(file)
+
+
+@pytest.mark.parametrize("write", [_write_csv, pl.DataFrame.write_parquet])
+def test_a_full_disk_has_number_and_file_where_polars_writes(write: Callable[[pl.DataFrame, Path], None]) -> None:
+    full = Path("/dev/full")  # every write to it finds no room
+    with pytest.raises(OSError, match="No space left") as caught, numbered_errors(full):
+        write(pl.DataFrame({"number": range(100_000)}), full)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/dev/full")
 
 
 @pytest.mark.parametrize("size", [500, 3_000, 30_000])

@@ -10,7 +10,6 @@ import polars as pl
 from tqdm import tqdm
 
 from gensr_dist.data.config import SimulateConfig
-from gensr_dist.data.os_errors import numbered_os_errors
 from gensr_dist.data.sources.simulated_catalogue import Catalogue, item_features, plant_catalogue, word_lists
 from gensr_dist.data.sources.simulated_sessions import (
     Population,
@@ -20,6 +19,7 @@ from gensr_dist.data.sources.simulated_sessions import (
 )
 from gensr_dist.sentences import sentence
 from gensr_dist.storage.files import atomic_folder
+from gensr_dist.storage.output_errors import numbered_errors
 
 START_MS = 1_684_713_600_000  # 2023-05-22, midnight UTC, so that simulated days are calendar days
 _CHUNK_EVENTS = 1_000_000  # shown items held in memory at once
@@ -124,7 +124,7 @@ def _write_items(path: Path, catalogue: Catalogue, seed: int) -> None:
 
 
 def _append(file: BinaryIO, rows: pl.DataFrame, *, header: bool) -> None:
-    with numbered_os_errors(file.name):
+    with numbered_errors(Path(file.name)):
         rows.write_csv(file, include_header=header)
 
 
