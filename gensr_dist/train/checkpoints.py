@@ -60,20 +60,14 @@ class Checkpoints:
     Args:
         folder: that holds them and nothing else.
         engine: whose state is saved and loaded.
-        keep_last: how many are kept.
-        keep_best: whether that of the best validation is kept too.
-        in_background: whether training goes on while a checkpoint is written.
+        keep_last: how many are kept, besides that of the best validation.
     """
 
-    def __init__(
-        self, folder: Path, engine: Engine, *, keep_last: int, keep_best: bool = True, in_background: bool = True
-    ) -> None:
+    def __init__(self, folder: Path, engine: Engine, *, keep_last: int) -> None:
         self.folder = folder
         self.engine = engine
         self.ranks = engine.ranks
         self.keep_last = keep_last
-        self.keep_best = keep_best
-        self.in_background = in_background
         self._under_way = False  # known to every rank
         self._writer: _Writer | None = None  # of rank 0
 
@@ -89,8 +83,6 @@ class Checkpoints:
         if self.ranks.first:
             self._writer = _Writer(self, state, progress)
             self._writer.start()
-        if not self.in_background:
-            self.finish()
 
     def look(self) -> None:
         """Hear of a write that failed meanwhile; cheap where none is under way.
@@ -179,7 +171,7 @@ class _Writer(threading.Thread):
         super().__init__(name="checkpoint")
         self.folder = checkpoints.folder
         self.keep_last = checkpoints.keep_last
-        self.best_step = progress.best_step if checkpoints.keep_best else 0
+        self.best_step = progress.best_step
         self.state: State = state
         self.progress = progress
         self.failure: Exception | None = None

@@ -45,8 +45,6 @@ class TrainConfig:
     patience: Annotated[int, Field(ge=1)] = 5  # validations without a better mean NDCG@10 before it stops
     checkpoint_every: Annotated[int, Field(ge=1), Mark.OPERATIONAL] = 200
     keep_last: Annotated[int, Field(ge=1), Mark.OPERATIONAL] = 2
-    keep_best: Annotated[bool, Mark.OPERATIONAL] = True  # a checkpoint of the best validation too
-    save_in_background: Annotated[bool, Mark.OPERATIONAL] = True  # while training goes on
     log_every: Annotated[int, Field(ge=1), Mark.OPERATIONAL] = 10
     workers: Annotated[int, Field(ge=0), Mark.OPERATIONAL] = 1  # loader processes a rank
     # Without a pass of the model for so long, every rank shows its stacks and the job ends, so that the launcher

@@ -121,13 +121,7 @@ class _Training:
         )
         self.engine = Engine(model, settings, ranks)
         self.validation = Validation(store, collator, self.engine, rows=settings.validate_rows, seed=config.seed)
-        self.checkpoints = Checkpoints(
-            run.checkpoints,
-            self.engine,
-            keep_last=settings.keep_last,
-            keep_best=settings.keep_best,
-            in_background=settings.save_in_background,
-        )
+        self.checkpoints = Checkpoints(run.checkpoints, self.engine, keep_last=settings.keep_last)
         if not resume:  # and nothing above found fault
             if ranks.first:
                 discard(run.checkpoints)
@@ -335,7 +329,7 @@ class _Training:
     @property
     def _best_to_keep(self) -> bool:
         """Whether the validation of this step was the best so far."""
-        return self.settings.keep_best and self.progress.best_step == self.progress.steps
+        return self.progress.best_step == self.progress.steps
 
     @property
     def _finished(self) -> bool:

@@ -111,7 +111,15 @@ def test_writing_in_the_background_gives_the_same_bytes_as_waiting(
 ) -> None:
     """The write begins only when the next step is over, so that what it writes must be a copy."""
     waiting = another_folder(small_run, "waiting")
-    train(small_config(save_in_background=False, keep_last=9), waiting)
+    save = checkpoints.Checkpoints.save
+
+    def save_and_wait(self: checkpoints.Checkpoints, progress: Progress) -> None:
+        save(self, progress)
+        self.finish()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "save", save_and_wait)
+        train(small_config(keep_last=9), waiting)
 
     steps = threading.Semaphore(0)
     whole_write, whole_step = checkpoints.write_checkpoint, loop.StepReport.line
@@ -239,11 +247,10 @@ def full_disk(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint_folder, "save_file", failing)
 
 
-@pytest.mark.parametrize("background", [True, False])
 def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(
-    small_run: RunFolder, monkeypatch: pytest.MonkeyPatch, background: bool
+    small_run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = small_config(steps=6, validate_every=6, keep_last=1, save_in_background=background)
+    config = small_config(steps=6, validate_every=6, keep_last=1)
     whole = another_folder(small_run, "whole")
     train(config, whole)
     with monkeypatch.context() as patch:
@@ -363,10 +370,7 @@ def test_a_save_killed_at_any_call_leaves_a_whole_checkpoint(tmp_path: Path) -> 
     assert set(found) == {1, 2}
 
 
-@pytest.mark.parametrize("keep_best", [True, False])
-def test_the_best_validations_checkpoint_is_kept_too(
-    small_run: RunFolder, monkeypatch: pytest.MonkeyPatch, keep_best: bool
-) -> None:
+def test_the_best_validations_checkpoint_is_kept_too(small_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([0.1, 0.3, 0.2, 0.25, 0.1])
     drawn: dict[int, float] = {}
 
@@ -378,12 +382,9 @@ def test_the_best_validations_checkpoint_is_kept_too(
 
     results: list[ValidationResult] = []  # alive, so that no id comes twice
     monkeypatch.setattr(ValidationResult, "ndcg", property(ndcg))
-    config = small_config(
-        steps=5, validate_every=1, validate_rows=2, checkpoint_every=4, keep_last=1, keep_best=keep_best, patience=9
-    )
+    config = small_config(steps=5, validate_every=1, validate_rows=2, checkpoint_every=4, keep_last=1, patience=9)
     train(config, small_run)
-    best = ["step_00000002"] if keep_best else []
-    assert kept(small_run) == ["latest", *best, "step_00000005"]
+    assert kept(small_run) == ["latest", "step_00000002", "step_00000005"]
 
 
 def test_a_checkpoint_of_another_model_is_refused(small_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
