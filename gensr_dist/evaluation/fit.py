@@ -13,7 +13,7 @@ from typing_extensions import Self
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TaskMetrics, ndcg_gain
 from gensr_dist.evaluation.protocol import RankedRows
-from gensr_dist.storage.files import read_json, write_json
+from gensr_dist.storage.records import read_json, write_json
 
 CUTOFF = 10
 NDCG = f"ndcg@{CUTOFF}"

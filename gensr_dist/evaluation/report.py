@@ -19,7 +19,8 @@ from gensr_dist.evaluation.metrics import (
 from gensr_dist.evaluation.significance import CUTOFF, PairedTest
 from gensr_dist.evaluation.strata import Stratum, TaskStrata, strata_json
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.storage.files import atomic_file, write_json
+from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.records import write_json
 
 GENSR = "gensr"
 TITLES = {GENSR: "GenSR", "popularity": "Popularity", "counting": "Counting", "lightgcn": "LightGCN", "bm25": "BM25"}
@@ -73,7 +74,7 @@ class EvaluationResult:
 def write_report(run: RunFolder, result: EvaluationResult) -> None:
     """Write `metrics.json` and `report.md` of a run, each atomically."""
     write_json(run.metrics, metrics_json(result))
-    with atomic_file(run.report) as temporary:
+    with durable_file(run.report) as temporary:
         temporary.write_text(report_markdown(result), encoding="utf-8")
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import CONFIDENCE, TASK_NAMES, ndcg_gain
-from gensr_dist.storage.files import atomic_file, read_json
+from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.records import read_json
 
 CUTOFF = 10
 _RESAMPLES = 10_000  # of a comparison of runs: under a second
@@ -96,7 +97,7 @@ def paired_test(first_R: NDArray[np.int64], second_R: NDArray[np.int64], *, resa
 
 def save_ranks(run: Path, task: Behaviour, rank_R: NDArray[np.int64]) -> None:
     """Keep GenSR's ranks of a run's test rows for later comparisons: RUN/ranks/rec.npy, RUN/ranks/search.npy."""
-    with atomic_file(_ranks_path(run, task)) as temporary, temporary.open("wb") as file:
+    with durable_file(_ranks_path(run, task)) as temporary, temporary.open("wb") as file:
         np.save(file, rank_R, allow_pickle=False)
 
 

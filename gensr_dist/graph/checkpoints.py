@@ -23,8 +23,8 @@ from gensr_dist.errors import InputError
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.tables import read_columns, write_table
 from gensr_dist.graph.trainer import ColumnTrainer
-from gensr_dist.storage.files import read_json, write_json
 from gensr_dist.storage.output_errors import numbered_errors
+from gensr_dist.storage.records import read_json, write_json
 
 _STATE = "state.json"
 _FINISHED = "finished.json"

@@ -13,7 +13,8 @@ import numpy as np
 from gensr_dist.data.item_vectors import ItemVectors, row_blocks
 from gensr_dist.errors import InputError
 from gensr_dist.graph.cf_files import RECORD, table_name
-from gensr_dist.storage.files import atomic_folder, read_json, write_json
+from gensr_dist.storage.durable import durable_folder
+from gensr_dist.storage.records import read_json, write_json
 
 REMEDY = "run the lightgcn stage"
 
@@ -36,7 +37,7 @@ def save_cf(
         record: what `lightgcn.json` says.
         without_fold: for each fold the rows of the items' table, block by block.
     """
-    with atomic_folder(folder) as temporary:
+    with durable_folder(folder) as temporary:
         _write(temporary / "items.npy", item_IE.shape, row_blocks(item_IE, _ROWS))
         _write(temporary / "users.npy", user_VE.shape, row_blocks(user_VE, _ROWS))
         for fold, blocks in enumerate(without_fold):

@@ -32,7 +32,7 @@ from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
 from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
 from gensr_dist.model.t5 import load_t5, open_t5
 from gensr_dist.model.term_match import TermMatch
-from gensr_dist.storage.files import atomic_folder
+from gensr_dist.storage.durable import durable_folder
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class GenSR(nn.Module):
 
     def save_pretrained(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write `gensr.json`, `gensr.safetensors`, `backbone/` and `tokenizer/`, replacing the folder as a whole."""
-        with atomic_folder(folder) as temporary:
+        with durable_folder(folder) as temporary:
             (temporary / "gensr.json").write_text(json.dumps(dataclasses.asdict(self.shape), indent=2) + "\n")
             own = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("backbone.")}
             save_file(own, temporary / "gensr.safetensors")

@@ -22,7 +22,7 @@ from gensr_dist.retrieval.channels.sparse_lists import map_array
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.faiss_index import build_faiss, read_faiss, write_faiss
 from gensr_dist.retrieval.semantic import pool, weighted_tokens
-from gensr_dist.storage.files import read_record, write_json
+from gensr_dist.storage.records import read_record, write_json
 
 VIEWS = ("cf", "semantic", "tower")
 RECORD = "index.json"

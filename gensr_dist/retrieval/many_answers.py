@@ -22,7 +22,8 @@ from gensr_dist.errors import InputError
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.orders_file import ORDERS
 from gensr_dist.retrieval.requests import Requests
-from gensr_dist.storage.files import atomic_file, read_json, write_json
+from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.records import read_json, write_json
 
 PART = 256  # lines of the file answered together
 SCHEMA = pl.Schema(
@@ -149,10 +150,10 @@ def answer_many(
         for number, answered in answer_parts(
             (number, frame[starts[number] : starts[number] + PART]) for number in waiting
         ):
-            with atomic_file(folder / _name(number)) as temporary:
+            with durable_file(folder / _name(number)) as temporary:
                 answered.write_parquet(temporary)
             bar.update(len(frame[starts[number] : starts[number] + PART]))
-    with atomic_file(out) as temporary:
+    with durable_file(out) as temporary:
         pl.scan_parquet([folder / _name(number) for number in range(len(starts))]).sink_parquet(temporary)
     shutil.rmtree(folder)
     seconds = time.monotonic() - started

@@ -14,7 +14,7 @@ from gensr_dist.retrieval.fitting import FittedOrders
 from gensr_dist.retrieval.fusion.linear_order import LinearOrder
 from gensr_dist.retrieval.index import RECORD, REMEDY
 from gensr_dist.retrieval.ranker import GENSR
-from gensr_dist.storage.files import read_json, write_json
+from gensr_dist.storage.records import read_json, write_json
 
 ORDERS = "orders.json"
 

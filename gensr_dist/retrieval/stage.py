@@ -19,7 +19,7 @@ from gensr_dist.retrieval.orders_file import read_orders, save_orders
 from gensr_dist.retrieval.ranker import Ranker
 from gensr_dist.retrieval.request_scorer import RequestScorer
 from gensr_dist.sentences import sentence
-from gensr_dist.storage.files import atomic_folder
+from gensr_dist.storage.durable import durable_folder
 from gensr_dist.train.trained_run import TrainedRun
 
 
@@ -53,7 +53,7 @@ def index_run(trained: TrainedRun, config: Config) -> IndexStageResult:
         InputError: the model gives NaN, or the folder cannot be written.
     """
     retrieval = config.retrieval
-    with atomic_folder(trained.folder.index) as temporary:
+    with durable_folder(trained.folder.index) as temporary:
         result = write_index(
             temporary,
             item_IE=trained.item_IE,

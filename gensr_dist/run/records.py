@@ -10,7 +10,7 @@ from typing import Any
 from gensr_dist.errors import InputError
 from gensr_dist.run.folder import RunFolder
 from gensr_dist.run.outside_files import FileStates
-from gensr_dist.storage.files import read_record as read_json_record
+from gensr_dist.storage.records import read_record as read_json_record
 
 
 @dataclass(frozen=True, kw_only=True)

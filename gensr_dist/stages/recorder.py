@@ -11,7 +11,8 @@ from gensr_dist.errors import InputError
 from gensr_dist.run.records import StageRecord, read_record, record_path
 from gensr_dist.stages.stage import Outcome, Stage
 from gensr_dist.stages.status import RunStatus, fingerprinted
-from gensr_dist.storage.files import atomic_file, write_json
+from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.records import write_json
 
 
 class Recorder:
@@ -47,7 +48,7 @@ class Recorder:
             for path in (self.run.config, record_path(self.stage.name, self.run))
         }
         self._before = self.stage.states(self.run)
-        with atomic_file(self.run.config) as temporary:
+        with durable_file(self.run.config) as temporary:
             temporary.write_text(resolved_yaml(self.config), encoding="utf-8")
         write_json(record_path(self.stage.name, self.run), self.record)
         self._started = time.monotonic()
@@ -62,7 +63,7 @@ class Recorder:
             if content is None:
                 path.unlink(missing_ok=True)
             else:
-                with atomic_file(path) as temporary:
+                with durable_file(path) as temporary:
                     temporary.write_bytes(content)
 
     def finish(self, outcome: Outcome) -> StageRecord:

@@ -12,7 +12,7 @@ from gensr_dist.run.outside_files import FileStates, differing
 from gensr_dist.run.records import StageRecord, read_record, record_path
 from gensr_dist.stages.order import BY_NAME
 from gensr_dist.stages.stage import Stage
-from gensr_dist.storage.files import write_json
+from gensr_dist.storage.records import write_json
 
 
 class RunStatus:

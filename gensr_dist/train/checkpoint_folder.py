@@ -23,8 +23,9 @@ from torch import Tensor
 
 from gensr_dist.data.shards.manifest import FileRecord, record_files, sha256_of_file
 from gensr_dist.errors import InputError
-from gensr_dist.storage.files import give_usual_mode, read_json, write_json
+from gensr_dist.storage.durable import give_usual_mode
 from gensr_dist.storage.output_errors import numbered_errors
+from gensr_dist.storage.records import read_json, write_json
 from gensr_dist.train.state import PARTS, Part, State
 
 STATE = "state.json"

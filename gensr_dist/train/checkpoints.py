@@ -21,7 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 from gensr_dist.distributed.rank_log import DETAIL
 from gensr_dist.distributed.ranks import Ranks
 from gensr_dist.errors import InputError
-from gensr_dist.storage.files import atomic_file, read_json
+from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.records import read_json
 from gensr_dist.train.checkpoint_folder import STATE, TensorReader, damage_of, write_checkpoint
 from gensr_dist.train.engine import Engine
 from gensr_dist.train.state import State, gather_state, shapes, spread_state
@@ -182,7 +183,7 @@ class _Writer(threading.Thread):
         DETAIL.info(f"checkpoint of step {self.progress.steps} begins")
         try:
             write_checkpoint(path, self.state, self.progress)
-            with atomic_file(self.folder / "latest") as latest:  # for people and scripts: a load looks for itself
+            with durable_file(self.folder / "latest") as latest:  # for people and scripts: a load looks for itself
                 latest.write_text(path.name, encoding="utf-8")
             self._delete_superseded()
             DETAIL.info(f"checkpoint of step {self.progress.steps} ended")

@@ -26,7 +26,8 @@ from gensr_dist.kernels.dispatch import configure
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run.event_files import forget_events
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.storage.files import atomic_file, write_json
+from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.records import write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
 from gensr_dist.train.engine import Engine
 from gensr_dist.train.export import digest_of_weights, export_model, restore_model
@@ -352,7 +353,7 @@ class _Training:
         dist.all_gather(everyone, mine)
         record = not_finite_record(what, step, self.config.seed, self.loader.dealt, [e.tolist() for e in everyone])
         if self.ranks.first:
-            with atomic_file(folder / CONFIG) as config:
+            with durable_file(folder / CONFIG) as config:
                 config.write_text(resolved_yaml(self.config), encoding="utf-8")
             write_json(folder / RECORD, record)
         dist.barrier()

@@ -33,7 +33,7 @@ from gensr_dist.kernels.dispatch import configure
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.inputs import ModelInput
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.storage.files import read_json
+from gensr_dist.storage.records import read_json
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.negatives import training_negatives
 from gensr_dist.train.objective import LossValues, compares_rows, joint_losses, seed_dropout

@@ -10,7 +10,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import ndcg_gain
 from gensr_dist.evaluation.significance import compare_runs, load_ranks, paired_test, save_ranks
-from gensr_dist.storage.files import write_json
+from gensr_dist.storage.records import write_json
 
 
 def test_equal_scorers_do_not_differ() -> None:

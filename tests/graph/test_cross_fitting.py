@@ -21,7 +21,7 @@ from gensr_dist.graph.leak import Leak
 from gensr_dist.graph.trainer import ColumnTrainer
 from gensr_dist.graph.turning import Turning
 from gensr_dist.graph.vectors import load_cf
-from gensr_dist.storage.files import read_json
+from gensr_dist.storage.records import read_json
 from tests.graph.builders import CONFIG, ITEMS, USERS, interrupted, step, train, two_tastes, without_seconds
 
 SEED = 3  # of `train`

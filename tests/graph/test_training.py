@@ -15,7 +15,7 @@ from gensr_dist.graph.cross_fitting import train_lightgcn
 from gensr_dist.graph.edges import Edges, recommendation_edges
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.recall import CatalogueRecall
-from gensr_dist.storage.files import read_json
+from gensr_dist.storage.records import read_json
 from tests.graph.builders import CONFIG, ITEMS, USERS, train, two_tastes
 
 EVENT_ARRAYS = ("item_N", "time_N", "query_N", "behaviour_N", "positive_N", "split_N")

@@ -18,8 +18,9 @@ from tokenizers.models import WordLevel
 
 from gensr_dist.cli.main import main
 from gensr_dist.errors import InputError
-from gensr_dist.storage.files import atomic_folder, write_json
+from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.output_errors import as_input_error, numbered_errors, quieten_writing_threads
+from gensr_dist.storage.records import write_json
 from gensr_dist.train.checkpoint_folder import write_checkpoint
 from gensr_dist.train.state import PARTS
 
@@ -60,7 +61,7 @@ def test_every_library_says_the_same_and_leaves_nothing(tmp_path: Path, writer: 
     with (
         pytest.raises(OSError, match=r"File too large|Input/output error") as caught,
         largest_file(20_000),
-        atomic_folder(target) as folder,
+        durable_folder(target) as folder,
     ):
         WRITERS[writer](folder / "file")
     assert caught.value.errno in (errno.EFBIG, errno.EIO)  # numpy and torch do not keep the reason

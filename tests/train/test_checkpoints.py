@@ -317,7 +317,7 @@ def counted(function):
 root = Path(sys.argv[1])
 for owner, names in (
     (checkpoint_folder, ("save_file", "write_json", "sync", "record_files")),
-    (checkpoints, ("atomic_file",)),
+    (checkpoints, ("durable_file",)),
     (checkpoint_folder.shutil, ("rmtree",)),
     (Path, ("rename", "mkdir")),
 ):

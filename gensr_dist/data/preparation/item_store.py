@@ -15,8 +15,8 @@ from gensr_dist.data.events import Repair
 from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.shards.manifest import vocabulary_fingerprint
 from gensr_dist.data.tokenizer import fill_token_table
-from gensr_dist.storage.files import write_json
 from gensr_dist.storage.output_errors import numbered_errors
+from gensr_dist.storage.records import write_json
 
 
 def write_item_store(

@@ -32,7 +32,7 @@ from gensr_dist.data.shards.tar import shard_name
 from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.sentences import sentence
-from gensr_dist.storage.files import atomic_folder
+from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.folder import Folder
 from gensr_dist.storage.publish import announce, publish
 
@@ -127,7 +127,7 @@ def prepare(
 def _made(folder: Folder, shard_names: list[str]) -> Iterator[tuple[Path, Folder]]:
     """Yield where to write everything but shards, and where to write shards; `folder` is whole when the block ends."""
     if folder.local is not None:
-        with atomic_folder(folder.local) as fresh:
+        with durable_folder(folder.local) as fresh:
             yield fresh, Folder.at(fresh)
         return
     announce(folder, shard_names)

@@ -14,8 +14,8 @@ from typing_extensions import Self
 from gensr_dist.data.config import DataConfig
 from gensr_dist.errors import InputError
 from gensr_dist.storage.damage import REMEDY
-from gensr_dist.storage.files import write_json
 from gensr_dist.storage.folder import Folder
+from gensr_dist.storage.records import write_json
 
 SCHEMA_VERSION = 2
 _SHARD_NAME = re.compile(r"shard-\d+\.tar", re.ASCII)

@@ -18,7 +18,7 @@ from gensr_dist.data.sources.simulated_sessions import (
     simulate_sessions,
 )
 from gensr_dist.sentences import sentence
-from gensr_dist.storage.files import atomic_folder
+from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.output_errors import numbered_errors
 
 START_MS = 1_684_713_600_000  # 2023-05-22, midnight UTC, so that simulated days are calendar days
@@ -61,7 +61,7 @@ def simulate(config: SimulateConfig, seed: int, folder: Path) -> SimulatedLog:
     The same config and seed give the same bytes. Memory holds the items' facts and a chunk of users, not the log.
     """
     rec_shown = rec_clicks = searches = results = search_clicks = 0
-    with atomic_folder(folder) as target:
+    with durable_folder(folder) as target:
         catalogue, population = plant(config, seed)
         _write_items(target / "item_features.csv", catalogue, seed)
         with (

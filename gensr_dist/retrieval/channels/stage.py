@@ -28,7 +28,9 @@ from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.retrieval.channels.sparse_lists import list_files, map_array, open_lists, save_lists
 from gensr_dist.retrieval.channels.words import probe
 from gensr_dist.sentences import sentence
-from gensr_dist.storage.files import atomic_folder, read_record, write_json
+from gensr_dist.storage.durable import durable_folder
+from gensr_dist.storage.files import read_record, write_json
+from gensr_dist.storage.records import read_record, write_json
 
 FILES = (
     "words.npy",
@@ -79,7 +81,7 @@ def build_channels(store: TimelineStore, items: ItemStore, folder: Path) -> Chan
     sources = ChannelSources.of(store, items)
     arrays = ChannelArrays.build(sources)
     listed = query_items(present(sources.word_QW), arrays.clicks, arrays.bm25_WI)
-    with atomic_folder(folder) as temporary:
+    with durable_folder(folder) as temporary:
         arrays.save(temporary)
         listed.save(temporary)
         files = record_files(temporary, temporary.iterdir())

@@ -1,8 +1,6 @@
 """Writing results so that a reader sees the old one or the new one, never half of one."""
 
-import dataclasses
 import glob
-import json
 import os
 import re
 import shutil
@@ -10,16 +8,12 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
 
-from gensr_dist.errors import InputError
 from gensr_dist.storage.output_errors import numbered_errors
-
-Record = TypeVar("Record")
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def durable_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it over `path` when the block ends well, else delete it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -35,7 +29,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def durable_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it takes the place of `path` when the block ends well.
 
     What killed processes left of earlier attempts is deleted. Of a link, the folder that it names is
@@ -81,48 +75,3 @@ def _sweep(path: Path) -> None:
         owner = re.fullmatch(re.escape(f".{path.name}.") + r"(\d+)\.(tmp|old)", left.name)
         if owner and not Path(f"/proc/{owner[1]}").exists():
             shutil.rmtree(left, ignore_errors=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a dataclass or plain value as indented JSON, atomically."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path, remedy: str) -> Any:
-    """Read a JSON file that one of our stages wrote.
-
-    Raises:
-        InputError: the file is missing or is not JSON; `remedy` says which stage writes it.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(path, "the file does not exist", remedy) from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise InputError(path, f"expected a JSON file ({error})", remedy) from None
-
-
-def read_record(path: Path, kind: type[Record], what: str, *, missing: str, wrong: str) -> Record:
-    """Read a JSON file as a dataclass.
-
-    Args:
-        path: of the file.
-        kind: the dataclass.
-        what: it is the record of.
-        missing: remedy for a file that is not there or no JSON.
-        wrong: remedy for one of another form.
-
-    Raises:
-        InputError: it cannot be read so; names the first field that is wrong.
-    """
-    from pydantic import TypeAdapter, ValidationError  # commands that read no record start without it
-
-    try:
-        return TypeAdapter(kind).validate_python(read_json(path, missing))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(str(part) for part in fault["loc"])
-        raise InputError(path, f"expected the record of {what}, {place}: {fault['msg']}", wrong) from None

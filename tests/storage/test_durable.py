@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gensr_dist.storage.files import atomic_file, atomic_folder, write_json
+from gensr_dist.storage.durable import durable_file, durable_folder
+from gensr_dist.storage.records import write_json
 from gensr_dist.train.checkpoint_folder import write_checkpoint
 from gensr_dist.train.state import PARTS
 
@@ -32,10 +33,10 @@ def only_for_its_owner(path: Path) -> None:
 
 
 def test_files_have_the_mode_of_the_umask_however_they_were_written(tmp_path: Path, mode: int) -> None:
-    with atomic_file(tmp_path / "files" / "a") as temporary:
+    with durable_file(tmp_path / "files" / "a") as temporary:
         only_for_its_owner(temporary)
     write_json(tmp_path / "files" / "b.json", {})
-    with atomic_folder(tmp_path / "files" / "folder") as folder:
+    with durable_folder(tmp_path / "files" / "folder") as folder:
         (folder / "below").mkdir()
         only_for_its_owner(folder / "below" / "c")
         save_file({"x": torch.zeros(2)}, folder / "d.safetensors")
