@@ -22,7 +22,6 @@ from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.model.prompt_layout import Scoring
 from gensr_dist.run.folder import RunFolder
 from gensr_dist.run.records import record_path
-from gensr_dist.storage.files import read_json
 from gensr_dist.storage.records import read_json
 
 _SHARED_STAGES: tuple[str, ...] = ("simulate", "prepare", "lightgcn", "channels")

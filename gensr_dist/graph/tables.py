@@ -3,7 +3,6 @@
 Dimensions: N rows, C rows of a chunk, E width, e columns of this rank.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,8 +36,6 @@ def write_table(path: Path, table_Ne: Tensor, ranks: ColumnRanks, width: int, ke
             if kept_N is not None:
                 rows_CE = np.where(kept_N[start : start + len(rows_CE), None], rows_CE, np.float32(0))
             file.write(rows_CE.data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def read_columns(path: Path, table_Ne: Tensor, columns: slice, width: int, remedy: str) -> None:

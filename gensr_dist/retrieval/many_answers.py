@@ -16,12 +16,12 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from gensr_dist.data.shards.manifest import sha256_of_file
 from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.orders_file import ORDERS
 from gensr_dist.retrieval.requests import Requests
+from gensr_dist.storage.checked_files import sha256_of_file
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import read_json, write_json
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.shards.manifest import sha256_of_file
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.retrieval.fitting import FittedOrders
 from gensr_dist.retrieval.fusion.linear_order import LinearOrder
 from gensr_dist.retrieval.index import RECORD, REMEDY
 from gensr_dist.retrieval.ranker import GENSR
+from gensr_dist.storage.checked_files import sha256_of_file
 from gensr_dist.storage.records import read_json, write_json
 
 ORDERS = "orders.json"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from gensr_dist.data.config import DataConfig, Source
-from gensr_dist.data.shards.manifest import sha256_of_file
 from gensr_dist.model.config import ModelConfig
+from gensr_dist.storage.checked_files import sha256_of_file
 from gensr_dist.storage.folder import Folder
 
 _TOKENIZER_FILES = (

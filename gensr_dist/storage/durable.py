@@ -1,4 +1,4 @@
-"""Writing results so that a reader sees the old one or the new one, never half of one."""
+"""Writing results so that a reader sees the old one or the new one, never half of one, and after a power cut too."""
 
 import glob
 import os
@@ -20,10 +20,10 @@ def durable_file(path: Path) -> Iterator[Path]:
     try:
         with numbered_errors(path):
             yield temporary
-            give_usual_mode(temporary)
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-        temporary.replace(path)
+            _give_usual_mode(temporary)
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -32,8 +32,7 @@ def durable_file(path: Path) -> Iterator[Path]:
 def durable_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it takes the place of `path` when the block ends well.
 
-    What killed processes left of earlier attempts is deleted. Of a link, the folder that it names is
-    replaced.
+    What killed processes left of earlier attempts is deleted. Of a link, the folder that it names is replaced.
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,16 +44,19 @@ def durable_folder(path: Path) -> Iterator[Path]:
     try:
         with numbered_errors(path):
             yield temporary
-            give_usual_mode(temporary)
-        if path.exists():
-            path.rename(replaced)
-        temporary.rename(path)
+            _give_usual_mode(temporary)
+            for written in (*temporary.rglob("*"), temporary):
+                _sync(written)
+            if path.exists():
+                path.rename(replaced)
+            temporary.rename(path)
+            _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def give_usual_mode(path: Path) -> None:
+def _give_usual_mode(path: Path) -> None:
     """Give a new file, or all files of a new folder, the mode that a file made with `open` has here.
 
     Some libraries write through a temporary file of their own, which only its owner may read.
@@ -67,6 +69,15 @@ def give_usual_mode(path: Path) -> None:
     for file in (path,) if path.is_file() else path.rglob("*"):
         if file.is_file() and not file.is_symlink() and stat.S_IMODE(file.stat().st_mode) != mode:
             file.chmod(mode)
+
+
+def _sync(path: Path) -> None:
+    """Make what was written into a file, or renamed inside a folder, last through a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sweep(path: Path) -> None:

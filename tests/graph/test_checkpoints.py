@@ -115,12 +115,17 @@ def test_other_settings_or_graph_are_refused_and_restart_forgets(tmp_path, monke
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("vectors.npy", b"", "cannot be read"),
-        ("vectors.npy", None, "cannot be read"),
-        ("moment_1.npy", "cut", "cannot be read"),
-        ("moment_2.npy", "other", "expected float32"),
-        ("state.json", b"{", "expected a JSON file"),
-        ("state.json", b"{}", "not the state of a checkpoint"),
+        (
+            "vectors.npy",
+            b"",
+            "none of its 1 checkpoints is whole: in step_00000017, vectors.npy: the file is cut",
+        ),
+        ("vectors.npy", None, "vectors.npy: the manifest lists this file, but it is missing"),
+        ("moment_1.npy", "cut", "moment_1.npy: the file is cut short"),
+        ("moment_2.npy", "other", "moment_2.npy: the file"),
+        ("state.json", b"{", "state.json: the file is cut short"),
+        ("manifest.json", b"{", "manifest.json: expected a JSON file"),
+        ("manifest.json", b"{}", "manifest.json: expected the record of a checkpoint, files: Field required"),
         ("best", None, "best epoch are missing"),
     ],
 )
@@ -148,9 +153,9 @@ def test_damage_is_one_line_and_names_the_remedy(tmp_path, monkeypatch, name, co
 def test_a_checkpoint_holds_arrays_and_json_alone(tmp_path, monkeypatch):
     interrupted(tmp_path / "cf", monkeypatch, 17, EVERY_STEP)
     files = [path for path in (tmp_path / "checkpoint").rglob("*") if path.is_file()]
-    assert len(files) == 6
+    assert len(files) == 7
     for path in files:
         if path.suffix == ".npy":
             assert np.load(path, allow_pickle=False).dtype == np.float32
-        else:
+        elif path.name == "state.json":
             assert json.loads(path.read_text())["step"] == 2

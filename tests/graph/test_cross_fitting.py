@@ -211,7 +211,7 @@ def test_damage_to_what_a_finished_training_kept_is_one_line(tmp_path, monkeypat
     with pytest.raises(InputError, match=r"cannot be read .*; delete .*without_0 to start LightGCN anew"):
         train(tmp_path / "cf", config=FOLDED)
     (best.parent / "finished.json").write_text("{}")
-    with pytest.raises(InputError, match="not the state of a checkpoint"):
+    with pytest.raises(InputError, match=r"finished\.json: expected the record of a checkpoint"):
         train(tmp_path / "cf", config=FOLDED)
 
 

@@ -10,8 +10,6 @@ from safetensors.torch import save_file
 
 from gensr_dist.storage.durable import durable_file, durable_folder
 from gensr_dist.storage.records import write_json
-from gensr_dist.train.checkpoint_folder import write_checkpoint
-from gensr_dist.train.state import PARTS
 
 
 @pytest.fixture(params=[0o022, 0o002, 0o077])
@@ -51,6 +49,25 @@ def test_files_have_the_mode_of_the_umask_however_they_were_written(tmp_path: Pa
     }
 
 
-def test_so_have_those_of_checkpoints(tmp_path: Path, mode: int) -> None:
-    write_checkpoint(tmp_path / "step_00000001", {part: {"x": torch.zeros(2)} for part in PARTS}, {})
-    assert modes(tmp_path) == {mode}
+def test_all_is_on_the_disk_before_the_name_and_the_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink().name))
+    with durable_folder(tmp_path / "a") as folder:
+        (folder / "below").mkdir()
+        (folder / "below" / "b").write_bytes(b"b")
+    temporary = f".a.{os.getpid()}.tmp"
+    assert synced == ["below", "b", temporary, tmp_path.name]
+    synced.clear()
+    with durable_file(tmp_path / "c") as file:
+        file.write_bytes(b"c")
+    assert synced == [f".c.{os.getpid()}.tmp", tmp_path.name]
+
+
+def test_what_dead_processes_left_is_deleted_and_what_living_ones_write_stays(tmp_path: Path) -> None:
+    dead, living = 2**22 + 1, os.getppid()  # process ids end below 2**22
+    names = [f".a.{dead}.tmp", f".a.{dead}.old", f".a.{living}.tmp", f".b.{dead}.tmp", ".a.tmp"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    with durable_folder(tmp_path / "a"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"a", *names[2:]}

@@ -21,8 +21,8 @@ from gensr_dist.errors import InputError
 from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.output_errors import as_input_error, numbered_errors, quieten_writing_threads
 from gensr_dist.storage.records import write_json
-from gensr_dist.train.checkpoint_folder import write_checkpoint
 from gensr_dist.train.state import PARTS
+from gensr_dist.train.tensor_files import write_tensors
 
 
 @contextmanager
@@ -78,8 +78,8 @@ def test_an_old_result_stays_whole(tmp_path: Path) -> None:
         write_json(tmp_path / "a.json", list(range(1_000)))
     assert (tmp_path / "a.json").read_text() == "[\n  1\n]\n"
     state = {part: {"x": torch.from_numpy(TABLE)} for part in PARTS}
-    with pytest.raises(OSError, match="File too large"), largest_file(20_000):
-        write_checkpoint(tmp_path / "step_00000001", state, {})
+    with pytest.raises(OSError, match="File too large"), largest_file(20_000), durable_folder(tmp_path / "a") as folder:
+        write_tensors(folder, state)
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 

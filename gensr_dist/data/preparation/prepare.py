@@ -25,13 +25,13 @@ from gensr_dist.data.shards.manifest import (
     Manifest,
     TaskCounts,
     may_hold,
-    record_files,
     vocabulary_fingerprint,
 )
 from gensr_dist.data.shards.tar import shard_name
 from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.sentences import sentence
+from gensr_dist.storage.checked_files import record_files
 from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.folder import Folder
 from gensr_dist.storage.publish import announce, publish

@@ -28,7 +28,7 @@ from gensr_dist.data.timelines.rows import EvalRows, training_rows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
-from gensr_dist.storage.damage import REMEDY
+from gensr_dist.storage.checked_files import REMEDY
 from gensr_dist.storage.folder import Folder
 
 LOG = logging.getLogger("gensr_dist.data")

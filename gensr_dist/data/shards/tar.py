@@ -15,12 +15,12 @@ import numpy as np
 from webdataset import TarWriter
 
 from gensr_dist.data.shards.block import MEMBERS, Block, decode, encode
-from gensr_dist.data.shards.manifest import ShardRecord, sha256_of_file
+from gensr_dist.data.shards.manifest import ShardRecord
 from gensr_dist.data.timelines.histories import count_interactions
 from gensr_dist.data.timelines.rows import evaluation_rows, training_rows
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
-from gensr_dist.storage.damage import REMEDY
+from gensr_dist.storage.checked_files import REMEDY, sha256_of_file
 
 _MEMBER_NAME = re.compile(r"(?P<key>\d{10})\.(?P<array>" + "|".join(MEMBERS) + r")\.npy", re.ASCII)
 

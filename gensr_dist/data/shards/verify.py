@@ -10,13 +10,13 @@ import polars as pl
 from tqdm import tqdm
 
 from gensr_dist.data.shards.block import Block
-from gensr_dist.data.shards.manifest import TOKENIZER, FileRecord, Manifest, ShardRecord, sha256_of_file
+from gensr_dist.data.shards.manifest import TOKENIZER, Manifest, ShardRecord
 from gensr_dist.data.shards.tar import read_shard
 from gensr_dist.data.timelines.histories import count_interactions
 from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.errors import InputError
 from gensr_dist.sentences import sentence
-from gensr_dist.storage.damage import REMEDY, DamagedError
+from gensr_dist.storage.checked_files import REMEDY, DamagedError, FileRecord
 from gensr_dist.storage.folder import Folder
 
 
@@ -225,19 +225,13 @@ def _shown(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) + (" rows" if len(shape) == 1 else "")
 
 
-def _damage(folder: Folder, record: FileRecord | ShardRecord) -> InputError | None:
+def _damage(folder: Folder, record: FileRecord) -> InputError | None:
     """How a file differs from its record."""
-    where = folder.where(record.name)
     try:
         with folder.file(record.name, record.sha256, record.bytes) as path:
-            size, digest = path.stat().st_size, sha256_of_file(path)
+            return record.damage(path, folder.where(record.name))
     except DamagedError as damage:
         return damage
-    except OSError as error:
-        return InputError(where, f"the file cannot be read ({error.strerror})", "check its permissions and the disk")
-    if digest == record.sha256:  # of a forged record the size may be wrong all the same
-        return None if size == record.bytes else DamagedError(where, expected=record.bytes, size=size)
-    return DamagedError(where, expected=record.bytes, size=size, sha256=digest)
 
 
 def _verify_shard(folder: Folder, manifest: Manifest, record: ShardRecord) -> None:
