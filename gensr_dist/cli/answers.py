@@ -151,7 +151,7 @@ def answer_file(
         InputError: the run is not finished, or a file cannot be read or written.
     """
     from gensr_dist.retrieval.answer import Answerer
-    from gensr_dist.retrieval.many_answers import answer_many, answer_part
+    from gensr_dist.retrieval.many_answers import answer_many, answer_part, identity
 
     config, trained = _opened(run)
     if engine == "ray":
@@ -168,10 +168,11 @@ def answer_file(
         users,
         out,
         k,
-        index=trained.folder.index,
+        made_from=identity(trained),
         users=trained.items.users,
         candidates=config.retrieval.candidates,
         answer_parts=parts,
+        notes=trained.notes,
     )
     for line in result.lines():
         say(line)
@@ -188,10 +189,10 @@ def _reason_lines(reason: "Reason") -> list[str]:
 def _opened(run: RunFolder) -> "tuple[Config, TrainedRun]":
     """A run folder, wherever it lies now, with the config that it was made with."""
     check_consistent("index", run)
-    from gensr_dist.train.trained_run import TrainedRun
+    from gensr_dist.retrieval.added.opening import open_with_added
 
     config = load_config(run.config, done=True)
-    return config, TrainedRun.open(RunFolder.of(config, run.root), config)
+    return config, open_with_added(RunFolder.of(config, run.root), config)
 
 
 def show_examples(config: Config, run: RunFolder, say: Say) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+from pathlib import Path
 from typing import Any
 
 from gensr_dist.cli.arguments import integer
@@ -30,6 +31,14 @@ def add_stages(commands: Commands) -> None:
                 default=os.cpu_count(),
                 help="processes of the local engine",
             )
+        if stage.name == "index":
+            added.add_argument(
+                "--add",
+                metavar="ITEMS",
+                type=Path,
+                help="then add items that came after training: CSV or Parquet with item_id and text; CONFIG may be a "
+                "run folder; the next `gensr index` discards them",
+            )
         if stage.on_ranks:
             added.add_argument(
                 "--resume",
@@ -51,6 +60,8 @@ def add_stages(commands: Commands) -> None:
 
 
 def _stage(options: argparse.Namespace, say: Say) -> Any:
+    if getattr(options, "add", None):
+        return _add_items(options, say)
     workers, source = LOCAL, []
     if options.name == "prepare":
         check_ray(options)
@@ -65,6 +76,14 @@ def _stage(options: argparse.Namespace, say: Say) -> Any:
         getattr(options, "resume", "auto"),
     )
     return result if first else None
+
+
+def _add_items(options: argparse.Namespace, say: Say) -> Any:
+    from gensr_dist.cli.added_items import add_to_config, add_to_run
+
+    if options.config is not None and options.config.is_dir():
+        return add_to_run(RunFolder(options.config), options.add, say)
+    return add_to_config(load(options), options.add, say)
 
 
 def _all(options: argparse.Namespace, say: Say) -> Any:

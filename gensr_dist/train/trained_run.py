@@ -32,6 +32,7 @@ class TrainedRun:
     collator: Collator
     model: GenSR  # in evaluation mode, on `device`
     device: torch.device
+    notes: tuple[str, ...] = ()  # what whoever reads its answers should know
 
     @classmethod
     def open(cls, folder: RunFolder, config: Config) -> Self:

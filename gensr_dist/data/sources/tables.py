@@ -115,7 +115,7 @@ def parts(raw: Folder, each: Each = map, sample: Sample = WHOLE) -> SourceParts:
     users = _table(raw, "users", required=False)
     return SourceParts(
         interactions=cut_table(events, _events, each, sample=sample),
-        items=cut_table(items, _items, each, sample=sample),
+        items=cut_table(items, item_rows, each, sample=sample),
         users=cut_table(users, _users, each, sample=sample) if users else (),
     )
 
@@ -138,7 +138,12 @@ def _events(chunk: Chunk, advance: Advance) -> Rows:
     return Rows(rows.frame.drop("stray").with_columns(queries), rows.repairs + repairs + more, rows.read)
 
 
-def _items(chunk: Chunk, advance: Advance) -> Rows:
+def item_rows(chunk: Chunk, advance: Advance) -> Rows:
+    """Rows of an items table: item_id and text; also of one that comes after training.
+
+    Raises:
+        InputError: the file is unreadable, lacks a column, or has a field that does not parse.
+    """
     rows = read_chunk(chunk, ITEM_COLUMNS, (pl.col("item_id"), pl.col("text").fill_null("")), advance)
     texts, repairs = clean(rows.frame["text"], "texts of items")
     return Rows(rows.frame.with_columns(texts), rows.repairs + repairs, rows.read)
