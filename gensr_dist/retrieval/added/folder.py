@@ -18,13 +18,14 @@ from typing_extensions import Self
 
 from gensr_dist.data.item_vectors import row_blocks
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.shards.manifest import FileRecord, Manifest, check_recorded, record_files, sha256_of_file
+from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.grown_lists import FILES as LIST_FILES
 from gensr_dist.retrieval.channels.sparse_lists import map_array
 from gensr_dist.retrieval.channels.stage import RECORD as CHANNELS_RECORD
 from gensr_dist.retrieval.index import RECORD as INDEX_RECORD
 from gensr_dist.run.folder import RunFolder
+from gensr_dist.storage.checked_files import CheckedFiles, record_files, sha256_of_file
 from gensr_dist.storage.records import read_record, write_json
 
 RECORD = "added.json"
@@ -63,13 +64,12 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Contents:
+class _Contents(CheckedFiles):
     """added.json."""
 
     origin: Origin
     items: int  # of the log
     added: int
-    files: tuple[FileRecord, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +91,10 @@ class AddedFolder:
         if contents.origin != origin:
             raise InputError(path, f"its {contents.added:,} items were added to another index of this run", REMEDY)
         names = {TABLE, TITLES, CF, f"{INDEX}/{INDEX_RECORD}", *(f"{LISTS}/{name}" for name in LIST_FILES)}
-        if not names <= {record.name for record in contents.files}:
-            raise InputError(path, f"expected records of {', '.join(sorted(names))}", REMEDY)
-        check_recorded(folder, contents.files, RECORD, REMEDY)
+        missing = sorted(names - {record.name for record in contents.files})
+        if missing:
+            raise InputError(path, f"expected records of {', '.join(missing)}", REMEDY)
+        contents.require(path, [record.name for record in contents.files], REMEDY)
         return cls(folder=folder, table=pl.read_parquet(folder / TABLE))
 
     @property
