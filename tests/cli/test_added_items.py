@@ -1,4 +1,4 @@
-"""`gensr index --add`: indexes first where a config is given, takes a run folder too, and says one line of bad input."""
+"""`gensr index --add`: indexes first where a config is given, takes a run folder too, refuses bad input in one line."""
 
 import dataclasses
 from pathlib import Path
