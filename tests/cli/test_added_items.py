@@ -44,4 +44,4 @@ def test_a_folder_that_is_no_finished_run_is_one_line(tmp_path: Path, capfd: pyt
     assert main(["index", str(tmp_path), "--add", "new.csv"]) == 2
     error = capfd.readouterr().err
     assert error.count("\n") == 1
-    assert "stage prepare has not finished in this run folder; run `gensr prepare` first" in error
+    assert "stage index has not finished in this run folder; run `gensr index` first" in error
