@@ -2,9 +2,7 @@
 
 import atexit
 import hashlib
-import logging
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -81,9 +79,8 @@ def join_processes() -> Ranks:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        import deepspeed  # seconds, which a process that works alone may not need
+        from gensr_dist.distributed.deepspeed_library import deepspeed  # seconds, which not every process needs
 
-        _quieten()
         # DeepSpeed would compile a shared-memory kernel for tensor-parallel inference here: 35 s, unused in training,
         # and a process killed meanwhile leaves a lock file on which every later run waits for ever.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
@@ -152,12 +149,6 @@ def _leave() -> None:
     while _watches:
         _watches.pop().stop()
     if dist.is_initialized():
-        import deepspeed
+        from gensr_dist.distributed.deepspeed_library import deepspeed
 
         deepspeed.comm.destroy_process_group()  # torch's leaves DeepSpeed with groups that are no more
-
-
-def _quieten() -> None:
-    """DeepSpeed reports every setting and buffer at INFO and warns of collectives that torch renamed."""
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.distributed.*is deprecated")

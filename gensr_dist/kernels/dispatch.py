@@ -110,4 +110,4 @@ def _log(op: str, path: str, why: str) -> None:
     if torch.compiler.is_compiling() or (op, path, why) in _logged:
         return
     _logged.add((op, path, why))
-    _LOG.info("%s runs in %s: %s", op, path, why)
+    _LOG.debug("%s runs in %s: %s", op, path, why)

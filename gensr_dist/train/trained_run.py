@@ -14,10 +14,10 @@ from gensr_dist.config.root import Config
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.graph.vectors import load_cf
 from gensr_dist.kernels.dispatch import check_compiler, check_path
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run.folder import RunFolder
+from gensr_dist.train.prepared_data import PreparedData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,20 +48,17 @@ class TrainedRun:
                 cannot run here.
         """
         check_path(config.kernels)
-        data = config.data
-        store = TimelineStore.open(folder.shards, shuffle_shards=data.shuffle_shards, on_corrupt=data.on_corrupt)
-        items = ItemStore.open(folder.shards)
-        vectors, user_VE = load_cf(folder.cf, folds=False)
-        model = GenSR.from_pretrained(folder.model, reads=items.tokenizer(), cf_width=vectors.width)
+        data = PreparedData.open(folder, config, folds=False)
+        model = GenSR.from_pretrained(folder.model, reads=data.items.tokenizer(), cf_width=data.vectors.width)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if config.train.precision == "bf16" and device.type == "cuda" else torch.float32
         return cls(
             folder=folder,
-            store=store,
-            items=items,
-            item_IE=vectors.whole_IE,
-            user_VE=user_VE,
-            collator=Collator(store, items, vectors, data.history),
+            store=data.store,
+            items=data.items,
+            item_IE=data.vectors.whole_IE,
+            user_VE=data.user_VE,
+            collator=data.collator,
             model=model.to(device, dtype).use_kernels(config.kernels),
             device=device,
         )
