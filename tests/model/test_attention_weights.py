@@ -88,13 +88,11 @@ def test_entropies_are_those_of_the_shares() -> None:
     with torch.no_grad():
         shares = attended_history(model.eval(), inputs)
     for view, share_GCL in (("cf", shares.cf_GCL), ("semantic", shares.semantic_GCL)):
-        values = []
-        for group in range(len(batch.user_G)):
-            if not (batch.behaviour_GL[group] != 0).any():
-                continue
-            for place in range(batch.candidate_GC.shape[1]):
-                if batch.label_GC[group, place] >= 0:
-                    values.append(-sum(w * math.log(w) for w in share_GCL[group, place].double().tolist() if w > 0))
+        values = [
+            -sum(weight * math.log(weight) for weight in share_GCL[group, place].double().tolist() if weight > 0)
+            for group, place in (batch.label_GC >= 0).nonzero().tolist()
+            if (batch.behaviour_GL[group] != 0).any()
+        ]
         assert found[view] == pytest.approx(sum(values) / len(values), rel=1e-5)
     nobody = replace(batch, behaviour_GL=torch.zeros_like(batch.behaviour_GL))
     assert mean_entropies(model, model.inputs(nobody)) == {}
