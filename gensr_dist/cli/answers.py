@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gensr_dist.cli.arguments import integer
 from gensr_dist.cli.commands import Commands, add_ray, check_ray
-from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import printable
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.records import check_consistent
+from gensr_dist.interface import Run
 from gensr_dist.stages.runner import Say
 
 if TYPE_CHECKING:
     from gensr_dist.retrieval.answer import Answers, Reason
     from gensr_dist.retrieval.many_answers import ManyAnswers, NumberedPart
-    from gensr_dist.train.trained_run import TrainedRun
 
 
 EXAMPLE_USERS = 3
@@ -99,31 +96,30 @@ def _answer(options: argparse.Namespace, say: Say) -> Any:
         exclude=options.exclude,
         explain=options.explain,
     )
-    return answer(RunFolder(options.run), question, say)
+    return answer(Run.open(options.run), question, say)
 
 
 def _answer_file(options: argparse.Namespace, say: Say) -> Any:
     check_ray(options)
-    run, engine, address = RunFolder(options.run), options.engine, options.address
+    run, engine, address = Run.open(options.run), options.engine, options.address
     return answer_file(run, options.users, options.out, options.k, say, engine=engine, address=address)
 
 
-def answer(run: RunFolder, question: Question, say: Say) -> AnswerList:
+def answer(run: Run, question: Question, say: Say) -> AnswerList:
     """The k best items for a user or a history or, with a query, for what was typed.
 
     Raises:
         InputError: the run is not finished, does not know the user, or a file cannot be read.
     """
-    from gensr_dist.retrieval.answer import Answerer, Choice
+    from gensr_dist.retrieval.answer import Choice
     from gensr_dist.retrieval.item_lists import read_history, read_items
 
-    config, trained = _opened(run)
-    item_ids = trained.items.item_ids
+    item_ids = run.trained.items.item_ids
     who = question.user if question.history is None else read_history(question.history, item_ids)
     assert who is not None
     only, exclude = (None if path is None else read_items(path, item_ids) for path in (question.only, question.exclude))
     choice, query, k = Choice(only=only, exclude=exclude), question.query, question.k
-    answerer = Answerer(trained, config)
+    answerer = run.answerer
     started = time.monotonic()
     if query is None:
         answers = answerer.recommend(who, k, choice=choice, explain=question.explain)
@@ -139,27 +135,28 @@ def answer(run: RunFolder, question: Question, say: Say) -> AnswerList:
         if found.reason is not None:
             for line in _reason_lines(found.reason):
                 say(printable(f"      {line}"))
-    return AnswerList(run=str(run.root), user=question.user, query=query, answers=answers, seconds=round(seconds, 4))
+    return AnswerList(
+        run=str(run.folder.root), user=question.user, query=query, answers=answers, seconds=round(seconds, 4)
+    )
 
 
 def answer_file(
-    run: RunFolder, users: Path, out: Path, k: int, say: Say, *, engine: Literal["local", "ray"], address: str
+    run: Run, users: Path, out: Path, k: int, say: Say, *, engine: Literal["local", "ray"], address: str
 ) -> "ManyAnswers":
     """Answer every line of a file.
 
     Raises:
         InputError: the run is not finished, or a file cannot be read or written.
     """
-    from gensr_dist.retrieval.answer import Answerer
     from gensr_dist.retrieval.many_answers import answer_many, answer_part, identity
 
-    config, trained = _opened(run)
+    trained = run.trained
     if engine == "ray":
         from gensr_dist.retrieval.ray_answers import answer_parts_on
 
-        parts = answer_parts_on(address, run.root, k)
+        parts = answer_parts_on(address, run.folder.root, k)
     else:
-        answerer = Answerer(trained, config)
+        answerer = run.answerer
 
         def parts(waiting: "Iterable[NumberedPart]") -> "Iterator[NumberedPart]":
             return ((number, answer_part(answerer, asks, k)) for number, asks in waiting)
@@ -170,7 +167,7 @@ def answer_file(
         k,
         made_from=identity(trained),
         users=trained.items.users,
-        candidates=config.retrieval.candidates,
+        candidates=run.config.retrieval.candidates,
         answer_parts=parts,
         notes=trained.notes,
     )
@@ -186,27 +183,14 @@ def _reason_lines(reason: "Reason") -> list[str]:
     return lines
 
 
-def _opened(run: RunFolder) -> "tuple[Config, TrainedRun]":
-    """A run folder, wherever it lies now, with the config that it was made with."""
-    check_consistent("index", run)
-    from gensr_dist.retrieval.added.opening import open_with_added
-
-    config = load_config(run.config, done=True)
-    return config, open_with_added(RunFolder.of(config, run.root), config)
-
-
-def show_examples(config: Config, run: RunFolder, say: Say) -> None:
+def show_examples(run: Run, say: Say) -> None:
     """What three users of the test split get, so that the numbers have a face."""
     import numpy as np
 
     from gensr_dist.data.events import Behaviour
     from gensr_dist.data.timelines.splits import Split
-    from gensr_dist.retrieval.answer import Answerer
-    from gensr_dist.train.trained_run import TrainedRun
 
-    trained = TrainedRun.open(run, config)
-    items, store = trained.items, trained.store
-    answerer = Answerer(trained, config)
+    items, store, answerer = run.trained.items, run.trained.store, run.answerer
     rows = store.eval_rows(Split.TEST, Behaviour.SEARCH)
     if not len(rows):
         rows = store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION)
@@ -216,18 +200,14 @@ def show_examples(config: Config, run: RunFolder, say: Say) -> None:
         user, query = items.users[int(rows.user_R[row])], int(rows.query_R[row])
         user_G = rows.user_R[row : row + 1]
         history_L = store.gather_histories(user_G, store.history_span(user_G)[1], EXAMPLE_ANSWERS)[0][0]
-        say(printable(f"user {user}"))
-        _say_items("liked last", [items.texts[item] for item in history_L.tolist() if item >= 0], say)
+        _say_items(f"user {user} liked last", [items.texts[item] for item in history_L.tolist() if item >= 0], say)
         recommended = answerer.recommend(user, EXAMPLE_ANSWERS)
-        _say_items("recommended", [f"{found.text}  ({found.score:.3f})" for found in recommended.items], say)
+        _say_items("  is recommended", [f"{found.text}  ({found.score:.3f})" for found in recommended.items], say)
         if query >= 0 and items.queries[query].split():
             found_items = answerer.search(user, items.queries[query], EXAMPLE_ANSWERS).items
             texts = [f"{found.text}  ({found.score:.3f})" for found in found_items]
-            _say_items(f"searches '{items.queries[query]}'", texts, say)
-        say("")
+            _say_items(f"  searches '{items.queries[query]}'", texts, say)
 
 
 def _say_items(title: str, texts: list[str], say: Say) -> None:
-    say(printable(f"  {title}:"))
-    for text in texts:
-        say(printable(f"    - {text}"))
+    say(printable(f"{title}: {' | '.join(texts)}"))

@@ -8,6 +8,7 @@ from typing import Any
 
 from gensr_dist.cli.arguments import integer
 from gensr_dist.cli.commands import Commands, add_config, add_ray, check_ray, load
+from gensr_dist.interface import Run
 from gensr_dist.run.folder import RunFolder
 from gensr_dist.stages.order import STAGES
 from gensr_dist.stages.runner import LOCAL, Say, rank_of_launcher, run_all, run_stage
@@ -92,7 +93,7 @@ def _all(options: argparse.Namespace, say: Say) -> Any:
     config = load(options)
     run = RunFolder.of(config)
     result = run_all(config, say)
-    show_examples(config, run, say)
+    show_examples(Run.open(run.root), say)
     say(f"watch the training:  tensorboard --logdir {shlex.quote(str(run.tensorboard))}")
     say(f"the whole report:    {run.report}")
     return result

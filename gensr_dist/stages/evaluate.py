@@ -31,7 +31,7 @@ class Evaluate(Stage):
         from gensr_dist.retrieval.candidate_recall import evaluate_candidates
         from gensr_dist.retrieval.catalogue import evaluate_catalogue
         from gensr_dist.retrieval.stage import open_ranker
-        from gensr_dist.train.trained_run import TrainedRun
+        from gensr_dist.run.trained_run import TrainedRun
 
         config = job.config
         trained = TrainedRun.open(job.run, config)

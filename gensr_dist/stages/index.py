@@ -28,7 +28,7 @@ class Index(Stage):
     def do(self, job: Job) -> Outcome:
         """See `retrieval.stage`."""
         from gensr_dist.retrieval.stage import index_run
-        from gensr_dist.train.trained_run import TrainedRun
+        from gensr_dist.run.trained_run import TrainedRun
 
         made = index_run(TrainedRun.open(job.run, job.config), job.config)
         values = dataclasses.asdict(made)

@@ -23,6 +23,7 @@ from gensr_dist.kernels.dispatch import check_path
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run.event_files import forget_events
 from gensr_dist.run.folder import RunFolder
+from gensr_dist.run.prepared_data import PreparedData
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
@@ -34,7 +35,6 @@ from gensr_dist.train.meter import PhaseClock
 from gensr_dist.train.negatives import training_negatives
 from gensr_dist.train.not_finite import CONFIG, MODEL, RECORD, NotFinite, save_batches
 from gensr_dist.train.objective import Agreement, StepCheck, StepLosses, seed_dropout, step_losses
-from gensr_dist.train.prepared_data import PreparedData
 from gensr_dist.train.replay import Player
 from gensr_dist.train.report import TrainResult
 from gensr_dist.train.reporter import Reporter

@@ -14,13 +14,13 @@ from gensr_dist.evaluation.fit import FitRecord, fit_warnings, keep_fit, read_fi
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.inputs import ModelInput
 from gensr_dist.run.folder import RunFolder
+from gensr_dist.run.prepared_data import PreparedData
 from gensr_dist.train.checkpoints import Progress
 from gensr_dist.train.diagnostics import Diagnostics, flops_utilisation
 from gensr_dist.train.display import Display
 from gensr_dist.train.engine import Engine
 from gensr_dist.train.meter import Meter, PhaseClock, peak_cuda_memory_gb, peak_memory_gb
 from gensr_dist.train.objective import StepLosses
-from gensr_dist.train.prepared_data import PreparedData
 from gensr_dist.train.report import StepReport, TimeReport, TrainResult
 from gensr_dist.train.tensorboard import TrainingBoard
 from gensr_dist.train.validation import ValidationResult

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
+from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.data.folds import fold_of_users
 from gensr_dist.data.item_vectors import WHOLE
 from gensr_dist.data.timelines.splits import Split
@@ -20,7 +21,6 @@ from gensr_dist.graph.graphs import Graphs
 from gensr_dist.graph.leak import Leak
 from gensr_dist.graph.trainer import ColumnTrainer
 from gensr_dist.graph.turning import Turning
-from gensr_dist.graph.vectors import load_cf
 from gensr_dist.storage.records import read_json
 from tests.graph.builders import CONFIG, ITEMS, USERS, interrupted, step, train, two_tastes, without_seconds
 

@@ -16,10 +16,10 @@ from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
+from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
-from gensr_dist.graph.vectors import load_cf
 from gensr_dist.model.config import Likelihood
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.history import HistoryEncoder

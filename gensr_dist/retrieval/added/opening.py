@@ -9,7 +9,7 @@ from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.folder import AddedFolder, Origin
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.train.trained_run import TrainedRun
+from gensr_dist.run.trained_run import TrainedRun
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,19 @@ import numpy as np
 
 from gensr_dist.data.item_vectors import ItemVectors, row_blocks
 from gensr_dist.errors import InputError
-from gensr_dist.graph.cf_files import RECORD, table_name
 from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.records import read_json, write_json
+
+RECORD = "lightgcn.json"
 
 REMEDY = "run the lightgcn stage"
 
 _ROWS = 65_536  # written and checked at once
+
+
+def table_name(fold: int | str) -> str:
+    """File of the items' vectors of the graph without a fold."""
+    return f"items_without_{fold}.npy"
 
 
 def save_cf(

@@ -11,10 +11,10 @@ from typing_extensions import Self
 
 from gensr_dist.config.root import Config
 from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.graph.vectors import load_cf
 from gensr_dist.run.folder import RunFolder
 
 
