@@ -1,4 +1,4 @@
-"""Which implementation of an operation runs: Triton's, or torch's."""
+"""Which implementation of an operation runs: Triton's, or torch's. The caller says which path it wants."""
 
 import importlib.util
 import logging
@@ -15,12 +15,11 @@ from gensr_dist.kernels.config import KernelPath
 TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 _LOG = logging.getLogger(__name__)
-_configured: KernelPath = "auto"
 _logged: set[tuple[str, str, str]] = set()  # (op, path, why)
 
 
-def configure(path: KernelPath) -> None:
-    """Choose the path of every operation of this process, and which attention torch may take on GPUs.
+def check_path(path: KernelPath) -> None:
+    """Refuse a path that this machine does not have.
 
     Args:
         path: `auto` takes Triton for CUDA tensors where it is installed, else torch; `triton` and `torch` insist.
@@ -28,7 +27,6 @@ def configure(path: KernelPath) -> None:
     Raises:
         InputError: `triton` is not installed, or there is no GPU to run it on (nor TRITON_INTERPRET=1).
     """
-    global _configured
     if path == "triton":
         if not _triton_is_installed():
             raise InputError("kernels", "triton is not installed", "install triton, or set kernels to auto")
@@ -38,33 +36,25 @@ def configure(path: KernelPath) -> None:
                 "triton needs a GPU, and this machine has none",
                 "set kernels to auto or torch (TRITON_INTERPRET=1 runs triton without a GPU, for tests only)",
             )
-    _configured = path
-    # cuDNN's makes a plan for every new shape, and hardly two batches have the same.
-    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
-def configured() -> KernelPath:
-    """The path that was chosen last."""
-    return _configured
-
-
-def runs_triton(op: str, *tensors: Tensor) -> bool:
+def runs_triton(op: str, path: KernelPath, *tensors: Tensor) -> bool:
     """Whether an operation on these tensors runs in Triton; logs the first time that it takes a path.
 
     Under torch.compile none does, unless insisted on: it makes programs of the torch path itself.
 
     Raises:
-        InputError: `triton` is configured and cannot run on them.
+        InputError: `triton` is wanted and cannot run on them.
     """
-    if _configured != "triton" and torch.compiler.is_compiling():
+    if path != "triton" and torch.compiler.is_compiling():
         return False
     hindrance = _hindrance(tensors)
-    if _configured == "triton":
+    if path == "triton":
         if hindrance is not None:
             raise InputError("kernels", f"triton cannot run {op}: {hindrance}", "set kernels to auto or torch")
         _log(op, "triton", "configured")
         return True
-    if _configured == "torch":
+    if path == "torch":
         _log(op, "torch", "configured")
         return False
     if hindrance is None and not tensors[0].is_cuda:

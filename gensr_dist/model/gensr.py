@@ -22,6 +22,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5ForConditiona
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.errors import InputError
+from gensr_dist.kernels.config import KernelPath
+from gensr_dist.kernels.dispatch import check_path
 from gensr_dist.model.backbone import Backbone
 from gensr_dist.model.config import Likelihood, ModelConfig
 from gensr_dist.model.history import HistoryEncoder
@@ -31,6 +33,7 @@ from gensr_dist.model.match import Match, MatchTowers
 from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
 from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
 from gensr_dist.model.t5 import load_t5, open_t5
+from gensr_dist.model.t5_layers import GatedFeedForward, RMSNorm
 from gensr_dist.model.term_match import TermMatch
 from gensr_dist.storage.files import atomic_folder
 
@@ -179,6 +182,20 @@ class GenSR(nn.Module):
         except (ValueError, RuntimeError) as error:
             raise InputError(folder, f"its parts do not fit together ({error})", remedy) from None
         return model.eval()
+
+    def use_kernels(self, path: KernelPath) -> "GenSR":
+        """Let the fused operations of this model take a path, `auto` until then; returns the model.
+
+        Raises:
+            InputError: this machine does not have it.
+        """
+        check_path(path)
+        # cuDNN's attention makes a plan for every new shape, and hardly two batches have the same: no run wants it.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        for module in self.modules():
+            if isinstance(module, SoftFilter | RMSNorm | GatedFeedForward):
+                module.kernels = path
+        return self
 
     def forward(self, inputs: ModelInput, likelihood: Likelihood = "vocabulary") -> GenSROutput:
         """Answer every candidate of every group of a batch (eq. 3 to 7 and the likelihood of eq. 9).

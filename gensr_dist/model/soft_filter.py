@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from gensr_dist.kernels.config import KernelPath
 from gensr_dist.kernels.soft_filter.op import soft_filter
 from gensr_dist.model.attention import attend, mask_bias
 
@@ -21,6 +22,8 @@ class SoftFilter(nn.Module):
     moves out of the sum. For many, projecting the history once is cheaper than two projections a candidate and
     products over the whole width a head.
     """
+
+    kernels: KernelPath = "auto"
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -67,7 +70,7 @@ class SoftFilter(nn.Module):
         # One batched product a head: [H, G C, K] x [H, K, D]
         query_HXK = self._queries(candidate_GCD).view(G * C, H, K).transpose(0, 1)
         absorbed_GMD = torch.bmm(query_HXK, self.key_HKD).transpose(0, 1).reshape(G, C * H, D)
-        pooled_GMD = soft_filter(absorbed_GMD, history_GND, mask_GN)
+        pooled_GMD = soft_filter(absorbed_GMD, history_GND, mask_GN, self.kernels)
         pooled_HXD = pooled_GMD.view(G * C, H, D).transpose(0, 1)
         return torch.bmm(pooled_HXD, self.value_HKD.transpose(1, 2)).transpose(0, 1).reshape(G, C, D)
 

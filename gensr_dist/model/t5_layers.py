@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
+from gensr_dist.kernels.config import KernelPath
 from gensr_dist.kernels.gated_gelu.op import gated_gelu
 from gensr_dist.kernels.rms_norm.op import rms_norm
 from gensr_dist.model.dropout import Dropout
@@ -17,6 +18,8 @@ from gensr_dist.model.dropout import Dropout
 class RMSNorm(nn.Module):
     """T5's layer norm."""
 
+    kernels: KernelPath = "auto"
+
     def __init__(self, norm: Any) -> None:
         super().__init__()
         self.weight = norm.weight
@@ -24,11 +27,13 @@ class RMSNorm(nn.Module):
 
     def forward(self, x_BD: Tensor) -> Tensor:
         """[B, D], see `rms_norm`."""
-        return rms_norm(x_BD, self.weight, self.eps)
+        return rms_norm(x_BD, self.weight, self.eps, self.kernels)
 
 
 class GatedFeedForward(nn.Module):
     """W_o (gelu(W_0 x) * W_1 x), of T5 1.1 and flan-T5."""
+
+    kernels: KernelPath = "auto"
 
     def __init__(self, dense: Any) -> None:
         super().__init__()
@@ -36,7 +41,7 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x_BD: Tensor) -> Tensor:
         """[B, D]."""
-        return self.wo(self.dropout(gated_gelu(self.wi_0(x_BD), self.wi_1(x_BD))))
+        return self.wo(self.dropout(gated_gelu(self.wi_0(x_BD), self.wi_1(x_BD), self.kernels)))
 
 
 class Head(nn.Module):

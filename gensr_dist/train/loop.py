@@ -3,13 +3,14 @@
 import dataclasses
 import logging
 import time
-from dataclasses import astuple, fields
+from collections.abc import Sequence
 from typing import Literal, NoReturn
 
 import torch
 import torch.distributed as dist
 
 from gensr_dist.config.root import Config, digest, flattened, resolved_yaml
+from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
@@ -23,7 +24,7 @@ from gensr_dist.distributed.watchdog import Watchdog
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.evaluation.fit import FitRecord, fit_warnings, keep_fit, read_fit
 from gensr_dist.graph.vectors import load_cf
-from gensr_dist.kernels.dispatch import configure
+from gensr_dist.kernels.dispatch import check_path
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run.event_files import forget_events
 from gensr_dist.run.folder import RunFolder
@@ -31,12 +32,14 @@ from gensr_dist.storage.files import atomic_file, write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
 from gensr_dist.train.config import OPERATIONAL
 from gensr_dist.train.engine import Engine
+from gensr_dist.train.events import EventLog, rows_digest
 from gensr_dist.train.export import digest_of_weights, export_model, restore_model
 from gensr_dist.train.feed import Feed
-from gensr_dist.train.meter import Meter, PhaseClock, RowDigest, peak_cuda_memory_gb, peak_memory_gb
+from gensr_dist.train.meter import Meter, PhaseClock, peak_cuda_memory_gb, peak_memory_gb
 from gensr_dist.train.negatives import training_negatives
-from gensr_dist.train.objective import Agreement, LossValues, StepCheck, StepLosses, seed_dropout, step_losses
-from gensr_dist.train.replay import CONFIG, MODEL, RECORD, first_bad_gradient, not_finite_record
+from gensr_dist.train.not_finite import CONFIG, MODEL, RECORD, NotFinite, save_batches
+from gensr_dist.train.objective import Agreement, StepCheck, StepLosses, seed_dropout, step_losses
+from gensr_dist.train.replay import Player
 from gensr_dist.train.report import StepReport, TimeReport, TrainResult
 from gensr_dist.train.tensorboard import TrainingBoard
 from gensr_dist.train.validation import Validation
@@ -59,7 +62,7 @@ def train(config: Config, run: RunFolder, resume: bool = True) -> TrainResult:
             belong to other settings, or a loss or gradient is not finite.
         Paused: a signal or `train.max_hours` asked to end; a checkpoint of the last step is there.
     """
-    configure(config.kernels)
+    check_path(config.kernels)
     ranks = join_processes()
     with (
         rank_log(run.logs, ranks),
@@ -92,6 +95,7 @@ class _Training:
         resume: bool,
     ) -> None:
         settings = config.train
+        self.events = EventLog(ranks.rank)
         self.config, self.settings, self.run_folder, self.ranks = config, settings, run, ranks
         self.request, self.watchdog, self.clock = request, watchdog, clock
         self.store = store = TimelineStore.open(
@@ -120,7 +124,7 @@ class _Training:
             self.vectors.unit_scale(),
             token_idf(self.items.title_IT, len(self.tokenizer)),
         )
-        self.engine = Engine(model, settings, ranks)
+        self.engine = Engine(model.use_kernels(config.kernels), settings, ranks)
         self.validation = Validation(store, collator, self.engine, rows=settings.validate_rows, seed=config.seed)
         self.checkpoints = Checkpoints(
             run.checkpoints,
@@ -138,7 +142,6 @@ class _Training:
         self.progress = self.checkpoints.load(self._beginning())
         self.meter = Meter(clock, self.progress.train_seconds)
         self.check = StepCheck(ranks.device)
-        self.rows = RowDigest()
         self.engine.model.register_forward_hook(
             lambda *_: watchdog.beat(f"a forward pass after step {self.progress.steps}")
         )
@@ -176,8 +179,8 @@ class _Training:
                         "the same command goes on from there"
                     )
             self._finish_saving()
-            weights = digest_of_weights(self.engine)  # for comparing runs to the last bit
-            DETAIL.info(f"parameters of step {self.progress.steps}: {weights}")
+            if self.events:
+                self.events.add("weights", self.progress.steps, digest_of_weights(self.engine))
             self._conclude()
             self._tell_time()
         return self._result()
@@ -203,7 +206,6 @@ class _Training:
         self.check.begin()
         for number, (batch, inputs) in enumerate(micro_batches, start=1):
             self.meter.count(batch)
-            self.rows.see(batch)
             with self.clock.phase("forward"):
                 output = self.engine.forward(inputs, last=number == len(micro_batches))
                 losses = step_losses(output, inputs.batch, self.config, self.ranks.world)
@@ -216,12 +218,15 @@ class _Training:
         with self.clock.phase("update"):
             agreed = self.check.agree(self.engine.norm_before_update, self.request.reason)
         if not agreed.finite:
-            self._refuse_update(step, agreed)
+            self._refuse_update(step, agreed, [batch for batch, _ in micro_batches])
         with self.clock.phase("update"):
             updated = self.engine.step()
         if not updated:
-            self._refuse_update(step, dataclasses.replace(agreed, gradient_finite=False))
+            agreed = dataclasses.replace(agreed, gradient_finite=False)
+            self._refuse_update(step, agreed, [batch for batch, _ in micro_batches])
         self.clock.settle()
+        if self.events:
+            self.events.add("rows", step + 1, rows_digest([batch for batch, _ in micro_batches]))
         return step, total, agreed.stop
 
     def _report(self, losses: StepLosses, learning_rate: float) -> None:
@@ -230,7 +235,7 @@ class _Training:
         gradient_norm = self.engine.gradient_norm
         speed = self.meter.read()
         DETAIL.info(
-            f"step {self.progress.steps} rows {self.rows.digest()} {speed.rows} prompts in {speed.seconds:.3f} s, "
+            f"step {self.progress.steps} {speed.rows} prompts in {speed.seconds:.3f} s, "
             f"of them {speed.waited:.3f} s for the loader"
         )
         totals = torch.tensor([speed.rows, speed.tokens], dtype=torch.float64, device=self.ranks.device)
@@ -255,10 +260,10 @@ class _Training:
 
     def _validate(self) -> None:
         """Validate; export the weights if they are the best so far; stop early after too many without gain."""
-        DETAIL.info(f"validation after step {self.progress.steps} begins")
+        self.events.add("validation", self.progress.steps)
         with self.clock.phase("validation"):
             result = self.validation.run()
-        DETAIL.info(f"validation after step {self.progress.steps} ended")
+        self.events.add("validated", self.progress.steps)
         progress = self.progress
         if result.ndcg > progress.best_ndcg:
             export_model(self.engine, self.tokenizer, self.run_folder.model)
@@ -290,6 +295,7 @@ class _Training:
         seconds = time.perf_counter() - self.started
         self.progress = dataclasses.replace(self.progress, seconds=seconds, train_seconds=self.meter.train_seconds)
         self.watchdog.beat(f"the checkpoint of step {self.progress.steps}")
+        self.events.add("checkpoint", self.progress.steps)
         with self.clock.phase("checkpoint"):
             self.checkpoints.save(self.progress)
 
@@ -311,6 +317,7 @@ class _Training:
 
     def _announce(self) -> None:
         DETAIL.info(f"training begins after step {self.progress.steps}")
+        self.events.add("begin", self.progress.steps)
         if self.board is None:
             return
         if self.progress.steps:
@@ -342,28 +349,39 @@ class _Training:
     def _finished(self) -> bool:
         return self.progress.stopped_early or self.progress.steps >= self.settings.steps
 
-    def _refuse_update(self, step: int, agreed: Agreement) -> NoReturn:
+    def _refuse_update(self, step: int, agreed: Agreement, batches: Sequence[Batch]) -> NoReturn:
         """End before an update that would spoil the weights; leave what `gensr replay` needs. Every rank calls it."""
-        folder = self.run_folder.not_finite
+        folder, ranks = self.run_folder.not_finite, self.ranks
         what: Literal["loss", "gradient"] = "gradient" if agreed.losses_finite else "loss"
+        if ranks.first:
+            (folder / RECORD).unlink(missing_ok=True)  # of another step
         export_model(self.engine, self.tokenizer, folder / MODEL)
-        if what == "loss":
-            own = self.check.first_bad()
-        else:  # averaged over the ranks by now: each looks at its own again
-            own = first_bad_gradient(self.config, self.run_folder, self.ranks, folder / MODEL, step, self.watchdog.beat)
-        found = [float("nan")] * (1 + len(fields(LossValues)))
+        save_batches(folder, ranks.rank, batches)
+        dist.barrier()
+        rows = tuple(self.loader.order.rows_of_step(step).tolist())
+        record = NotFinite(what=what, step=step + 1, ranks=ranks.world, rows=rows, seed=self.config.seed)
+        own = self.check.first_bad() if what == "loss" else self._first_bad_gradient(step, len(batches))
+        mine = None
         if own is not None:
-            found = [float(own), *astuple(self.check.losses_of(own))]
-        mine = torch.tensor(found, dtype=torch.float64, device=self.ranks.device)
-        everyone = [torch.empty_like(mine) for _ in range(self.ranks.world)]
-        dist.all_gather(everyone, mine)
-        record = not_finite_record(what, step, self.config.seed, self.loader.dealt, [e.tolist() for e in everyone])
-        if self.ranks.first:
+            mine = record.of_micro_batch(ranks.rank, own, batches[own], self.check.losses_of(own))
+        found: list[NotFinite | None] = [None] * ranks.world
+        dist.all_gather_object(found, mine)
+        record = record.first_of(found)
+        if ranks.first:
             with atomic_file(folder / CONFIG) as config:
                 config.write_text(resolved_yaml(self.config), encoding="utf-8")
             write_json(folder / RECORD, record)
         dist.barrier()
         raise InputError("train", record.sentence(), record.remedy(self.run_folder.root, self.settings))
+
+    def _first_bad_gradient(self, step: int, micro_batches: int) -> int | None:
+        """This rank's first micro-batch whose own gradient is not finite: they are averaged over the ranks by now."""
+        player = Player(self.config, self.run_folder.not_finite, step + 1, self.ranks.world, self.ranks.device)
+        for number in range(micro_batches):
+            self.watchdog.beat(f"the replay of micro-batch {number} of step {step + 1}")
+            if player.play(self.ranks.rank, number).origin is not None:
+                return number
+        return None
 
     def _tell_time(self) -> None:
         """Where the time of this start went, on every rank."""

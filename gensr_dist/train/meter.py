@@ -4,7 +4,6 @@ On a GPU the host runs ahead of the device, so phases are timed by events on the
 the host has waited for the device anyway.
 """
 
-import hashlib
 import resource
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,6 @@ import torch
 from torch._C._distributed_c10d import Work
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
-from gensr_dist.data.batches.order import PADDING
 
 Phase: TypeAlias = Literal["data", "forward", "backward", "update", "communication", "validation", "checkpoint"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
@@ -166,24 +164,6 @@ class Meter:
         self._rows = self._tokens = 0
         self._seconds = 0.0
         self._waited_before = self.clock.settled("data")
-
-
-class RowDigest:
-    """A short digest of the training rows that this rank saw since the last reading, in order."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-
-    def see(self, batch: Batch) -> None:
-        """Add a micro-batch that still lies on the CPU."""
-        row_G = batch.row_G.numpy()
-        self._hash.update(row_G[row_G != PADDING].tobytes())
-
-    def digest(self) -> str:
-        """16 hexadecimal digits; begins anew."""
-        digest = self._hash.hexdigest()[:16]
-        self._hash = hashlib.sha256()
-        return digest
 
 
 def peak_memory_gb() -> float:

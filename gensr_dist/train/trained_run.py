@@ -15,7 +15,7 @@ from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.vectors import load_cf
-from gensr_dist.kernels.dispatch import check_compiler, configure
+from gensr_dist.kernels.dispatch import check_compiler, check_path
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run.folder import RunFolder
 
@@ -46,7 +46,7 @@ class TrainedRun:
             InputError: a stage's result is missing or broken, they do not fit together, or the configured kernels
                 cannot run here.
         """
-        configure(config.kernels)
+        check_path(config.kernels)
         data = config.data
         store = TimelineStore.open(folder.shards, shuffle_shards=data.shuffle_shards, on_corrupt=data.on_corrupt)
         items = ItemStore.open(folder.shards)
@@ -61,7 +61,7 @@ class TrainedRun:
             item_IE=vectors.whole_IE,
             user_VE=user_VE,
             collator=Collator(store, items, vectors, data.history),
-            model=model.to(device, dtype),
+            model=model.to(device, dtype).use_kernels(config.kernels),
             device=device,
         )
 

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.vectors import save_cf
 from gensr_dist.run.folder import RunFolder
+from gensr_dist.train.events import VARIABLE, events_path, read_events
 from gensr_dist.train.replay import replay
 from tests.integration.two_rank_runs import launch, write_config
 
@@ -49,6 +50,7 @@ def start(config: Path, what: str, step: int, restarts: int = 0) -> subprocess.C
         {
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # without it no restart finds the others
             "PYTHONPATH": str(Path(__file__).parents[2]),
+            VARIABLE: str(config.parent / "events"),
         },
     )
 
@@ -58,9 +60,9 @@ def log(config: Path, rank: int) -> str:
 
 
 def parameters(config: Path) -> str:
-    lines = [line for line in log(config, 0).splitlines() if "parameters of step" in line]
-    assert len(lines) == 1
-    return lines[0].split()[-1]
+    events = read_events(events_path(config.parent / "events", 0))
+    (digest,) = (event.digest for event in events if event.kind == "weights")
+    return digest
 
 
 def losses(config: Path) -> list[tuple[int, float]]:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from gensr_dist.kernels.config import KernelPath
 from gensr_dist.kernels.gated_gelu.op import gated_gelu
 from gensr_dist.kernels.rms_norm.op import rms_norm
 from gensr_dist.kernels.rms_norm.reference import rms_norm_reference
@@ -32,10 +33,15 @@ def gated_gelu_equation(gate_BD: Tensor, value_BD: Tensor) -> Tensor:
 
 
 def check_rms_norm(
-    shape: tuple[int, ...], dtype: torch.dtype, device: str = "cpu", seed: int = 0, scale: float = 1.0
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    device: str = "cpu",
+    seed: int = 0,
+    scale: float = 1.0,
+    path: KernelPath = "auto",
 ) -> None:
     check_op(
-        lambda x, weight: rms_norm(x, weight, EPS),
+        lambda x, weight: rms_norm(x, weight, EPS, path),
         lambda x, weight: rms_norm_reference(x, weight, EPS),
         rms_norm_equation,
         (draw(shape, dtype, seed, device, scale), draw(shape[-1:], dtype, seed + 1, device)),
@@ -43,10 +49,15 @@ def check_rms_norm(
 
 
 def check_gated_gelu(
-    shape: tuple[int, ...], dtype: torch.dtype, device: str = "cpu", seed: int = 0, scale: float = 1.0
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    device: str = "cpu",
+    seed: int = 0,
+    scale: float = 1.0,
+    path: KernelPath = "auto",
 ) -> None:
     check_op(
-        gated_gelu,
+        lambda gate, value: gated_gelu(gate, value, path),
         lambda gate, value: F.gelu(gate, approximate="tanh") * value,
         gated_gelu_equation,
         (draw(shape, dtype, seed, device, scale), draw(shape, dtype, seed + 1, device)),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gensr_dist.kernels.config import KernelPath
 from gensr_dist.kernels.soft_filter.op import soft_filter
 from gensr_dist.kernels.soft_filter.reference import soft_filter_reference
 from tests.kernels.tolerance import check_op
@@ -45,17 +46,17 @@ def equation(query_GMD: Tensor, history_GND: Tensor, mask_GN: Tensor) -> Tensor:
     return torch.stack(pooled).view_as(query_GMD)
 
 
-def check_soft_filter(shape: Shape, device: str = "cpu") -> None:
+def check_soft_filter(shape: Shape, device: str = "cpu", path: KernelPath = "auto") -> None:
     query_GMD, history_GND, mask_GN = draw(shape, device)
     check_op(
-        lambda query, history: soft_filter(query, history, mask_GN),
+        lambda query, history: soft_filter(query, history, mask_GN, path),
         lambda query, history: soft_filter_reference(query, history, mask_GN),
         lambda query, history: equation(query, history, mask_GN),
         (query_GMD, history_GND),
     )
 
 
-def check_empty_and_masked(shape: Shape, device: str = "cpu") -> None:
+def check_empty_and_masked(shape: Shape, device: str = "cpu", path: KernelPath = "auto") -> None:
     """Nothing comes out of empty groups, and nothing flows to masked rows or depends on them."""
     query_GMD, history_GND, mask_GN = draw(shape, device)
     empty_G = ~mask_GN.any(1)
@@ -64,7 +65,7 @@ def check_empty_and_masked(shape: Shape, device: str = "cpu") -> None:
     for filler in (1e4, -3.0):
         query = query_GMD.detach().requires_grad_()
         history = history_GND.detach().masked_fill(~mask_GN[..., None], filler).requires_grad_()
-        pooled = soft_filter(query, history, mask_GN)
+        pooled = soft_filter(query, history, mask_GN, path)
         assert (pooled[empty_G] == 0).all()
         pooled.sin().sum().backward()
         assert query.grad is not None

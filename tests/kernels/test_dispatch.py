@@ -7,7 +7,7 @@ import torch
 
 from gensr_dist.errors import InputError
 from gensr_dist.kernels import dispatch
-from gensr_dist.kernels.dispatch import configure, configured, runs_triton
+from gensr_dist.kernels.dispatch import check_path, runs_triton
 from gensr_dist.kernels.soft_filter.op import soft_filter
 
 TENSOR = torch.zeros(2)
@@ -32,9 +32,9 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("with_triton")
 def test_auto_takes_torch_on_the_cpu_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert not runs_triton("soft_filter", TENSOR)
-    assert not runs_triton("soft_filter", TENSOR)
-    assert not runs_triton("rms_norm", TENSOR)
+    assert not runs_triton("soft_filter", "auto", TENSOR)
+    assert not runs_triton("soft_filter", "auto", TENSOR)
+    assert not runs_triton("rms_norm", "auto", TENSOR)
     assert caplog.messages == [
         "soft_filter runs in torch: tensors lie on cpu",
         "rms_norm runs in torch: tensors lie on cpu",
@@ -44,45 +44,41 @@ def test_auto_takes_torch_on_the_cpu_and_says_so_once(caplog: pytest.LogCaptureF
 @pytest.mark.usefixtures("with_triton")
 def test_auto_leaves_the_interpreter_to_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    assert not runs_triton("soft_filter", TENSOR)
-    configure("triton")
-    assert runs_triton("soft_filter", TENSOR)
+    assert not runs_triton("soft_filter", "auto", TENSOR)
+    assert runs_triton("soft_filter", "triton", TENSOR)
 
 
 @pytest.mark.usefixtures("without_triton")
 def test_auto_without_triton(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert not runs_triton("soft_filter", TENSOR)
+    assert not runs_triton("soft_filter", "auto", TENSOR)
     assert caplog.messages == ["soft_filter runs in torch: triton is not installed"]
 
 
 def test_configured_torch(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    configure("torch")
-    assert configured() == "torch"
-    assert not runs_triton("soft_filter", TENSOR)
+    assert not runs_triton("soft_filter", "torch", TENSOR)
     assert caplog.messages == ["soft_filter runs in torch: configured"]
 
 
 @pytest.mark.usefixtures("without_triton")
 def test_triton_that_is_not_installed_is_refused() -> None:
     with pytest.raises(InputError, match="kernels: triton is not installed; install triton"):
-        configure("triton")
-    assert configured() == "auto"
+        check_path("triton")
 
 
 @pytest.mark.usefixtures("with_triton", "no_gpu")
 def test_triton_without_a_gpu_is_refused() -> None:
     with pytest.raises(InputError, match="kernels: triton needs a GPU"):
-        configure("triton")
+        check_path("triton")
 
 
 @pytest.mark.usefixtures("with_triton")
 def test_configured_triton_never_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    configure("triton")
+    check_path("triton")
     with pytest.raises(InputError, match="triton cannot run gated_gelu: float64 is not among its types"):
-        runs_triton("gated_gelu", TENSOR.double())
+        runs_triton("gated_gelu", "triton", TENSOR.double())
     monkeypatch.delenv("TRITON_INTERPRET")
     with pytest.raises(InputError, match="triton cannot run soft_filter: tensors lie on cpu"):
-        soft_filter(torch.zeros(1, 1, 2), torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.bool))
+        soft_filter(torch.zeros(1, 1, 2), torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.bool), "triton")

@@ -6,17 +6,11 @@ The interpreter cuts bfloat16 off where GPUs round to the nearest, and still has
 import pytest
 import torch
 
-from gensr_dist.kernels.dispatch import configure
 from gensr_dist.kernels.soft_filter.op import soft_filter
 from tests.kernels.soft_filter_cases import Shape, check_empty_and_masked, check_soft_filter, draw
 from tests.kernels.triton_device import DEVICE, needs_triton
 
 pytestmark = needs_triton
-
-
-@pytest.fixture(autouse=True)
-def triton_path(automatic_path: None) -> None:
-    configure("triton")
 
 
 RESIDENT = [
@@ -47,26 +41,26 @@ LARGE = [
 
 @pytest.mark.parametrize("shape", [*RESIDENT, *STREAMED], ids=str)
 def test_as_exact_as_unfused_code(shape: Shape) -> None:
-    check_soft_filter(shape, DEVICE)
+    check_soft_filter(shape, DEVICE, path="triton")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("shape", LARGE, ids=str)
 def test_shapes_in_use(shape: Shape) -> None:
-    check_soft_filter(shape, DEVICE)
+    check_soft_filter(shape, DEVICE, path="triton")
 
 
 @pytest.mark.parametrize("N", [6, 131])
 def test_empty_groups_and_masked_rows(N: int) -> None:
-    check_empty_and_masked(Shape(3, 3, N, 16), DEVICE)
+    check_empty_and_masked(Shape(3, 3, N, 16), DEVICE, path="triton")
 
 
 def test_same_bits_each_time() -> None:
     results = []
     for _ in range(2):
         query_GMD, history_GND, mask_GN = draw(Shape(2, 4, 9, 24), DEVICE)
-        pooled_GMD = soft_filter(query_GMD.requires_grad_(), history_GND.requires_grad_(), mask_GN)
+        pooled_GMD = soft_filter(query_GMD.requires_grad_(), history_GND.requires_grad_(), mask_GN, "triton")
         pooled_GMD.square().sum().backward()
         results.append((pooled_GMD.detach(), query_GMD.grad, history_GND.grad))
     for one, other in zip(*results, strict=True):
@@ -76,13 +70,14 @@ def test_same_bits_each_time() -> None:
 def test_strided_and_empty_inputs() -> None:
     query_GMD, history_GND, mask_GN = draw(Shape(3, 4, 6, 16), DEVICE)
     strided = query_GMD.transpose(0, 1).contiguous().transpose(0, 1), history_GND.repeat(1, 1, 2)[..., :16], mask_GN
-    torch.testing.assert_close(soft_filter(*strided), soft_filter(query_GMD, history_GND, mask_GN))
+    torch.testing.assert_close(soft_filter(*strided, "triton"), soft_filter(query_GMD, history_GND, mask_GN, "triton"))
     for G, M, N in ((0, 4, 6), (3, 0, 6), (3, 4, 0)):
         query_GMD, history_GND = torch.ones(G, M, 16, device=DEVICE), torch.ones(G, N, 16, device=DEVICE)
         pooled_GMD = soft_filter(
             query_GMD.requires_grad_(),
             history_GND.requires_grad_(),
             torch.ones(G, N, dtype=torch.bool, device=DEVICE),
+            "triton",
         )
         pooled_GMD.sum().backward()
         assert (pooled_GMD == 0).all()

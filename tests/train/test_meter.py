@@ -7,7 +7,7 @@ from torch._C._distributed_c10d import Work
 
 from gensr_dist.distributed.ranks import join_processes
 from gensr_dist.train import meter
-from gensr_dist.train.meter import PHASES, Meter, PhaseClock, RowDigest
+from gensr_dist.train.meter import PHASES, Meter, PhaseClock
 from tests.model.builders import random_batch
 
 CPU = torch.device("cpu")
@@ -89,21 +89,3 @@ def test_waiting_for_collectives_counts_inside_a_step_alone(monkeypatch: pytest.
             dist.all_reduce(torch.ones(1), async_op=True).wait()
     assert (clock.seconds()["update"], clock.seconds()["communication"]) == (1.0, 6.0)
     assert Work.wait is slow_wait
-
-
-def test_digest_tells_rows_and_their_order_and_not_padding() -> None:
-    batches = [random_batch(seed, groups=4) for seed in (1, 2)]
-    for batch, first in zip(batches, (0, 4), strict=True):
-        batch.row_G.copy_(torch.arange(first, first + 4))
-    digest = RowDigest()
-    digest.see(batches[0])
-    digest.see(batches[1])
-    both = digest.digest()
-    assert len(both) == 16
-    digest.see(batches[1])
-    digest.see(batches[0])
-    assert digest.digest() != both
-    whole = random_batch(3, groups=10)
-    whole.row_G.copy_(torch.tensor([0, 1, 2, 3, 4, 5, -1, 6, 7, -1]))
-    digest.see(whole)
-    assert digest.digest() == both

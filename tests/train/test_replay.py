@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +12,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gensr_dist.config.root import Config
+from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
+from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
+from gensr_dist.graph.vectors import load_cf
 from gensr_dist.model.config import Likelihood
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.history import HistoryEncoder
@@ -22,7 +27,9 @@ from gensr_dist.model.inputs import ModelInput
 from gensr_dist.model.match import Match
 from gensr_dist.run.folder import RunFolder
 from gensr_dist.train.loop import train
-from gensr_dist.train.replay import NotFinite, Player, not_finite_record, replay
+from gensr_dist.train.negatives import training_negatives
+from gensr_dist.train.not_finite import save_batches
+from gensr_dist.train.replay import Player, replay
 from gensr_dist.train.validation import ValidationResult
 from tests.train.small_runs import BUDGET, small_config
 
@@ -159,15 +166,36 @@ def test_training_stops_before_the_update_and_replay_finds_the_tensor(
         assert float(replayed.contrastive) > 0
 
 
-def test_nothing_is_found_where_nothing_is_wrong(small_run: RunFolder) -> None:
+def player_of(config: Config, run: RunFolder, ranks: int, step: int, folder: Path) -> Player:
+    """What a training with so many ranks would have left of a step (from 0) of which nothing is wrong."""
+    store, items = TimelineStore.open(run.shards), ItemStore.open(run.shards)
+    collator = Collator(store, items, load_cf(run.cf, folds=True)[0], config.data.history)
+    order = SampleOrder(store.window_rows, config.train.batch, config.seed)
+    negatives = training_negatives(config.data, run, items)
+    shutil.copytree(run.model, folder / "model")
+    for rank in range(ranks):
+        loader = TrainingLoader(
+            collator,
+            order,
+            seed=config.seed,
+            negatives=negatives,
+            rank=rank,
+            world=ranks,
+            micro_tokens=config.train.micro_tokens,
+            workers=0,
+        )
+        save_batches(folder, rank, loader.batches_of_step(step))
+    return Player(config, folder, step + 1, ranks, "cpu")
+
+
+def test_nothing_is_found_where_nothing_is_wrong(small_run: RunFolder, tmp_path: Path) -> None:
     """Masks and padding hold infinities that are meant."""
     config = config_of(steps=2)
     train(config, small_run)
     with pytest.raises(InputError, match=r"record\.json: the file does not exist"):
         replay(small_run)
-    player = Player.open(config, small_run, 2, small_run.model, "cpu")
     for step in (0, 3):
-        played = player.play(step, 1, 1)
+        played = player_of(config, small_run, 2, step, tmp_path / str(step)).play(1, 1)
         assert played.origin is None
         assert float(played.gradient_norm) > 0
         assert 1 <= len(played.rows) <= config.train.batch // 2
@@ -182,15 +210,15 @@ def test_nothing_is_found_where_nothing_is_wrong(small_run: RunFolder) -> None:
     ],
 )
 def test_losses_that_compare_rows_are_those_of_one_process_whichever_rank_is_played(
-    small_run: RunFolder, weights: dict[str, float]
+    small_run: RunFolder, tmp_path: Path, weights: dict[str, float]
 ) -> None:
     config = config_of(**weights)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout=0.0))
     train(dataclasses.replace(config, train=dataclasses.replace(config.train, steps=1)), small_run)
-    one, two = (Player.open(config, small_run, ranks, small_run.model, "cpu") for ranks in (1, 2))
+    one, two = (player_of(config, small_run, ranks, 0, tmp_path / str(ranks)) for ranks in (1, 2))
     for micro_batch in (0, 1):
-        whole = one.play(0, 0, micro_batch)
-        parts = [two.play(0, rank, micro_batch) for rank in (0, 1)]
+        whole = one.play(0, micro_batch)
+        parts = [two.play(rank, micro_batch) for rank in (0, 1)]
         assert sorted(whole.rows) == sorted(row for part in parts for row in part.rows)
         assert float(whole.task) == pytest.approx(sum(float(part.task) for part in parts) / 2, rel=1e-5)
         for name in ("contrastive", "match"):
@@ -198,37 +226,3 @@ def test_losses_that_compare_rows_are_those_of_one_process_whichever_rank_is_pla
             assert (expected > 0) is (weights[f"{name}_weight"] > 0)
             for part in parts:
                 assert float(getattr(part, name)) == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_rank_whose_own_rows_are_at_fault_is_named() -> None:
-    """A contrastive or match loss that is not finite is every rank's."""
-    order = DealtOrder(SampleOrder([40], 8, 0), lambda row_R: row_R % 3 + 6, micro_tokens=36)
-    assert len(order.rows_of_step(1, world=2)) == 2
-    nan, inf = float("nan"), float("inf")
-    record = not_finite_record("loss", 1, 0, order, [[1.0, 0.5, nan, inf], [1.0, nan, nan, 2.5]])
-    assert (record.rank, record.micro_batch, record.step) == (1, 1, 2)
-    assert record.rows == tuple(row for row in order.rows_of_step(1, world=2)[1][1].tolist() if row >= 0)
-    assert (record.task, record.contrastive, record.match) == ("nan", "nan", "2.5")
-    first = not_finite_record("loss", 1, 0, order, [[1.0, nan, nan, nan], [0.0, 0.5, nan, inf]])
-    assert (first.rank, first.micro_batch) == (1, 0)
-    assert (first.task, first.contrastive, first.match) == ("0.5", "nan", "inf")
-    shared = not_finite_record("loss", 1, 0, order, [[0.0, 0.5, 0.5, nan], [0.0, 0.7, 0.5, nan]])
-    assert (shared.rank, shared.micro_batch, shared.match) == (0, 0, "nan")  # no rank's own rows: the first has it
-
-
-def test_where_no_rank_is_at_fault_all_rows_of_the_step_are_kept() -> None:
-    order = DealtOrder(SampleOrder([40], 8, 0), lambda row_R: row_R % 7 + 1, micro_tokens=0)
-    record = not_finite_record("gradient", 4, 0, order, [[float("nan")] * 4] * 2)
-    assert record == NotFinite(
-        what="gradient",
-        step=5,
-        ranks=2,
-        rank=None,
-        micro_batch=None,
-        rows=tuple(order.order.rows_of_step(4).tolist()),
-        task="",
-        contrastive="",
-        match="",
-        seed=0,
-    )
-    assert "no rank's own gradient" in record.sentence()
