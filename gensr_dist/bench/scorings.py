@@ -5,17 +5,16 @@ Every stage runs as a command of its own, several at a time, so that what is com
 
 import os
 import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, Literal, get_args
 
+from gensr_dist.bench.commands import SHARED, run_gensr
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
@@ -28,12 +27,12 @@ _SHARED_STAGES: tuple[StageName, ...] = ("simulate", "prepare", "lightgcn", "cha
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskComparison:
+class ScoringComparison:
     """NDCG@10 of one task, a value a seed."""
 
     shared: tuple[float, ...]
     joint: tuple[float, ...]
-    difference: float  # mean of shared less joint
+    difference: float  # mean of shared minus joint
     noise: float | None  # standard error of the difference, from its spread over the seeds
 
 
@@ -41,7 +40,7 @@ class TaskComparison:
 class ScoringsBench:
     """What `gensr bench scorings` prints."""
 
-    tasks: Mapping[str, TaskComparison]
+    tasks: Mapping[str, ScoringComparison]
     shared_train_s: float  # all seeds together; not alternated, so no measure of speed
     joint_train_s: float
     shared_evaluate_s: float
@@ -52,6 +51,18 @@ class ScoringsBench:
     batch: int  # groups a step
     rows: int  # evaluation rows a task and seed, at most; 0 is all
     at_once: int  # commands
+
+    def lines(self) -> list[str]:
+        """One line a task, and what both cost."""
+        return [
+            f"{name:<8} ndcg@10 shared {fmean(task.shared):.4f}, joint {fmean(task.joint):.4f}, difference "
+            f"{task.difference:+.4f}" + (f", standard error {task.noise:.4f}" if task.noise is not None else "")
+            for name, task in self.tasks.items()
+        ] + [
+            f"training {self.shared_train_s:,.0f} s shared ({self.shared_steps:,} steps), "
+            f"{self.joint_train_s:,.0f} s joint ({self.joint_steps:,} steps); "
+            f"evaluation {self.shared_evaluate_s:,.0f} s and {self.joint_evaluate_s:,.0f} s"
+        ]
 
 
 def bench_scorings(
@@ -92,8 +103,8 @@ def bench_scorings(
         pool = stack.enter_context(ThreadPoolExecutor(at_once))
         list(pool.map(lambda seed: commands.prepare(settings, seed), numbers))
         # The slow ones first, so that nobody waits for them alone at the end.
-        work = [(scoring, seed) for scoring in ("joint", "shared") for seed in numbers]
-        list(pool.map(lambda pair: commands.fit(*pair), work))
+        fits = [(scoring, seed) for scoring in ("joint", "shared") for seed in numbers]
+        list(pool.map(lambda pair: commands.fit(*pair), fits))
         return _compared(settings, commands, tuple(numbers), at_once)
 
 
@@ -113,38 +124,27 @@ class _Commands:
 
     def prepare(self, settings: Config, seed: int) -> None:
         """Shards, CF vectors and channels of a seed, for both scorings."""
-        if settings.data.source == "simulate":
-            self._stage(["simulate"], "shared", seed)
-        self._stage(["prepare", settings.data.source], "shared", seed)
-        self._stage(["lightgcn"], "shared", seed)
-        self._stage(["channels"], "shared", seed)
+        sources = ["simulate"] if settings.data.source == "simulate" else []
+        for stage in (*sources, f"prepare {settings.data.source}", "lightgcn", "channels"):
+            self._run(stage, "shared", seed)
         ours, twin = self.run_of("shared", seed), self.run_of("joint", seed)
         twin.stages.mkdir(parents=True, exist_ok=True)
         for stage in _SHARED_STAGES:
             if (record := record_path(stage, ours)).exists():
                 shutil.copy(record, record_path(stage, twin))
-        for name in ("raw", "shards", "cf", "channels"):
+        for name in ("raw", *SHARED):
             if (ours.root / name).exists() and not (twin.root / name).is_symlink():
                 (twin.root / name).symlink_to(ours.root / name)
 
     def fit(self, scoring: Scoring, seed: int) -> None:
         """Train and evaluate."""
         for stage in ("train", "index", "evaluate"):
-            self._stage([stage], scoring, seed)
+            self._run(stage, scoring, seed)
 
-    def _stage(self, command: Sequence[str], scoring: Scoring, seed: int) -> None:
+    def _run(self, stage: str, scoring: Scoring, seed: int) -> None:
         run, steps = self.run_of(scoring, seed).root, self.steps[scoring]
         given = (*self.overrides, f"run={run}", f"seed={seed}", f"model.scoring={scoring}", f"train.steps={steps}")
-        done = subprocess.run(
-            [sys.executable, "-m", "gensr_dist", *command, str(self.config), *(w for g in given for w in ("--set", g))],
-            env={**os.environ, "OMP_NUM_THREADS": str(self.threads)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or ["no message"]
-            raise InputError(f"gensr {' '.join(command)}", said[-1], "mend that first")
+        run_gensr(stage, str(self.config), *(word for each in given for word in ("--set", each)), threads=self.threads)
 
 
 def _compared(settings: Config, commands: _Commands, seeds: tuple[int, ...], at_once: int) -> ScoringsBench:
@@ -178,25 +178,12 @@ def _compared(settings: Config, commands: _Commands, seeds: tuple[int, ...], at_
     )
 
 
-def _comparison(shared: Sequence[float], joint: Sequence[float]) -> TaskComparison:
+def _comparison(shared: Sequence[float], joint: Sequence[float]) -> ScoringComparison:
     differences = [s - j for s, j in zip(shared, joint, strict=True)]
     several = len(differences) > 1
-    return TaskComparison(
+    return ScoringComparison(
         shared=tuple(round(value, 4) for value in shared),
         joint=tuple(round(value, 4) for value in joint),
-        difference=round(statistics.fmean(differences), 4),
-        noise=round(statistics.stdev(differences) / len(differences) ** 0.5, 4) if several else None,
+        difference=round(fmean(differences), 4),
+        noise=round(stdev(differences) / len(differences) ** 0.5, 4) if several else None,
     )
-
-
-def table(result: ScoringsBench) -> list[str]:
-    """One line a task."""
-    return [
-        f"{name:<8} ndcg@10 shared {statistics.fmean(task.shared):.4f}, joint {statistics.fmean(task.joint):.4f}, "
-        f"difference {task.difference:+.4f}" + (f", standard error {task.noise:.4f}" if task.noise is not None else "")
-        for name, task in result.tasks.items()
-    ] + [
-        f"training {result.shared_train_s:,.0f} s shared ({result.shared_steps:,} steps), "
-        f"{result.joint_train_s:,.0f} s joint ({result.joint_steps:,} steps); "
-        f"evaluation {result.shared_evaluate_s:,.0f} s and {result.joint_evaluate_s:,.0f} s"
-    ]

@@ -61,16 +61,16 @@ def synthetic_batch(shape: BatchShape, seed: int) -> Batch:
     random = np.random.default_rng([seed, shape.groups, shape.candidates])
     G, C = shape.groups, shape.candidates
     full = shape.lengths == "full"
-    length_G = np.full(G, HISTORY) if full else random.permutation(_history_lengths(_spread(G)))
+    length_G = np.full(G, HISTORY) if full else random.permutation(_history_lengths(G))
     items = int(length_G.sum()) + G * C
-    length_U = np.full(items + 1, TITLE) if full else random.permutation(_decile(_TITLE_DECILES, _spread(items + 1)))
+    length_U = np.full(items + 1, TITLE) if full else random.permutation(_lengths(_TITLE_DECILES, items + 1))
     length_U[0] = 0
     # Tasks alternate along the sorted lengths, so that both have all of them.
     task_G = np.empty(G, dtype=np.int64)
     task_G[length_G.argsort(kind="stable")] = (np.arange(G) + 1) % 2
     query_length_G = np.zeros(G, dtype=np.int64)
     searches = int((task_G == Behaviour.SEARCH).sum())
-    query_length_G[task_G == Behaviour.SEARCH] = random.permutation(_decile(_QUERY_DECILES, _spread(searches)))
+    query_length_G[task_G == Behaviour.SEARCH] = random.permutation(_lengths(_QUERY_DECILES, searches))
     item_K = 1 + random.permutation(items)
     slot_GL = np.zeros((G, HISTORY), dtype=np.int64)
     seen_GL = np.arange(HISTORY) < length_G[:, None]
@@ -130,13 +130,13 @@ def _spread(count: int) -> NDArray[np.float64]:
     return (np.arange(count) + 0.5) / max(count, 1)
 
 
-def _history_lengths(share_N: NDArray[np.float64]) -> Int:
+def _history_lengths(count: int) -> Int:
     cumulative = np.cumsum(_HISTORY_SHARES) / _HISTORY_SHARES.sum()
-    return np.searchsorted(cumulative, share_N).astype(np.int64)
+    return np.searchsorted(cumulative, _spread(count)).astype(np.int64)
 
 
-def _decile(deciles: NDArray[np.int64], share_N: NDArray[np.float64]) -> Int:
-    return np.rint(np.interp(share_N, np.linspace(0, 1, len(deciles)), deciles)).astype(np.int64)
+def _lengths(deciles: Int, count: int) -> Int:
+    return np.rint(np.interp(_spread(count), np.linspace(0, 1, len(deciles)), deciles)).astype(np.int64)
 
 
 def _tokens(random: np.random.Generator, length_N: Int, width: int, vocabulary: int) -> Int:

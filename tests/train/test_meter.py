@@ -8,7 +8,6 @@ from torch._C._distributed_c10d import Work
 from gensr_dist.distributed.ranks import join_processes
 from gensr_dist.train import meter
 from gensr_dist.train.meter import PHASES, Meter, PhaseClock
-from tests.model.builders import random_batch
 
 CPU = torch.device("cpu")
 
