@@ -1,7 +1,7 @@
 """Kills of a training run and what they cost: SIGKILL at random moments, each time resumed by the same command.
 
-The run is small. A twin that nobody kills says what its weights must be; the rows of each update are those that the
-ranks tell in their events, by a digest.
+The run is small. A twin that nobody kills says what its weights and the rows of its updates must be; both tell them in
+their events.
 """
 
 import os
@@ -15,17 +15,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from tqdm import tqdm
 
 from gensr_dist.bench.commands import SMALL_RUN, config_of, prepared_run, twin_of
-from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
-from gensr_dist.data.batches.order import PADDING, SampleOrder
-from gensr_dist.data.items import ItemStore
-from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.distributed.heartbeat import free_port
 from gensr_dist.errors import InputError
 from gensr_dist.run.folder import RunFolder
@@ -34,15 +29,13 @@ from gensr_dist.train.events import VARIABLE, Event, events_path, read_events
 Moment: TypeAlias = Literal["any", "save", "validation"]
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
 
-BATCH = 16  # groups
-SEED = 5
 _STEPS_A_KILL = 10
 _STEPS_MORE = 20
 _LOOK_S = 0.0005
 _EARLY = 0.7  # of a checkpoint or validation: later ones may be over when the kill comes
 _STARTED_AT_MOST_S = 300.0
 _TRAIN: dict[str, Any] = {
-    "batch": BATCH,
+    "batch": 16,
     "warmup_steps": 10,
     "validate_every": 6,
     "validate_rows": 60,
@@ -63,8 +56,8 @@ class ResumeBench:
     ranks: int
     steps: int
     bit_identical: bool  # final weights, to those of the run that nobody killed
-    rows_lost: int  # training rows that no surviving update saw, though the order says so
-    rows_repeated: int  # that more surviving updates saw than the order says
+    rows_lost: int  # training rows that surviving updates saw less often than those of the run that nobody killed
+    rows_repeated: int  # that they saw more often
     seconds_per_kill: float  # wall clock more than the run that nobody killed took: starting again, steps done again
     uninterrupted_s: float
 
@@ -74,7 +67,7 @@ class Attempt:
     """What a rank's events tell of one start of a run."""
 
     began: int | None = None  # steps of the checkpoint that it went on from; None if it did not come so far
-    rows: dict[int, str] = field(default_factory=dict)  # step -> digest of its rows
+    rows: dict[int, tuple[int, ...]] = field(default_factory=dict)  # of each update, by its step
 
 
 def bench_resume(kills: int, ranks: int, seed: int = 0) -> ResumeBench:
@@ -89,7 +82,7 @@ def bench_resume(kills: int, ranks: int, seed: int = 0) -> ResumeBench:
         InputError: a stage or a training without kills failed.
     """
     steps = kills * _STEPS_A_KILL + _STEPS_MORE
-    settings = SMALL_RUN | {"seed": SEED, "train": _TRAIN | {"steps": steps}}
+    settings = SMALL_RUN | {"seed": 5, "train": _TRAIN | {"steps": steps}}
     with tempfile.TemporaryDirectory() as folder:
         base = prepared_run(Path(folder) / "base", settings)
         whole, fired = (twin_of(base, Path(folder) / name, settings) for name in ("whole", "fired"))
@@ -100,9 +93,8 @@ def bench_resume(kills: int, ranks: int, seed: int = 0) -> ResumeBench:
         began = time.monotonic()
         struck = _fire(fired, ranks, kills, _lengths(whole), random.Random(seed))  # noqa: S311
         seconds = time.monotonic() - began
-        order = _order(whole)
         found = [
-            rows_lost_and_repeated(attempts_of(read_events(_events(fired, rank))), order, steps, rank=rank, ranks=ranks)
+            rows_lost_and_repeated(*(attempts_of(read_events(_events(run, rank))) for run in (whole, fired)))
             for rank in range(ranks)
         ]
         last = [[e.digest for e in read_events(_events(run, 0)) if e.kind == "weights"][-1] for run in (whole, fired)]
@@ -128,42 +120,31 @@ def attempts_of(events: Sequence[Event]) -> list[Attempt]:
             attempts.append(Attempt())
         elif event.kind == "begin":
             attempts[-1].began = event.step
-        elif event.kind == "rows":
-            attempts[-1].rows[event.step] = event.digest
+        elif event.kind == "update":
+            attempts[-1].rows[event.step] = event.rows
     return attempts
 
 
-def rows_lost_and_repeated(
-    attempts: Sequence[Attempt], order: DealtOrder, steps: int, *, rank: int, ranks: int
-) -> tuple[int, int]:
-    """Compare the rows of the surviving updates of a rank with the order.
+def rows_lost_and_repeated(whole: Sequence[Attempt], attempts: Sequence[Attempt]) -> tuple[int, int]:
+    """Compare the rows of the surviving updates of a rank with those of the same rank in a run that nobody killed.
 
     The last attempt's updates survive, and of each earlier one those up to the checkpoint that the next surviving
     attempt went on from.
 
     Args:
-        attempts: of the rank, oldest first.
-        order: of the run.
-        steps: of the run.
-        rank: whose rows they are.
-        ranks: that shared each step.
+        whole: the one attempt that was not killed.
+        attempts: those that were, oldest first.
     """
-    rows_of = [order.rows_of_step(step, ranks)[0][rank] for step in range(steps)]
-    rows_of = [row_G[row_G != PADDING] for row_G in rows_of]
-    named = {sha256(row_G.tobytes()).hexdigest(): row_G for row_G in rows_of}
-    expected = Counter(row for row_G in rows_of for row in row_G.tolist())
-    seen: Counter[int] = Counter()
-    until = steps
+    (expected,) = whole
+    surviving: dict[int, tuple[int, ...]] = {}
+    until = max(expected.rows)
     for attempt in reversed(attempts):
-        if attempt.began is None or attempt.began >= until:
-            continue
-        if until not in attempt.rows:
+        if attempt.began is None or attempt.began >= until or until not in attempt.rows:
             continue  # it was killed before the checkpoint that counts
-        for step, digest in attempt.rows.items():
-            if step <= until:
-                seen.update(named[digest].tolist() if digest in named else ())
+        surviving |= {step: rows for step, rows in attempt.rows.items() if attempt.began < step <= until}
         until = attempt.began
-    return (expected - seen).total(), (seen - expected).total()
+    needed, seen = (Counter(row for rows in each.values() for row in rows) for each in (expected.rows, surviving))
+    return (needed - seen).total(), (seen - needed).total()
 
 
 def _fire(run: RunFolder, ranks: int, kills: int, lengths: Mapping[str, float], chance: random.Random) -> list[Moment]:
@@ -220,7 +201,7 @@ def _lengths(run: RunFolder) -> dict[str, float]:
         elif event.kind == "checkpoint" and _checkpoint(run, event.step).exists():
             ended = max(file.stat().st_mtime for file in _checkpoint(run, event.step).iterdir())
             spent["checkpoint"].append(ended - event.time)
-        elif event.kind == "rows" and event.step == 1:
+        elif event.kind == "update" and event.step == 1:
             spent["start"] = [event.time - begun["start"]]
         begun[event.kind] = event.time
     return {name: min(values) for name, values in spent.items()}
@@ -232,12 +213,6 @@ def _checkpoint(run: RunFolder, step: int) -> Path:
 
 def _events(run: RunFolder, rank: int) -> Path:
     return events_path(run.root / "events", rank)
-
-
-def _order(run: RunFolder) -> DealtOrder:
-    store, data = TimelineStore.open(run.shards), SMALL_RUN["data"]
-    tokens = RowTokens(store, ItemStore.open(run.shards), data["history"], candidates=1 + data["train_negatives"])
-    return DealtOrder(SampleOrder(store.window_rows, BATCH, SEED), tokens, micro_tokens=0)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 Every stage runs as a command of its own, several at a time, so that what is compared is what a user would get.
 """
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from gensr_dist.bench.commands import SHARED, run_gensr
 from gensr_dist.config.root import Config, load_config
@@ -67,11 +68,11 @@ class ScoringsBench:
 
 def bench_scorings(
     config: Path,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str],
     *,
-    seeds: int = 3,
+    seeds: int = 1,
     shared_steps: int | None = None,
-    at_once: int = 2,
+    at_once: int = 1,
     folder: Path | None = None,
 ) -> ScoringsBench:
     """Train and evaluate both scorings with the seeds 1, 2, ...
@@ -98,19 +99,35 @@ def bench_scorings(
         except OSError as error:
             raise InputError(place, f"cannot be the folder of the runs ({error.strerror})", "give another") from None
         steps: dict[Scoring, int] = {"shared": shared_steps or settings.train.steps, "joint": settings.train.steps}
-        commands = _Commands(config.absolute(), overrides, steps, place, max(1, (os.cpu_count() or 1) // at_once))
-        numbers = range(1, seeds + 1)
+        trainings = _Trainings(config.absolute(), overrides, steps, place, max(1, (os.cpu_count() or 1) // at_once))
+        numbers = tuple(range(1, seeds + 1))
         pool = stack.enter_context(ThreadPoolExecutor(at_once))
-        list(pool.map(lambda seed: commands.prepare(settings, seed), numbers))
+        list(pool.map(lambda seed: trainings.prepare(settings, seed), numbers))
         # The slow ones first, so that nobody waits for them alone at the end.
-        fits = [(scoring, seed) for scoring in ("joint", "shared") for seed in numbers]
-        list(pool.map(lambda pair: commands.fit(*pair), fits))
-        return _compared(settings, commands, tuple(numbers), at_once)
+        list(pool.map(lambda pair: trainings.fit(*pair), itertools.product(("joint", "shared"), numbers)))
+        runs = {scoring: [trainings.run_of(scoring, seed) for seed in numbers] for scoring in get_args(Scoring)}
+        metrics = {scoring: [read_json(run.metrics, "evaluate it") for run in runs[scoring]] for scoring in runs}
+        result: dict[str, Any] = {f"{scoring}_steps": number for scoring, number in steps.items()}
+        stages: tuple[StageName, ...] = ("train", "evaluate")
+        for scoring, stage in itertools.product(runs, stages):
+            result[f"{scoring}_{stage}_s"] = _seconds(stage, runs[scoring])
+        return ScoringsBench(
+            tasks={
+                name: _comparison(*([found[name]["ndcg@10"] for found in metrics[s]] for s in ("shared", "joint")))
+                for name in TASK_NAMES.values()
+                if all(name in found for found in metrics["shared"])
+            },
+            seeds=numbers,
+            batch=settings.train.batch,
+            rows=settings.evaluation.rows,
+            at_once=at_once,
+            **result,
+        )
 
 
 @dataclass(frozen=True)
-class _Commands:
-    """Runs stages of the command line."""
+class _Trainings:
+    """Runs of both scorings with each seed."""
 
     config: Path
     overrides: Sequence[str]
@@ -147,35 +164,10 @@ class _Commands:
         run_gensr(stage, str(self.config), *(word for each in given for word in ("--set", each)), threads=self.threads)
 
 
-def _compared(settings: Config, commands: _Commands, seeds: tuple[int, ...], at_once: int) -> ScoringsBench:
-    metrics: dict[Scoring, list[Any]] = {}
-    seconds: dict[tuple[Scoring, Literal["train", "evaluate"]], float] = {}
-    for scoring in get_args(Scoring):
-        runs = [commands.run_of(scoring, seed) for seed in seeds]
-        metrics[scoring] = [read_json(run.metrics, "evaluate it") for run in runs]
-        for stage in ("train", "evaluate"):
-            records = [read_json(record_path(stage, run), f"run `gensr {stage}`") for run in runs]
-            # The result of training counts all its starts, a record the last one.
-            each = [{"seconds": record["seconds"], **record["result"]}["seconds"] for record in records]
-            seconds[scoring, stage] = round(sum(each), 1)
-    tasks = {
-        name: _comparison(*([found[name]["ndcg@10"] for found in metrics[scoring]] for scoring in ("shared", "joint")))
-        for name in TASK_NAMES.values()
-        if all(name in found for found in metrics["shared"])
-    }
-    return ScoringsBench(
-        tasks=tasks,
-        shared_train_s=seconds["shared", "train"],
-        joint_train_s=seconds["joint", "train"],
-        shared_evaluate_s=seconds["shared", "evaluate"],
-        joint_evaluate_s=seconds["joint", "evaluate"],
-        seeds=seeds,
-        shared_steps=commands.steps["shared"],
-        joint_steps=commands.steps["joint"],
-        batch=settings.train.batch,
-        rows=settings.evaluation.rows,
-        at_once=at_once,
-    )
+def _seconds(stage: StageName, runs: Sequence[RunFolder]) -> float:
+    """Of all runs together. The result of training counts all its starts, a record the last one."""
+    records = [read_json(record_path(stage, run), f"run `gensr {stage}`") for run in runs]
+    return round(sum({"seconds": record["seconds"], **record["result"]}["seconds"] for record in records), 1)
 
 
 def _comparison(shared: Sequence[float], joint: Sequence[float]) -> ScoringComparison:

@@ -51,7 +51,7 @@ def test_both_scorings_rank_the_same_rows(config: Path, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_is_refused(config: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "afile").touch()
     with pytest.raises(InputError, match="cannot be the folder of the runs"):
-        bench_scorings(config, folder=tmp_path / name)
+        bench_scorings(config, [], folder=tmp_path / name)
 
 
 def test_noise_is_the_standard_error_of_the_differences_between_seeds() -> None:
