@@ -1,13 +1,11 @@
 """Kills of a training run and what they cost: SIGKILL at random moments, each time resumed by the same command.
 
-The run is small. A twin that nobody kills says what its parameters must be, and the rows of each update are read from
-the log files of the ranks, which name them by a digest.
+The run is small. A twin that nobody kills says what its weights and the rows of its updates must be; both tell them in
+their events.
 """
 
-import hashlib
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -18,35 +16,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
-import yaml
 from tqdm import tqdm
 
-from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
-from gensr_dist.data.batches.order import PADDING, SampleOrder
-from gensr_dist.data.items import ItemStore
-from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.bench.commands import SMALL_RUN, config_of, prepared_run, twin_of
 from gensr_dist.distributed.heartbeat import free_port
 from gensr_dist.errors import InputError
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.storage.folder import Folder
+from gensr_dist.train.events import VARIABLE, Event, events_path, read_events
 
 Moment: TypeAlias = Literal["any", "save", "validation"]
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
 
-BATCH = 16  # groups
-SEED = 5
-_HISTORY = 8
-_NEGATIVES = 2
-_CHECKPOINT_EVERY = 4  # steps
-_VALIDATE_EVERY = 6
 _STEPS_A_KILL = 10
 _STEPS_MORE = 20
 _LOOK_S = 0.0005
 _EARLY = 0.7  # of a checkpoint or validation: later ones may be over when the kill comes
 _STARTED_AT_MOST_S = 300.0
-_EVENT = re.compile(r"(checkpoint|validation) (?:of|after) step (\d+) (begins|ended)")
+_TRAIN: dict[str, Any] = {
+    "batch": 16,
+    "warmup_steps": 10,
+    "validate_every": 6,
+    "validate_rows": 60,
+    "patience": 1_000_000,
+    "checkpoint_every": 4,
+    "log_every": 1,
+    "workers": 0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,22 +55,22 @@ class ResumeBench:
     kills_in_validation: int
     ranks: int
     steps: int
-    bit_identical: bool  # final parameters, to those of the run that nobody killed
-    rows_lost: int  # training rows that no surviving update saw, though the order says so
-    rows_repeated: int  # that more surviving updates saw than the order says
+    bit_identical: bool  # final weights, to those of the run that nobody killed
+    rows_lost: int  # training rows that surviving updates saw less often than those of the run that nobody killed
+    rows_repeated: int  # that they saw more often
     seconds_per_kill: float  # wall clock more than the run that nobody killed took: starting again, steps done again
     uninterrupted_s: float
 
 
 @dataclass
 class Attempt:
-    """What a rank's log tells of one start of a run."""
+    """What a rank's events tell of one start of a run."""
 
     began: int | None = None  # steps of the checkpoint that it went on from; None if it did not come so far
-    rows: dict[int, str] = field(default_factory=dict)  # step -> digest of its rows
+    rows: dict[int, tuple[int, ...]] = field(default_factory=dict)  # of each update, by its step
 
 
-def bench_resume(kills: int = 20, ranks: int = 1, seed: int = 0) -> ResumeBench:
+def bench_resume(kills: int, ranks: int, seed: int = 0) -> ResumeBench:
     """Train a small run twice, once under fire.
 
     Args:
@@ -85,240 +82,155 @@ def bench_resume(kills: int = 20, ranks: int = 1, seed: int = 0) -> ResumeBench:
         InputError: a stage or a training without kills failed.
     """
     steps = kills * _STEPS_A_KILL + _STEPS_MORE
-    with tempfile.TemporaryDirectory() as place:
-        base = _prepared(Path(place), steps)
-        whole, fired = (_twin(base, Path(place) / name) for name in ("whole", "fired"))
+    settings = SMALL_RUN | {"seed": 5, "train": _TRAIN | {"steps": steps}}
+    with tempfile.TemporaryDirectory() as folder:
+        base = prepared_run(Path(folder) / "base", settings)
+        whole, fired = (twin_of(base, Path(folder) / name, settings) for name in ("whole", "fired"))
         began = time.monotonic()
         with _started(whole, ranks) as processes:
             _finish(whole, processes)
         uninterrupted = time.monotonic() - began
-        lengths = _lengths(log_of(whole, 0).read_text(encoding="utf-8"))
         began = time.monotonic()
-        struck = _fire(fired, ranks, kills, lengths, random.Random(seed))  # noqa: S311
+        struck = _fire(fired, ranks, kills, _lengths(whole), random.Random(seed))  # noqa: S311
         seconds = time.monotonic() - began
-        order = _order(whole)
-        lost, repeated = 0, 0
-        for rank in range(ranks):
-            attempts = read_attempts(log_of(fired, rank).read_text(encoding="utf-8"))
-            found = rows_lost_and_repeated(attempts, order, steps, rank=rank, ranks=ranks)
-            lost, repeated = lost + found[0], repeated + found[1]
-        parameters = [_parameters(log_of(run, 0).read_text(encoding="utf-8")) for run in (whole, fired)]
+        found = [
+            rows_lost_and_repeated(*(attempts_of(read_events(_events(run, rank))) for run in (whole, fired)))
+            for rank in range(ranks)
+        ]
+        last = [[e.digest for e in read_events(_events(run, 0)) if e.kind == "weights"][-1] for run in (whole, fired)]
     return ResumeBench(
         kills=len(struck),
         kills_in_save=struck.count("save"),
         kills_in_validation=struck.count("validation"),
         ranks=ranks,
         steps=steps,
-        bit_identical=parameters[0] == parameters[1],
-        rows_lost=lost,
-        rows_repeated=repeated,
+        bit_identical=last[0] == last[1],
+        rows_lost=sum(lost for lost, _ in found),
+        rows_repeated=sum(repeated for _, repeated in found),
         seconds_per_kill=round((seconds - uninterrupted) / max(1, len(struck)), 2),
         uninterrupted_s=round(uninterrupted, 2),
     )
 
 
-def read_attempts(log: str) -> list[Attempt]:
-    """The starts that a rank's log file tells of, in order."""
+def attempts_of(events: Sequence[Event]) -> list[Attempt]:
+    """The starts that a rank's events tell of, in order."""
     attempts: list[Attempt] = []
-    for line in log.splitlines():
-        if re.search(r" start: rank \d+ of \d+", line):
+    for event in events:
+        if event.kind == "start":
             attempts.append(Attempt())
-        elif found := re.search(r" begins after step (\d+)$", line):
-            attempts[-1].began = int(found[1])
-        elif found := re.search(r" step (\d+) rows ([0-9a-f]{16}) ", line):
-            attempts[-1].rows[int(found[1])] = found[2]
+        elif event.kind == "begin":
+            attempts[-1].began = event.step
+        elif event.kind == "update":
+            attempts[-1].rows[event.step] = event.rows
     return attempts
 
 
-def rows_lost_and_repeated(
-    attempts: Sequence[Attempt], order: DealtOrder, steps: int, *, rank: int, ranks: int
-) -> tuple[int, int]:
-    """Compare the rows of the surviving updates of a rank with the order.
+def rows_lost_and_repeated(whole: Sequence[Attempt], attempts: Sequence[Attempt]) -> tuple[int, int]:
+    """Compare the rows of the surviving updates of a rank with those of the same rank in a run that nobody killed.
 
     The last attempt's updates survive, and of each earlier one those up to the checkpoint that the next surviving
     attempt went on from.
 
     Args:
-        attempts: of the rank, oldest first.
-        order: of the run.
-        steps: of the run.
-        rank: whose rows they are.
-        ranks: that shared each step.
+        whole: the one attempt that was not killed.
+        attempts: those that were, oldest first.
     """
-    rows_of = [order.rows_of_step(step, ranks)[0][rank] for step in range(steps)]
-    rows_of = [row_G[row_G != PADDING] for row_G in rows_of]
-    named = {hashlib.sha256(row_G.tobytes()).hexdigest()[:16]: row_G for row_G in rows_of}
-    expected = Counter(row for row_G in rows_of for row in row_G.tolist())
-    seen: Counter[int] = Counter()
-    until = steps
+    (expected,) = whole
+    surviving: dict[int, tuple[int, ...]] = {}
+    until = max(expected.rows)
     for attempt in reversed(attempts):
-        if attempt.began is None or attempt.began >= until:
-            continue
-        if until not in attempt.rows:
+        if attempt.began is None or attempt.began >= until or until not in attempt.rows:
             continue  # it was killed before the checkpoint that counts
-        for step, digest in attempt.rows.items():
-            if step <= until:
-                seen.update(named[digest].tolist() if digest in named else ())
+        surviving |= {step: rows for step, rows in attempt.rows.items() if attempt.began < step <= until}
         until = attempt.began
-    return (expected - seen).total(), (seen - expected).total()
-
-
-def log_of(run: RunFolder, rank: int) -> Path:
-    """A rank's log file."""
-    return run.logs / f"rank_{rank:05d}.log"
+    needed, seen = (Counter(row for rows in each.values() for row in rows) for each in (expected.rows, surviving))
+    return (needed - seen).total(), (seen - needed).total()
 
 
 def _fire(run: RunFolder, ranks: int, kills: int, lengths: Mapping[str, float], chance: random.Random) -> list[Moment]:
     """Kill and resume until all kills are spent, then train to the end; returns where each kill struck."""
     struck: list[Moment] = []
+    told = _events(run, 0)
     for _ in tqdm(range(kills), desc="kills", disable=None):
-        moment = min(
-            MOMENTS, key=lambda name: (struck.count(name), chance.random())
-        )  # some kills miss what they aim at
-        at = log_of(run, 0).stat().st_size if log_of(run, 0).exists() else 0
+        # Those that have struck least come first: some kills miss what they aim at.
+        moment = min(MOMENTS, key=lambda name: (struck.count(name), chance.random()))
+        at = told.stat().st_size if told.exists() else 0
         with _started(run, ranks) as processes:
             if moment == "any":
                 time.sleep(chance.uniform(0, 2 * lengths["start"]))
             else:
-                event = "checkpoint" if moment == "save" else moment
-                _await(processes, log_of(run, 0), at, event, chance.randint(1, 2))
-                time.sleep(chance.uniform(0, _EARLY * lengths[event]))
+                kind = "checkpoint" if moment == "save" else moment
+                _await(processes, told, at, kind, chance.randint(1, 2))
+                time.sleep(chance.uniform(0, _EARLY * lengths[kind]))
             alive = all(process.poll() is None for process in processes)
             for process in processes:
                 process.send_signal(signal.SIGKILL)
         if alive:
-            struck.append(_struck(_text_since(log_of(run, 0), at)))
+            struck.append(_struck(run, read_events(told, at)))
     with _started(run, ranks) as processes:
         _finish(run, processes)
     return struck
 
 
-def _await(processes: Sequence[subprocess.Popen[bytes]], log: Path, at: int, event: str, count: int) -> None:
-    """Wait until an event has begun so many times in the text after `at`, or the run is over."""
+def _await(processes: Sequence[subprocess.Popen[bytes]], told: Path, at: int, kind: str, count: int) -> None:
+    """Wait until something has begun so many times in the events after byte `at`, or the run is over."""
     deadline = time.monotonic() + _STARTED_AT_MOST_S
     while time.monotonic() < deadline and processes[0].poll() is None:
-        found = [match for match in _EVENT.findall(_text_since(log, at)) if match[0] == event and match[2] == "begins"]
-        if len(found) >= count:
+        if sum(event.kind == kind for event in read_events(told, at)) >= count:
             return
         time.sleep(_LOOK_S)
 
 
-def _struck(text: str) -> Moment:
+def _struck(run: RunFolder, events: Sequence[Event]) -> Moment:
     """In what a killed start was."""
-    under_way = Counter(event for event, _, part in _EVENT.findall(text) if part == "begins")
-    under_way -= Counter(event for event, _, part in _EVENT.findall(text) if part == "ended")
-    if "checkpoint" in under_way:  # written beside the training, so that a validation may run as well
+    saves = [event.step for event in events if event.kind == "checkpoint"]
+    # A finished one has its own name. They are written beside the training, so that a validation may run as well.
+    if saves and not _checkpoint(run, saves[-1]).exists():
         return "save"
-    return "validation" if "validation" in under_way else "any"
+    validations = [event.kind for event in events if event.kind in ("validation", "validated")]
+    return "validation" if validations[-1:] == ["validation"] else "any"
 
 
-def _lengths(log: str) -> dict[str, float]:
-    """Seconds of the shortest checkpoint and validation, and of the start up to the first step."""
+def _lengths(run: RunFolder) -> dict[str, float]:
+    """Seconds of the shortest validation and checkpoint that is left, and of the start up to the first step."""
     begun: dict[str, float] = {}
-    spent: dict[str, list[float]] = {"checkpoint": [], "validation": [], "start": []}
-    for line in log.splitlines():
-        stamp = re.match(r"\d{4}-\d\d-\d\d (\d\d):(\d\d):(\d\d),(\d{3}) ", line)
-        if stamp is None:
-            continue
-        hours, minutes, seconds, thousandths = map(int, stamp.groups())
-        now = hours * 3600 + minutes * 60 + seconds + thousandths / 1000
-        if event := _EVENT.search(line):
-            if event[3] == "begins":
-                begun[event[1]] = now
-            else:
-                spent[event[1]].append(now - begun[event[1]])
-        elif " start: " in line:
-            begun["start"] = now
-        elif " step 1 rows " in line:
-            spent["start"].append(now - begun["start"])
+    spent: dict[str, list[float]] = {"checkpoint": [], "validation": []}
+    for event in read_events(_events(run, 0)):
+        if event.kind == "validated":
+            spent["validation"].append(event.time - begun["validation"])
+        elif event.kind == "checkpoint" and _checkpoint(run, event.step).exists():
+            ended = max(file.stat().st_mtime for file in _checkpoint(run, event.step).iterdir())
+            spent["checkpoint"].append(ended - event.time)
+        elif event.kind == "update" and event.step == 1:
+            spent["start"] = [event.time - begun["start"]]
+        begun[event.kind] = event.time
     return {name: min(values) for name, values in spent.items()}
 
 
-def _parameters(log: str) -> str:
-    """Digest of the final parameters."""
-    return re.findall(r" parameters of step \d+: ([0-9a-f]{64})", log)[-1]
+def _checkpoint(run: RunFolder, step: int) -> Path:
+    return run.checkpoints / f"step_{step:08d}"
 
 
-def _text_since(log: Path, at: int) -> str:
-    if not log.exists():
-        return ""
-    with log.open("rb") as file:
-        file.seek(at)
-        return file.read().decode("utf-8", errors="replace")
-
-
-def _order(run: RunFolder) -> DealtOrder:
-    shards = Folder.at(run.root / "shards")
-    store = TimelineStore.open(shards)
-    tokens = RowTokens(store, ItemStore.open(shards), _HISTORY, candidates=1 + _NEGATIVES)
-    return DealtOrder(SampleOrder(store.window_rows, BATCH, SEED), tokens, micro_tokens=0)
-
-
-def _prepared(place: Path, steps: int) -> RunFolder:
-    """A small log with shards and CF vectors, and the config of the twins."""
-    settings = {
-        "seed": SEED,
-        "run": str(place / "base"),
-        "simulate": {"users": 200, "items": 600, "days": 12, "events_per_user": 60},
-        "data": {
-            "source": "simulate",
-            "min_interactions": 2,
-            "vocabulary": 400,
-            "history": _HISTORY,
-            "eval_negatives": 49,
-            "train_negatives": _NEGATIVES,
-        },
-        "lightgcn": {"width": 16, "epochs": 2, "batch": 512},
-        "model": {"cf_heads": 2, "semantic_history": "pooled", "dropout": 0.1},
-        "train": {
-            "steps": steps,
-            "batch": BATCH,
-            "warmup_steps": 10,
-            "validate_every": _VALIDATE_EVERY,
-            "validate_rows": 60,
-            "patience": 1_000_000,
-            "checkpoint_every": _CHECKPOINT_EVERY,
-            "log_every": 1,
-            "workers": 0,
-        },
-    }
-    config = place / "base.yaml"
-    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    for command in (["simulate"], ["prepare", "simulate"], ["lightgcn"], ["channels"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "gensr_dist", *command, str(config)], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise InputError(f"gensr {command[0]}", done.stderr.strip()[-500:], "see above")
-    return RunFolder(place / "base")
-
-
-def _twin(base: RunFolder, root: Path) -> RunFolder:
-    root.mkdir()
-    for name in ("shards", "cf", "channels"):
-        (root / name).symlink_to(base.root / name)
-    settings = yaml.safe_load((base.root.parent / "base.yaml").read_text(encoding="utf-8"))
-    (root / "given.yaml").write_text(yaml.safe_dump({**settings, "run": str(root)}), encoding="utf-8")
-    return RunFolder(root)
+def _events(run: RunFolder, rank: int) -> Path:
+    return events_path(run.root / "events", rank)
 
 
 @contextmanager
 def _started(run: RunFolder, ranks: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """The ranks of a training, as a launcher would start them; killed at the end, if they still run."""
-    port = free_port()
+    common = {
+        VARIABLE: str(run.root / "events"),
+        "WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "OMP_NUM_THREADS": "1",  # the same sums in the same order, whatever the machine does beside
+    }
+    command = [sys.executable, "-m", "gensr_dist.train", str(config_of(run))]
     with (run.root / "output.txt").open("ab") as output:
         processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "gensr_dist", "train", str(run.root / "given.yaml")],
-                env={
-                    **os.environ,
-                    "RANK": str(rank),
-                    "LOCAL_RANK": str(rank),
-                    "WORLD_SIZE": str(ranks),
-                    "MASTER_ADDR": "127.0.0.1",
-                    "MASTER_PORT": str(port),
-                    "OMP_NUM_THREADS": "1",  # the same sums in the same order, whatever the machine does beside
-                },
+                command,
+                env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                 stdout=output,
                 stderr=output,
             )
@@ -337,4 +249,4 @@ def _finish(run: RunFolder, processes: Sequence[subprocess.Popen[bytes]]) -> Non
     codes = [process.wait() for process in processes]
     if any(codes):
         said = (run.root / "output.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise InputError("gensr train", f"exit codes {codes}, the last line is: {said[-1]}", "mend that first")
+        raise InputError("gensr_dist.train", f"exit codes {codes}, the last line is: {said[-1]}", "correct that first")

@@ -3,19 +3,19 @@
 Every stage runs as a command of its own, several at a time, so that what is compared is what a user would get.
 """
 
+import itertools
 import os
 import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from statistics import fmean, stdev
+from typing import Any, get_args
 
+from gensr_dist.bench.commands import SHARED, run_gensr
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
@@ -28,12 +28,12 @@ _SHARED_STAGES: tuple[str, ...] = ("simulate", "prepare", "lightgcn", "channels"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskComparison:
+class ScoringComparison:
     """NDCG@10 of one task, a value a seed."""
 
     shared: tuple[float, ...]
     joint: tuple[float, ...]
-    difference: float  # mean of shared less joint
+    difference: float  # mean of shared minus joint
     noise: float | None  # standard error of the difference, from its spread over the seeds
 
 
@@ -41,7 +41,7 @@ class TaskComparison:
 class ScoringsBench:
     """What `gensr bench scorings` prints."""
 
-    tasks: Mapping[str, TaskComparison]
+    tasks: Mapping[str, ScoringComparison]
     shared_train_s: float  # all seeds together; not alternated, so no measure of speed
     joint_train_s: float
     shared_evaluate_s: float
@@ -53,14 +53,26 @@ class ScoringsBench:
     rows: int  # evaluation rows a task and seed, at most; 0 is all
     at_once: int  # commands
 
+    def lines(self) -> list[str]:
+        """One line a task, and what both cost."""
+        return [
+            f"{name:<8} ndcg@10 shared {fmean(task.shared):.4f}, joint {fmean(task.joint):.4f}, difference "
+            f"{task.difference:+.4f}" + (f", standard error {task.noise:.4f}" if task.noise is not None else "")
+            for name, task in self.tasks.items()
+        ] + [
+            f"training {self.shared_train_s:,.0f} s shared ({self.shared_steps:,} steps), "
+            f"{self.joint_train_s:,.0f} s joint ({self.joint_steps:,} steps); "
+            f"evaluation {self.shared_evaluate_s:,.0f} s and {self.joint_evaluate_s:,.0f} s"
+        ]
+
 
 def bench_scorings(
     config: Path,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str],
     *,
-    seeds: int = 3,
+    seeds: int = 1,
     shared_steps: int | None = None,
-    at_once: int = 2,
+    at_once: int = 1,
     folder: Path | None = None,
 ) -> ScoringsBench:
     """Train and evaluate both scorings with the seeds 1, 2, ...
@@ -87,19 +99,35 @@ def bench_scorings(
         except OSError as error:
             raise InputError(place, f"cannot be the folder of the runs ({error.strerror})", "give another") from None
         steps: dict[Scoring, int] = {"shared": shared_steps or settings.train.steps, "joint": settings.train.steps}
-        commands = _Commands(config.absolute(), overrides, steps, place, max(1, (os.cpu_count() or 1) // at_once))
-        numbers = range(1, seeds + 1)
+        trainings = _Trainings(config.absolute(), overrides, steps, place, max(1, (os.cpu_count() or 1) // at_once))
+        numbers = tuple(range(1, seeds + 1))
         pool = stack.enter_context(ThreadPoolExecutor(at_once))
-        list(pool.map(lambda seed: commands.prepare(settings, seed), numbers))
+        list(pool.map(lambda seed: trainings.prepare(settings, seed), numbers))
         # The slow ones first, so that nobody waits for them alone at the end.
-        work = [(scoring, seed) for scoring in ("joint", "shared") for seed in numbers]
-        list(pool.map(lambda pair: commands.fit(*pair), work))
-        return _compared(settings, commands, tuple(numbers), at_once)
+        list(pool.map(lambda pair: trainings.fit(*pair), itertools.product(("joint", "shared"), numbers)))
+        runs = {scoring: [trainings.run_of(scoring, seed) for seed in numbers] for scoring in get_args(Scoring)}
+        metrics = {scoring: [read_json(run.metrics, "evaluate it") for run in runs[scoring]] for scoring in runs}
+        result: dict[str, Any] = {f"{scoring}_steps": number for scoring, number in steps.items()}
+        stages: tuple[str, ...] = ("train", "evaluate")
+        for scoring, stage in itertools.product(runs, stages):
+            result[f"{scoring}_{stage}_s"] = _seconds(stage, runs[scoring])
+        return ScoringsBench(
+            tasks={
+                name: _comparison(*([found[name]["ndcg@10"] for found in metrics[s]] for s in ("shared", "joint")))
+                for name in TASK_NAMES.values()
+                if all(name in found for found in metrics["shared"])
+            },
+            seeds=numbers,
+            batch=settings.train.batch,
+            rows=settings.evaluation.rows,
+            at_once=at_once,
+            **result,
+        )
 
 
 @dataclass(frozen=True)
-class _Commands:
-    """Runs stages of the command line."""
+class _Trainings:
+    """Runs of both scorings with each seed."""
 
     config: Path
     overrides: Sequence[str]
@@ -113,90 +141,41 @@ class _Commands:
 
     def prepare(self, settings: Config, seed: int) -> None:
         """Shards, CF vectors and channels of a seed, for both scorings."""
-        if settings.data.source == "simulate":
-            self._stage(["simulate"], "shared", seed)
-        self._stage(["prepare", settings.data.source], "shared", seed)
-        self._stage(["lightgcn"], "shared", seed)
-        self._stage(["channels"], "shared", seed)
+        sources = ["simulate"] if settings.data.source == "simulate" else []
+        for stage in (*sources, f"prepare {settings.data.source}", "lightgcn", "channels"):
+            self._run(stage, "shared", seed)
         ours, twin = self.run_of("shared", seed), self.run_of("joint", seed)
         twin.stages.mkdir(parents=True, exist_ok=True)
         for stage in _SHARED_STAGES:
             if (record := record_path(stage, ours)).exists():
                 shutil.copy(record, record_path(stage, twin))
-        for name in ("raw", "shards", "cf", "channels"):
+        for name in ("raw", *SHARED):
             if (ours.root / name).exists() and not (twin.root / name).is_symlink():
                 (twin.root / name).symlink_to(ours.root / name)
 
     def fit(self, scoring: Scoring, seed: int) -> None:
         """Train and evaluate."""
         for stage in ("train", "index", "evaluate"):
-            self._stage([stage], scoring, seed)
+            self._run(stage, scoring, seed)
 
-    def _stage(self, command: Sequence[str], scoring: Scoring, seed: int) -> None:
+    def _run(self, stage: str, scoring: Scoring, seed: int) -> None:
         run, steps = self.run_of(scoring, seed).root, self.steps[scoring]
         given = (*self.overrides, f"run={run}", f"seed={seed}", f"model.scoring={scoring}", f"train.steps={steps}")
-        done = subprocess.run(
-            [sys.executable, "-m", "gensr_dist", *command, str(self.config), *(w for g in given for w in ("--set", g))],
-            env={**os.environ, "OMP_NUM_THREADS": str(self.threads)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or ["no message"]
-            raise InputError(f"gensr {' '.join(command)}", said[-1], "mend that first")
+        run_gensr(stage, str(self.config), *(word for each in given for word in ("--set", each)), threads=self.threads)
 
 
-def _compared(settings: Config, commands: _Commands, seeds: tuple[int, ...], at_once: int) -> ScoringsBench:
-    metrics: dict[Scoring, list[Any]] = {}
-    seconds: dict[tuple[Scoring, Literal["train", "evaluate"]], float] = {}
-    for scoring in get_args(Scoring):
-        runs = [commands.run_of(scoring, seed) for seed in seeds]
-        metrics[scoring] = [read_json(run.metrics, "evaluate it") for run in runs]
-        for stage in ("train", "evaluate"):
-            records = [read_json(record_path(stage, run), f"run `gensr {stage}`") for run in runs]
-            # The result of training counts all its starts, a record the last one.
-            each = [{"seconds": record["seconds"], **record["result"]}["seconds"] for record in records]
-            seconds[scoring, stage] = round(sum(each), 1)
-    tasks = {
-        name: _comparison(*([found[name]["ndcg@10"] for found in metrics[scoring]] for scoring in ("shared", "joint")))
-        for name in TASK_NAMES.values()
-        if all(name in found for found in metrics["shared"])
-    }
-    return ScoringsBench(
-        tasks=tasks,
-        shared_train_s=seconds["shared", "train"],
-        joint_train_s=seconds["joint", "train"],
-        shared_evaluate_s=seconds["shared", "evaluate"],
-        joint_evaluate_s=seconds["joint", "evaluate"],
-        seeds=seeds,
-        shared_steps=commands.steps["shared"],
-        joint_steps=commands.steps["joint"],
-        batch=settings.train.batch,
-        rows=settings.evaluation.rows,
-        at_once=at_once,
-    )
+def _seconds(stage: str, runs: Sequence[RunFolder]) -> float:
+    """Of all runs together. The result of training counts all its starts, a record the last one."""
+    records = [read_json(record_path(stage, run), f"run `gensr {stage}`") for run in runs]
+    return round(sum({"seconds": record["seconds"], **record["result"]}["seconds"] for record in records), 1)
 
 
-def _comparison(shared: Sequence[float], joint: Sequence[float]) -> TaskComparison:
+def _comparison(shared: Sequence[float], joint: Sequence[float]) -> ScoringComparison:
     differences = [s - j for s, j in zip(shared, joint, strict=True)]
     several = len(differences) > 1
-    return TaskComparison(
+    return ScoringComparison(
         shared=tuple(round(value, 4) for value in shared),
         joint=tuple(round(value, 4) for value in joint),
-        difference=round(statistics.fmean(differences), 4),
-        noise=round(statistics.stdev(differences) / len(differences) ** 0.5, 4) if several else None,
+        difference=round(fmean(differences), 4),
+        noise=round(stdev(differences) / len(differences) ** 0.5, 4) if several else None,
     )
-
-
-def table(result: ScoringsBench) -> list[str]:
-    """One line a task."""
-    return [
-        f"{name:<8} ndcg@10 shared {statistics.fmean(task.shared):.4f}, joint {statistics.fmean(task.joint):.4f}, "
-        f"difference {task.difference:+.4f}" + (f", standard error {task.noise:.4f}" if task.noise is not None else "")
-        for name, task in result.tasks.items()
-    ] + [
-        f"training {result.shared_train_s:,.0f} s shared ({result.shared_steps:,} steps), "
-        f"{result.joint_train_s:,.0f} s joint ({result.joint_steps:,} steps); "
-        f"evaluation {result.shared_evaluate_s:,.0f} s and {result.joint_evaluate_s:,.0f} s"
-    ]

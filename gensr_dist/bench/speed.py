@@ -1,72 +1,159 @@
-"""Speed, memory and operations of ours and of the plain way, in one run."""
+"""`gensr bench step` and `gensr bench score`: speed, memory and operations of ours and of the baseline, in one run.
+
+A step is the forward pass with dropout, the loss of eq. 8 and that of the towers, gradients of all parameters, clipping
+and AdamW. Scoring has neither gradients nor dropout.
+"""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
+from typing import Any
 
-import numpy as np
 import torch
 
-from gensr_dist.bench.costs import Cost
-from gensr_dist.bench.operations import TRAINING, GroupTokens, Sizes, our_rows, plain_row
-from gensr_dist.bench.plain import PlainCollator
-from gensr_dist.bench.synthetic import CF_WIDTH, synthetic_batch, word_tokenizer
-from gensr_dist.bench.turns import Spread, Way, cores, started, take_turns
-from gensr_dist.bench.ways import BACKBONES, Precision, Setting, Work
+from gensr_dist.bench.interleaved import Spread, Variant, Worker, cores, interleave, running
+from gensr_dist.bench.synthetic import synthetic_batch
+from gensr_dist.bench.workload import BACKBONES, Precision, SpeedSetting, Workload, baseline, ours
 from gensr_dist.errors import InputError
 from gensr_dist.kernels.dispatch import check_compiler
-from gensr_dist.model.inputs import shares_contexts
+
+STEP_CANDIDATES = 5  # a positive and its negatives
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchGroups:
+    """Groups of a batch of both variants where nothing else is asked for."""
+
+    cpu: int  # of both
+    gpu_baseline: int  # each variant with a batch that fills a large GPU
+    gpu_ours: int
+
+    def of(self, groups: int | None, our_groups: int | None) -> tuple[int, int]:
+        """Of the baseline and of ours, given what the user said of them."""
+        if groups is not None:
+            return groups, our_groups or groups
+        on_gpu = torch.cuda.is_available()
+        return (self.gpu_baseline, our_groups or self.gpu_ours) if on_gpu else (self.cpu, our_groups or self.cpu)
+
+
+# On a CPU half a minute of the baseline, with `small`.
+STEP_GROUPS = BatchGroups(cpu=12, gpu_baseline=128, gpu_ours=1_024)
+SCORE_GROUPS = BatchGroups(cpu=2, gpu_baseline=16, gpu_ours=64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantSpeed:
+    """What was measured of one variant. A row is a candidate."""
+
+    per_s: float  # rows, median over rounds
+    peak_gb: float  # 1e9 bytes: of the GPU, or resident with the libraries
+    mfu: float  # counted operations a second, of those of a product of large matrices in the same run
+    mflop_per_row: float  # 1e6 operations, counted, padding included
+    share: dict[str, float]  # of time, by part
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedBench:
-    """What `gensr bench step` and `gensr bench score` print. A row is a candidate; rates are medians over rounds."""
+    """Both variants in one run."""
 
-    ours_per_s: float  # rows
-    plain_per_s: float
-    ratio_median: float  # ours / plain, over rounds
-    ratio_min: float
-    ratio_max: float
-    flops_ratio: float  # operations a row, plain / ours, as counted: what the ratio would be at equal operations/s
-    peak_gb_ours: float  # 1e9 bytes: of the GPU, or resident with the libraries
-    peak_gb_plain: float
+    ours: VariantSpeed
+    plain: VariantSpeed  # the baseline
+    ratio: Spread  # ours / baseline, over rounds
+    flops_ratio: float  # operations a row, baseline / ours: what the ratio would be at equal operations a second
     idle_gb: float  # resident, of a process that has only imported the libraries
     first_pass_s: float  # of ours, compiling with it; what later batches need is in their own time
     tokens_per_s: float  # of ours: text and slots of contexts and blocks, and the history's title tokens or items
-    mfu: float  # of ours: counted operations a second, of those of a product of large matrices in the same run
-    mfu_plain: float
-    peak_tflops: float  # 1e12 operations a second of that product
-    copy_gb_per_s: float  # 1e9 bytes a second, read and written by a large copy
-    mflop_per_row_ours: float  # 1e6 operations, counted, padding included
-    mflop_per_row_plain: float
-    predicted_mflop_per_row_ours: float  # by hand, without any padding
-    predicted_mflop_per_row_plain: float
-    mbyte_per_row_ours: float  # 1e6 bytes that its operations read and write, as if there were no caches
-    mbyte_per_row_plain: float
-    share_ours: dict[str, float]  # of time, by part
-    share_plain: dict[str, float]
-    limit_share_ours: float  # least time for operations or bytes, whichever takes longer for each, of the real time
-    limit_share_plain: float
-    limit_share_parts_ours: dict[str, float]  # the same by part
-    limit_share_parts_plain: dict[str, float]
+    peak_tflops: float  # 1e12 operations a second of a product of large matrices
     top_operations: list[str]  # of ours, with --profile
-    backbone: str
     parameters: int
-    history: str  # tokens or pooled
-    lengths: str  # of histories and titles: as in a log, or full
     mean_history: float  # items
-    groups: int  # a batch
-    our_groups: int
-    candidates: int  # a group
     rounds: int
-    passes_of_a_round: int  # of ours; the plain way has its own number
-    precision: str
-    compiled: bool  # ours, by torch.compile; its operations and bytes are those before fusion
+    passes_of_a_round: int  # of ours; the baseline has its own number
     device: str
     cores: int
     seconds: float  # of the whole benchmark
+    setting: SpeedSetting
+
+    def flat(self) -> dict[str, Any]:
+        """What the commands print."""
+        flat = asdict(self)
+        ours, plain, ratio, setting = (flat.pop(name) for name in ("ours", "plain", "ratio", "setting"))
+        speeds = {f"{key}_{name}": each[key] for key in ours for name, each in (("ours", ours), ("plain", plain))}
+        first = {f"{name}_per_s": speeds.pop(f"per_s_{name}") for name in ("ours", "plain")}
+        first |= {f"ratio_{name}": ratio[key] for name, key in (("median", "median"), ("min", "low"), ("max", "high"))}
+        first |= {"flops_ratio": flat.pop("flops_ratio")}
+        speeds["mfu"] = speeds.pop("mfu_ours")
+        setting.pop("vocabulary")
+        return first | speeds | flat | setting
+
+
+def bench_speed(setting: SpeedSetting, *, training: bool, rounds: int, profile: Path | None) -> SpeedBench:
+    """Measure both variants on random batches, round by round.
+
+    Args:
+        setting: what they compute.
+        training: whether a pass is a training step, or scores.
+        rounds: of each variant.
+        profile: folder for a trace of a pass of ours.
+
+    Raises:
+        InputError: see `check_setting`.
+    """
+    check_setting(setting.backbone, setting.precision, profile, compiled=setting.compiled)
+    began = time.monotonic()
+    variants = [Variant(partial(workload, training=training, product=product)) for product in (True, False)]
+    ours = variants[0]
+    with running(variants, setting):
+        first_pass_s = ours.ask(Workload.timed_pass)
+        passes = [variant.ask(Workload.warm_up) for variant in variants]
+        interleave(variants, Workload.round, rounds, "ours and the baseline")
+        peak_gb = [variant.peak_gb() for variant in variants]
+        shares = [variant.ask(Workload.shares) for variant in variants]
+        peak_flops = ours.ask(Workload.peak_flops)
+        operations = [sum(variant.ask(Workload.operations).values()) for variant in variants]
+        parameters, tokens, device = ours.ask(Workload.facts)
+        top = ours.ask(partial(Workload.profile, folder=profile)) if profile is not None else []
+    rows = [groups * setting.candidates for groups in (setting.our_groups, setting.groups)]
+    rates = [[passes[v] * rows[v] / seconds for seconds in variant.seconds] for v, variant in enumerate(variants)]
+    flops = [count / rows[v] for v, count in enumerate(operations)]
+    speeds = [
+        VariantSpeed(
+            per_s=round(median(rates[v]), 3),
+            peak_gb=peak_gb[v],
+            mfu=round(median(rates[v]) * flops[v] / peak_flops, 4),
+            mflop_per_row=round(flops[v] / 1e6, 1),
+            share=shares[v],
+        )
+        for v in range(len(variants))
+    ]
+    history_GL = synthetic_batch(setting.shape(setting.our_groups), 0).history_GL
+    return SpeedBench(
+        ours=speeds[0],
+        plain=speeds[1],
+        ratio=Spread.of_ratios(rates[0], rates[1], digits=2),
+        flops_ratio=round(flops[1] / flops[0], 2),
+        idle_gb=ours.idle_gb,
+        first_pass_s=round(first_pass_s, 1),
+        tokens_per_s=round(median(rates[0]) * tokens / rows[0], 1),
+        peak_tflops=round(peak_flops / 1e12, 4),
+        top_operations=top,
+        parameters=parameters,
+        mean_history=round((history_GL != 0).sum(1).float().mean().item(), 2),
+        rounds=rounds,
+        passes_of_a_round=passes[0],
+        device=device,
+        cores=cores(),
+        seconds=round(time.monotonic() - began, 1),
+        setting=setting,
+    )
+
+
+def workload(setting: SpeedSetting, worker: Worker, *, training: bool, product: bool) -> Workload:
+    """Passes of ours (`product`) or of the baseline."""
+    model = (ours if product else baseline)(setting, worker.device)
+    return Workload(model, training, setting.shape(setting.our_groups if product else setting.groups), worker)
 
 
 def check_setting(backbone: str, precision: Precision, profile: Path | None, *, compiled: bool = False) -> None:
@@ -87,125 +174,3 @@ def check_setting(backbone: str, precision: Precision, profile: Path | None, *, 
             profile.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(profile, f"cannot be the folder of the trace ({error.strerror})", "give another") from None
-
-
-def compare(
-    ours: Way[Setting, Work],
-    plain: Way[Setting, Work],
-    setting: Setting,
-    *,
-    rounds: int,
-    training: bool,
-    profile: Path | None,
-) -> SpeedBench:
-    """Let both ways take turns.
-
-    Args:
-        ours: makes the work of ours.
-        plain: makes that of the plain way.
-        setting: what they compute.
-        rounds: of each way.
-        training: whether a pass is a training step.
-        profile: folder for a trace of a pass of ours.
-
-    Raises:
-        InputError: see `check_setting`.
-    """
-    check_setting(setting.backbone, setting.precision, profile, compiled=setting.compiled)
-    began = time.monotonic()
-    with started([ours, plain], setting):
-        (first_pass_s,) = ours.ask(Work.timed_pass)
-        (our_passes,), (plain_passes,) = ours.ask(Work.warm_up), plain.ask(Work.warm_up)
-        take_turns([ours, plain], Work.round, rounds, "ours and the plain way")
-        peak_gb_ours, peak_gb_plain = ours.peak_gb(), plain.peak_gb()
-        (share_ours,), (share_plain,) = ours.ask(Work.shares), plain.ask(Work.shares)
-        (limits,) = ours.ask(Work.limits)
-        (costs_ours,), (costs_plain,) = (way.ask(partial(Work.costs, limits=limits)) for way in (ours, plain))
-        (parameters,), (device,) = ours.ask(_parameters), ours.ask(_device)
-        top = ours.ask(partial(_profile, profile))[0] if profile is not None else []
-    our_rows_a_batch = setting.our_groups * setting.candidates
-    plain_rows_a_batch = setting.groups * setting.candidates
-    our_rates = [our_passes * our_rows_a_batch / seconds for seconds in ours.seconds]
-    plain_rates = [plain_passes * plain_rows_a_batch / seconds for seconds in plain.seconds]
-    ratio = Spread.of_ratios(our_rates, plain_rates, digits=2)
-    flop_ours, byte_ours, least_ours = sum(costs_ours.values(), np.zeros(3)) / our_rows_a_batch
-    flop_plain, byte_plain, least_plain = sum(costs_plain.values(), np.zeros(3)) / plain_rows_a_batch
-    rate_ours, rate_plain = median(our_rates), median(plain_rates)
-    sizes = Sizes.of(setting.model, setting.vocabulary, CF_WIDTH)
-    groups = _groups(setting, training)
-    times = TRAINING if training else 1
-    predicted = our_rows(sizes, groups, setting.candidates, answer_logits=setting.vocabulary if training else 2)
-    tokens = sum(
-        group.context + setting.candidates * group.block + (group.items if sizes.pooled else group.titles)
-        for group in groups
-    )
-    return SpeedBench(
-        ours_per_s=round(rate_ours, 2),
-        plain_per_s=round(rate_plain, 3),
-        ratio_median=ratio.median,
-        ratio_min=ratio.low,
-        ratio_max=ratio.high,
-        flops_ratio=round(flop_plain / flop_ours, 2),
-        peak_gb_ours=peak_gb_ours,
-        peak_gb_plain=peak_gb_plain,
-        idle_gb=ours.idle_gb,
-        first_pass_s=round(first_pass_s, 1),
-        tokens_per_s=round(rate_ours * tokens / our_rows_a_batch, 1),
-        mfu=round(rate_ours * flop_ours / limits.flops, 4),
-        mfu_plain=round(rate_plain * flop_plain / limits.flops, 4),
-        peak_tflops=round(limits.flops / 1e12, 4),
-        copy_gb_per_s=round(limits.bytes / 1e9, 2),
-        mflop_per_row_ours=round(flop_ours / 1e6, 1),
-        mflop_per_row_plain=round(flop_plain / 1e6, 1),
-        predicted_mflop_per_row_ours=round(times * predicted / our_rows_a_batch / 1e6, 1),
-        predicted_mflop_per_row_plain=round(times * plain_row(sizes) / 1e6, 1),
-        mbyte_per_row_ours=round(byte_ours / 1e6, 1),
-        mbyte_per_row_plain=round(byte_plain / 1e6, 1),
-        share_ours=share_ours,
-        share_plain=share_plain,
-        limit_share_ours=round(rate_ours * least_ours, 4),
-        limit_share_plain=round(rate_plain * least_plain, 4),
-        limit_share_parts_ours=_limit_shares(costs_ours, share_ours, our_rows_a_batch / rate_ours),
-        limit_share_parts_plain=_limit_shares(costs_plain, share_plain, plain_rows_a_batch / rate_plain),
-        top_operations=top,
-        backbone=setting.backbone,
-        parameters=parameters,
-        history=setting.history,
-        lengths=setting.lengths,
-        mean_history=round(mean(group.items for group in groups), 2),
-        groups=setting.groups,
-        our_groups=setting.our_groups,
-        candidates=setting.candidates,
-        rounds=rounds,
-        passes_of_a_round=our_passes,
-        precision=setting.precision,
-        compiled=setting.compiled,
-        device=device,
-        cores=cores(),
-        seconds=round(time.monotonic() - began, 1),
-    )
-
-
-def _limit_shares(costs: dict[str, Cost], share: dict[str, float], seconds: float) -> dict[str, float]:
-    """Least time of each part of a pass that takes so many seconds, of its real time."""
-    return {name: round(float(cost[2]) / (share[name] * seconds), 4) for name, cost in costs.items() if share.get(name)}
-
-
-def _groups(setting: Setting, training: bool) -> list[GroupTokens]:
-    """Lengths of the groups of the batch whose operations are counted."""
-    collator = PlainCollator(setting.model.prompts, word_tokenizer(setting.vocabulary))
-    batch = synthetic_batch(setting.shape(setting.our_groups), 0)
-    return GroupTokens.of_batch(batch, collator, share_contexts=shares_contexts(setting.model, training=training))
-
-
-def _profile(folder: Path, work: Work) -> list[str]:
-    return work.profile(folder)
-
-
-def _parameters(work: Work) -> int:
-    return sum(parameter.numel() for parameter in work.model.module.parameters())
-
-
-def _device(work: Work) -> str:
-    device = work.rank.device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

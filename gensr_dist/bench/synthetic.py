@@ -60,17 +60,16 @@ def synthetic_batch(shape: BatchShape, seed: int) -> Batch:
     """Half recommendation, half search (the odd group is a search), candidate 0 the positive, items seldom twice."""
     random = np.random.default_rng([seed, shape.groups, shape.candidates])
     G, C = shape.groups, shape.candidates
-    full = shape.lengths == "full"
-    length_G = np.full(G, HISTORY) if full else random.permutation(_history_lengths(_spread(G)))
+    full, history_shares = shape.lengths == "full", _HISTORY_SHARES.cumsum() / _HISTORY_SHARES.sum()
+    length_G = np.full(G, HISTORY) if full else random.permutation(np.searchsorted(history_shares, _spread(G)))
     items = int(length_G.sum()) + G * C
-    length_U = np.full(items + 1, TITLE) if full else random.permutation(_decile(_TITLE_DECILES, _spread(items + 1)))
+    length_U = np.full(items + 1, TITLE) if full else random.permutation(_lengths(_TITLE_DECILES, items + 1))
     length_U[0] = 0
     # Tasks alternate along the sorted lengths, so that both have all of them.
     task_G = np.empty(G, dtype=np.int64)
     task_G[length_G.argsort(kind="stable")] = (np.arange(G) + 1) % 2
-    query_length_G = np.zeros(G, dtype=np.int64)
-    searches = int((task_G == Behaviour.SEARCH).sum())
-    query_length_G[task_G == Behaviour.SEARCH] = random.permutation(_decile(_QUERY_DECILES, _spread(searches)))
+    query_length_G, search_G = np.zeros(G, dtype=np.int64), task_G == Behaviour.SEARCH
+    query_length_G[search_G] = random.permutation(_lengths(_QUERY_DECILES, int(search_G.sum())))
     item_K = 1 + random.permutation(items)
     slot_GL = np.zeros((G, HISTORY), dtype=np.int64)
     seen_GL = np.arange(HISTORY) < length_G[:, None]
@@ -109,8 +108,7 @@ def word_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     Prompts have the lengths that a tokenizer trained on the corpus gives them: one token a word.
     """
     prompts = PromptConfig()
-    text = f"{prompts.recommendation} {prompts.search}"
-    words = [word for word in text.split() if not word.startswith("{")]
+    words = [word for word in f"{prompts.recommendation} {prompts.search}".split() if not word.startswith("{")]
     known = list(dict.fromkeys([*_SPECIAL, *SENTINELS.values(), "Yes", "No", *words]))
     assert vocabulary > len(known), "no room for titles"
     known += [f"word{number}" for number in range(vocabulary - len(known))]
@@ -130,13 +128,8 @@ def _spread(count: int) -> NDArray[np.float64]:
     return (np.arange(count) + 0.5) / max(count, 1)
 
 
-def _history_lengths(share_N: NDArray[np.float64]) -> Int:
-    cumulative = np.cumsum(_HISTORY_SHARES) / _HISTORY_SHARES.sum()
-    return np.searchsorted(cumulative, share_N).astype(np.int64)
-
-
-def _decile(deciles: NDArray[np.int64], share_N: NDArray[np.float64]) -> Int:
-    return np.rint(np.interp(share_N, np.linspace(0, 1, len(deciles)), deciles)).astype(np.int64)
+def _lengths(deciles: Int, count: int) -> Int:
+    return np.rint(np.interp(_spread(count), np.linspace(0, 1, len(deciles)), deciles)).astype(np.int64)
 
 
 def _tokens(random: np.random.Generator, length_N: Int, width: int, vocabulary: int) -> Int:

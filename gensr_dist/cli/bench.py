@@ -3,15 +3,12 @@
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gensr_dist.cli.arguments import integer
 from gensr_dist.cli.commands import Commands
 from gensr_dist.data.presets import PRESETS
 from gensr_dist.stages.runner import Say
-
-if TYPE_CHECKING:
-    from gensr_dist.bench.ways import BatchGroups, Setting
 
 
 def add_benches(commands: Commands) -> None:
@@ -39,15 +36,15 @@ def add_benches(commands: Commands) -> None:
     added.add_argument("--nodes", metavar="N", type=count, default=100_000, help="users and items (default 100,000)")
     added.add_argument("--users", metavar="N", type=integer(1, 10**9), help="of the nodes (default half)")
     added.add_argument("--edges", metavar="N", type=count, default=1_000_000, help="(default 1,000,000)")
-    added.add_argument("--rounds", metavar="N", type=integer(1, 1_000), default=5, help="of each way (default 5)")
+    added.add_argument("--rounds", metavar="N", type=integer(1, 1_000), default=5, help="of each variant (default 5)")
     added.add_argument("--ours", action="store_true", help="do not measure stock PyG")
 
     added = add(
         "step",
         _step,
         "training steps of GenSR: ours against transformers' T5 as it is, one padded prompt a candidate",
-        "Same weights, same batches, each way in a process of its own, in turns. Batches are made up, with lengths\n"
-        "as in Amazon Beauty. Prints rows/s, operations, memory, model FLOP/s utilisation, shares of time by part.",
+        "Same weights, same batches, each variant in a process of its own, interleaved. Batches are made up, with\n"
+        "lengths as in Amazon Beauty. Prints rows/s, operations, memory, model FLOP/s utilisation, shares of time.",
         "gensr bench step --backbone small --json",
     )
     _add_model_arguments(added)
@@ -79,7 +76,7 @@ def add_benches(commands: Commands) -> None:
         "On a GPU the Triton programs in bf16 and fp32, else the torch path.",
         "gensr bench kernels --csv gensr_dist/kernels/benchmarks.csv --json",
     )
-    added.add_argument("--rounds", metavar="N", type=integer(2, 10_000), default=41, help="of each way (default 41)")
+    added.add_argument("--rounds", metavar="N", type=integer(2, 10_000), default=41, help="of each (default 41)")
     added.add_argument("--csv", metavar="FILE", type=Path, help="add the rows to it")
 
     added = add(
@@ -138,75 +135,59 @@ def _add_model_arguments(added: argparse.ArgumentParser) -> None:
     added.add_argument("--full-histories", action="store_true", help="no padding in histories and titles")
     added.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 on a GPU (default fp32)")
     added.add_argument("--compile", action="store_true", help="ours with its T5 blocks under torch.compile")
-    added.add_argument("--rounds", metavar="N", type=integer(1, 1_000), default=5, help="of each way (default 5)")
+    added.add_argument("--rounds", metavar="N", type=integer(1, 1_000), default=5, help="of each variant (default 5)")
     added.add_argument("--profile", metavar="DIR", type=Path, help="write a trace for TensorBoard or Perfetto there")
 
 
-def _setting(options: argparse.Namespace, *, candidates: int, default: "BatchGroups") -> "Setting":
-    """What both ways compute."""
-    from gensr_dist.bench.ways import VOCABULARY, Setting
-
-    groups, our_groups = default.of(options.groups, options.our_groups)
-    return Setting(
-        backbone=options.backbone,
-        history=options.history,
-        groups=groups,
-        our_groups=our_groups,
-        candidates=candidates,
-        lengths="full" if options.full_histories else "log",
-        precision=options.precision,
-        vocabulary=VOCABULARY,
-        compiled=options.compile,
-    )
-
-
 def _step(options: argparse.Namespace, say: Say) -> Any:
-    from gensr_dist.bench.step import CANDIDATES, GROUPS, bench_step
+    from gensr_dist.bench.speed import STEP_CANDIDATES, STEP_GROUPS
 
-    setting = _setting(options, candidates=CANDIDATES, default=GROUPS)
-    return _said(bench_step(setting, rounds=options.rounds, profile=options.profile), say)
+    return _speed(options, say, STEP_GROUPS.of(options.groups, options.our_groups), STEP_CANDIDATES, training=True)
 
 
 def _score(options: argparse.Namespace, say: Say) -> Any:
-    from gensr_dist.bench.score import GROUPS, bench_score
+    from gensr_dist.bench.speed import SCORE_GROUPS
 
-    setting = _setting(options, candidates=options.candidates, default=GROUPS)
-    return _said(bench_score(setting, rounds=options.rounds, profile=options.profile), say)
+    return _speed(options, say, SCORE_GROUPS.of(options.groups, options.our_groups), options.candidates, training=False)
+
+
+def _speed(options: argparse.Namespace, say: Say, groups: tuple[int, int], candidates: int, training: bool) -> Any:
+    from gensr_dist.bench.speed import bench_speed
+    from gensr_dist.bench.workload import SpeedSetting
+
+    setting = SpeedSetting(
+        backbone=options.backbone,
+        history=options.history,
+        lengths="full" if options.full_histories else "log",
+        groups=groups[0],
+        our_groups=groups[1],
+        candidates=candidates,
+        precision=options.precision,
+        compiled=options.compile,
+    )
+    result = bench_speed(setting, training=training, rounds=options.rounds, profile=options.profile)
+    return _said(result.flat(), say)
 
 
 def _answer(options: argparse.Namespace, say: Say) -> Any:
     from gensr_dist.bench.answer import bench_answer
     from gensr_dist.run.folder import RunFolder
 
-    times = bench_answer(RunFolder(options.run), options.answers)
-    for line in times.lines():
-        say(line)
-    return times
+    return _lines(bench_answer(RunFolder(options.run), options.answers), say)
 
 
 def _kernels(options: argparse.Namespace, say: Say) -> Any:
-    from gensr_dist.bench.kernels import bench_kernels, table
+    from gensr_dist.bench.kernels import bench_kernels
 
-    result = bench_kernels(rounds=options.rounds, csv_file=options.csv)
-    for line in table(result):
-        say(line)
-    return result
+    return _lines(bench_kernels(rounds=options.rounds, csv_file=options.csv), say)
 
 
 def _scorings(options: argparse.Namespace, say: Say) -> Any:
-    from gensr_dist.bench.scorings import bench_scorings, table
+    from gensr_dist.bench.scorings import bench_scorings
 
-    result = bench_scorings(
-        options.config,
-        options.set,
-        seeds=options.seeds,
-        shared_steps=options.shared_steps,
-        at_once=options.at_once,
-        folder=options.folder,
-    )
-    for line in table(result):
-        say(line)
-    return result
+    keys = ("seeds", "shared_steps", "at_once", "folder")
+    named = {key: getattr(options, key) for key in keys}
+    return _lines(bench_scorings(options.config, options.set, **named), say)
 
 
 def _data(options: argparse.Namespace, say: Say) -> Any:
@@ -216,16 +197,11 @@ def _data(options: argparse.Namespace, say: Say) -> Any:
 
 
 def _lightgcn(options: argparse.Namespace, say: Say) -> Any:
-    from gensr_dist.bench.lightgcn import bench_lightgcn
+    from gensr_dist.bench.lightgcn import GraphSize, bench_lightgcn
 
-    result = bench_lightgcn(
-        nodes=options.nodes,
-        users=options.users,
-        edges=options.edges,
-        rounds=options.rounds,
-        stock=not options.ours,
-    )
-    return _said(result, say)
+    users = options.nodes // 2 if options.users is None else options.users
+    size = GraphSize(users=users, items=options.nodes - users, edges=options.edges)
+    return _said(bench_lightgcn(size, rounds=options.rounds, stock=not options.ours), say)
 
 
 def _resume(options: argparse.Namespace, say: Say) -> Any:
@@ -235,12 +211,20 @@ def _resume(options: argparse.Namespace, say: Say) -> Any:
 
 
 def _reshape(options: argparse.Namespace, say: Say) -> Any:
-    from gensr_dist.bench.reshape import bench_reshape
+    from gensr_dist.bench.reshape import all_cases, bench_reshape, covering_cases
 
-    return _said(bench_reshape(full=options.full), say)
+    return _said(bench_reshape(all_cases() if options.full else covering_cases()), say)
+
+
+def _lines(result: Any, say: Say) -> Any:
+    """Print what a result says of itself."""
+    for line in result.lines():
+        say(line)
+    return result
 
 
 def _said(result: Any, say: Say) -> Any:
-    for key, value in dataclasses.asdict(result).items():
+    """Print a line a key."""
+    for key, value in (result if isinstance(result, dict) else dataclasses.asdict(result)).items():
         say(f"{key:<24} {value:,.4g}" if isinstance(value, float) else f"{key:<24} {value}")
     return result

@@ -1,10 +1,9 @@
 """What a training did, to the last bit, as typed events in a file of JSON lines: for those who compare runs.
 
-Written only where GENSR_EVENTS names a folder: digests of rows and weights cost time, and nobody else reads them. Every
+Written only where GENSR_EVENTS names a folder: rows and digests of weights cost time, and nobody else reads them. Every
 start of a run appends to the file of its rank.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -13,27 +12,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from gensr_dist.data.batches.batch import Batch
-from gensr_dist.data.batches.order import PADDING
-
 VARIABLE = "GENSR_EVENTS"
 
-Kind = Literal["start", "begin", "rows", "validation", "validated", "checkpoint", "weights"]
+Kind = Literal["start", "begin", "update", "validation", "validated", "checkpoint", "weights"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """One thing that a rank did.
 
-    `start`: the process is there; `begin`: it goes on after `step`; `rows`: the update of `step` was made from rows
-    with this digest; `validation`, `validated`: one after `step` begins and is done; `checkpoint`: one of `step` begins
-    to be written; `weights`: those after the last step.
+    `start`: the process is there; `begin`: it goes on after `step`; `update`: that of `step` was made from these rows;
+    `validation`, `validated`: one after `step` begins and is done; `checkpoint`: one of `step` begins to be written;
+    `weights`: those after the last step.
     """
 
     time: float  # seconds since 1970
     kind: Kind
     step: int = 0  # the first is 1
-    digest: str = ""  # hexadecimal SHA-256
+    rows: tuple[int, ...] = ()  # global training rows of this rank, in order
+    digest: str = ""  # of the weights, hexadecimal SHA-256
 
 
 class EventLog:
@@ -54,12 +51,12 @@ class EventLog:
         """Whether anybody reads them."""
         return self.path is not None
 
-    def add(self, kind: Kind, step: int = 0, digest: str = "") -> None:
+    def add(self, kind: Kind, step: int = 0, *, rows: Sequence[int] = (), digest: str = "") -> None:
         """Append an event. The line of an earlier start that was killed while it wrote is ended first."""
         if self.path is not None:
-            line = json.dumps(asdict(Event(time=time.time(), kind=kind, step=step, digest=digest)))
+            event = Event(time=time.time(), kind=kind, step=step, rows=tuple(rows), digest=digest)
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(("\n" if kind == "start" else "") + line + "\n")
+                file.write(("\n" if kind == "start" else "") + json.dumps(asdict(event)) + "\n")
 
 
 def events_path(folder: Path, rank: int) -> Path:
@@ -74,17 +71,9 @@ def read_events(file: Path, start: int = 0) -> list[Event]:
     return [event for line in file.read_bytes()[start:].splitlines() if (event := _event(line)) is not None]
 
 
-def rows_digest(batches: Sequence[Batch]) -> str:
-    """Of the training rows of micro-batches on the host, in order, padding left out."""
-    digest = hashlib.sha256()
-    for batch in batches:
-        row_G = batch.row_G.numpy()
-        digest.update(row_G[row_G != PADDING].tobytes())
-    return digest.hexdigest()
-
-
 def _event(line: bytes) -> Event | None:
     try:
-        return Event(**json.loads(line))
-    except (ValueError, TypeError):
+        fields = json.loads(line)
+        return Event(**{**fields, "rows": tuple(fields["rows"])})
+    except (ValueError, TypeError, KeyError):
         return None

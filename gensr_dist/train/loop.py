@@ -28,12 +28,12 @@ from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
 from gensr_dist.train.engine import Engine
-from gensr_dist.train.events import EventLog, rows_digest
+from gensr_dist.train.events import EventLog
 from gensr_dist.train.export import digest_of_weights, export_model, restore_model
 from gensr_dist.train.feed import Feed
 from gensr_dist.train.meter import PhaseClock
 from gensr_dist.train.negatives import training_negatives
-from gensr_dist.train.not_finite import CONFIG, MODEL, RECORD, NotFinite, save_batches
+from gensr_dist.train.not_finite import CONFIG, MODEL, RECORD, NotFinite, rows_of, save_batches
 from gensr_dist.train.objective import Agreement, StepCheck, StepLosses, seed_dropout, step_losses
 from gensr_dist.train.replay import Player
 from gensr_dist.train.report import TrainResult
@@ -165,7 +165,7 @@ class _Training:
                     )
             self._finish_saving()
             if self.events:
-                self.events.add("weights", self.progress.steps, digest_of_weights(self.engine))
+                self.events.add("weights", self.progress.steps, digest=digest_of_weights(self.engine))
             self.reporter.conclude(self.progress, self.data)
             self.reporter.time()
         return self.reporter.result(self.progress)
@@ -210,7 +210,7 @@ class _Training:
             self._refuse_update(step, agreed, [batch for batch, _ in micro_batches])
         self.clock.settle()
         if self.events:
-            self.events.add("rows", step + 1, rows_digest([batch for batch, _ in micro_batches]))
+            self.events.add("update", step + 1, rows=[row for batch, _ in micro_batches for row in rows_of(batch)])
         return step, total, agreed.stop
 
     def _validate(self) -> None:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from gensr_dist.bench.ways import Setting
+from gensr_dist.bench.workload import SpeedSetting
 
 
-def tiny_setting(**changes: Any) -> Setting:
+def tiny_setting(**changes: Any) -> SpeedSetting:
     given: dict[str, Any] = {
         "backbone": "nano",
         "history": "pooled",
@@ -17,4 +17,4 @@ def tiny_setting(**changes: Any) -> Setting:
         "vocabulary": 100,
         "compiled": False,
     }
-    return Setting(**given | changes)
+    return SpeedSetting(**given | changes)

@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from gensr_dist.bench import kernels
-from gensr_dist.bench.kernel_cases import GroupShape
-from gensr_dist.bench.kernels import KernelsBench, bench_kernels, table
+from gensr_dist.bench.kernels import GroupShape, KernelsBench, bench_kernels, check_csv, kernel_cases
 from gensr_dist.errors import InputError
-from gensr_dist.kernels.dispatch import configured
 
+CPU = torch.device("cpu")
 SHAPES = (GroupShape(3, 2, 2, 5, 8), GroupShape(2, 9, 2, 3, 8))
 COMMITTED = Path(kernels.__file__).parents[1] / "kernels" / "benchmarks.csv"
 
@@ -52,8 +51,7 @@ def test_a_row_for_every_operation_direction_and_shape(tmp_path: Path) -> None:
         assert row.seconds > 0
         assert row.gb_per_s > 0
         assert 0 < row.ratio_q1 <= row.ratio_median <= row.ratio_q3
-    assert len(table(result)) == 2 + len(result.rows)
-    assert configured() == "auto"
+    assert len(result.lines()) == 2 + len(result.rows)
     run(file)
     with file.open() as opened:
         lines = list(csv.DictReader(opened))
@@ -88,7 +86,31 @@ def test_a_file_that_cannot_be_written_is_refused_before_measuring(
 
 
 def test_the_committed_file_has_the_columns_of_the_benchmark() -> None:
-    kernels._check_csv(COMMITTED)
+    check_csv(COMMITTED)
     with COMMITTED.open() as opened:
         measured = {row["op"] for row in csv.DictReader(opened)}
     assert measured >= {"soft_filter", "soft_filter_layer", "rms_norm", "dropout"}
+
+
+def test_the_bandwidth_counts_what_must_be_moved() -> None:
+    shape = GroupShape(3, 2, 4, 5, 8)
+    pool, layer, alone, norm, drop = kernel_cases(shape, torch.float32, CPU, "torch")
+    assert pool.elements[0] == sum(x.numel() for x in pool.inputs) + pool.fused(*pool.inputs).numel()
+    for case in (pool, layer, alone):
+        out = case.fused(*case.inputs)
+        assert case.elements[0] == sum(x.numel() for x in case.inputs) + out.numel()
+        assert case.elements[1] == 2 * sum(x.numel() for x in case.inputs) + out.numel()
+    assert norm.elements == (2 * 96 * 8, 3 * 96 * 8)  # weights are next to nothing
+    assert drop.elements == (2 * 96 * 8, 2 * 96 * 8)
+
+
+def test_fused_and_unfused_compute_the_same() -> None:
+    device, paths = (torch.device("cuda"), ("torch", "triton")) if torch.cuda.is_available() else (CPU, ("torch",))
+    for path in paths:
+        for case in kernel_cases(GroupShape(3, 2, 2, 5, 8), torch.float32, device, path):
+            fused, unfused = case.fused(*case.inputs), case.unfused(*case.inputs)
+            if case.op == "dropout":  # each drops others
+                kept = (fused != 0) & (unfused != 0)
+                assert kept.float().mean() > 0.5
+                fused, unfused = fused[kept], unfused[kept]
+            torch.testing.assert_close(fused, unfused, rtol=2e-5, atol=1e-5)

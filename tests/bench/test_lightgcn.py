@@ -6,15 +6,15 @@ import json
 import numpy as np
 import pytest
 
-from gensr_dist.bench.lightgcn import bench_lightgcn, random_edges
+from gensr_dist.bench.lightgcn import GraphSize, bench_lightgcn, random_edges
 from gensr_dist.errors import InputError
 
 KEYS = {"stock_s_per_step", "ours_s_per_step", "ours_2_ranks_s_per_step", "ratio", "peak_gb"}
-SMALL = {"nodes": 300, "edges": 1_000, "width": 4, "layers": 2, "batch": 64, "rounds": 3}
+SMALL = {"edges": 1_000, "width": 4, "layers": 2, "batch": 64}
 
 
-def test_all_ways_take_turns():
-    result = bench_lightgcn(**SMALL)
+def test_all_variants_are_interleaved():
+    result = bench_lightgcn(GraphSize(users=150, items=150, **SMALL), rounds=3)
     values = json.loads(json.dumps(dataclasses.asdict(result)))
     assert values.keys() >= KEYS
     assert all(values[key] > 0 for key in KEYS)
@@ -24,7 +24,7 @@ def test_all_ways_take_turns():
 
 
 def test_ours_alone():
-    result = bench_lightgcn(**SMALL, users=20, stock=False)
+    result = bench_lightgcn(GraphSize(users=20, items=280, **SMALL), rounds=3, stock=False)
     assert result.stock_s_per_step is None
     assert result.ratio is None
     assert result.ours_s_per_step > 0
@@ -46,14 +46,15 @@ def test_random_edges_are_as_many_as_asked_for(count):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"nodes": 1_000, "edges": 1_000_000}, "--edges: 1,000,000 of the 250,000 pairs of 500 users and 500 items"),
-        ({"nodes": 1_000, "edges": 125_001}, "--edges: 125,001 of the 250,000 pairs"),
-        ({"nodes": 1_000, "users": 2_000, "edges": 100}, "--users: 2,000 of 1,000 nodes, expected 1 to 999; lower it"),
-        ({"nodes": 1_000, "users": 1_000, "edges": 100}, "--users: 1,000 of 1,000 nodes, expected 1 to 999; lower it"),
-        ({"nodes": 1_000, "users": 0, "edges": 100}, "--users: 0 of 1,000 nodes, expected 1 to 999"),
+        ((500, 500, 1_000_000), "--edges: 1,000,000 of the 250,000 pairs of 500 users and 500 items"),
+        ((500, 500, 125_001), "--edges: 125,001 of the 250,000 pairs"),
+        ((2_000, -1_000, 100), "--users: 2,000 of 1,000 nodes, expected 1 to 999; lower it or raise --nodes"),
+        ((1_000, 0, 100), "--users: 1,000 of 1,000 nodes, expected 1 to 999; lower it or raise --nodes"),
+        ((0, 1_000, 100), "--users: 0 of 1,000 nodes, expected 1 to 999"),
     ],
 )
 def test_graphs_that_cannot_be_drawn_are_refused_before_any_process_starts(sizes, message):
+    users, items, edges = sizes
     with pytest.raises(InputError) as error:
-        bench_lightgcn(**sizes, rounds=1)
+        bench_lightgcn(GraphSize(users=users, items=items, edges=edges), rounds=1)
     assert str(error.value).startswith(message)

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gensr_dist.bench import lightgcn_quality
-from gensr_dist.bench.lightgcn_quality import QualityComparison, compare_quality
 from gensr_dist.config.root import load_config
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.config import LightGCNConfig
@@ -15,6 +13,8 @@ from gensr_dist.graph.edges import Edges, recommendation_edges
 from gensr_dist.run.folder import RunFolder
 from gensr_dist.stages.runner import run_stage
 from gensr_dist.stages.stage import PrepareWorkers
+from tests.bench import lightgcn_quality
+from tests.bench.lightgcn_quality import QualityComparison, compare_quality
 
 SEEDS = (1, 2, 3)
 NOISE = 3.0  # standard errors

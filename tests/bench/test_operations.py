@@ -1,65 +1,35 @@
 """Operations counted by torch and by hand."""
 
 import dataclasses
-from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
 
-from gensr_dist.bench.costs import Limits
-from gensr_dist.bench.operations import (
+from gensr_dist.bench.baseline import BaselineCollator
+from gensr_dist.bench.parts import PartTimes
+from gensr_dist.bench.synthetic import CF_WIDTH, HISTORY, synthetic_batch, word_tokenizer
+from gensr_dist.bench.workload import baseline, ours
+from gensr_dist.data.events import Behaviour
+from gensr_dist.model.config import ModelConfig
+from tests.bench.operation_counts import (
     TRAINING,
     GroupTokens,
     Sizes,
-    operation_counter,
+    baseline_row,
     our_history_match,
     our_match,
     our_rows,
     our_term_match,
-    plain_row,
 )
-from gensr_dist.bench.parts import PartTimes
-from gensr_dist.bench.plain import PlainCollator
-from gensr_dist.bench.synthetic import CF_WIDTH, HISTORY, synthetic_batch, word_tokenizer
-from gensr_dist.bench.ways import Ours, Plain
-from gensr_dist.data.events import Behaviour
-from gensr_dist.model.config import ModelConfig
 from tests.bench.settings import tiny_setting
+from tests.bench.test_parts import count_operations
 
 CPU = torch.device("cpu")
 SETTING = tiny_setting(history="tokens", candidates=4, lengths="full")
 
 
-def count_operations(run: Callable[[], object]) -> int:
-    with operation_counter() as counted:
-        run()
-    return counted()
-
-
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_attention_is_counted_forward_and_backward(dropout: float) -> None:
-    query, key, value = (torch.randn(2, 3, length, 8, requires_grad=True) for length in (5, 7, 7))
-    mask = torch.ones(2, 1, 1, 7, dtype=torch.bool)
-    out = []
-    forward = count_operations(
-        lambda: out.append(F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout))
-    )
-    products = 2 * 2 * 3 * 5 * 7 * 8  # of one of both
-    assert forward == 2 * products
-    backward = count_operations(lambda: out[0].sum().backward())
-    # Without dropout one kernel does it, which forms the scores again.
-    assert backward == (4 if dropout else 5) * products
-
-
-def test_products_added_in_place_are_counted() -> None:
-    total, left, right = torch.zeros(2, 3, 5), torch.randn(2, 3, 4), torch.randn(2, 4, 5)
-    assert count_operations(lambda: total.baddbmm_(left, right)) == 2 * 2 * 3 * 4 * 5
-
-
-def test_linear_layers_are_counted() -> None:
-    layer = torch.nn.Linear(6, 10)
-    assert count_operations(lambda: layer(torch.randn(4, 6))) == 2 * 4 * 6 * 10
+def collator_of(vocabulary: int) -> BaselineCollator:
+    return BaselineCollator(SETTING.model.prompts, word_tokenizer(vocabulary))
 
 
 @pytest.mark.parametrize("history", ["tokens", "pooled"])
@@ -68,15 +38,14 @@ def test_counts_by_hand_are_those_of_torch(history: str) -> None:
     setting = dataclasses.replace(SETTING, history=history)
     batch = synthetic_batch(setting.shape(2), 0)
     sizes = Sizes.of(setting.model, setting.vocabulary, CF_WIDTH)
-    plain = Plain(setting, CPU)
-    plain.module.eval()
-    counted = count_operations(lambda: plain.score(plain.ready(batch))) / 8
-    assert counted == pytest.approx(plain_row(sizes), rel=0.01)
+    unfused, model = baseline(setting, CPU), ours(setting, CPU)
+    unfused.module.eval()
+    counted = count_operations(lambda: unfused.score(unfused.ready(batch))) / 8
+    assert counted == pytest.approx(baseline_row(sizes), rel=0.01)
 
-    ours = Ours(setting, CPU)
-    ours.module.eval()
-    groups = GroupTokens.of_batch(batch, plain.collator, share_contexts=True)
-    counted = count_operations(lambda: ours.score(ours.ready(batch)))
+    model.module.eval()
+    groups = GroupTokens.of_batch(batch, collator_of(setting.vocabulary), share_contexts=True)
+    counted = count_operations(lambda: model.score(model.ready(batch)))
     predicted = our_rows(sizes, groups, 4, answer_logits=2)
     assert counted == pytest.approx(predicted, rel=0.05)
 
@@ -84,22 +53,21 @@ def test_counts_by_hand_are_those_of_torch(history: str) -> None:
 @torch.no_grad()
 def test_counts_by_hand_of_likenesses_are_those_of_torch() -> None:
     batch = synthetic_batch(dataclasses.replace(SETTING, lengths="log").shape(12), 0)
-    ours = Ours(SETTING, CPU)
-    times = PartTimes(CPU)
-    ours.watch(times)
-    costs = times.costs(lambda: ours.score(ours.ready(batch)), Limits(flops=1.0, bytes=1.0))
-    collator = PlainCollator(SETTING.model.prompts, word_tokenizer(SETTING.vocabulary))
-    groups = GroupTokens.of_batch(batch, collator, share_contexts=True)
+    model, times = ours(SETTING, CPU), PartTimes(CPU)
+    for name, owner, method in model.parts:
+        times.watch(owner, method, name)
+    counted = times.operations(lambda: model.score(model.ready(batch)))
+    groups = GroupTokens.of_batch(batch, collator_of(SETTING.vocabulary), share_contexts=True)
     sizes = Sizes.of(SETTING.model, SETTING.vocabulary, CF_WIDTH)
-    assert costs["match"][0] == pytest.approx(our_match(sizes, groups, 4), rel=0.01)
-    assert costs["term_match"][0] == pytest.approx(our_term_match(sizes, groups, 4), rel=0.05)
+    assert counted["match"] == pytest.approx(our_match(sizes, groups, 4), rel=0.01)
+    assert counted["term_match"] == pytest.approx(our_term_match(sizes, groups, 4), rel=0.05)
     padded = [dataclasses.replace(group, items=HISTORY) for group in groups]
-    assert costs["history_match"][0] == our_history_match(sizes, padded, 4)
+    assert counted["history_match"] == our_history_match(sizes, padded, 4)
 
 
 def test_the_counts_of_the_docstring() -> None:
     sizes = Sizes.of(ModelConfig(backbone="small"), 32_128, 64)
-    assert plain_row(sizes) == pytest.approx(6.804e9, rel=1e-4)
+    assert baseline_row(sizes) == pytest.approx(6.804e9, rel=1e-4)
     lengths = {"context": 8, "attended": 8, "block": 4, "items": 6, "titles": 99, "query": 3, "new_terms": 3}
     trained = GroupTokens(**lengths, new_words=175, new_items=11)
     assert our_rows(sizes, [trained] * 12, 5, answer_logits=32_128) / 60 == pytest.approx(0.383e9, rel=2e-3)
@@ -110,7 +78,7 @@ def test_the_counts_of_the_docstring() -> None:
 def test_lengths_of_groups_leave_padding_out_and_count_equal_contexts_once() -> None:
     setting = dataclasses.replace(SETTING, lengths="log")
     batch = synthetic_batch(setting.shape(7), 0)
-    collator = PlainCollator(setting.model.prompts, word_tokenizer(100))
+    collator = collator_of(100)
     groups = GroupTokens.of_batch(batch, collator, share_contexts=True)
     assert [group.items for group in groups] == (batch.history_GL != 0).sum(1).tolist()
     assert sum(group.titles for group in groups) == int((batch.title_UT[batch.history_GL] != 0).sum())
@@ -128,25 +96,24 @@ def test_lengths_of_groups_leave_padding_out_and_count_equal_contexts_once() -> 
     assert [group.context for group in alone] == [group.attended for group in groups]
 
 
-def test_parts_leave_out_what_their_inner_parts_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 1.0, 3.0, 4.0, 8.0, 10.0])
-    monkeypatch.setattr("gensr_dist.bench.parts.time.perf_counter", lambda: next(clock))
-    times = PartTimes(CPU)
-    layer = torch.nn.Identity()
-    times.watch(layer, "forward", "inner")
-    with times.part("outer"):  # 0 to 10
-        layer(1)  # 1 to 3
-        layer(1)  # 4 to 8
-    assert times.seconds == {"inner": 6.0, "outer": 4.0}
-    assert times.shares() == {"inner": 0.6, "outer": 0.4}
+@pytest.mark.parametrize("history", ["tokens", "pooled"])
+@pytest.mark.parametrize("training", [False, True])
+def test_tokens_of_ours_are_those_of_its_groups(history: str, training: bool) -> None:
+    setting = tiny_setting(history=history, candidates=4)
+    batch, model = synthetic_batch(setting.shape(7), 0), ours(setting, CPU)
+    model.module.train(training)
+    groups = GroupTokens.of_batch(batch, collator_of(100), share_contexts=not training)
+    histories = sum(group.titles if history == "tokens" else group.items for group in groups)
+    prompts = sum(group.context + 4 * group.block for group in groups)
+    assert model.tokens(model.ready(batch)) == prompts + histories
 
 
 def test_training_counts_a_context_a_group() -> None:
     batch = synthetic_batch(SETTING.shape(8), 0)
-    ours = Ours(SETTING, CPU)
-    collator = PlainCollator(SETTING.model.prompts, word_tokenizer(100))
+    model = ours(SETTING, CPU)
+    collator = collator_of(100)
     sizes = Sizes.of(SETTING.model, SETTING.vocabulary, CF_WIDTH)
-    counted = count_operations(lambda: ours.loss(ours.ready(batch)).backward())
+    counted = count_operations(lambda: model.loss(model.ready(batch)).backward())
     alone, shared = (
         TRAINING * our_rows(sizes, GroupTokens.of_batch(batch, collator, share_contexts=share), 4, answer_logits=100)
         for share in (False, True)

@@ -1,69 +1,49 @@
-import hashlib
+"""Attempts and what is counted of them, and a run of seconds under fire."""
 
-import pytest
-
-from gensr_dist.bench.resume import Attempt, bench_resume, read_attempts, rows_lost_and_repeated
-from gensr_dist.data.batches.dealing import DealtOrder
-from gensr_dist.data.batches.order import PADDING, SampleOrder
+from gensr_dist.bench.resume import Attempt, attempts_of, bench_resume, rows_lost_and_repeated
+from gensr_dist.train.events import Event
 
 STEPS = 10
-ORDER = DealtOrder(
-    SampleOrder([50], 16, 3), lambda row_R: row_R % 7 + 1, micro_tokens=0
-)  # the last step of an epoch is short
+ROWS = {step: tuple(range(16 * step, 16 * step + (2 if step == 4 else 16))) for step in range(1, STEPS + 1)}
+WHOLE = [Attempt(began=0, rows=ROWS)]
 
 
-def digests(order: DealtOrder = ORDER, rank: int = 0, ranks: int = 1) -> dict[int, str]:
-    found = {}
-    for step in range(STEPS):
-        row_G = order.rows_of_step(step, ranks)[0][rank]
-        found[step + 1] = hashlib.sha256(row_G[row_G != PADDING].tobytes()).hexdigest()[:16]
-    return found
+def attempt(began: int | None, ended: int, rows: dict[int, tuple[int, ...]] = ROWS) -> Attempt:
+    return Attempt(began=began, rows={step: rows[step] for step in range((began or 0) + 1, ended + 1)})
 
 
-def attempt(began: int | None, ended: int, rows: dict[int, str] | None = None) -> Attempt:
-    named = rows or digests()
-    return Attempt(began=began, rows={step: named[step] for step in range((began or 0) + 1, ended + 1)})
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_chain_of_checkpoints_loses_and_repeats_nothing(rank: int) -> None:
-    named = digests(rank=rank, ranks=2)
+def test_a_chain_of_checkpoints_loses_and_repeats_nothing() -> None:
     attempts = [
-        attempt(0, 5, named),
+        attempt(0, 5),
         attempt(None, 0),  # killed while it started
-        attempt(4, 4, named),  # killed before its first step
-        attempt(4, 9, named),
-        attempt(4, 6, named),  # the checkpoint of step 8 was not whole
-        attempt(4, 9, named),
-        attempt(8, STEPS, named),
+        attempt(4, 4),  # killed before its first step
+        attempt(4, 9),
+        attempt(4, 6),  # the checkpoint of step 8 was not whole
+        attempt(4, 9),
+        attempt(8, STEPS),
     ]
-    assert rows_lost_and_repeated(attempts, ORDER, STEPS, rank=rank, ranks=2) == (0, 0)
+    assert rows_lost_and_repeated(WHOLE, attempts) == (0, 0)
 
 
 def test_rows_that_a_resumed_run_leaves_out_or_sees_again_are_counted() -> None:
-    whole = digests()
-    shifted = {step: whole[max(1, step - 1)] for step in range(1, STEPS + 1)}  # a resumed run that steps back by one
+    shifted = {step: ROWS[max(1, step - 1)] for step in ROWS}  # a resumed run that steps back by one
     back = [attempt(0, 5), attempt(4, STEPS, shifted)]
     # Updates 5 to 10 saw the rows of 4 to 9: the 2 of the short step 4 twice, the 16 of step 10 never.
-    assert rows_lost_and_repeated(back, ORDER, STEPS, rank=0, ranks=1) == (16, 2)
+    assert rows_lost_and_repeated(WHOLE, back) == (16, 2)
     gap = [attempt(0, 3), attempt(4, STEPS)]  # nobody did step 4
-    assert rows_lost_and_repeated(gap, ORDER, STEPS, rank=0, ranks=1)[0] > 0
-    unknown = [attempt(0, STEPS, {**whole, 7: "0" * 16})]
-    assert rows_lost_and_repeated(unknown, ORDER, STEPS, rank=0, ranks=1) == (16, 0)
+    assert rows_lost_and_repeated(WHOLE, gap)[0] > 0
+    other = [attempt(0, STEPS, {**ROWS, 7: tuple(range(1_000, 1_016))})]
+    assert rows_lost_and_repeated(WHOLE, other) == (16, 16)
 
 
-def test_attempts_are_read_from_a_log_with_a_torn_line() -> None:
-    log = """2026-11-21 10:00:00,000 I start: rank 0 of 1 on cpu of host, process 7
-2026-11-21 10:00:01,000 I training begins after step 0
-2026-11-21 10:00:02,000 I step 1 rows 0123456789abcdef 48 prompts in 0.1 s, of them 0.0 s for the loader
-2026-11-21 10:00:02,000 I step 2 rows 01234
-2026-11-21 10:00:03,000 I start: rank 0 of 1 on cpu of host, process 8
-"""
-    assert read_attempts(log) == [Attempt(began=0, rows={1: "0123456789abcdef"}), Attempt()]
+def test_attempts_are_told_by_events() -> None:
+    told = [("start", 0), ("begin", 4), ("update", 5), ("validation", 5), ("update", 6), ("start", 0)]
+    events = [Event(time=0.0, kind=kind, step=step, rows=(step, 2 * step)) for kind, step in told]
+    assert attempts_of(events) == [Attempt(began=4, rows={5: (5, 10), 6: (6, 12)}), Attempt()]
 
 
 def test_kills_change_nothing() -> None:
-    result = bench_resume(kills=2, seed=1)
+    result = bench_resume(kills=2, ranks=1, seed=1)
     assert result.kills == 2
     assert result.bit_identical
     assert (result.rows_lost, result.rows_repeated) == (0, 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gensr_dist.bench.scorings import _comparison, bench_scorings, table
+from gensr_dist.bench.scorings import _comparison, bench_scorings
 from gensr_dist.errors import InputError
 from gensr_dist.storage.records import read_json
 
@@ -40,7 +40,7 @@ def test_both_scorings_rank_the_same_rows(config: Path, tmp_path: Path) -> None:
         difference = shared[name]["ndcg@10"] - joint[name]["ndcg@10"]
         assert task.difference == pytest.approx(difference, abs=1e-4)
         assert task.noise is None
-    assert len(table(result)) == 1 + len(result.tasks)
+    assert len(result.lines()) == 1 + len(result.tasks)
     models = [path.stat().st_mtime_ns for path in sorted((tmp_path / "runs").glob("*/model/gensr.json"))]
     again = bench_scorings(config, ["train.steps=2"], seeds=1, shared_steps=3, at_once=1, folder=tmp_path / "runs")
     assert again.tasks == result.tasks
@@ -51,7 +51,7 @@ def test_both_scorings_rank_the_same_rows(config: Path, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_is_refused(config: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "afile").touch()
     with pytest.raises(InputError, match="cannot be the folder of the runs"):
-        bench_scorings(config, folder=tmp_path / name)
+        bench_scorings(config, [], folder=tmp_path / name)
 
 
 def test_noise_is_the_standard_error_of_the_differences_between_seeds() -> None:

@@ -4,20 +4,20 @@ import shutil
 
 import pytest
 
-from gensr_dist.bench.reshape import RANKS, STAGES, Layout, all_cases, bench_reshape, covering_cases
+from gensr_dist.bench.reshape import RANKS, STAGES, RankLayout, all_cases, bench_reshape, covering_cases
 from gensr_dist.run.folder import RunFolder
 from tests.integration.two_rank_runs import STEPS, TORCHRUN, curve, short_config, train_with
 
 
 def test_a_checkpoint_goes_to_more_and_to_fewer_ranks() -> None:
-    result = bench_reshape(cases=[(Layout(1, 0), Layout(4, 3)), (Layout(4, 3), Layout(2, 1))])
+    result = bench_reshape(cases=[(RankLayout(1, 0), RankLayout(4, 3)), (RankLayout(4, 3), RankLayout(2, 1))])
     assert result.cases == 2
     assert result.max_loss_diff < 1e-5
 
 
 @pytest.mark.slow
 def test_every_layout_is_left_and_reached() -> None:
-    result = bench_reshape()
+    result = bench_reshape(covering_cases())
     assert result.cases == len(RANKS) * len(STAGES)
     assert result.max_loss_diff < 1e-5
 

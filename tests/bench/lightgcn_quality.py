@@ -35,7 +35,7 @@ class QualityComparison:
 
     @property
     def difference(self) -> float:
-        """Mean of ours less mean of stock."""
+        """Mean of ours minus mean of stock."""
         return statistics.fmean(self.ours) - statistics.fmean(self.stock)
 
     @property
@@ -46,7 +46,7 @@ class QualityComparison:
 
 
 def compare_quality(train: Edges, valid: Edges, config: LightGCNConfig, seeds: Sequence[int]) -> QualityComparison:
-    """Train both ways for `config.epochs`, without early stopping.
+    """Train both for `config.epochs`, without early stopping.
 
     Stock is `LightGCN(edge_index)` with its `recommendation_loss` and torch's Adam. First vectors, order and negatives
     follow the same laws in both but are drawn apart.

@@ -1,4 +1,4 @@
-"""Ways of doing the same work, each in processes of its own, that take turns in one run.
+"""Interleaved A/B: variants of one piece of work, each in processes of its own, measured round by round in one run.
 
 So whatever else the machine does meets all of them, and each has a peak of memory of its own.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -22,14 +23,14 @@ from tqdm import tqdm
 
 from gensr_dist.errors import InputError
 
-Setting = TypeVar("Setting")
-Work = TypeVar("Work")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Rank:
-    """One process of a way."""
+class Worker:
+    """One process of a variant."""
 
     rank: int
     world: int
@@ -58,68 +59,66 @@ class Spread:
         return cls(*(round(value, digits) for value in (statistics.median(ratios), min(ratios), max(ratios))))
 
 
-class Way(Generic[Setting, Work]):
+class Variant(Generic[Given, Made]):
     """One way of doing the work, in as many processes as it has ranks.
 
     Args:
-        make: sets up a rank's work; a function that a spawned process can import by its name.
+        make: sets up a rank's part; a function that a spawned process can import by its name.
         world: ranks.
     """
 
-    def __init__(self, make: Callable[[Setting, Rank], Work], world: int = 1) -> None:
+    def __init__(self, make: Callable[[Given, Worker], Made], world: int = 1) -> None:
         self.make, self.world = make, world
         self.seconds: list[float] = []  # of each round
         self.idle_gb = 0.0  # 1e9 bytes, of a process that has only imported the libraries, the largest of all ranks
-        self._pipes: list[Connection] = []
+        self.pipes: list[Connection] = []
 
     @contextmanager
-    def processes(self, setting: Setting) -> Iterator[None]:
-        """Start the processes, which set up; end them. They take orders after `wait_ready`."""
+    def processes(self, given: Given) -> Iterator[None]:
+        """Start the processes, which set up; end them."""
         context = multiprocessing.get_context("spawn")
         with tempfile.TemporaryDirectory() as meeting:
             started = []
             for rank in range(self.world):
                 pipe, other = context.Pipe()
-                arguments = (self.make, setting, rank, self.world, Path(meeting), other)
+                arguments = (self.make, given, rank, self.world, Path(meeting), other)
                 process = context.Process(target=_serve, args=arguments, daemon=True)
-                with _patient_threads():
+                # Threads that spin at barriers while some other process has the core of the one that they wait for
+                # make two threads slower than one: on a busy machine that measures the other process.
+                with mock.patch.dict(os.environ, OMP_WAIT_POLICY="passive"):
                     process.start()
                 other.close()
                 started.append(process)
-                self._pipes.append(pipe)
+                self.pipes.append(pipe)
             try:
                 yield
             finally:
-                for pipe in self._pipes:
+                for pipe in self.pipes:
                     pipe.close()
                 for process in started:
                     process.join()
-                self._pipes = []
+                self.pipes = []
 
-    def wait_ready(self) -> None:
-        """Wait until every rank has set up its work."""
-        self.idle_gb = max(_received(pipe) for pipe in self._pipes)
-
-    def ask(self, order: Callable[[Work], Answer]) -> list[Answer]:
-        """Let every rank call `order` with its work; answers in the order of ranks.
+    def ask(self, order: Callable[[Made], Answer]) -> Answer:
+        """Let every rank call `order` with what it set up; the answer of the first.
 
         Raises:
             InputError: a rank's process ended.
         """
-        return [answer for _, answer in self._ask(order)]
+        return self._ask(order)[0][1]
 
-    def time(self, order: Callable[[Work], Any]) -> float:
+    def time(self, order: Callable[[Made], Any]) -> float:
         """Seconds of the slowest rank with `order`, from the common start."""
         return max(seconds for seconds, _ in self._ask(order))
 
     def peak_gb(self) -> float:
         """Peak of memory so far (1e9 bytes), of the rank with the largest."""
-        return max(self.ask(_peak_gb))
+        return max(peak for _, peak in self._ask(_peak_gb))
 
-    def _ask(self, order: Callable[[Work], Any]) -> list[tuple[float, Any]]:
-        for pipe in self._pipes:
+    def _ask(self, order: Callable[[Made], Answer]) -> list[tuple[float, Answer]]:
+        for pipe in self.pipes:
             pipe.send(order)
-        return [_received(pipe) for pipe in self._pipes]
+        return [_received(pipe) for pipe in self.pipes]
 
 
 def _received(pipe: Connection) -> Any:
@@ -132,28 +131,28 @@ def _received(pipe: Connection) -> Any:
 
 
 @contextmanager
-def started(ways: Sequence[Way[Setting, Any]], setting: Setting) -> Iterator[None]:
-    """All ways' processes, set up."""
+def running(variants: Sequence[Variant[Given, Any]], given: Given) -> Iterator[None]:
+    """All variants' processes, set up and ready for orders."""
     with ExitStack() as stack:
-        for way in ways:
-            stack.enter_context(way.processes(setting))
-        for way in ways:
-            way.wait_ready()
+        for variant in variants:
+            stack.enter_context(variant.processes(given))
+        for variant in variants:
+            variant.idle_gb = max(_received(pipe) for pipe in variant.pipes)
         yield
 
 
-def take_turns(ways: Sequence[Way[Any, Work]], order: Callable[[Work], Any], rounds: int, label: str) -> None:
-    """Let started ways do `order` one after the other, round by round, and note the seconds of each.
+def interleave(variants: Sequence[Variant[Any, Made]], order: Callable[[Made], Any], rounds: int, label: str) -> None:
+    """Let running variants do `order` one after the other, round by round, and note the seconds of each.
 
     Args:
-        ways: that are started.
+        variants: that are running.
         order: what a round is.
-        rounds: of each way.
+        rounds: of each variant.
         label: of the progress bar.
     """
     for _ in tqdm(range(rounds), desc=label, unit="round", disable=None):
-        for way in ways:
-            way.seconds.append(way.time(order))
+        for variant in variants:
+            variant.seconds.append(variant.time(order))
 
 
 def cores() -> int:
@@ -161,25 +160,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-@contextmanager
-def _patient_threads() -> Iterator[None]:
-    """Let threads of processes that start here sleep at barriers.
-
-    One that spins, while some other process has the core of the thread that it waits for, makes two threads slower than
-    one: on a busy machine that measures the other process.
-    """
-    before = os.environ.get("OMP_WAIT_POLICY")
-    os.environ["OMP_WAIT_POLICY"] = "passive"
-    try:
-        yield
-    finally:
-        del os.environ["OMP_WAIT_POLICY"]
-        if before is not None:
-            os.environ["OMP_WAIT_POLICY"] = before
-
-
 def _serve(
-    make: Callable[[Any, Rank], Any], setting: Any, rank: int, world: int, meeting: Path, pipe: Connection
+    make: Callable[[Any, Worker], Any], given: Any, rank: int, world: int, meeting: Path, pipe: Connection
 ) -> None:
     """Take orders until the pipe closes; answer each with its seconds and what it returned."""
     torch.set_num_threads(max(1, cores() // world))
@@ -189,20 +171,20 @@ def _serve(
         dist.init_process_group(backend, init_method=f"file://{meeting}/ranks", rank=rank, world_size=world)
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", rank % torch.cuda.device_count()) if on_gpu else torch.device("cpu")
-    place = Rank(rank, world, device)
-    work = make(setting, place)
+    worker = Worker(rank, world, device)
+    made = make(given, worker)
     gc.collect()
-    place.wait()
+    worker.wait()
     pipe.send(idle_gb)
     while True:
         try:
             order = pipe.recv()
         except EOFError:
             break
-        place.wait()
+        worker.wait()
         began = time.perf_counter()
-        answer = order(work)
-        place.wait()
+        answer = order(made)
+        worker.wait()
         pipe.send((time.perf_counter() - began, answer))
     if world > 1:
         dist.destroy_process_group()

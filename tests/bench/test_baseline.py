@@ -1,4 +1,4 @@
-"""The plain way computes what ours computes.
+"""The baseline computes what ours computes.
 
 Dimensions: G groups, C candidates, B rows.
 """
@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gensr_dist.bench.plain import PlainCollator, PlainGenSR
+from gensr_dist.bench.baseline import BaselineCollator, BaselineGenSR
 from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, synthetic_batch, word_tokenizer
-from gensr_dist.bench.ways import BACKBONES, Ours, Plain, Setting
+from gensr_dist.bench.workload import BACKBONES, Contender, SpeedSetting, baseline, ours
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
@@ -24,14 +24,14 @@ CPU = torch.device("cpu")
 VOCABULARY = 80
 
 
-def setting(history: str) -> Setting:
+def setting(history: str) -> SpeedSetting:
     return tiny_setting(history=history, groups=5, our_groups=5, vocabulary=VOCABULARY)
 
 
-def twins(monkeypatch: pytest.MonkeyPatch, history: str) -> tuple[Ours, Plain]:
-    """Both ways without dropout, ours with a prompt a candidate, biases and filters large enough to matter."""
+def twins(monkeypatch: pytest.MonkeyPatch, history: str) -> tuple[Contender, Contender]:
+    """Both without dropout, ours with a prompt a candidate, biases and filters large enough to matter."""
     config = ModelConfig(backbone="nano", scoring="joint", semantic_history=history, dropout=0.0)
-    monkeypatch.setattr(Setting, "model", config)
+    monkeypatch.setattr(SpeedSetting, "model", config)
     build = GenSR.build.__func__
 
     def spread(cls: type[GenSR], *arguments: object, **named: object) -> GenSR:
@@ -43,7 +43,7 @@ def twins(monkeypatch: pytest.MonkeyPatch, history: str) -> tuple[Ours, Plain]:
         return model
 
     monkeypatch.setattr(GenSR, "build", classmethod(spread))
-    return Ours(setting(history), CPU), Plain(setting(history), CPU)
+    return ours(setting(history), CPU), baseline(setting(history), CPU)
 
 
 def batch_with_padding() -> Batch:
@@ -71,21 +71,21 @@ def batch_with_padding() -> Batch:
 
 
 @pytest.mark.parametrize("history", ["tokens", "pooled"])
-def test_both_ways_give_the_same_scores_loss_and_gradients(monkeypatch: pytest.MonkeyPatch, history: str) -> None:
-    ours, plain = twins(monkeypatch, history)
+def test_both_give_the_same_scores_loss_and_gradients(monkeypatch: pytest.MonkeyPatch, history: str) -> None:
+    product, plain = twins(monkeypatch, history)
     batch = batch_with_padding()
     real_B = (batch.label_GC != IGNORED).flatten()
     with torch.no_grad():
-        our_B, plain_B = (way.score(way.ready(batch)) for way in (ours, plain))
+        our_B, plain_B = (each.score(each.ready(batch)) for each in (product, plain))
     torch.testing.assert_close(our_B[real_B], plain_B[real_B], rtol=1e-4, atol=1e-6)
     assert plain_B.std() > 1e-3
 
     whole = replace(batch, label_GC=batch.label_GC.clamp_min(0), candidate_GC=batch.candidate_GC.clamp_min(1))
-    our_loss, plain_loss = (way.loss(way.ready(whole)) for way in (ours, plain))
+    our_loss, plain_loss = (each.loss(each.ready(whole)) for each in (product, plain))
     torch.testing.assert_close(our_loss, plain_loss)
     our_loss.backward()
     plain_loss.backward()
-    our_model, plain_model = ours.module, plain.module
+    our_model, plain_model = product.module, plain.module
     pairs = [
         (our_model.token_embeddings(), plain_model.t5.shared.weight),
         (our_model.cf_projection.weight, plain_model.cf_projection.weight),
@@ -94,7 +94,7 @@ def test_both_ways_give_the_same_scores_loss_and_gradients(monkeypatch: pytest.M
             plain_model.semantic_history.layer.self_attn.in_proj_weight,
         ),
         (our_model.cf_history.recency.weight, plain_model.cf_history.recency.weight),
-        (our_model.semantic_filter.key_HKD, plain_model.semantic_filter.key.weight),
+        (our_model.semantic_filter.key_HKD, plain_model.semantic_filter.key_HKD),
         (our_model.cf_filter.empty_D, plain_model.cf_filter.empty_D),
         *(
             (our_model.get_parameter(name), plain_model.get_parameter(name))
@@ -130,7 +130,7 @@ ENCODER_WEIGHTS = (
 def test_a_prompt_is_the_template_with_the_query_and_the_slots_in_their_places() -> None:
     tokenizer = word_tokenizer(VOCABULARY)
     batch = synthetic_batch(BatchShape(groups=2, candidates=2, vocabulary=VOCABULARY), 0)
-    rows = PlainCollator(PromptConfig(), tokenizer)(batch)
+    rows = BaselineCollator(PromptConfig(), tokenizer)(batch)
     assert rows.prompt_BM.shape == (4, 95)
     for g, task in enumerate(batch.task_G.tolist()):
         template = PromptConfig().search if task == Behaviour.SEARCH else PromptConfig().recommendation
@@ -145,15 +145,15 @@ def test_a_prompt_is_the_template_with_the_query_and_the_slots_in_their_places()
             assert rows.prompt_BM[row].tolist() == expected + [0] * (95 - len(expected))
 
 
-def test_what_the_plain_way_cannot_do_is_refused() -> None:
+def test_what_the_baseline_cannot_do_is_refused() -> None:
     tokenizer = word_tokenizer(VOCABULARY)
     batch = synthetic_batch(BatchShape(groups=2, candidates=2, vocabulary=VOCABULARY), 0)
     with pytest.raises(InputError, match="tokens, 9 fit"):
-        PlainCollator(PromptConfig(), tokenizer, width=9)(batch)
+        BaselineCollator(PromptConfig(), tokenizer, width=9)(batch)
     for switch in ("soft_filter", "history_match", "match", "term_match"):
         model = GenSR.build(ModelConfig(backbone="nano", **{switch: False}), tokenizer, CF_WIDTH)
         with pytest.raises(ValueError, match="no ablations"):
-            PlainGenSR.of(model)
+            BaselineGenSR(model)
 
 
 def test_backbones_have_the_sizes_of_flan_t5() -> None:

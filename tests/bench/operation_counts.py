@@ -1,7 +1,7 @@
-"""Floating-point operations of both ways: counted while they run, and by hand.
+"""Floating-point operations of ours and of the baseline, counted by hand.
 
 By hand for `small` (D = 512, I = 384 = 6 heads of 64, F = 1,024, 8 + 8 layers, V = 32,128), forward, in millions, a
-product of matrices counted as 2 operations a term. The plain way, a candidate, histories padded to N = 20 x 20 title
+product of matrices counted as 2 operations a term. The baseline, a candidate, histories padded to N = 20 x 20 title
 tokens and prompts to M = 95:
 
     history      16 N D^2 + 4 N^2 D                    2,005
@@ -29,7 +29,7 @@ only scored:
     head         2 D V, or 4 D                                       33      0
     together                                                        383    207
 
-So 17.8 times fewer than the plain way in training and 32.8 times in scoring. A training step is three times its forward
+So 17.8 times fewer than the baseline in training and 32.8 times in scoring. A training step is three times its forward
 pass: every product has a gradient to both sides.
 
 Dimensions: G groups, C candidates, S context tokens, P block tokens, n title tokens and l items of a history, L items
@@ -38,16 +38,13 @@ interactions, E width of a CF vector, H of the match towers. Of a group, without
 (11 and 106), W tokens of titles and prompts (175 and 1,600), A of its query (3: half of the groups search for 6).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from gensr_dist.bench.plain import PROMPT, PlainCollator
+from gensr_dist.bench.baseline import PROMPT, BaselineCollator
 from gensr_dist.bench.synthetic import HISTORY, QUERY, TITLE
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.model.config import SIZES, ModelConfig
@@ -56,22 +53,6 @@ from gensr_dist.model.match import WIDTH as TOWER
 from gensr_dist.model.term_match import COMPARED, HEADS
 
 TRAINING = 3  # passes of a training step
-
-
-@contextmanager
-def operation_counter() -> Iterator[Callable[[], int]]:
-    """Says when asked how many floating-point operations the matrix products inside had, attention included.
-
-    As torch counts them: kernels that it cannot look into (Triton's) are left out.
-    """
-    aten = torch.ops.aten
-    unknown_to_torch = {
-        aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-        aten.baddbmm_: _added_product,
-    }
-    with FlopCounterMode(display=False, custom_mapping=unknown_to_torch) as counter:
-        yield counter.get_total_flops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +113,7 @@ class GroupTokens:
     new_items: int  # U: distinct items of history and candidates that no earlier group has
 
     @classmethod
-    def of_batch(cls, batch: Batch, collator: PlainCollator, *, share_contexts: bool) -> list["GroupTokens"]:
+    def of_batch(cls, batch: Batch, collator: BaselineCollator, *, share_contexts: bool) -> list["GroupTokens"]:
         """Lengths of each group of a batch."""
         rows = collator(batch)
         found: list[GroupTokens] = []
@@ -166,17 +147,17 @@ class _Distinct:
     """Numbers other than 0, each counted where it is first met."""
 
     def __init__(self) -> None:
-        self.met = {0}
+        self.seen = {0}
 
     def add(self, number_X: Tensor) -> int:
         """How many of them are new."""
-        before = len(self.met)
-        self.met.update(number_X.tolist())
-        return len(self.met) - before
+        before = len(self.seen)
+        self.seen.update(number_X.tolist())
+        return len(self.seen) - before
 
 
-def plain_row(sizes: Sizes, *, answer_logits: bool = True) -> int:
-    """Forward operations of a candidate the plain way, counted by hand.
+def baseline_row(sizes: Sizes, *, answer_logits: bool = True) -> int:
+    """Forward operations of a candidate of the baseline, counted by hand.
 
     Args:
         sizes: of the model.
@@ -252,15 +233,3 @@ def _history_match(sizes: Sizes, items: int) -> int:
     """Of a candidate's likeness to single interactions in both views: cosines, three sums of them, and two layers."""
     cosines = 2 * items * (sizes.cf_width + sizes.width)
     return cosines + 2 * 2 * (3 * items + FEATURES * HIDDEN + HIDDEN * sizes.width)
-
-
-def _added_product(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
-    return 2 * left[0] * left[1] * left[2] * right[2]
-
-
-def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return sdpa_flop_count(query, key, value)
-
-
-def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return sdpa_backward_flop_count(gradient, query, key, value)

@@ -1,47 +1,46 @@
 """`gensr bench step` and `gensr bench score` at a size of seconds."""
 
 import dataclasses
+import itertools
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from gensr_dist.bench.costs import Limits
-from gensr_dist.bench.score import score_ours, score_plain
-from gensr_dist.bench.speed import SpeedBench, check_setting
-from gensr_dist.bench.step import GROUPS, train_ours, train_plain
-from gensr_dist.bench.turns import Rank, Spread, Way, started
-from gensr_dist.bench.ways import Setting, Work
+from gensr_dist.bench.interleaved import Spread, Variant, Worker, running
+from gensr_dist.bench.speed import STEP_GROUPS, check_setting, workload
+from gensr_dist.bench.workload import SpeedSetting, Workload
 from gensr_dist.errors import InputError
 from tests.bench.settings import tiny_setting
 
-HERE = Rank(0, 1, torch.device("cpu"))
+HERE = Worker(0, 1, torch.device("cpu"))
 SETTING = tiny_setting()
 FIRST_KEYS = ["ours_per_s", "plain_per_s", "ratio_median", "ratio_min", "ratio_max", "flops_ratio"]
 FIRST_KEYS += ["peak_gb_ours", "peak_gb_plain"]
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
 ABSENT = ("deepspeed", "webdataset", "faiss")
 PROGRAM = """
-import dataclasses, json
+import json
 from pathlib import Path
-from gensr_dist.bench.step import bench_step
-import gensr_dist.cli.bench, gensr_dist.bench.score
+from gensr_dist.bench.speed import bench_speed
+import gensr_dist.cli.bench
 from tests.bench.settings import tiny_setting
 
 if __name__ == "__main__":
-    result = bench_step(tiny_setting(candidates=5), rounds=1, profile=Path("trace"))
-    print(json.dumps(dataclasses.asdict(result)))
+    result = bench_speed(tiny_setting(candidates=5), training=True, rounds=1, profile=Path("trace"))
+    print(json.dumps(result.flat()))
 """
 
 
-def test_both_ways_take_turns_where_libraries_of_the_cluster_are_absent(tmp_path: Path) -> None:
+def test_both_are_interleaved_where_libraries_of_the_cluster_are_absent(tmp_path: Path) -> None:
     for name in ABSENT:
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is absent')\n")
     (tmp_path / "program.py").write_text(PROGRAM)
@@ -66,20 +65,22 @@ def test_both_ways_take_turns_where_libraries_of_the_cluster_are_absent(tmp_path
         likenesses = {"history_match", "match", "term_match"}
         forward = {"data", "history", "filter", *likenesses, "encoder", "decoder", "head", "loss"}
         assert forward | {"backward", "optimizer"} <= set(share)
-    assert result["mbyte_per_row_ours"] < result["mbyte_per_row_plain"]
-    for way in ("ours", "plain"):
-        whole, parts = result[f"limit_share_{way}"], result[f"limit_share_parts_{way}"]
-        assert {"history", "encoder", "decoder", "head", "backward", "optimizer"} <= set(parts)
-        named = [parts[name] for name in ("history", "encoder", "decoder", "head", "backward", "optimizer")]
-        assert min(named) < whole < max(named)
+    assert result["mflop_per_row_ours"] < result["mflop_per_row_plain"]
+    assert set(tiny_keys()) <= result.keys()
     assert len(result["top_operations"]) == 10
     (trace,) = (tmp_path / "trace").glob("ours*.pt.trace.json")
     assert json.loads(trace.read_text())["traceEvents"]
 
 
-@pytest.mark.parametrize("make", [train_ours, train_plain])
-def test_a_step_changes_the_weights_and_works_on_batches_in_turn(make: type[Work]) -> None:
-    work = make(SETTING, HERE)
+def tiny_keys() -> list[str]:
+    setting = ["backbone", "history", "lengths", "groups", "our_groups", "candidates", "precision", "compiled"]
+    measured = ["idle_gb", "first_pass_s", "tokens_per_s", "mfu", "mfu_plain", "peak_tflops", "top_operations"]
+    return [*setting, *measured, "parameters", "mean_history", "rounds", "passes_of_a_round", "device", "seconds"]
+
+
+@pytest.mark.parametrize("product", [True, False])
+def test_a_step_changes_the_weights_and_works_on_batches_in_turn(product: bool) -> None:
+    work = workload(SETTING, HERE, training=True, product=product)
     seen = []
     ready = work.model.ready
     work.model.ready = lambda batch: (seen.append(batch), ready(batch))[1]
@@ -94,20 +95,22 @@ def test_a_step_changes_the_weights_and_works_on_batches_in_turn(make: type[Work
     assert work.times.seconds["backward"] > 0
 
 
-@pytest.mark.parametrize("make", [score_ours, score_plain])
+@pytest.mark.parametrize("product", [True, False])
 def test_scoring_keeps_the_weights_and_fills_a_round_with_passes(
-    make: type[Work], monkeypatch: pytest.MonkeyPatch
+    product: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = make(SETTING, HERE)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    work = workload(SETTING, HERE, training=False, product=product)
     work.timed_pass()
-    monkeypatch.setattr("gensr_dist.bench.ways._ROUND_S", 10 * work.timed_pass())
+    monkeypatch.setattr("gensr_dist.bench.workload._ROUND_S", 10 * work.timed_pass())
     before = [weight.detach().clone() for weight in work.model.module.parameters()]
     passes = work.warm_up()
     work.round()
     assert 1 < passes == work.passes < 100
-    costs = work.costs(Limits(flops=1e9, bytes=1e9))
-    assert (costs["encoder"] > costs["decoder"]).all()
-    assert (costs["decoder"] > 0).all()
+    operations = work.operations()
+    assert operations["encoder"] > operations["decoder"] > 0
+    assert operations["history"] > 0
+    assert torch.backends.mha.get_fastpath_enabled() == fast_path
     assert all(map(torch.equal, before, work.model.module.parameters()))
     assert all(weight.grad is None for weight in work.model.module.parameters())
     assert not work.model.module.training
@@ -115,7 +118,10 @@ def test_scoring_keeps_the_weights_and_fills_a_round_with_passes(
 
 @NEEDS_COMPILER
 def test_compiled_blocks_answer_as_they_did_and_one_program_serves_all_batches() -> None:
-    eager, compiled = (score_ours(tiny_setting(history="tokens", compiled=done), HERE) for done in (False, True))
+    eager, compiled = (
+        workload(tiny_setting(history="tokens", compiled=done), HERE, training=False, product=True)
+        for done in (False, True)
+    )
     with pytest.raises(RuntimeError, match="recompile"), torch.compiler.set_stance("fail_on_recompile"):
         compiled.timed_pass()
     compiled.timed_pass()
@@ -123,14 +129,16 @@ def test_compiled_blocks_answer_as_they_did_and_one_program_serves_all_batches()
         for batch in eager.batches:
             scores = [work.model.score(work.model.ready(batch)) for work in (eager, compiled)]
             torch.testing.assert_close(*scores, rtol=1e-5, atol=1e-6)
-    counted = [work.costs(Limits(flops=1e9, bytes=1e9))["encoder"] for work in (eager, compiled)]
-    np.testing.assert_allclose(*counted)
+    assert eager.operations()["encoder"] == compiled.operations()["encoder"]
 
 
 @pytest.mark.slow
 @NEEDS_COMPILER
 def test_compiled_blocks_have_the_same_gradients_and_drop_out() -> None:
-    works = [train_ours(tiny_setting(history="tokens", compiled=done), HERE) for done in (False, True)]
+    works = [
+        workload(tiny_setting(history="tokens", compiled=done), HERE, training=True, product=True)
+        for done in (False, True)
+    ]
     with pytest.raises(RuntimeError, match="recompile"), torch.compiler.set_stance("fail_on_recompile"):
         works[1].timed_pass()
     gradients = []
@@ -143,19 +151,19 @@ def test_compiled_blocks_have_the_same_gradients_and_drop_out() -> None:
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
 
 
-def lost(setting: Setting, rank: Rank) -> Work:
+def lost(setting: SpeedSetting, worker: Worker) -> Workload:
     raise MemoryError
 
 
-def lost_later(work: Work) -> None:
+def lost_later(work: Workload) -> None:
     raise MemoryError
 
 
-@pytest.mark.parametrize("make", [lost, score_ours])
-def test_a_process_that_ends_is_one_line(make: type[Work]) -> None:
-    way = Way(make)
-    with pytest.raises(InputError, match=r"^gensr bench: one of its processes ended"), started([way], SETTING):
-        way.ask(lost_later)
+@pytest.mark.parametrize("make", [lost, partial(workload, training=False, product=True)])
+def test_a_process_that_ends_is_one_line(make: Callable[[SpeedSetting, Worker], Workload]) -> None:
+    variant = Variant(make)
+    with pytest.raises(InputError, match=r"^gensr bench: one of its processes ended"), running([variant], SETTING):
+        variant.ask(lost_later)
 
 
 def test_wrong_settings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,19 +198,18 @@ def test_groups_of_a_batch_suit_the_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
-    assert GROUPS.of(groups, our_groups) == expected
+    assert STEP_GROUPS.of(groups, our_groups) == expected
 
 
-def test_keys_and_spread() -> None:
-    assert [field.name for field in dataclasses.fields(SpeedBench)][:8] == FIRST_KEYS
+def test_spread() -> None:
     assert Spread.of_ratios([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]) == Spread(median=2.0, low=1.0, high=3.0)
 
 
 @pytest.mark.parametrize("history", ["tokens", "pooled"])
-def test_both_ways_run_with_half_precision_weights(history: str) -> None:
+def test_both_run_with_half_precision_weights(history: str) -> None:
     setting = dataclasses.replace(SETTING, precision="bf16", history=history)
-    for make in (train_ours, train_plain, score_ours, score_plain):
-        work: Work = make(setting, HERE)
+    for training, product in itertools.product((True, False), repeat=2):
+        work = workload(setting, HERE, training=training, product=product)
         work.round()
         weights = list(work.model.module.parameters())
         assert {weight.dtype for weight in weights} == {torch.bfloat16}
