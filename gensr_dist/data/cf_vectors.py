@@ -5,6 +5,7 @@ edges of fold K's users.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from gensr_dist.data.item_vectors import ItemVectors, row_blocks
 from gensr_dist.errors import InputError
 from gensr_dist.storage.durable import durable_folder
-from gensr_dist.storage.records import read_json, write_json
+from gensr_dist.storage.records import read_record, write_json
 
 RECORD = "lightgcn.json"
 
@@ -25,6 +26,27 @@ _ROWS = 65_536  # written and checked at once
 def table_name(fold: int | str) -> str:
     """File of the items' vectors of the graph without a fold."""
     return f"items_without_{fold}.npy"
+
+
+@dataclass(frozen=True)
+class _Settings:
+    width: int
+    folds: int
+
+
+@dataclass(frozen=True)
+class _Result:
+    items: int
+    users: int
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What reading needs of `lightgcn.json`."""
+
+    seed: int
+    settings: _Settings
+    result: _Result
 
 
 def save_cf(
@@ -61,24 +83,15 @@ def load_cf(folder: Path, *, folds: bool) -> tuple[ItemVectors, np.memmap]:
     Raises:
         InputError: a file is missing, is no array, does not fit `lightgcn.json`, or holds values that are not finite.
     """
-    record = read_json(folder / RECORD, REMEDY)
-    try:
-        result, settings, seed = record["result"], record["settings"], int(record["seed"])
-        items, users, width = int(result["items"]), int(result["users"]), int(settings["width"])
-        tables = int(settings["folds"])
-    except (KeyError, TypeError, ValueError):
-        raise InputError(
-            folder / RECORD,
-            "expected seed, settings.width, settings.folds, result.items, result.users",
-            REMEDY,
-        ) from None
-    names = [table_name(fold) for fold in range(tables)] if folds else []
+    record = read_record(folder / RECORD, _Record, "CF vectors", missing=REMEDY, wrong=REMEDY)
+    names = [table_name(fold) for fold in range(record.settings.folds)] if folds else []
     found = {path.name for path in folder.glob(table_name("*"))} if folds else set()
     if found != set(names):
-        raise InputError(folder / RECORD, f"is of {tables} folds, found tables of {len(found)}", REMEDY)
-    whole_IE, *without_fold = (_open(folder / name, (items, width)) for name in ("items.npy", *names))
-    user_VE = _open(folder / "users.npy", (users, width))
-    return ItemVectors(whole_IE, tuple(without_fold), seed), user_VE
+        raise InputError(folder / RECORD, f"is of {record.settings.folds} folds, found tables of {len(found)}", REMEDY)
+    width, result = record.settings.width, record.result
+    whole_IE, *without_fold = (_open(folder / name, (result.items, width)) for name in ("items.npy", *names))
+    user_VE = _open(folder / "users.npy", (result.users, width))
+    return ItemVectors(whole_IE, tuple(without_fold), record.seed), user_VE
 
 
 def _write(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:

@@ -14,7 +14,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import CONFIDENCE, TASK_NAMES, ndcg_gain
 from gensr_dist.storage.durable import durable_file
-from gensr_dist.storage.records import read_json
+from gensr_dist.storage.records import read_record
 
 CUTOFF = 10
 _RESAMPLES = 10_000  # of a comparison of runs: under a second
@@ -137,15 +137,24 @@ def compare_runs(first: Path, second: Path) -> RunComparison:
     return RunComparison(first=str(first), second=str(second), tasks=tasks)
 
 
+@dataclass(frozen=True)
+class _Protocol:
+    rows_digest: str
+    rows: Mapping[str, int]  # by name of the task
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    """What a comparison needs of `metrics.json`."""
+
+    protocol: _Protocol
+
+
 def _ranked_rows(run: Path) -> tuple[str, dict[Behaviour, int]]:
     """Digest of the rows that an evaluation ranked, and how many each task has."""
-    path = run / "metrics.json"
-    found = read_json(path, _REMEDY)
-    try:
-        digest, rows = found["protocol"]["rows_digest"], found["protocol"]["rows"]
-        return digest, {task: rows[name] for task, name in TASK_NAMES.items() if name in rows}
-    except (KeyError, TypeError):
-        raise InputError(path, "expected the results of an evaluation", _REMEDY) from None
+    metrics = read_record(run / "metrics.json", _Metrics, "an evaluation", missing=_REMEDY, wrong=_REMEDY)
+    rows = metrics.protocol.rows
+    return metrics.protocol.rows_digest, {task: rows[name] for task, name in TASK_NAMES.items() if name in rows}
 
 
 def _ranks_path(run: Path, task: Behaviour) -> Path:

@@ -46,11 +46,16 @@ def read_record(path: Path, kind: type[Record], what: str, *, missing: str, wron
     Raises:
         InputError: it cannot be read so; names the first field that is wrong.
     """
+    return parse_record(read_json(path, missing), path, kind, what, wrong)
+
+
+def parse_record(value: Any, where: Path | str, kind: type[Record], what: str, remedy: str) -> Record:
+    """A parsed JSON file as a dataclass; arguments and error as of `read_record`."""
     from pydantic import TypeAdapter, ValidationError  # commands that read no record start without it
 
     try:
-        return TypeAdapter(kind).validate_python(read_json(path, missing))
+        return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         fault = error.errors()[0]
-        place = ".".join(str(part) for part in fault["loc"])
-        raise InputError(path, f"expected the record of {what}, {place}: {fault['msg']}", wrong) from None
+        field = ".".join(map(str, fault["loc"])) or "all of it"
+        raise InputError(where, f"expected the record of {what}, {field}: {fault['msg']}", remedy) from None

@@ -39,7 +39,7 @@ def test_round_trip_and_replacement(tmp_path):
         ("users.npy", b"", "expected an npy array"),
         ("items.npy", b"not an array", "expected an npy array"),
         ("lightgcn.json", None, "does not exist"),
-        ("lightgcn.json", b"{}", "expected seed, settings.width"),
+        ("lightgcn.json", b"{}", "expected the record of CF vectors, seed"),
         ("lightgcn.json", b"[", "expected a JSON file"),
         (
             "lightgcn.json",
@@ -97,8 +97,8 @@ def test_tables_without_folds_are_opened_for_those_who_ask(tmp_path):
         ("items_without_0.npy", b"", "items_without_0.npy: expected an npy array"),
         ("items_without_1.npy", "nan", "items_without_1.npy: holds values that are not finite"),
         ("items_without_1.npy", "wide", r"items_without_1.npy: expected float32 \(3, 4\), found float32 \(3, 5\)"),
-        ("lightgcn.json", json.dumps({**FOLDED, "settings": {"width": 4}}).encode(), "expected seed, settings.width"),
-        ("lightgcn.json", json.dumps({**FOLDED, "seed": None}).encode(), "expected seed, settings.width"),
+        ("lightgcn.json", json.dumps({**FOLDED, "settings": {"width": 4}}).encode(), r"CF vectors, settings\.folds"),
+        ("lightgcn.json", json.dumps({**FOLDED, "seed": None}).encode(), "expected the record of CF vectors, seed"),
     ],
 )
 def test_faults_of_folds_are_one_line_input_errors(tmp_path, name, content, problem):

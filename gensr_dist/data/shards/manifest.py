@@ -7,14 +7,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.errors import InputError
 from gensr_dist.storage.checked_files import REMEDY, CheckedFiles, FileRecord, sha256_of_file
 from gensr_dist.storage.folder import Folder
-from gensr_dist.storage.records import write_json
+from gensr_dist.storage.records import parse_record, write_json
 
 SCHEMA_VERSION = 2
 _SHARD_NAME = re.compile(r"shard-\d+\.tar", re.ASCII)
@@ -86,12 +85,7 @@ class Manifest(CheckedFiles):
             )
         if digest != _digest(body):
             raise InputError(path, "the manifest was edited: its digest does not match its contents", REMEDY)
-        try:
-            manifest = TypeAdapter(cls).validate_python(body)
-        except ValidationError as error:
-            fault = error.errors()[0]
-            place = ".".join(str(part) for part in fault["loc"])
-            raise InputError(path, f"expected a valid manifest, {place}: {fault['msg']}", REMEDY) from None
+        manifest = parse_record(body, path, cls, "shards", REMEDY)
         contradiction = manifest._contradiction()
         if contradiction:
             raise InputError(path, f"expected a valid manifest, {contradiction}", REMEDY)
