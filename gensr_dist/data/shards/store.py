@@ -26,7 +26,7 @@ from gensr_dist.data.shards.verify import read_checked, shard_faults
 from gensr_dist.data.timelines.histories import Histories
 from gensr_dist.data.timelines.rows import EvalRows, training_rows
 from gensr_dist.data.timelines.splits import Split
-from gensr_dist.data.timelines.timelines import Timelines
+from gensr_dist.data.timelines.timelines import COLUMNS, Timelines
 from gensr_dist.errors import InputError
 from gensr_dist.storage.checked_files import REMEDY
 from gensr_dist.storage.folder import Folder
@@ -247,11 +247,11 @@ class TimelineStore:
             if not shard.events:
                 continue
             for block in read_checked(self.folder, self.manifest, shard):
-                event_R = block.eval_event
-                chosen_R = (block.split[event_R] == split) & (block.behaviour[event_R] == task)
+                event_R, events = block.eval_event_R, block.timelines
+                chosen_R = (events.split_N[event_R] == split) & (events.behaviour_N[event_R] == task)
                 event_parts.append(first + event_R[chosen_R])
-                negative_parts.append(block.eval_negative[chosen_R])
-                first += len(block.item)
+                negative_parts.append(block.eval_negative_RC[chosen_R])
+                first += len(events.item_N)
         timelines, event_R = window.timelines, np.concatenate(event_parts)
         return EvalRows(
             event_R=event_R + window.first_event,
@@ -265,15 +265,7 @@ class TimelineStore:
     def _timelines(self, shards: tuple[ShardRecord, ...]) -> Timelines:
         """Decode shards into arrays of their common length, a block at a time."""
         users, events = sum(shard.users for shard in shards), sum(shard.events for shard in shards)
-        timelines = Timelines(
-            user_start_V=np.zeros(users + 1, dtype=np.int64),
-            item_N=np.empty(events, dtype=np.uint32),
-            time_N=np.empty(events, dtype=np.int64),
-            query_N=np.empty(events, dtype=np.int32),
-            behaviour_N=np.empty(events, dtype=np.uint8),
-            positive_N=np.empty(events, dtype=bool),
-            split_N=np.empty(events, dtype=np.uint8),
-        )
+        timelines = Timelines.empty(users, events)
         user = event = 0
         for shard in shards:
             if not shard.events:  # lost, or of users without events
@@ -281,11 +273,12 @@ class TimelineStore:
                 user += shard.users
                 continue
             for block in read_checked(self.folder, self.manifest, shard, negatives=False):
-                end = event + len(block.item)
-                timelines.user_start_V[user + 1 : user + 1 + block.users] = block.user_start[1:] + event
-                for name in ("item", "time", "query", "behaviour", "positive", "split"):
-                    getattr(timelines, f"{name}_N")[event:end] = getattr(block, name)
-                user, event = user + block.users, end
+                part = block.timelines
+                end = event + len(part.item_N)
+                timelines.user_start_V[user + 1 : user + 1 + part.users] = part.user_start_V[1:] + event
+                for name in COLUMNS:
+                    getattr(timelines, name)[event:end] = getattr(part, name)
+                user, event = user + part.users, end
         return timelines
 
     def _parts_of(self, number_R: Int, first_W: list[int]) -> Iterator[tuple[Window, Int]]:

@@ -47,21 +47,8 @@ def shard_blocks(
     eval_event_R = evaluation_rows(timelines)
     for first in range(0, timelines.users, users_per_sample):
         end = min(first + users_per_sample, timelines.users)
-        start, stop = timelines.user_start_V[[first, end]].tolist()
-        rows = slice(*np.searchsorted(eval_event_R, [start, stop]).tolist())
-        yield (
-            first_user + first,
-            Block(
-                user_start=timelines.user_start_V[first : end + 1] - start,
-                item=timelines.item_N[start:stop],
-                time=timelines.time_N[start:stop],
-                query=timelines.query_N[start:stop],
-                behaviour=timelines.behaviour_N[start:stop],
-                positive=timelines.positive_N[start:stop],
-                split=timelines.split_N[start:stop],
-                eval_negative=np.sort(eval_negative_RC[rows], axis=1),
-            ),
-        )
+        rows = slice(*np.searchsorted(eval_event_R, timelines.user_start_V[[first, end]]).tolist())
+        yield first_user + first, Block(timelines.of_users(first, end), np.sort(eval_negative_RC[rows], axis=1))
 
 
 def write_shard(path: Path, blocks: Iterable[tuple[int, Block]]) -> ShardRecord:
@@ -82,10 +69,10 @@ def write_shard(path: Path, blocks: Iterable[tuple[int, Block]]) -> ShardRecord:
             members = {f"{name}.npy": _npy(array) for name, array in encode(block).items()}
             tar.write({"__key__": f"{key:010d}", **members})
             samples += 1
-            users += block.users
-            events += len(block.item)
+            users += block.timelines.users
+            events += len(block.timelines.item_N)
             training += len(training_rows(block.timelines))
-            evaluation += len(block.eval_negative)
+            evaluation += len(block.eval_negative_RC)
             interactions += count_interactions(block.timelines)
     assert samples, "a shard holds at least one block"
     return ShardRecord(
@@ -109,7 +96,7 @@ def read_shard(content: bytes, where: str | Path, first_user: int, *, negatives:
         content: the tar's bytes.
         where: named in errors.
         first_user: row of the shard's first user.
-        negatives: whether evaluation negatives are decoded; without them `eval_negative` is [R, 0].
+        negatives: whether evaluation negatives are decoded; without them they are [R, 0].
 
     Raises:
         InputError: the tar is not one that `write_shard` wrote; nothing in it is unpacked to disk or run.

@@ -126,16 +126,18 @@ def read_checked(folder: Folder, manifest: Manifest, record: ShardRecord, *, neg
     except DamagedError as damage:
         raise _recognised(damage, manifest) from None
     for block in read_shard(content, where, record.first_user, negatives=negatives):
-        for name, limit in (("item", manifest.items), ("eval_negative", manifest.items), ("query", manifest.queries)):
-            values = getattr(block, name)
+        timelines, negative_RC = block.timelines, block.eval_negative_RC
+        for name, values, limit in (
+            ("item", timelines.item_N, manifest.items),
+            ("eval_negative", negative_RC, manifest.items),
+            ("query", timelines.query_N, manifest.queries),
+        ):
             if values.size and values.max() >= limit:
                 problem = f"{name} {values.max()} is none of the {limit} that the manifest counts"
                 raise InputError(where, problem, REMEDY)
-        if block.eval_negative.shape[1] != width:
-            raise InputError(
-                where, f"evaluation rows have {block.eval_negative.shape[1]} negatives, not {width}", REMEDY
-            )
-        found += (1, block.users, len(block.item), len(training_rows(block.timelines)), len(block.eval_negative))
+        if negative_RC.shape[1] != width:
+            raise InputError(where, f"evaluation rows have {negative_RC.shape[1]} negatives, not {width}", REMEDY)
+        found += (1, timelines.users, len(timelines.item_N), len(training_rows(timelines)), len(negative_RC))
         if (found > listed).any():
             break
         yield block
