@@ -27,8 +27,6 @@ class SimulateConfig:
     items_per_topic: Annotated[int, Field(ge=1)] = 33  # while there are fewer than the 240 leaf topics
     popularity_spread: Annotated[float, Field(ge=0)] = 0.7  # standard deviation of log popularity, hits apart
     hit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of items: Pareto popularity instead
-    hit_lift: Annotated[float, Field(gt=0)] = 10.0  # popularity of the least hit; an ordinary item's median is 1
-    hit_exponent: Annotated[float, Field(gt=1)] = 2.0  # of the hits' Pareto law: lower is a heavier tail
     own_word_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of queries: one more word, of Zipf's law
 
 
