@@ -17,6 +17,9 @@ SIZES = {
 # What the probability of an answer is a share of: every token that the model could say (eq. 9), or the two answers.
 Likelihood = Literal["vocabulary", "answers"]
 
+# Where prompts lie: one a candidate, as in the paper, or one context for the candidates of a group.
+Scoring = Literal["joint", "shared"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PromptConfig:
@@ -36,7 +39,7 @@ class ModelConfig:
 
     # nano, mini, small, base: built from a config; else a Hub name or a folder (google/flan-t5-base)
     backbone: str = "nano"
-    scoring: Literal["joint", "shared"] = "shared"  # joint: the paper's prompt a candidate; shared: one context a group
+    scoring: Scoring = "shared"  # joint: the paper's prompt a candidate; shared: one context a group
     semantic_history: Literal["tokens", "pooled"] = (
         "tokens"  # L x T title tokens (the paper) or one mean vector a title
     )

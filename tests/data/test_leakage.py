@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog
 from gensr_dist.data.negatives.unmet import Met, sample_unmet
-from gensr_dist.data.preparation.splitting import DAY, assign_splits, find_moments
+from gensr_dist.data.preparation.splitting import assign_splits, find_moments
+from gensr_dist.data.sources.times import DAY_MS
 from gensr_dist.data.timelines.histories import Histories
 from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.data.timelines.splits import Split
@@ -23,7 +24,7 @@ events = st.tuples(
     st.integers(0, USERS - 1),
     st.integers(0, ITEMS - 1),
     st.integers(0, 1),
-    st.integers(0, 7).map(lambda half: half * DAY // 2),
+    st.integers(0, 7).map(lambda half: half * DAY_MS // 2),
     st.just(-1),
     st.booleans(),
 )
@@ -38,7 +39,7 @@ def event_lists(draw: st.DrawFn) -> list[tuple]:
 
 
 def timelines_of(log: EventLog, method: str) -> Timelines:
-    days = {time // DAY for time in log.events["time"]}
+    days = {time // DAY_MS for time in log.events["time"]}
     assume(log.events["positive"].any())
     assume(method != "days" or len(days) >= 3)
     return build_timelines(

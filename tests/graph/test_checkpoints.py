@@ -17,14 +17,6 @@ from tests.graph.builders import CONFIG, ITEMS, interrupted, step, train, two_ta
 EVERY_STEP = dataclasses.replace(CONFIG, epochs=7, checkpoint_minutes=0.0)  # 5 steps an epoch
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.parametrize("steps", [1, 5, 16, 34])
 def test_resumed_training_gives_the_same_bytes(tmp_path, monkeypatch, steps):
     whole, items, users = train(tmp_path / "whole", config=EVERY_STEP)

@@ -29,14 +29,6 @@ FOLDED = dataclasses.replace(CONFIG, folds=2, epochs=4, checkpoint_minutes=0.0)
 FOLD_V = fold_of_users(np.arange(USERS), 2, SEED)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def unturned(monkeypatch):
     monkeypatch.setattr(Turning, "onto", classmethod(lambda cls, goal_IE, _: cls(np.eye(goal_IE.shape[1]), 1.0)))

@@ -15,9 +15,10 @@ import polars as pl
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, Repair
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard, write_users
-from gensr_dist.data.preparation.splitting import DAY, Moments, assign_splits
+from gensr_dist.data.preparation.splitting import Moments, assign_splits
 from gensr_dist.data.sources.assembling import Met, Tables
 from gensr_dist.data.sources.parts import Part, read_part
+from gensr_dist.data.sources.times import DAY_MS
 from gensr_dist.data.timelines.timelines import build_timelines
 from gensr_dist.storage.folder import Folder
 
@@ -97,7 +98,7 @@ def write_bucket(
 
 def days_of(events: pl.DataFrame) -> set[int]:
     """Days since 1970 that have events."""
-    return set((events["time"].unique() // DAY).to_list())
+    return set((events["time"].unique() // DAY_MS).to_list())
 
 
 def positives_before(events: pl.DataFrame, edge_E: np.ndarray) -> np.ndarray:

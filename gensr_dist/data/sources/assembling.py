@@ -7,12 +7,11 @@ import numpy as np
 import polars as pl
 
 from gensr_dist.data.events import EventLog, Repair
-from gensr_dist.data.sources.ids import require_known
+from gensr_dist.data.sources.ids import id_order, require_known
 from gensr_dist.data.sources.parts import add_repairs
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.data.sources.times import require_span
 
-NUMERIC_ID = r"^[0-9]{1,18}$"  # fits int64
 _NEVER = 1 << 62
 _SPARSE = 8  # a table of all numbers up to the largest id is used if it is at most so many times longer than the ids
 
@@ -111,7 +110,7 @@ def build_tables(met: Met, items: pl.DataFrame, users: pl.DataFrame) -> tuple[Ta
     unknown = met.item_id.to_frame().join(texts, on="item_id", how="anti")
     require_known(met.item_id, texts["item_id"], unknown["item_id"], "items")
     catalogue = pl.concat([texts, unknown.with_columns(pl.lit("").alias("text"))])
-    catalogue = catalogue.sort(_id_order(catalogue["item_id"]))
+    catalogue = catalogue.sort(id_order(catalogue["item_id"]))
     repairs = [
         Repair("duplicate item rows dropped", items.height - texts.height),
         Repair("items of events without features kept with empty text", unknown.height),
@@ -126,7 +125,7 @@ def build_tables(met: Met, items: pl.DataFrame, users: pl.DataFrame) -> tuple[Ta
         people = pl.concat([known, people]).unique()
         repairs.append(Repair("duplicate user rows dropped", users.height - len(known)))
         repairs.append(Repair("users of events without features kept", len(people) - len(known)))
-    population = people.to_frame().sort(_id_order(people))
+    population = people.to_frame().sort(id_order(people))
     return Tables(population["user_id"], catalogue["item_id"], catalogue["text"], met.query.sort()), repairs
 
 
@@ -165,10 +164,3 @@ def _places(value_N: np.ndarray, ascending_I: np.ndarray) -> np.ndarray:
     place_S = np.zeros(span, dtype=np.uint32)
     place_S[ascending_I - low] = np.arange(len(ascending_I), dtype=np.uint32)
     return place_S[value_N - low]
-
-
-def _id_order(ids: pl.Series) -> Sequence[pl.Expr]:
-    column = pl.col(ids.name)
-    if ids.dtype == pl.String and ids.str.contains(NUMERIC_ID).all():
-        return [column.cast(pl.Int64), column]  # the text orders 7 and 007
-    return [column]

@@ -49,6 +49,10 @@ class Column:
     mended: Callable[[pl.Expr], pl.Expr] | None = None
     mending: str = ""
 
+    def is_bad(self, value: pl.Expr, empty: pl.Expr) -> pl.Expr:
+        """Whether a field is wrong, of its value by `parse` and of whether it is empty."""
+        return value.is_null() & ~empty if self.empty else value.is_null()
+
 
 def parse_integer(text: pl.Expr) -> pl.Expr:
     """Integer of 0 or more; `12.0`, as pandas writes a column that had gaps, counts as 12 where floats are exact."""
@@ -96,7 +100,7 @@ def parse(texts: pl.LazyFrame, columns: Sequence[Column], keep: Sequence[pl.Expr
         *(c.mended(pl.col(c.name)).fill_null(False).alias(MENDED + c.name) for c in present if c.mended),
     )
     blank = pl.all_horizontal(pl.col(_EMPTY + column.name) for column in present)
-    bad = pl.any_horizontal(_is_bad(column) for column in present)
+    bad = pl.any_horizontal(c.is_bad(pl.col(c.name), pl.col(_EMPTY + c.name)) for c in present)
     mended = [pl.col(MENDED + column.name) for column in present if column.mended]
     return parsed.select(*keep, *mended, (bad & ~blank).alias(BAD), blank.alias(BLANK)).collect(engine="streaming")
 
@@ -104,8 +108,3 @@ def parse(texts: pl.LazyFrame, columns: Sequence[Column], keep: Sequence[pl.Expr
 def _value(column: Column, names: list[str]) -> pl.Expr:
     text = pl.col(column.name) if column.name in names else pl.lit(None, dtype=pl.String)
     return column.parse(text).alias(column.name)
-
-
-def _is_bad(column: Column) -> pl.Expr:
-    unparsed = pl.col(column.name).is_null()
-    return unparsed & ~pl.col(_EMPTY + column.name) if column.empty else unparsed

@@ -93,18 +93,13 @@ def _first_unreadable(header: bytes, data: memoryview, begin_R: np.ndarray, colu
 
 
 def _value_fault(place: str, fields: pl.DataFrame, columns: Sequence[Column]) -> InputError:
-    column = next(c for c in columns if c.name in fields.columns and fields.select(_is_bad(c)).item())
+    texts = {column: pl.col(column.name) for column in columns if column.name in fields.columns}
+    column = next(c for c, text in texts.items() if fields.select(c.is_bad(c.parse(text), text.is_null())).item())
     text = fields[column.name].item()
     why = "" if text is None else column.explain(text)
     found = "is empty" if text is None else f"is {_cut(text)!r}{why}"
     remedy = column.remedy if why and column.remedy else _REMEDY
     return InputError(place, f"{column.name} {found}, expected {column.expected}", remedy)
-
-
-def _is_bad(column: Column) -> pl.Expr:
-    text = pl.col(column.name)
-    unparsed = column.parse(text).is_null()
-    return unparsed & text.is_not_null() if column.empty else unparsed
 
 
 def _record_fault(place: str, width: int, record: bytes) -> InputError:

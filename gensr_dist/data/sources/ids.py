@@ -12,6 +12,7 @@ MISSING = (
 )
 MENDED = "written with .0 read as whole numbers"
 EXACT = 1 << 53  # whole numbers up to this one are exact as floats of 64 bits
+_NUMERIC = r"^[0-9]{1,18}$"  # fits int64
 _NOT_EXACT = r"^\d(?:\.\d+)?[eE]\+\d+$|^\d\.\d+[eE]-?\d+$"  # scientific notation
 _UNSEEN = r"[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060\ufeff]"  # line breaks, byte order marks
 
@@ -46,6 +47,14 @@ def explain_id(text: str, column: str = "") -> str:
     if word in MISSING:
         return " (a word for no value)"
     return " (a float that has lost digits)" if word.strip("+-.eE0123456789") == "" and word else ""
+
+
+def id_order(ids: pl.Series) -> list[pl.Expr]:
+    """What to sort a table of distinct ids by: in numeric order where all are whole numbers, else in text order."""
+    column = pl.col(ids.name)
+    if ids.dtype == pl.String and ids.str.contains(_NUMERIC).all():
+        return [column.cast(pl.Int64), column]  # the text orders 7 and 007
+    return [column]
 
 
 def require_known(met: pl.Series, listed: pl.Series, unknown: pl.Series, what: str) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 
 from gensr_dist.data.config import SimulateConfig
 from gensr_dist.data.sources.simulated_catalogue import TOPIC_WORDS, Catalogue
+from gensr_dist.data.sources.times import DAY_MS
 
-DAY_MS = 86_400_000
 FOCUS_WEIGHTS_K = np.array([0.36, 0.24, 0.17, 0.13, 0.10])  # how often each liked topic becomes the focus
 KEEP_FOCUS = 0.6  # chance that a session keeps the focus of the one before
 REPLACE_PER_DAY = 0.03  # chance that a liked topic is replaced, each day
