@@ -30,11 +30,11 @@ from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
 from gensr_dist.train.engine import Engine
 from gensr_dist.train.events import EventLog
 from gensr_dist.train.export import digest_of_weights, export_model, restore_model
-from gensr_dist.train.feed import Feed
 from gensr_dist.train.meter import PhaseClock
 from gensr_dist.train.negatives import training_negatives
 from gensr_dist.train.not_finite import CONFIG, MODEL, RECORD, NotFinite, rows_of, save_batches
 from gensr_dist.train.objective import Agreement, StepCheck, StepLosses, seed_dropout, step_losses
+from gensr_dist.train.prefetcher import Prefetcher
 from gensr_dist.train.replay import Player
 from gensr_dist.train.report import TrainResult
 from gensr_dist.train.reporter import Reporter
@@ -141,11 +141,11 @@ class _Training:
         self.events.add("begin", self.progress.steps)
         if not self._finished:
             batches = self.loader.batches(self.progress.steps, self.settings.steps)
-            feed = Feed(batches, self.engine.model.inputs, self.ranks.device)
+            prefetcher = Prefetcher(batches, self.engine.model.inputs, self.ranks.device)
             while not self._finished:
                 with self.reporter.meter.step():
                     learning_rate = self.engine.learning_rate
-                    step, losses, stop = self._optimize(feed)
+                    step, losses, stop = self._optimize(prefetcher)
                     self.progress = dataclasses.replace(self.progress, steps=step + 1)
                 self.watchdog.beat(f"the end of step {step + 1}")
                 self.reporter.advance()
@@ -181,10 +181,10 @@ class _Training:
         self.checkpoints.close()
         self.reporter.close()
 
-    def _optimize(self, feed: Feed) -> tuple[int, StepLosses, Stop]:
+    def _optimize(self, prefetcher: Prefetcher) -> tuple[int, StepLosses, Stop]:
         """One optimizer step, its number from 0, and whether to end after it."""
         with self.clock.phase("data"):
-            step, micro_batches = feed.take()
+            step, micro_batches = prefetcher.take()
         seed_dropout(self.config.seed, step, self.ranks.rank)
         total = StepLosses.zero(self.ranks.device)
         self.check.begin()
@@ -198,7 +198,7 @@ class _Training:
             self.reporter.see(batch, output, inputs)
             total = total + losses
         with self.clock.phase("data", behind_the_device=True):
-            feed.prepare()  # before the host waits for it
+            prefetcher.prepare()  # before the host waits for it
         with self.clock.phase("update"):
             agreed = self.check.agree(self.engine.norm_before_update, self.request.reason)
         if not agreed.finite:

@@ -15,7 +15,7 @@ from gensr_dist.model.inputs import InputBuilder, ModelInput
 Step = tuple[int, list[tuple[Batch, ModelInput]]]  # its number, and each micro-batch on the host and on the device
 
 
-class Feed:
+class Prefetcher:
     """Steps with their micro-batches on the device.
 
     Args:
