@@ -67,7 +67,7 @@ class ColumnRanks(Ranks):
         dist.gather(part_Ce.contiguous(), parts, dst=0)
         return torch.cat(parts, dim=1) if parts else None
 
-    def deal_rows(self, part_RCe: Tensor) -> Tensor:
+    def exchange_rows(self, part_RCe: Tensor) -> Tensor:
         """Of R blocks of rows, of which each rank has its columns, block r with all columns [C, E] on rank r."""
         if self.world == 1:
             return part_RCe[0]

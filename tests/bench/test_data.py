@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gensr_dist.data.negatives.unmet import TrainingNegatives
 
 from gensr_dist.bench.data import HISTORY, NEGATIVES, BaselineLoader, measure_loader
 from gensr_dist.data.batches.collate import Collator
@@ -10,7 +11,6 @@ from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from gensr_dist.data.negatives.unmet import Met, sample_unmet
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog
-from gensr_dist.data.negatives.unmet import Met, sample_unmet
 from gensr_dist.data.preparation.splitting import assign_splits, find_moments
 from gensr_dist.data.sources.times import DAY_MS
 from gensr_dist.data.timelines.histories import Histories

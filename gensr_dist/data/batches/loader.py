@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gensr_dist.data.batches.batch import Batch, PackedBatches
 from gensr_dist.data.batches.collate import Collator
-from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
+from gensr_dist.data.batches.micro_batches import MicroBatchOrder, RowTokens
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.forks import die_with_parent
 from gensr_dist.data.negatives.unmet import TrainingNegatives
@@ -99,7 +99,7 @@ class TrainingLoader:
         self.collator = collator
         self.order = order
         tokens = RowTokens(collator.store, collator.items, collator.history, candidates=1 + negatives.count)
-        self.dealt = DealtOrder(order, tokens, micro_tokens)
+        self.micro_batches = MicroBatchOrder(order, tokens, micro_tokens)
         self.seed = seed
         self.negatives = negatives
         self.rank = rank
@@ -116,7 +116,7 @@ class TrainingLoader:
                 negatives=self.negatives,
                 step_groups=self.order.groups_of_step(step),
             )
-            for rows_WG in self.dealt.rows_of_step(step, self.world)
+            for rows_WG in self.micro_batches.rows_of_step(step, self.world)
         ]
 
     def batches(self, start_step: int, end_step: int) -> Iterator[tuple[int, list[Batch]]]:

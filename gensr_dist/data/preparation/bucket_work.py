@@ -1,7 +1,7 @@
 """Preparation of a log in parts, as functions that any machine can run on a part or on some users' events.
 
 A part is a piece of a raw table. A bucket holds all events of its users, in the order of the log (column `order`).
-What the buckets give adds up to what the whole log would give, however users were dealt out.
+What the buckets give adds up to what the whole log would give, however users were spread over them.
 
 Dimensions: E edges of time.
 """

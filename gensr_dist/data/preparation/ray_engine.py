@@ -1,4 +1,4 @@
-"""Preparation on a Ray cluster: Ray Data deals the events out to buckets and to shards, Ray's tasks do the rest.
+"""Preparation on a Ray cluster: Ray Data groups the events by bucket and by shard, Ray's tasks do the rest.
 
 What is lost with a machine is made again from what it was made of, back to the raw files; the driver and the head node
 must live. The driver holds the tables of users, items and queries, and counts a user and an item, but never the events.
@@ -92,7 +92,7 @@ class RayEngine:
         met, interactions = _survey(source.interactions)
         items, users = _read(source.items, "items"), _read(source.users, "users")
         tables, repairs = build_tables(met, items.frame, users.frame)
-        buckets = _deal_out(source.interactions, tables, -(-interactions.kept // self._bucket_rows))
+        buckets = _into_buckets(source.interactions, tables, -(-interactions.kept // self._bucket_rows))
         distinct = sum(_get([_height.remote(bucket) for bucket in buckets], "gather users"))
         repairs.append(Repair("duplicate events dropped", interactions.kept - distinct, drops=True))
 
@@ -249,7 +249,7 @@ def _read(parts: Sequence[Part], name: str) -> Rows:
     return join_rows(parts, rows)
 
 
-def _deal_out(parts: Sequence[Part], tables: Tables, buckets: int) -> list[_Ref]:
+def _into_buckets(parts: Sequence[Part], tables: Tables, buckets: int) -> list[_Ref]:
     """Events of the log (EVENT_SCHEMA and `order`) in buckets, without repeats."""
     parts_ref, tables_ref = ray.put(tuple(parts)), ray.put(replace(tables, text=tables.text.clear()))
     numbered = ray.data.range(len(parts), override_num_blocks=len(parts)).map_batches(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gensr_dist.data.negatives.unmet import TrainingNegatives
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.batches.collate import Collator
@@ -12,7 +13,6 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.folds import fold_of_users
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.data.timelines.splits import Split

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gensr_dist.data.negatives.unmet import TrainingNegatives
 
 from gensr_dist.data.batches.batch import IGNORED, Batch, PackedBatches
 from gensr_dist.data.batches.collate import Collator
@@ -13,7 +14,6 @@ from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.negatives.unmet import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
 

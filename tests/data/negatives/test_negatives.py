@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gensr_dist.data.negatives.unmet import Met, TrainingNegatives, sample_unmet
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.negatives.exposures import Exposures
 from gensr_dist.data.negatives.popularity import Popularity
 from gensr_dist.data.negatives.query_items import QueryItems
-from gensr_dist.data.negatives.unmet import Met, TrainingNegatives, sample_unmet
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError

@@ -12,10 +12,10 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from gensr_dist.data.negatives.unmet import Met
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.negatives.exposures import Exposures
-from gensr_dist.data.negatives.unmet import Met
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.histories import Histories

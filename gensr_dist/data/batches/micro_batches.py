@@ -14,13 +14,13 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 
 
-def deal(token_R: Int, *, budget: int, world: int) -> list[Int]:
-    """Cut rows into micro-batches of equal tokens, few enough for the budget, and deal each of those to the ranks.
+def split_step(token_R: Int, *, budget: int, world: int) -> list[Int]:
+    """Cut rows into micro-batches of equal tokens, few enough for the budget, and share each of those out to the ranks.
 
     Rows are sorted by length, the longest first, and cut where their running sum passes each micro-batch's share of all
     tokens, or a few rows off, at a multiple of the largest power of two up to R / 8A: that many ranks share each
     micro-batch evenly. So micro-batches hold rows of similar length, and which ones depends on lengths and budget
-    alone. A micro-batch is dealt like cards, in turns from the first rank to the last and back (boustrophedon): parts
+    alone. Ranks take rows of a micro-batch in turns, from the first rank to the last and back (boustrophedon): parts
     differ by one row at most, and their tokens by the longest row.
 
     Args:
@@ -83,17 +83,17 @@ class RowTokens:
 
 
 @dataclass(frozen=True)
-class DealtOrder:
+class MicroBatchOrder:
     """Which rows each rank sees in each micro-batch of a global step: a function of the order and the lengths."""
 
     order: SampleOrder
     tokens: Callable[[Int], Int]  # of training rows
-    micro_tokens: int  # see `deal`
+    micro_tokens: int  # see `split_step`
 
     def rows_of_step(self, step: int, world: int) -> list[Int]:
         """Rows of each micro-batch by rank, int64 [W, G], padded with -1; G differs between micro-batches."""
         row_R = self.order.rows_of_step(step)
         if world == 1 and not self.micro_tokens:
             return [row_R[None]]
-        parts = deal(self.tokens(row_R), budget=self.micro_tokens, world=world)
+        parts = split_step(self.tokens(row_R), budget=self.micro_tokens, world=world)
         return [np.where(place_WG == PADDING, PADDING, row_R[place_WG]) for place_WG in parts]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gensr_dist.data.batches.dealing import DealtOrder, RowTokens, deal
+from gensr_dist.data.batches.micro_batches import MicroBatchOrder, RowTokens, split_step
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.config import PROMPT_TOKENS
 from gensr_dist.data.items import ItemStore
@@ -15,11 +15,11 @@ TOKENS = st.lists(st.integers(1, 60), min_size=1, max_size=80)
 BUDGETS = st.one_of(st.just(0), st.integers(1, 700))
 
 
-def dealt(token: list[int], budget: int, world: int) -> list[list[list[int]]]:
+def parts_of(token: list[int], budget: int, world: int) -> list[list[list[int]]]:
     """Places of each micro-batch by rank, without padding, which is checked. The budget holds the longest row."""
     found = []
     budget = max(budget, *token) if budget else 0
-    for place_WG in deal(np.array(token), budget=budget, world=world):
+    for place_WG in split_step(np.array(token), budget=budget, world=world):
         assert place_WG.dtype == np.int64
         real = [place_G[place_G >= 0].tolist() for place_G in place_WG]
         assert place_WG.shape == (world, max(map(len, real)))
@@ -32,8 +32,8 @@ def dealt(token: list[int], budget: int, world: int) -> list[list[list[int]]]:
 
 @settings(max_examples=300)
 @given(token=TOKENS, budget=BUDGETS, world=st.integers(1, 9))
-def test_every_row_is_dealt_once_within_the_budget_and_evenly(token: list[int], budget: int, world: int) -> None:
-    parts = dealt(token, budget, world)
+def test_every_row_is_there_once_within_the_budget_and_evenly(token: list[int], budget: int, world: int) -> None:
+    parts = parts_of(token, budget, world)
     assert sorted(place for micro in parts for rank in micro for place in rank) == list(range(len(token)))
     for micro in parts:
         ranks = [sum(token[place] for place in rank) for rank in micro]
@@ -48,8 +48,8 @@ def test_every_row_is_dealt_once_within_the_budget_and_evenly(token: list[int], 
 @settings(max_examples=100)
 @given(token=TOKENS, budget=BUDGETS, world=st.integers(2, 9))
 def test_micro_batches_do_not_depend_on_the_ranks(token: list[int], budget: int, world: int) -> None:
-    alone = [micro[0] for micro in dealt(token, budget, 1)]
-    together = [sorted(place for rank in micro for place in rank) for micro in dealt(token, budget, world)]
+    alone = [micro[0] for micro in parts_of(token, budget, 1)]
+    together = [sorted(place for rank in micro for place in rank) for micro in parts_of(token, budget, world)]
     assert together == alone
 
 
@@ -57,14 +57,14 @@ def test_micro_batches_do_not_depend_on_the_ranks(token: list[int], budget: int,
 @given(token=TOKENS, budget=BUDGETS)
 def test_micro_batches_hold_rows_of_similar_length(token: list[int], budget: int) -> None:
     """The shortest row of one is no shorter than the longest of the next."""
-    parts = [[token[place] for place in micro[0]] for micro in dealt(token, budget, 1)]
+    parts = [[token[place] for place in micro[0]] for micro in parts_of(token, budget, 1)]
     assert all(min(first) >= max(second) for first, second in pairwise(parts))
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("micro_batches", [1, 2, 4])
-def test_rows_of_one_length_are_dealt_evenly_without_padding(micro_batches: int, world: int) -> None:
-    parts = deal(np.full(48 * 3, 7), budget=7 * 144 // micro_batches, world=world)
+def test_rows_of_one_length_are_split_evenly_without_padding(micro_batches: int, world: int) -> None:
+    parts = split_step(np.full(48 * 3, 7), budget=7 * 144 // micro_batches, world=world)
     assert [part.shape for part in parts] == [(world, 144 // world // micro_batches)] * micro_batches
     assert all((part >= 0).all() for part in parts)
 
@@ -74,7 +74,7 @@ def test_ranks_share_large_micro_batches_evenly(world: int) -> None:
     draw = np.random.default_rng(0)
     for _ in range(20):
         token_R = draw.integers(10, 31, size=256)
-        parts = deal(token_R, budget=int(token_R.sum() // 3.5), world=world)
+        parts = split_step(token_R, budget=int(token_R.sum() // 3.5), world=world)
         assert len(parts) == 4
         assert all((part >= 0).all() for part in parts)  # as many rows on each rank
         tokens_A = np.array([token_R[part].sum() for part in parts])
@@ -86,7 +86,7 @@ def test_hardly_one_micro_batch_is_needless() -> None:
     for _ in range(50):
         token_R = draw.integers(10, 31, size=256)
         budget = int(token_R.sum() // draw.uniform(2, 6))
-        parts = deal(token_R, budget=budget, world=1)
+        parts = split_step(token_R, budget=budget, world=1)
         tokens_A = np.array([token_R[part].sum() for part in parts])
         assert tokens_A.max() <= budget
         assert len(parts) <= -(-token_R.sum() // budget) + 1
@@ -97,11 +97,11 @@ def test_a_budget_of_one_long_row_is_kept_with_little_more_than_greedy_cuts() ->
     cuts, left = 0, 0
     for token in sorted(token_R.tolist(), reverse=True):
         cuts, left = (cuts, left - token) if token <= left else (cuts + 1, 370 - token)
-    parts = deal(token_R, budget=370, world=1)
+    parts = split_step(token_R, budget=370, world=1)
     assert max(token_R[part].sum() for part in parts) <= 370
     assert len(parts) < 1.5 * cuts
     with pytest.raises(AssertionError, match="a row of 370 tokens, a budget of 369"):
-        deal(token_R, budget=369, world=1)
+        split_step(token_R, budget=369, world=1)
 
 
 def test_a_boustrophedon_is_much_more_even_than_rows_in_their_order() -> None:
@@ -115,7 +115,7 @@ def test_a_boustrophedon_is_much_more_even_than_rows_in_their_order() -> None:
     for _ in range(100):
         token_R = 5 * np.minimum(draw.geometric(0.08, size=64), 20) + 50
         ordered.append(excess(token_R.reshape(8, 8).sum(axis=1)))
-        ours.append(excess(token_R[deal(token_R, budget=0, world=8)[0]].sum(axis=1)))
+        ours.append(excess(token_R[split_step(token_R, budget=0, world=8)[0]].sum(axis=1)))
     assert np.mean(ours) < 0.03
     assert np.mean(ordered) > 5 * np.mean(ours)
 
@@ -124,7 +124,7 @@ def test_a_boustrophedon_is_much_more_even_than_rows_in_their_order() -> None:
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 @pytest.mark.parametrize("start", [0, 3, 41])
 def test_the_global_batch_does_not_depend_on_the_ranks(world: int, micro_tokens: int, start: int) -> None:
-    order = DealtOrder(SampleOrder([400, 603], batch=24, seed=5), lambda row_R: row_R % 11 + 1, micro_tokens)
+    order = MicroBatchOrder(SampleOrder([400, 603], batch=24, seed=5), lambda row_R: row_R % 11 + 1, micro_tokens)
     for step in range(start, start + 3):
         parts = order.rows_of_step(step, world)
         row = np.concatenate([part.ravel() for part in parts])
@@ -133,7 +133,7 @@ def test_the_global_batch_does_not_depend_on_the_ranks(world: int, micro_tokens:
 
 
 def test_one_part_keeps_the_order_of_the_step_and_needs_no_lengths() -> None:
-    order = DealtOrder(SampleOrder([100], batch=30, seed=5), lambda row_R: pytest.fail("lengths"), micro_tokens=0)
+    order = MicroBatchOrder(SampleOrder([100], batch=30, seed=5), lambda row_R: pytest.fail("lengths"), micro_tokens=0)
     for step in range(5):
         ((row_G,),) = order.rows_of_step(step, 1)
         assert np.array_equal(row_G, order.order.rows_of_step(step))
