@@ -63,7 +63,7 @@ class Validation:
         seed: of the samples.
 
     Raises:
-        InputError: neither task has validation rows, or a user has met so many items that too few are left.
+        InputError: neither task has validation rows, or a user has seen so many items that too few are left.
     """
 
     def __init__(self, store: TimelineStore, collator: Collator, engine: Engine, *, rows: int, seed: int) -> None:

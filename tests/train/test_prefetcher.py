@@ -35,10 +35,10 @@ def test_steps_are_prepared_one_ahead() -> None:
 def test_a_step_that_cannot_be_collated_is_an_error_when_it_is_taken() -> None:
     def steps() -> Iterator[tuple[int, list[Batch]]]:
         yield 0, [random_batch(0)]
-        raise InputError("data", "met everything", "bring more items")
+        raise InputError("data", "seen everything", "bring more items")
 
     prefetcher = Prefetcher(steps(), tiny_model().inputs, torch.device("cpu"))
     prefetcher.take()
     prefetcher.prepare()  # while the step before is still under way
-    with pytest.raises(InputError, match="met everything"):
+    with pytest.raises(InputError, match="seen everything"):
         prefetcher.take()

@@ -17,7 +17,7 @@ from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.micro_batches import MicroBatchOrder, RowTokens
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.forks import die_with_parent
-from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.shared_memory import enough_shared_memory, require_semaphores
 from gensr_dist.errors import InputError
 
@@ -123,7 +123,7 @@ class TrainingLoader:
         """Yield (step, micro-batches) for the steps [start_step, end_step), in order.
 
         Raises:
-            InputError: a step cannot be collated, for example because a user has met nearly every item, or there is no
+            InputError: a step cannot be collated, for example because a user has seen nearly every item, or there is no
                 shared memory for it.
         """
         steps = range(start_step, end_step)

@@ -1,4 +1,4 @@
-"""Items that a user never met, and a training row's negatives.
+"""Items that a user never saw, and a training row's negatives.
 
 Dimensions: K pairs, R rows, C draws a row, V users, I items, D draws at a time, B bytes.
 """
@@ -21,7 +21,7 @@ from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
 
-_REJECTION_ROUNDS = 32  # then the few rows that are left, of users who met most of what is drawn, choose from a list
+_REJECTION_ROUNDS = 32  # then the few rows that are left, of users who saw most of what is drawn, choose from a list
 _DRAWS = 1 << 16  # at a time: what they need stays in the processor's cache
 _CELLS = 1 << 22  # row x item pairs in memory at a time
 _BITS = 16  # of the filter, for each pair, or up to twice as many
@@ -32,7 +32,7 @@ Bool = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Met:
+class SeenPairs:
     """The (user, item) pairs of a log: either behaviour, clicked or only shown."""
 
     key_K: np.ndarray  # int64, sorted: user * items + item
@@ -62,7 +62,7 @@ class Met:
         return filter_B
 
     def contains(self, user_K: np.ndarray, item_K: np.ndarray) -> Bool:
-        """Whether each user met each item; arrays broadcast."""
+        """Whether each user saw each item; arrays broadcast."""
         key = np.asarray(user_K, dtype=np.int64) * self.items + np.asarray(item_K, dtype=np.int64)
         at = _filter_bit(key, 2 + len(self.filter_B).bit_length())
         found = (self.filter_B[at >> 3] >> (at & 7).astype(np.uint8)) & np.uint8(1) != 0
@@ -74,7 +74,7 @@ class Met:
         return found
 
     def of_user(self, user: int) -> np.ndarray:
-        """Items that one user met, ascending, int64."""
+        """Items that one user saw, ascending, int64."""
         return self.key_K[self.user_start_V[user] : self.user_start_V[user + 1]] - user * self.items
 
 
@@ -84,16 +84,16 @@ def _filter_bit(key: np.ndarray, bits: int) -> Int:
     return (product >> np.uint64(64 - bits)).astype(np.int64)
 
 
-def sample_unmet(
-    met: Met, user_R: np.ndarray, count: int, *, items: int, key: Key, popularity: Popularity | None = None
+def sample_unseen(
+    seen: SeenPairs, user_R: np.ndarray, count: int, *, items: int, key: Key, popularity: Popularity | None = None
 ) -> NDArray[np.uint32]:
-    """Draw `count` distinct items a row among those its user never met.
+    """Draw `count` distinct items a row among those its user never saw.
 
     Items are drawn one after the other without putting back, each with equal chance or in proportion to its weight. A
     row's draws are a hash of its key alone, so they do not depend on the other rows of the call, on ranks or workers.
 
     Args:
-        met: pairs that are excluded; a row's positive is one of them.
+        seen: pairs that are excluded; a row's positive is one of them.
         user_R: user of each row.
         count: draws a row, C.
         items: size of the catalogue.
@@ -104,13 +104,13 @@ def sample_unmet(
         uint32 [R, C].
 
     Raises:
-        InputError: a user has met so many items that fewer than `count` are left.
+        InputError: a user has seen so many items that fewer than `count` are left.
     """
     user_R = np.asarray(user_R, dtype=np.int64)
-    assert items == met.items
+    assert items == seen.items
     item_RC = np.zeros((len(user_R), count), dtype=np.int64)
     pending_RC = np.ones(item_RC.shape, dtype=bool)
-    _fill(met, popularity, user_R, hash_key(key, len(user_R)), item_RC, pending_RC)
+    _fill(seen, popularity, user_R, hash_key(key, len(user_R)), item_RC, pending_RC)
     return item_RC.astype(np.uint32)
 
 
@@ -171,25 +171,25 @@ class TrainingNegatives:
         return np.where(drawn.fits_query_RC, np.float32(np.inf), log_RC)
 
     def draw(
-        self, met: Met, exposures: Exposures | None, event_R: Int, user_R: Int, query_R: Int, *, key: Key
+        self, seen: SeenPairs, exposures: Exposures | None, event_R: Int, user_R: Int, query_R: Int, *, key: Key
     ) -> DrawnNegatives:
         """Draw the negatives of training rows: first what the positive's session offers, last what fits its query.
 
-        The others are items never met.
+        The others are items never seen.
 
-        "Met" and "clicked" are known from the training split: if held-out items were spared as negatives, that would
+        "Seen" and "clicked" are known from the training split: if held-out items were spared as negatives, that would
         give them away. A row's negatives are distinct and depend on its key, event and user alone.
 
         Args:
-            met: training pairs of the users, exposures among them (`Split.TRAIN`).
+            seen: training pairs of the users, exposures among them (`Split.TRAIN`).
             exposures: of the same timelines; None only if `hard` is 0.
             event_R: position of each row's positive in those timelines.
-            user_R: its user, a row of `met`.
+            user_R: its user, a row of `seen`.
             query_R: its query, -1 for none.
             key: names the rows, `(seed, constant, epoch, global_row_R)`.
 
         Raises:
-            InputError: a user has met so many items that too few are left.
+            InputError: a user has seen so many items that too few are left.
         """
         item_RC = np.full((len(event_R), self.count), -1, dtype=np.int64)
         if self.hard:
@@ -201,27 +201,29 @@ class TrainingNegatives:
             for place in range(self.fitting):
                 own_R = item_RC[:, self.count - self.fitting + place]  # a view
                 for item_R in np.moveaxis(drawn_RCA[:, place], 1, 0):
-                    taken_R = (item_RC == item_R[:, None]).any(axis=1) | met.contains(user_R, np.maximum(item_R, 0))
+                    taken_R = (item_RC == item_R[:, None]).any(axis=1) | seen.contains(user_R, np.maximum(item_R, 0))
                     own_R[:] = np.where((own_R < 0) & ~taken_R, item_R, own_R)
             fits_RC[:, self.count - self.fitting :] = item_RC[:, self.count - self.fitting :] >= 0
-        _fill(met, self.popularity, user_R, hash_key(key, len(user_R)), item_RC, item_RC < 0)
+        _fill(seen, self.popularity, user_R, hash_key(key, len(user_R)), item_RC, item_RC < 0)
         return DrawnNegatives(item_RC, fits_RC)
 
 
-def _fill(met: Met, popularity: Popularity | None, user_R: Int, state_R: Hash, item_RC: Int, pending_RC: Bool) -> None:
-    """Fill the pending places with unmet items that differ from each other and from the settled ones.
+def _fill(
+    seen: SeenPairs, popularity: Popularity | None, user_R: Int, state_R: Hash, item_RC: Int, pending_RC: Bool
+) -> None:
+    """Fill the pending places with unseen items that differ from each other and from the settled ones.
 
     Raises:
-        InputError: a user has fewer unmet items than its row has pending places.
+        InputError: a user has fewer unseen items than its row has pending places.
     """
     rows, count = item_RC.shape
-    met_R = met.user_start_V[user_R + 1] - met.user_start_V[user_R]
-    if len(met_R) and met.items - met_R.max() < count:  # rarely true, and cheaper than the exact question
-        short = np.flatnonzero(met.items - met_R < pending_RC.sum(axis=1))
+    seen_R = seen.user_start_V[user_R + 1] - seen.user_start_V[user_R]
+    if len(seen_R) and seen.items - seen_R.max() < count:  # rarely true, and cheaper than the exact question
+        short = np.flatnonzero(seen.items - seen_R < pending_RC.sum(axis=1))
         if len(short):
             raise InputError(
                 "data",
-                f"a user has met {met_R[short].max()} of {met.items} items, which leaves fewer than the {count} "
+                f"a user has seen {seen_R[short].max()} of {seen.items} items, which leaves fewer than the {count} "
                 "negatives asked for",
                 "lower data.eval_negatives and data.train_negatives or bring a larger catalogue",
             )
@@ -229,15 +231,15 @@ def _fill(met: Met, popularity: Popularity | None, user_R: Int, state_R: Hash, i
     starts = range(0, rows, step)
     for start in tqdm(starts, desc="draw negatives", unit="block", disable=None if len(starts) > 64 else True):
         block = slice(start, start + step)
-        _reject(met, popularity, user_R[block], state_R[block], item_RC[block], pending_RC[block])
+        _reject(seen, popularity, user_R[block], state_R[block], item_RC[block], pending_RC[block])
 
 
 def _reject(
-    met: Met, popularity: Popularity | None, user_R: Int, state_R: Hash, item_RC: Int, pending_RC: Bool
+    seen: SeenPairs, popularity: Popularity | None, user_R: Int, state_R: Hash, item_RC: Int, pending_RC: Bool
 ) -> None:
     """Fill pending places in place by rejection, with a bound.
 
-    Draws go by attempt, then place, and one is accepted if it is unmet and new in its row: drawing without putting
+    Draws go by attempt, then place, and one is accepted if it is unseen and new in its row: drawing without putting
     back exactly. Refused places try again.
     """
     count = item_RC.shape[1]
@@ -248,20 +250,20 @@ def _reject(
             return
         row_D = cell_D // count
         hash_D = mix(state_R[row_D] + (cell_D - row_D * count + attempt * count + 1).astype(np.uint64))
-        draw_D = popularity.item_at(hash_D) if popularity else (hash_D % np.uint64(met.items)).astype(np.int64)
+        draw_D = popularity.item_at(hash_D) if popularity else (hash_D % np.uint64(seen.items)).astype(np.int64)
         item_X[cell_D] = draw_D
 
         open_O = row_D[np.diff(row_D, prepend=-1) != 0]
         fresh_OC = pending_RC[open_O]
-        pending_X[cell_D] = met.contains(user_R[row_D], draw_D)
+        pending_X[cell_D] = seen.contains(user_R[row_D], draw_D)
         item_OC = np.sort(item_RC[open_O], axis=1)
         again_O = (item_OC[:, 1:] == item_OC[:, :-1]).any(axis=1)  # rare in a large catalogue
         if again_O.any():
             pending_RC[open_O[again_O]] |= _repeated(item_RC[open_O[again_O]], fresh_OC[again_O])
         cell_D = cell_D[pending_X[cell_D]]
     open_O = np.unique(cell_D // count)
-    for rows in np.array_split(open_O, max(1, len(open_O) * met.items // _CELLS)):
-        item_RC[rows] = _choose(met, popularity, user_R[rows], state_R[rows], item_RC[rows], pending_RC[rows])
+    for rows in np.array_split(open_O, max(1, len(open_O) * seen.items // _CELLS)):
+        item_RC[rows] = _choose(seen, popularity, user_R[rows], state_R[rows], item_RC[rows], pending_RC[rows])
 
 
 def _repeated(item_RC: Int, fresh_RC: Bool) -> Bool:
@@ -275,18 +277,20 @@ def _repeated(item_RC: Int, fresh_RC: Bool) -> Bool:
     return repeated_RC
 
 
-def _choose(met: Met, popularity: Popularity | None, user_R: Int, state_R: Hash, item_RC: Int, pending_RC: Bool) -> Int:
-    """Settle rows whose users met most of what is drawn, from the list of all items that are left; int64 [R, C].
+def _choose(
+    seen: SeenPairs, popularity: Popularity | None, user_R: Int, state_R: Hash, item_RC: Int, pending_RC: Bool
+) -> Int:
+    """Settle rows whose users saw most of what is drawn, from the list of all items that are left; int64 [R, C].
 
     The items run a race with exponential times, whose order of arrival is that of drawing without putting back
     (Efraimidis and Spirakis 2006); with equal weights the uniform numbers themselves have that order.
     """
-    item_I, count = np.arange(met.items), item_RC.shape[1]
+    item_I, count = np.arange(seen.items), item_RC.shape[1]
     uniform_RI = mix(mix(state_R)[:, None] ^ item_I.astype(np.uint64)) >> np.uint64(11)
     time_RI = (uniform_RI.astype(np.float64) + 0.5) * 2.0**-53
     if popularity is not None:
         time_RI = -np.log(time_RI) / popularity.weights()
-    taken_RI = met.contains(user_R[:, None], item_I)
+    taken_RI = seen.contains(user_R[:, None], item_I)
     row, place = np.nonzero(~pending_RC)
     taken_RI[row, item_RC[row, place]] = True
     time_RI[taken_RI] = np.inf

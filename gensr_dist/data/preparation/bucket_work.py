@@ -16,7 +16,7 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, Repair
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard, write_users
 from gensr_dist.data.preparation.splitting import Moments, assign_splits
-from gensr_dist.data.sources.assembling import Met, Tables
+from gensr_dist.data.sources.assembling import References, Tables
 from gensr_dist.data.sources.parts import Part, read_part
 from gensr_dist.data.sources.times import DAY_MS
 from gensr_dist.data.timelines.timelines import build_timelines
@@ -35,10 +35,10 @@ class Tally:
     repairs: tuple[Repair, ...]
 
 
-def survey(part: Part) -> tuple[Met, Tally]:
+def survey(part: Part) -> tuple[References, Tally]:
     """Read a part of the interactions for what it refers to."""
     rows = read_part(part)
-    return Met.of(rows.frame), Tally(rows.read, rows.frame.height, rows.repairs)
+    return References.of(rows.frame), Tally(rows.read, rows.frame.height, rows.repairs)
 
 
 def number_part(part: Part, place: int, tables: Tables, buckets: int) -> pl.DataFrame:

@@ -43,5 +43,5 @@ class Engine(Protocol):
             seed: of the evaluation negatives.
 
         Raises:
-            InputError: a user has met too many items for the evaluation negatives.
+            InputError: a user has seen too many items for the evaluation negatives.
         """

@@ -77,7 +77,7 @@ def prepare(
         phrases: prompt texts whose words a corpus tokenizer keeps whole.
 
     Raises:
-        InputError: the log cannot be read, filtering leaves nothing, a split is empty, users have met too many items
+        InputError: the log cannot be read, filtering leaves nothing, a split is empty, users have seen too many items
             for the negatives, or `folder` holds files of others.
     """
     began = time.monotonic()

@@ -49,7 +49,7 @@ from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard
 from gensr_dist.data.preparation.splitting import Moments, count_positives, moments_of_days, ranks_of_shares
 from gensr_dist.data.shards.tar import shard_name
 from gensr_dist.data.sources import open_source
-from gensr_dist.data.sources.assembling import Met, Tables, build_tables
+from gensr_dist.data.sources.assembling import References, Tables, build_tables
 from gensr_dist.data.sources.parts import Part, add_repairs, join_rows, read_part, require_rows
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.data.sources.times import latest_time
@@ -89,9 +89,9 @@ class RayEngine:
     def clean(self, config: DataConfig) -> CleanLog:
         """As `Engine.clean`."""
         source = open_source(config, self._raw, _count_quotes)
-        met, interactions = _survey(source.interactions)
+        referred, interactions = _survey(source.interactions)
         items, users = _read(source.items, "items"), _read(source.users, "users")
-        tables, repairs = build_tables(met, items.frame, users.frame)
+        tables, repairs = build_tables(referred, items.frame, users.frame)
         buckets = _into_buckets(source.interactions, tables, -(-interactions.kept // self._bucket_rows))
         distinct = sum(_get([_height.remote(bucket) for bucket in buckets], "gather users"))
         repairs.append(Repair("duplicate events dropped", interactions.kept - distinct, drops=True))
@@ -231,7 +231,7 @@ def _count_quotes(function: Callable[[tuple[int, int]], int], ranges: Iterable[t
     return _get([_call.remote(function, within) for within in ranges], "count quotes")
 
 
-def _survey(parts: Sequence[Part]) -> tuple[Met, Tally]:
+def _survey(parts: Sequence[Part]) -> tuple[References, Tally]:
     refs = [_call_for_two.remote(survey, part) for part in parts]
     tallies: list[Tally] = _get([tally for _, tally in refs], "survey log", [part.size for part in parts])
     require_rows(parts, [tally.read for tally in tallies], [tally.kept for tally in tallies])
@@ -240,7 +240,7 @@ def _survey(parts: Sequence[Part]) -> tuple[Met, Tally]:
         kept=sum(tally.kept for tally in tallies),
         repairs=add_repairs(repair for tally in tallies for repair in tally.repairs),
     )
-    return _reduce(Met.joined, [met for met, _ in refs]), whole
+    return _reduce(References.joined, [referred for referred, _ in refs]), whole
 
 
 def _read(parts: Sequence[Part], name: str) -> Rows:

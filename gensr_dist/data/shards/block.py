@@ -35,7 +35,7 @@ class Block:
     """Some consecutive users; users and events count from the block's first."""
 
     timelines: Timelines
-    eval_negative_RC: np.ndarray  # uint32, items the user never met, ascending; one row a held-out positive event
+    eval_negative_RC: np.ndarray  # uint32, items the user never saw, ascending; one row a held-out positive event
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit each other.

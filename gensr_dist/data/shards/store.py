@@ -20,7 +20,7 @@ from typing_extensions import Self
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.negatives.exposures import Exposures
-from gensr_dist.data.negatives.unmet import Met
+from gensr_dist.data.negatives.sampling import SeenPairs
 from gensr_dist.data.shards.manifest import Manifest, ShardRecord
 from gensr_dist.data.shards.verify import read_checked, shard_faults
 from gensr_dist.data.timelines.histories import Histories
@@ -71,9 +71,9 @@ class Window:
         return Histories.from_timelines(self.timelines)
 
     @cached_property
-    def met_in_training(self) -> Met:
-        """Who (local) met what before the held-out events; built on first use."""
-        return Met.from_timelines(self.timelines, self.timelines.users, self.items, Split.TRAIN)
+    def seen_in_training(self) -> SeenPairs:
+        """Who (local) saw what before the held-out events; built on first use."""
+        return SeenPairs.from_timelines(self.timelines, self.timelines.users, self.items, Split.TRAIN)
 
     @cached_property
     def exposures(self) -> Exposures:

@@ -57,22 +57,22 @@ def id_order(ids: pl.Series) -> list[pl.Expr]:
     return [column]
 
 
-def require_known(met: pl.Series, listed: pl.Series, unknown: pl.Series, what: str) -> None:
+def require_known(used: pl.Series, listed: pl.Series, unknown: pl.Series, what: str) -> None:
     """Refuse two tables whose ids are not written the same way.
 
     Args:
-        met: distinct ids of the events.
+        used: distinct ids of the events.
         listed: distinct ids of the other table, at least one.
-        unknown: those of `met` that `listed` lacks.
+        unknown: those of `used` that `listed` lacks.
         what: `items`, for the error.
 
     Raises:
-        InputError: under half of `met` are listed.
+        InputError: under half of `used` are listed.
     """
-    if 2 * len(unknown) <= len(met):
+    if 2 * len(unknown) <= len(used):
         return
     problem = (
-        f"{len(unknown):,} of the {len(met):,} {what} of events are not among the {len(listed):,} {what} listed: "
+        f"{len(unknown):,} of the {len(used):,} {what} of events are not among the {len(listed):,} {what} listed: "
         f"events have {str(unknown.min())[:60]!r}, the {what} {str(listed.min())[:60]!r}"
     )
     raise InputError("data.raw", problem, "write the same ids in the same way in both tables, and list those of events")

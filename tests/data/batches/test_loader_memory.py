@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from gensr_dist.data.negatives.unmet import TrainingNegatives
 
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
@@ -21,6 +20,7 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
+from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.store import TimelineStore

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gensr_dist.data.negatives.unmet import TrainingNegatives
 
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.collate import Collator
@@ -15,6 +14,7 @@ from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.config import PROMPT_TOKENS
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
+from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.storage.folder import Folder
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from gensr_dist.data.negatives.unmet import DrawnNegatives, TrainingNegatives
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gensr_dist.data.negatives.popularity import Popularity
+from gensr_dist.data.negatives.sampling import DrawnNegatives, TrainingNegatives
 
 
 @settings(max_examples=60)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from gensr_dist.data.negatives.unmet import Met
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog, Repair
 from gensr_dist.data.items import ItemStore
+from gensr_dist.data.negatives.sampling import SeenPairs
 from gensr_dist.data.preparation import item_store
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
@@ -73,14 +73,14 @@ def test_result_counts(tmp_path: Path, make_log: Callable[..., EventLog], small_
 def test_evaluation_rows(prepared: Path) -> None:
     store = TimelineStore.open(Folder.at(prepared))
     timelines = store.window(0).timelines
-    met = Met.from_timelines(timelines, store.users, store.items)
+    seen = SeenPairs.from_timelines(timelines, store.users, store.items)
     for split in (Split.VALID, Split.TEST):
         for task in Behaviour:
             rows = store.eval_rows(split, task)
             assert len(rows) > 20
             assert rows.candidate_RC.shape == (len(rows), 5)
             assert np.array_equal(rows.candidate_RC[:, 0], timelines.item_N[rows.event_R])
-            assert not met.contains(rows.user_R[:, None], rows.candidate_RC[:, 1:]).any()
+            assert not seen.contains(rows.user_R[:, None], rows.candidate_RC[:, 1:]).any()
             assert all(len(set(candidates)) == 5 for candidates in rows.candidate_RC.tolist())
             assert np.array_equal(rows.user_R, timelines.user_N[rows.event_R])
             assert timelines.positive_N[rows.event_R].all()

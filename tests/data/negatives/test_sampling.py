@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gensr_dist.data.negatives.unmet import Met, TrainingNegatives, sample_unmet
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.negatives.exposures import Exposures
 from gensr_dist.data.negatives.popularity import Popularity
 from gensr_dist.data.negatives.query_items import QueryItems
+from gensr_dist.data.negatives.sampling import SeenPairs, TrainingNegatives, sample_unseen
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
@@ -38,8 +38,8 @@ def timelines_of(pairs: Sequence[tuple[int, int]], users: int, positive: Sequenc
     )
 
 
-def met_of(pairs: Sequence[tuple[int, int]], users: int, items: int) -> Met:
-    return Met.from_timelines(timelines_of(pairs, users), users, items)
+def seen_pairs_of(pairs: Sequence[tuple[int, int]], users: int, items: int) -> SeenPairs:
+    return SeenPairs.from_timelines(timelines_of(pairs, users), users, items)
 
 
 def chances_of_sets(weight: dict[int, int], count: int) -> dict[frozenset[int], float]:
@@ -55,11 +55,11 @@ def chances_of_sets(weight: dict[int, int], count: int) -> dict[frozenset[int], 
 
 
 def test_met_counts_exposures_without_a_click() -> None:
-    met = met_of([(0, 4), (2, 1), (2, 1), (2, 3), (0, 0)], 4, 5)
-    assert met.of_user(0).tolist() == [0, 4]
-    assert met.of_user(1).tolist() == []
-    assert met.of_user(2).tolist() == [1, 3]
-    table = met.contains(np.arange(4)[:, None], np.arange(5))
+    seen = seen_pairs_of([(0, 4), (2, 1), (2, 1), (2, 3), (0, 0)], 4, 5)
+    assert seen.of_user(0).tolist() == [0, 4]
+    assert seen.of_user(1).tolist() == []
+    assert seen.of_user(2).tolist() == [1, 3]
+    table = seen.contains(np.arange(4)[:, None], np.arange(5))
     assert np.argwhere(table).tolist() == [[0, 0], [0, 4], [2, 1], [2, 3]]
 
 
@@ -67,36 +67,36 @@ def test_met_counts_exposures_without_a_click() -> None:
 @given(pairs=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 400)), max_size=300), spread=st.integers(1, 10**7))
 def test_the_filter_before_the_search_hides_no_pair(pairs: list[tuple[int, int]], spread: int) -> None:
     pairs = [(user, item * spread) for user, item in pairs]
-    met = met_of(pairs, 6, 401 * spread)
-    table = met.contains(np.arange(6)[:, None], np.arange(401) * spread)
+    seen = seen_pairs_of(pairs, 6, 401 * spread)
+    table = seen.contains(np.arange(6)[:, None], np.arange(401) * spread)
     assert {(user, item * spread) for user, item in np.argwhere(table).tolist()} == set(pairs)
-    stored = met.key_K
-    assert met.contains(stored // met.items, stored % met.items).all()
+    stored = seen.key_K
+    assert seen.contains(stored // seen.items, stored % seen.items).all()
 
 
 def test_the_filter_lets_few_other_pairs_through() -> None:
     random = np.random.default_rng(0)
     key_K = np.unique(random.integers(0, 100 * 50_000, 20_000))
-    met = Met(key_K=key_K, user_start_V=np.searchsorted(key_K, np.arange(101) * 50_000), items=50_000)
-    assert len(met.filter_B) <= 4 * len(key_K)
-    assert np.unpackbits(met.filter_B).mean() < 0.07
+    seen = SeenPairs(key_K=key_K, user_start_V=np.searchsorted(key_K, np.arange(101) * 50_000), items=50_000)
+    assert len(seen.filter_B) <= 4 * len(key_K)
+    assert np.unpackbits(seen.filter_B).mean() < 0.07
 
 
 def test_all_but_the_last_few_items_met() -> None:
     """Rejection would need hundreds of rounds; the list gives exactly what is left, in the row's own order."""
     items = 500
-    met = met_of([(0, item) for item in range(items - 3)], 1, items)
-    drawn = sample_unmet(met, np.zeros(200, dtype=np.int64), 3, items=items, key=(0, np.arange(200)))
+    seen = seen_pairs_of([(0, item) for item in range(items - 3)], 1, items)
+    drawn = sample_unseen(seen, np.zeros(200, dtype=np.int64), 3, items=items, key=(0, np.arange(200)))
     assert (np.sort(drawn, axis=1) == [497, 498, 499]).all()
     assert len(np.unique(drawn, axis=0)) == 6
-    with pytest.raises(InputError, match=r"met 497 of 500 items, .* fewer than the 4 negatives .*; lower data\."):
-        sample_unmet(met, np.zeros(1, dtype=np.int64), 4, items=items, key=(0,))
+    with pytest.raises(InputError, match=r"seen 497 of 500 items, .* fewer than the 4 negatives .*; lower data\."):
+        sample_unseen(seen, np.zeros(1, dtype=np.int64), 4, items=items, key=(0,))
 
 
 def test_every_unmet_item_is_equally_likely() -> None:
-    met = met_of([(0, 2), (0, 0)], 1, 12)
+    seen = seen_pairs_of([(0, 2), (0, 0)], 1, 12)
     rows = np.arange(40_000)
-    drawn = sample_unmet(met, np.zeros_like(rows), 2, items=12, key=(5, rows))
+    drawn = sample_unseen(seen, np.zeros_like(rows), 2, items=12, key=(5, rows))
     count = np.bincount(drawn.ravel(), minlength=12)
     assert count[0] == count[2] == 0
     expected = 8_000.0
@@ -106,24 +106,24 @@ def test_every_unmet_item_is_equally_likely() -> None:
 
 
 @pytest.mark.parametrize("power", [0.0, 0.75, 1.0])
-@pytest.mark.parametrize("met_count", [0, 300, 10**8], ids=["rejection", "both ways", "list"])
+@pytest.mark.parametrize("seen_count", [0, 300, 10**8], ids=["rejection", "both ways", "list"])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_draws_follow_the_weights(power: float, met_count: int, count: int) -> None:
-    """The met items 1 and 4 weigh so much that rejection seldom, sometimes or always gives up."""
-    count_I = np.array([0, met_count, 3, 9, met_count, 3, 40, 1])
-    unmet = [0, 2, 3, 5, 6, 7]
-    met = met_of([(0, 1), (0, 4)], 1, len(count_I))
+def test_draws_follow_the_weights(power: float, seen_count: int, count: int) -> None:
+    """The seen items 1 and 4 weigh so much that rejection seldom, sometimes or always gives up."""
+    count_I = np.array([0, seen_count, 3, 9, seen_count, 3, 40, 1])
+    unseen = [0, 2, 3, 5, 6, 7]
+    seen = seen_pairs_of([(0, 1), (0, 4)], 1, len(count_I))
     rows = np.arange(20_000)
-    drawn = sample_unmet(
-        met,
+    drawn = sample_unseen(
+        seen,
         np.zeros_like(rows),
         count,
         items=len(count_I),
-        key=(met_count, rows),
+        key=(seen_count, rows),
         popularity=Popularity.from_counts(count_I, power),
     )
     seen = Counter(frozenset(row) for row in drawn.tolist())
-    weight = {item: round((int(count_I[item]) + 1) ** power * 2**20) for item in unmet}
+    weight = {item: round((int(count_I[item]) + 1) ** power * 2**20) for item in unseen}
     chances = chances_of_sets(weight, count)
     assert set(seen) <= set(chances)
     statistic = sum(
@@ -133,10 +133,12 @@ def test_draws_follow_the_weights(power: float, met_count: int, count: int) -> N
 
 
 def test_keys_change_the_draws() -> None:
-    met = met_of([], 1, 100_000)
+    seen = seen_pairs_of([], 1, 100_000)
     rows = np.arange(50)
     users = np.zeros_like(rows)
-    draws = [sample_unmet(met, users, 4, items=100_000, key=(seed, epoch, rows)) for seed in (0, 1) for epoch in (0, 1)]
+    draws = [
+        sample_unseen(seen, users, 4, items=100_000, key=(seed, epoch, rows)) for seed in (0, 1) for epoch in (0, 1)
+    ]
     for left in range(4):
         for right in range(left):
             assert (draws[left] == draws[right]).mean() < 0.02
@@ -144,25 +146,25 @@ def test_keys_change_the_draws() -> None:
 
 def test_rejection_alone_serves_users_who_met_half(monkeypatch: pytest.MonkeyPatch) -> None:
     """The list costs time in proportion to the catalogue, so it must stay the exception."""
-    monkeypatch.setattr("gensr_dist.data.negatives.unmet._choose", None)
-    met = met_of([(0, item) for item in range(500)], 1, 1_000)
+    monkeypatch.setattr("gensr_dist.data.negatives.sampling._choose", None)
+    seen = seen_pairs_of([(0, item) for item in range(500)], 1, 1_000)
     rows = np.arange(2_000)
     for popularity in (None, Popularity.from_counts(np.arange(1_000)[::-1], 0.75)):
-        drawn = sample_unmet(met, np.zeros_like(rows), 4, items=1_000, key=(0, rows), popularity=popularity)
+        drawn = sample_unseen(seen, np.zeros_like(rows), 4, items=1_000, key=(0, rows), popularity=popularity)
         assert drawn.min() >= 500
 
 
 def test_no_rows() -> None:
-    met = met_of([], 1, 5)
-    assert sample_unmet(met, np.zeros(0, dtype=np.int64), 3, items=5, key=(0,)).shape == (0, 3)
+    seen = seen_pairs_of([], 1, 5)
+    assert sample_unseen(seen, np.zeros(0, dtype=np.int64), 3, items=5, key=(0,)).shape == (0, 3)
 
 
 def test_more_rows_than_are_drawn_at_a_time() -> None:
-    met = met_of([(0, 1), (1, 5)], 2, 9)
+    seen = seen_pairs_of([(0, 1), (1, 5)], 2, 9)
     rows = np.arange(30_000)
-    whole = sample_unmet(met, rows % 2, 4, items=9, key=(3, rows))
+    whole = sample_unseen(seen, rows % 2, 4, items=9, key=(3, rows))
     tail = rows[29_000:]
-    assert np.array_equal(sample_unmet(met, tail % 2, 4, items=9, key=(3, tail)), whole[tail])
+    assert np.array_equal(sample_unseen(seen, tail % 2, 4, items=9, key=(3, tail)), whole[tail])
 
 
 USERS, ITEMS = 4, 14
@@ -184,8 +186,8 @@ def test_training_negatives(
     timelines = timelines_of([row[:2] for row in rows], USERS, [row[2] for row in rows])
     event_R = np.flatnonzero(timelines.positive_N)
     user_R = timelines.user_N[event_R]
-    met = Met.from_timelines(timelines, USERS, ITEMS, Split.TRAIN)
-    assume(ITEMS - np.diff(met.user_start_V).max() >= count)
+    seen = SeenPairs.from_timelines(timelines, USERS, ITEMS, Split.TRAIN)
+    assume(ITEMS - np.diff(seen.user_start_V).max() >= count)
     exposures = Exposures.from_timelines(timelines)
     negatives = TrainingNegatives.from_config(
         DataConfig(
@@ -197,7 +199,7 @@ def test_training_negatives(
         np.bincount(timelines.item_N[event_R], minlength=ITEMS),
     )
     key, no_R = (seed, 9, 2, event_R + 100), np.full(len(event_R), -1)
-    drawn = negatives.draw(met, exposures if hard else None, event_R, user_R, no_R, key=key)
+    drawn = negatives.draw(seen, exposures if hard else None, event_R, user_R, no_R, key=key)
     assert not drawn.fits_query_RC.any()
     item_RC = drawn.item_RC
     assert item_RC.dtype == np.int64
@@ -209,11 +211,11 @@ def test_training_negatives(
         assert set(row[:shown]) <= offered
         clicked = {item for other, item, positive in rows if other == user and positive}
         assert not set(row) & clicked
-        assert not set(row[shown:]) & set(met.of_user(user).tolist())
+        assert not set(row[shown:]) & set(seen.of_user(user).tolist())
         assert set(row) <= set(range(ITEMS))
     part = np.array(data.draw(st.lists(st.sampled_from(range(len(event_R))))) if len(event_R) else [], dtype=np.int64)
     again = negatives.draw(
-        met,
+        seen,
         exposures if hard else None,
         event_R[part],
         user_R[part],
@@ -224,27 +226,27 @@ def test_training_negatives(
 
 
 def test_hard_negatives_need_no_unmet_item_of_their_own() -> None:
-    """Two offers and one unmet item make three negatives, but not four."""
+    """Two offers and one unseen item make three negatives, but not four."""
     timelines = timelines_of([(0, item) for item in range(4)], 1, [True, True, False, False])
-    met = Met.from_timelines(timelines, 1, 5)
+    seen = SeenPairs.from_timelines(timelines, 1, 5)
     exposures = Exposures.from_timelines(timelines)
     event_R, user_R = np.arange(2), np.zeros(2, dtype=np.int64)
     rows, key = (event_R, user_R, np.full(2, -1)), (0, event_R)
     enough = TrainingNegatives(count=3, hard=2, popularity=None)
-    assert np.sort(enough.draw(met, exposures, *rows, key=key).item_RC, axis=1).tolist() == [[2, 3, 4]] * 2
-    with pytest.raises(InputError, match="met 4 of 5 items"):
-        TrainingNegatives(count=4, hard=2, popularity=None).draw(met, exposures, *rows, key=key)
+    assert np.sort(enough.draw(seen, exposures, *rows, key=key).item_RC, axis=1).tolist() == [[2, 3, 4]] * 2
+    with pytest.raises(InputError, match="seen 4 of 5 items"):
+        TrainingNegatives(count=4, hard=2, popularity=None).draw(seen, exposures, *rows, key=key)
 
 
 def test_hard_negatives_change_with_every_part_of_the_key() -> None:
     timelines = timelines_of([(0, item) for item in range(30)], 1, [item == 0 for item in range(30)])
-    met = Met.from_timelines(timelines, 1, 50)
+    seen = SeenPairs.from_timelines(timelines, 1, 50)
     exposures = Exposures.from_timelines(timelines)
     negatives = TrainingNegatives(count=2, hard=2, popularity=None)
     row_R = np.arange(100)
     event_R = np.zeros_like(row_R)
     first, *others = (
-        negatives.draw(met, exposures, event_R, event_R, np.full(100, -1), key=key).item_RC
+        negatives.draw(seen, exposures, event_R, event_R, np.full(100, -1), key=key).item_RC
         for key in ((0, 7, 0, row_R), (1, 7, 0, row_R), (0, 8, 0, row_R), (0, 7, 1, row_R), (0, 7, 0, row_R + 100))
     )
     for other in others:
@@ -262,35 +264,37 @@ def test_hard_negatives_change_with_every_part_of_the_key() -> None:
 def test_negatives_that_fit_the_query(
     lists: list[list[int]], rows: list[tuple[int, int]], count: int, seed: int, data: st.DataObject
 ) -> None:
-    """They come last, are unmet and distinct, and a row without any is as without the setting."""
+    """They come last, are unseen and distinct, and a row without any is as without the setting."""
     fitting = data.draw(st.integers(1, count))
     query_R = np.array(data.draw(st.lists(st.integers(-1, len(lists) - 1), min_size=len(rows), max_size=len(rows))))
     timelines = timelines_of(rows, USERS)
     event_R, user_R = np.arange(len(rows)), timelines.user_N
-    met = Met.from_timelines(timelines, USERS, ITEMS, Split.TRAIN)
-    assume(ITEMS - np.diff(met.user_start_V).max() >= count)
+    seen = SeenPairs.from_timelines(timelines, USERS, ITEMS, Split.TRAIN)
+    assume(ITEMS - np.diff(seen.user_start_V).max() >= count)
     start_Q = np.cumsum([0, *map(len, lists)])
     listed = QueryItems(start_Q, np.array([item for own in lists for item in own], dtype=np.uint32))
     config = DataConfig(train_negatives=count, query_negatives=fitting)
     negatives = TrainingNegatives.from_config(config, np.zeros(ITEMS), listed)
     key = (seed, event_R)
-    drawn = negatives.draw(met, None, event_R, user_R, query_R, key=key)
-    without = TrainingNegatives(count=count, hard=0, popularity=None).draw(met, None, event_R, user_R, query_R, key=key)
+    drawn = negatives.draw(seen, None, event_R, user_R, query_R, key=key)
+    without = TrainingNegatives(count=count, hard=0, popularity=None).draw(
+        seen, None, event_R, user_R, query_R, key=key
+    )
     for row, (user, query) in enumerate(zip(user_R.tolist(), query_R.tolist(), strict=True)):
         item_C, fits_C = drawn.item_RC[row].tolist(), drawn.fits_query_RC[row].tolist()
         assert len(set(item_C)) == count
-        assert not set(item_C) & set(met.of_user(user).tolist())
+        assert not set(item_C) & set(seen.of_user(user).tolist())
         assert not any(fits_C[: count - fitting])
         own = set(lists[query]) if query >= 0 else set()
         assert {item for item, fits in zip(item_C, fits_C, strict=True) if fits} <= own
-        if not own - set(met.of_user(user).tolist()):
+        if not own - set(seen.of_user(user).tolist()):
             assert not any(fits_C)
             assert item_C == without.item_RC[row].tolist()
     log_RC = negatives.log_chance(drawn)
     assert np.array_equal(np.isinf(log_RC), drawn.fits_query_RC)
     assert not log_RC[~drawn.fits_query_RC].any()
     part = np.flatnonzero(np.arange(len(rows)) % 2)
-    again = negatives.draw(met, None, event_R[part], user_R[part], query_R[part], key=(seed, event_R[part]))
+    again = negatives.draw(seen, None, event_R[part], user_R[part], query_R[part], key=(seed, event_R[part]))
     assert np.array_equal(again.item_RC, drawn.item_RC[part])
 
 
