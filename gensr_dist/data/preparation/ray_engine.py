@@ -37,13 +37,12 @@ from gensr_dist.data.preparation.bucket_work import (
 from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.preparation.filtering import (
     Activity,
+    Core,
     Counts,
-    Kept,
     Numbering,
     count,
+    k_core,
     queries_left,
-    same,
-    tighten,
 )
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard
 from gensr_dist.data.preparation.splitting import Moments, count_positives, moments_of_days, ranks_of_shares
@@ -96,10 +95,10 @@ class RayEngine:
         distinct = sum(_get([_height.remote(bucket) for bucket in buckets], "gather users"))
         repairs.append(Repair("duplicate events dropped", interactions.kept - distinct, drops=True))
 
-        kept = _filter(buckets, Kept.all_of(len(tables.user_id), len(tables.item_id)), config)
-        kept_ref = ray.put(kept)
-        left = [_call.remote(queries_left, bucket, kept_ref, len(tables.query)) for bucket in buckets]
-        numbering = Numbering(kept, _reduce(_any, left))
+        core = _filter(buckets, len(tables.user_id), len(tables.item_id), config)
+        core_ref = ray.put(core)
+        left = [_call.remote(queries_left, bucket, core_ref, len(tables.query)) for bucket in buckets]
+        numbering = Numbering(core, _reduce(_any, left))
         numbering_ref = ray.put(numbering)
         buckets = [_call.remote(_renumber, numbering_ref, bucket) for bucket in buckets]
         moments = _find_moments(buckets, config)
@@ -280,18 +279,18 @@ def _frame(rows: pa.Table) -> pl.DataFrame:
     return pl.concat([pickle.loads(row.as_py()) for row in rows["content"]])  # noqa: S301
 
 
-def _filter(buckets: Sequence[_Ref], kept: Kept, config: DataConfig) -> Kept:
+def _filter(buckets: Sequence[_Ref], users: int, items: int, config: DataConfig) -> Core:
     """As `keep_active`: users and items that stay."""
     activities = [_call.remote(Activity.of, bucket) for bucket in buckets]
-    while True:
-        kept_ref = ray.put(kept)
-        counts: Counts = _reduce(_sum, [_call.remote(count, activity, kept_ref) for activity in activities])
-        tighter = tighten(
-            kept, counts, min_interactions=config.min_interactions, both_behaviours=config.both_behaviours
-        )
-        if same(kept, tighter):
-            return kept
-        kept = tighter
+
+    def count_in(core: Core) -> Counts:
+        core_ref = ray.put(core)
+        counts: Counts = _reduce(_sum, [_call.remote(count, activity, core_ref) for activity in activities])
+        return counts
+
+    return k_core(
+        users, items, count_in, min_interactions=config.min_interactions, both_behaviours=config.both_behaviours
+    )
 
 
 def _renumber(numbering: Numbering, events: pl.DataFrame) -> pl.DataFrame:
