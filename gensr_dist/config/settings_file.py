@@ -74,9 +74,9 @@ def read_file(path: Path, keys: Keys) -> dict[str, Setting]:
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}:{line}", f"expected YAML ({error.problem})", "mend the syntax of this line") from None
+        raise InputError(f"{path}:{line}", f"expected YAML ({error.problem})", "fix the syntax of this line") from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(path, f"expected YAML ({_one_line(error)})", "mend the syntax of the file") from None
+        raise InputError(path, f"expected YAML ({_one_line(error)})", "fix the syntax of the file") from None
     return {} if root is None or _is_null(root) else dict(_walk(loader, root, "", path, keys))
 
 
@@ -104,7 +104,7 @@ def read_override(text: str, keys: Keys) -> tuple[str, Setting]:
         node = loader.get_single_node()
     except (yaml.YAMLError, RecursionError) as error:
         if not is_text:
-            raise InputError(where, f"expected a YAML value ({_one_line(error)})", "quote or mend the value") from None
+            raise InputError(where, f"expected a YAML value ({_one_line(error)})", "quote or fix the value") from None
         node = None
     quoted = isinstance(node, yaml.ScalarNode) and written.startswith(("'", '"'))
     whole = node is not None and node.end_mark.index == len(written)

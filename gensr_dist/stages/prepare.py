@@ -30,7 +30,7 @@ class Prepare(Stage):
         "  amazon    reviews_*_5.json.gz and meta_*.json.gz\n"
         "  tables    your own CSV or Parquet: events (user_id, item_id, behaviour, time; if you have them query,\n"
         "            positive) and items (item_id, text); shards/recipes/tables.md says what the columns may hold\n"
-        "The raw log lies in data.raw. What was dropped or mended is counted and printed."
+        "The raw log lies in data.raw. What was dropped or fixed is counted and printed."
     )
     form = 1
     sections = ("data.",)

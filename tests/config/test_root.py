@@ -249,7 +249,7 @@ def test_nearest_key(typo: str, meant: str) -> None:
         ("model:\n  cf_heads: 3\n", "/mine.yaml:2: lightgcn.width 64 is not a multiple of model.cf_heads 3; change"),
         (
             "model:\n  prompts:\n    search: hello\n",
-            "/mine.yaml:3: model.prompts.search: expected {history_cf} once, found 0; mend the template",
+            "/mine.yaml:3: model.prompts.search: expected {history_cf} once, found 0; fix the template",
         ),
         (
             "model:\n  prompts:\n    recommendation: '{history_cf} {history_text} {item_cf} {item_text}'\n",

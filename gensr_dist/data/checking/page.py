@@ -111,7 +111,7 @@ def _counts(report: LogReport) -> Iterator[str]:
 
 
 def _changes(report: LogReport) -> Iterator[str]:
-    """What is dropped and mended, lost events first, and what is left."""
+    """What is dropped and fixed, lost events first, and what is left."""
     repairs = sorted(report.repairs, key=lambda repair: not repair.drops)
     shown = [f"{repair.count:,} {repair.what}" for repair in repairs if repair.count]
     if len(shown) > _MOST_REPAIRS:

@@ -16,7 +16,7 @@ import polars as pl
 from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.hashing import mix
 from gensr_dist.data.sources.chunks import Advance, Each
-from gensr_dist.data.sources.ids import MENDED, id_order, is_decimal, parse_id, require_known
+from gensr_dist.data.sources.ids import FIXED, id_order, is_decimal, parse_id, require_known
 from gensr_dist.data.sources.json_lines import read_blocks
 from gensr_dist.data.sources.listing import RawFile, Use, json_file
 from gensr_dist.data.sources.parts import WHOLE, Part, Sample, SourceParts
@@ -214,7 +214,7 @@ def _read_reviews(file: str, release: Release, most: int) -> tuple[pl.DataFrame,
 
 def _decimals(ids: pl.Series) -> Repair:
     count = ids.to_frame().select(is_decimal(pl.col(ids.name))).to_series().sum()
-    return Repair(f"{ids.name} of reviews {MENDED}", int(count))
+    return Repair(f"{ids.name} of reviews {FIXED}", int(count))
 
 
 def _require_unit(file: str, times: pl.Series, release: Release) -> None:
@@ -229,7 +229,7 @@ def _require_unit(file: str, times: pl.Series, release: Release) -> None:
 def _read_meta(file: str, release: Release, asins: pl.Series) -> tuple[pl.DataFrame, list[Repair], frozenset[str]]:
     """(asin, title, brand, categories: a list of paths), a row per element of `asins`; null where nothing is known.
 
-    Also what was mended, and the ids that no line has.
+    Also what was fixed, and the ids that no line has.
     """
     schema: dict[str, pl.DataType] = {
         release.meta_item: pl.String(),

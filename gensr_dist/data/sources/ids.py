@@ -10,7 +10,7 @@ MISSING = (
     *("nan", "NaN", "NAN", "none", "None", "NONE", "null", "NULL", "Null", "\\N", "\\n"),
     *("<NA>", "NA", "N/A", "n/a", "#N/A", "NaT", "undefined"),
 )
-MENDED = "written with .0 read as whole numbers"
+FIXED = "written with .0 read as whole numbers"
 EXACT = 1 << 53  # whole numbers up to this one are exact as floats of 64 bits
 _NUMERIC = r"^[0-9]{1,18}$"  # fits int64
 _NOT_EXACT = r"^\d(?:\.\d+)?[eE]\+\d+$|^\d\.\d+[eE]-?\d+$"  # scientific notation

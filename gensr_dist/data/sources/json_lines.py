@@ -159,9 +159,9 @@ def _parse_lines(
                 columns[name].append(None if value is None else convert(value))
             except (TypeError, ValueError):
                 shown = repr(value)[:60]
-                raise InputError(where, f"{name} is {shown}, not {_EXPECTED[schema[name]]}", "mend the line") from None
+                raise InputError(where, f"{name} is {shown}, not {_EXPECTED[schema[name]]}", "fix the line") from None
             if value is None and name in required:
-                raise InputError(where, f"the field {name} is missing", "mend the line or leave it out")
+                raise InputError(where, f"the field {name} is missing", "fix the line or leave it out")
     return pl.DataFrame(columns, schema=dict(schema)), literals
 
 
@@ -177,10 +177,10 @@ def _parse_line(line: bytes, where: str) -> tuple[dict[str, object], bool]:
     except UnicodeDecodeError as error:
         raise InputError(where, f"is not UTF-8 text ({error.reason})", "convert the file to UTF-8") from None
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise InputError(where, "expected a JSON object", "mend the line or leave it out") from None
+        raise InputError(where, "expected a JSON object", "fix the line or leave it out") from None
     if not isinstance(record, dict):
         raise InputError(
-            where, f"expected a JSON object, found {type(record).__name__}", "mend the line or leave it out"
+            where, f"expected a JSON object, found {type(record).__name__}", "fix the line or leave it out"
         )
     return record, is_literal
 

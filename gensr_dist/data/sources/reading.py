@@ -33,7 +33,7 @@ from gensr_dist.data.sources.chunks import (
     parquet_names,
     row_groups,
 )
-from gensr_dist.data.sources.columns import BAD, BLANK, MENDED, Column, csv_names, csv_texts, null_if_empty, parse
+from gensr_dist.data.sources.columns import BAD, BLANK, FIXED, Column, csv_names, csv_texts, null_if_empty, parse
 from gensr_dist.data.sources.faults import csv_fault, parquet_fault, shown, split_records
 from gensr_dist.data.sources.records import Counts, count_records
 from gensr_dist.data.sources.swallowed import refuse_swallowed
@@ -131,14 +131,14 @@ def read_chunk(
     if blanks:
         frame = frame.filter(~pl.col(BLANK))
     name = base_name(chunk.file)
-    mended = [column for column in columns if MENDED + column.name in frame.columns]
+    fixed = [column for column in columns if FIXED + column.name in frame.columns]
     repairs = (
         Repair(f"blank rows of {name} dropped", blanks),
         Repair(f"line breaks within quoted fields of {name} read as blanks", counted.breaks),
         Repair(f"last line of {name} kept, which has no line end (it may be cut)", counted.unended),
-        *(Repair(f"{c.name} of {name} {c.mending}", int(frame[MENDED + c.name].sum())) for c in mended),
+        *(Repair(f"{c.name} of {name} {c.fixing}", int(frame[FIXED + c.name].sum())) for c in fixed),
     )
-    frame = frame.drop(BLANK, *(MENDED + column.name for column in mended))
+    frame = frame.drop(BLANK, *(FIXED + column.name for column in fixed))
     return Rows(frame, repairs, frame.height)
 
 

@@ -7,7 +7,7 @@ import polars as pl
 from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.columns import Column
-from gensr_dist.data.sources.ids import MENDED, explain_id, is_decimal, parse_id
+from gensr_dist.data.sources.ids import FIXED, explain_id, is_decimal, parse_id
 from gensr_dist.data.sources.listing import RawFile, table_file
 from gensr_dist.data.sources.parts import WHOLE, Sample, SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
@@ -61,8 +61,8 @@ def _id_column(name: str, role: str) -> Column:
         parse=partial(parse_id, column=name),
         explain=partial(explain_id, column=name),
         exact=True,
-        mended=is_decimal,
-        mending=MENDED,
+        fixed=is_decimal,
+        fixing=FIXED,
     )
 
 

@@ -52,10 +52,10 @@ def test_result_counts(tmp_path: Path, make_log: Callable[..., EventLog], small_
     log = make_log()
     texts = log.items["text"].to_list()
     texts[3] = "  "
-    log = replace(log, items=log.items.with_columns(text=pl.Series(texts)), repairs=(Repair("mended", 2),))
+    log = replace(log, items=log.items.with_columns(text=pl.Series(texts)), repairs=(Repair("fixed", 2),))
     result = prepare(LocalEngine(log), small_config, 0, Folder.at(tmp_path / "shards"))
     store, items = TimelineStore.open(Folder.at(tmp_path / "shards")), ItemStore.open(Folder.at(tmp_path / "shards"))
-    assert result.repairs == (Repair("mended", 2), Repair("items without text: their title is all padding", 1))
+    assert result.repairs == (Repair("fixed", 2), Repair("items without text: their title is all padding", 1))
     assert not items.title_IT[3].any()
     assert (items.title_IT[np.arange(result.items) != 3, 0] > 0).all()
     for task, counts in ((Behaviour.RECOMMENDATION, result.recommendation), (Behaviour.SEARCH, result.search)):
