@@ -63,7 +63,7 @@ class TaskFit:
     validation: RowsFit
 
     def gaps(self) -> dict[str, float]:
-        """By how much training rows do better: in NDCG@10 those less validation rows, in the loss the reverse."""
+        """By how much training rows do better: in NDCG@10 those minus validation rows, in the loss the reverse."""
         if self.training is None:
             return {}
         return {

@@ -51,7 +51,7 @@ class ScorerResult:
 
     scorer: str  # key of TITLES
     tasks: Mapping[Behaviour, TaskMetrics]
-    behind: Mapping[Behaviour, PairedTest]  # GenSR less this scorer, same rows; empty for GenSR
+    behind: Mapping[Behaviour, PairedTest]  # GenSR minus this scorer, same rows; empty for GenSR
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ _REMEDY = "run `gensr evaluate` on both runs over the same shards with the same 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedTest:
-    """Mean difference in NDCG@10 of paired rows, first scorer less second."""
+    """Mean difference in NDCG@10 of paired rows, first scorer minus second."""
 
     difference: float
     low: float  # bootstrap interval at CONFIDENCE

@@ -118,7 +118,7 @@ class ColumnTrainer:
             part_Ce.copy_(drawn_CE[:, self.columns])
 
     def _margins(self, out_Ne: Tensor, user_B: Tensor, item_B2: Tensor, count_N: Tensor) -> tuple[Tensor, float]:
-        """Score of the positive less that of the negative [B]; sum of the squares of the nodes' first vectors."""
+        """Score of the positive minus that of the negative [B]; sum of the squares of the nodes' first vectors."""
         part = torch.zeros(len(user_B) + 1, device=out_Ne.device)
         margin_B, square = part[:-1], part[-1]
         item_Ie = out_Ne[self.users :]
