@@ -330,7 +330,7 @@ class GenSR(nn.Module):
 
     @staticmethod
     def _nll(logit_GCA: Tensor, right_GC: Tensor) -> Tensor:
-        """-log softmax of the right answer's logit."""
+        """-log softmax of the target's logit."""
         return F.cross_entropy(
             logit_GCA.float().flatten(0, 1), right_GC.flatten(), ignore_index=IGNORED, reduction="none"
         ).view_as(right_GC)

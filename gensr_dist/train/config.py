@@ -32,7 +32,7 @@ class TrainConfig:
     activation_checkpointing: Annotated[bool, Mark.OPERATIONAL] = (
         False  # the backward pass computes T5's blocks again, which saves memory
     )
-    # A step makes the right answer likelier among all tokens (eq. 9), or among Yes and No. Where T5's head is tied to
+    # A step makes the target likelier among all tokens (eq. 9), or among Yes and No. Where T5's head is tied to
     # its token table, the first moves the embedding of every word in every step, which slows search from scratch.
     likelihood: Likelihood = "vocabulary"
     temperature: Annotated[float, Field(gt=0)] = 0.1  # tau of eq. 10
