@@ -1,4 +1,4 @@
-"""Training rows to be ranked beside validation rows: how much better they do shows a leak or memorising.
+"""Training rows to be ranked with validation rows: how much better they do shows a leak or memorising.
 
 Dimensions: R rows, P rows of a window, E those of them that enter the sample, C candidates.
 """

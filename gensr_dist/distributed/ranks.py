@@ -132,7 +132,7 @@ def check_same_shards(lost: Sequence[str], ranks: Ranks) -> None:
         raise InputError(
             "data.on_corrupt",
             f"rank {ranks.rank} lost {', '.join(lost) or 'no shard'}, other ranks lost others",
-            "copy the shard folder anew to the machines that miss some",
+            "copy the shard folder again to the machines that miss some",
         )
 
 

@@ -206,7 +206,7 @@ def _shards(request: ProbeRequest) -> tuple[str, Problem | None]:
     problem = None
     if damaged:
         more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-        problem = Problem(f"{request.shards}: {damaged[0]}{more}", "copy the shard folder anew to this node")
+        problem = Problem(f"{request.shards}: {damaged[0]}{more}", "copy the shard folder again to this node")
     return digest(manifest)[:16], problem
 
 

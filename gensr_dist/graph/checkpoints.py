@@ -28,7 +28,7 @@ _FINISHED = "finished.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a training is; all that a checkpoint keeps beside tables."""
+    """How far a training is; all that a checkpoint keeps besides tables."""
 
     settings: Settings  # what the vectors depend on: a checkpoint of others is refused
     epoch: int = 0  # finished epochs
@@ -60,7 +60,7 @@ class Checkpoints:
             folder=folder,
             tables=[f"{name}.npy" for name in TABLES],
             progress=Progress,
-            remedy=f"delete {folder} to start LightGCN anew",
+            remedy=f"delete {folder} to start LightGCN over",
         )
 
     def save(self, progress: Progress, trainer: ColumnTrainer) -> None:
@@ -143,7 +143,7 @@ class Checkpoints:
     def _read(self, path: Path, progress: Progress) -> Progress:
         found = self.series.read(path)
         # Then those of the other trainings are no use either.
-        remedy = f"delete {self.folder.parent} to start LightGCN anew"
+        remedy = f"delete {self.folder.parent} to start LightGCN over"
         check_same_settings(path, found.settings, progress.settings, remedy)
         best = self.series.path_of_best(found.best_epoch)
         if found.best_epoch and not best.is_dir():

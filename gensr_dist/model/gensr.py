@@ -52,7 +52,7 @@ class GenSROutput:
 
 @dataclass(frozen=True, kw_only=True)
 class GenSRShape:
-    """What a saved model is made of, beside its weights."""
+    """What a saved model is made of, besides its weights."""
 
     model: ModelConfig
     cf_width: int
@@ -154,7 +154,7 @@ class GenSR(nn.Module):
         Args:
             folder: of the model.
             reads: tokenizer of the texts that the model will be given, checked to be its own.
-            cf_width: of the CF vectors that it will be given, checked likewise.
+            cf_width: of the CF vectors that it will be given, checked too.
 
         Raises:
             InputError: the folder is not a saved model, does not fit together, or is of other tokens or vectors.

@@ -14,7 +14,7 @@ from gensr_dist.storage.output_errors import numbered_errors
 
 @contextmanager
 def durable_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it over `path` when the block ends well, else delete it."""
+    """Yield a temporary path next to `path`; rename it over `path` when the block ends well, else delete it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -30,7 +30,7 @@ def durable_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def durable_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; it takes the place of `path` when the block ends well.
+    """Yield a temporary folder next to `path`; it takes the place of `path` when the block ends well.
 
     What killed processes left of earlier attempts is deleted. Of a link, the folder that it names is replaced.
     """

@@ -23,12 +23,12 @@ from gensr_dist.train.state import State, gather_state, shapes, spread_state
 from gensr_dist.train.tensor_files import TENSORS, TensorReader, write_tensors
 
 _LATEST = "latest"  # for people and scripts: a load looks for itself
-_RESTART = "set `run` to another folder, or delete the folder of checkpoints to start anew"
+_RESTART = "set `run` to another folder, or delete the folder of checkpoints to start over"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is: all that a checkpoint keeps beside weights and moments.
+    """How far a run is: all that a checkpoint keeps besides weights and moments.
 
     Nothing else is random or has a position: the rows of a step, their negatives and its dropout are functions of the
     seed and of the number of the step.

@@ -39,7 +39,7 @@ class TrainConfig:
     contrastive_weight: Annotated[float, Field(ge=0)] = 0.01  # lambda of eq. 8; 0 is the ablation
     match_weight: Annotated[float, Field(ge=0)] = 0.3  # of the match towers' loss
     validate_every: Annotated[int, Field(ge=1)] = 200
-    # Rows a task. As many training rows are ranked beside them, which doubles what a validation costs: where those do
+    # Rows a task. As many training rows are ranked too, which doubles what a validation costs: where those do
     # much better, the model has memorised them or sees a leak.
     validate_rows: Annotated[int, Field(ge=1)] = 1_000
     patience: Annotated[int, Field(ge=1)] = 5  # validations without a better mean NDCG@10 before it stops

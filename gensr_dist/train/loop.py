@@ -52,7 +52,7 @@ def train(config: Config, run: RunFolder, resume: bool = True) -> TrainResult:
     Args:
         config: the whole configuration.
         run: holds the shards and CF vectors; receives checkpoints, event files and the model.
-        resume: go on from the newest checkpoint, if there is one. False deletes checkpoints and curves and starts anew.
+        resume: go on from the newest checkpoint, if there is one. False deletes checkpoints and curves and starts over.
 
     Raises:
         InputError: an earlier stage's result is missing or broken, the batch cannot be cut evenly, the checkpoints

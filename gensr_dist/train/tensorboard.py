@@ -110,7 +110,7 @@ class TrainingBoard:
         self.writer.flush()
 
     def outcome(self, settings: Settings, *, best_ndcg: float, best_step: int) -> None:
-        """The settings beside the best validation, for comparing runs."""
+        """The settings with the best validation, for comparing runs."""
         self.writer.add_hparams(dict(settings), {"best/mean_ndcg@10": best_ndcg, "best/step": best_step}, run_name=".")
 
     def item_projector(self, model: GenSR, items: ItemStore, cf_IE: np.ndarray, seed: int) -> None:

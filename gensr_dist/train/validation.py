@@ -1,6 +1,6 @@
 """Validation during training: the test protocol on a fixed sample of validation rows of each task.
 
-As many training rows stand beside them, ranked in the same way: where they do much better, the model has memorised them
+As many training rows are ranked in the same way: where they do much better, the model has memorised them
 or something tells it the answers.
 """
 
@@ -47,8 +47,8 @@ class ValidationResult:
     def __str__(self) -> str:
         parts = []
         for task, fit in self.tasks.items():
-            beside = f" (training rows {fit.training.ndcg:.4f})" if fit.training else ""
-            parts.append(f"{TASK_NAMES[task]} {NDCG} {fit.validation.ndcg:.4f}{beside}")
+            note = f" (training rows {fit.training.ndcg:.4f})" if fit.training else ""
+            parts.append(f"{TASK_NAMES[task]} {NDCG} {fit.validation.ndcg:.4f}{note}")
         return ", ".join([*parts, f"mean {self.ndcg:.4f}"])
 
 

@@ -137,7 +137,7 @@ def test_damage_is_one_line_and_names_the_remedy(tmp_path, monkeypatch, name, co
         path.write_bytes(content)
     with pytest.raises(InputError, match=problem) as caught:
         train(tmp_path / "cf", config=EVERY_STEP)
-    assert f"delete {folder} to start LightGCN anew" in str(caught.value)
+    assert f"delete {folder} to start LightGCN over" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "cf").exists()
 

@@ -211,7 +211,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(small_run: RunFolder, caplog
     assert kept(small_run) == ["latest", "step_00000004"]
 
 
-def test_without_any_whole_checkpoint_nothing_is_trained_anew(small_run: RunFolder) -> None:
+def test_without_any_whole_checkpoint_nothing_is_trained_again(small_run: RunFolder) -> None:
     train(small_config(keep_last=2), small_run)
     for folder in small_run.checkpoints.glob("step_*"):
         (folder / "manifest.json").unlink()

@@ -67,7 +67,7 @@ def test_a_deleted_model_is_made_again_of_its_checkpoint(
     assert f"{small_run.model} is gone, made again of the checkpoint of step 2" in caplog.messages
 
 
-def test_without_the_checkpoint_too_the_training_starts_anew(small_run: RunFolder, best_is_second: None) -> None:
+def test_without_the_checkpoint_too_the_training_starts_over(small_run: RunFolder, best_is_second: None) -> None:
     train(small_config(keep_last=1), small_run)
     made = contents(small_run.model)
     shutil.rmtree(small_run.checkpoints / "step_00000002")

@@ -8,7 +8,7 @@ from gensr_dist.data.sources.times import DAY_MS, clock
 from gensr_dist.errors import printable
 
 WIDTH = 110  # characters of a line
-_INDENT = 10  # of what stands beside a heading
+_INDENT = 10  # of what stands next to a heading
 _MOST_REPAIRS, _MOST_SUSPICIONS = 8, 6
 _MOST_NAMES = 6
 
@@ -142,7 +142,7 @@ def _suspicions(report: LogReport) -> Iterator[str]:
 
 
 def _beside(heading: str, texts: Sequence[str]) -> Iterator[str]:
-    """Texts beside a heading, each wrapped."""
+    """Texts next to a heading, each wrapped."""
     for number, text in enumerate(texts):
         first = f"{heading if number == 0 else '':<{_INDENT}}"
         yield from textwrap.wrap(
@@ -155,7 +155,7 @@ def _beside(heading: str, texts: Sequence[str]) -> Iterator[str]:
 
 
 def _line(heading: str, text: str) -> Iterator[str]:
-    """A text beside a heading, cut where the line ends."""
+    """A text next to a heading, cut where the line ends."""
     line = f"{heading:<{_INDENT}}{printable(text)}"
     yield line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
 

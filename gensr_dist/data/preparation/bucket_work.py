@@ -81,7 +81,7 @@ def write_bucket(
         events: all of the shard's users, in any order, with the columns of `split_bucket`.
         target: as for `Engine.write_shards`.
         users: of the whole clean log.
-        items: likewise.
+        items: of the whole clean log.
         config: settings.
         seed: of the evaluation negatives.
 

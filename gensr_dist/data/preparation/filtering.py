@@ -129,7 +129,7 @@ class Numbering:
     query_Q: np.ndarray  # bool: queries with an event left
 
     def apply(self, events: pl.DataFrame) -> pl.DataFrame:
-        """Keep the events of kept users and items and number them anew; other columns stay as they are."""
+        """Keep the events of kept users and items and renumber them; other columns stay as they are."""
         kept_N = self.core.user_V[events["user"].to_numpy()] & self.core.item_I[events["item"].to_numpy()]
         events = events.filter(pl.Series(kept_N))
         query_N = events["query"].to_numpy()
@@ -174,7 +174,7 @@ def keep_active(log: EventLog, *, min_interactions: int, both_behaviours: bool) 
     """Keep users and items with at least `min_interactions`, repeatedly, until nothing more falls away.
 
     With `both_behaviours` a user must also have a recommendation event and a search event, clicked or not, among the
-    kept items. Rows of the kept users, items and queries are numbered anew in their old order.
+    kept items. Rows of the kept users, items and queries are renumbered in their old order.
 
     Raises:
         InputError: nothing is left.

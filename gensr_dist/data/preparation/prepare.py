@@ -144,11 +144,11 @@ def _require_replaceable(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(folder, "expected a folder, found a file", "give another folder, or delete it")
-    strangers = sorted(name for name in Folder.at(folder).sizes() if not may_hold(name))
-    if strangers:
+    others = sorted(name for name in Folder.at(folder).sizes() if not may_hold(name))
+    if others:
         raise InputError(
             folder,
-            f"the folder holds files that are no part of shards ({len(strangers)}, the first is {strangers[0]!r})",
+            f"the folder holds files that are no part of shards ({len(others)}, the first is {others[0]!r})",
             "give an empty folder, or delete them",
         )
 

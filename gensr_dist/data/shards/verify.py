@@ -160,7 +160,7 @@ def _recognised(damage: InputError, manifest: Manifest) -> InputError:
 
 
 def check_item_store(folder: Folder, manifest: Manifest) -> None:
-    """Check the files that the manifest lists beside the shards.
+    """Check the files that the manifest lists besides the shards.
 
     Raises:
         InputError: the item store was made with another vocabulary, or a file is missing, cut short or changed.

@@ -100,7 +100,7 @@ def build_tables(referred: References, items: pl.DataFrame, users: pl.DataFrame)
     Args:
         referred: what the interactions refer to.
         items: item_id, text.
-        users: user_id; users beside those of the interactions. Without columns: none are listed.
+        users: user_id; users besides those of the interactions. Without columns: none are listed.
 
     Raises:
         InputError: the times are implausible, or ids of events and of the other tables do not agree.

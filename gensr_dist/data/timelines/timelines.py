@@ -39,7 +39,7 @@ class Timelines:
 
     @property
     def user_N(self) -> np.ndarray:
-        """User of each event, int64 [N]; computed anew each time, as it would take more memory than the items."""
+        """User of each event, int64 [N]; computed each time, as it would take more memory than the items."""
         return np.repeat(np.arange(self.users), np.diff(self.user_start_V))
 
     def user_of(self, event_R: np.ndarray) -> np.ndarray:
