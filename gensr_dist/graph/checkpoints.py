@@ -27,7 +27,7 @@ _FINISHED = "finished.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class GraphProgress:
     """How far a training is; all that a checkpoint keeps besides tables."""
 
     settings: Settings  # what the vectors depend on: a checkpoint of others is refused
@@ -45,7 +45,7 @@ class Progress:
         return sum(epoch > self.best_epoch for epoch, _ in self.recall_curve) >= patience
 
 
-class Checkpoints:
+class GraphCheckpoints:
     """The checkpoints of one training. Every rank must make the same calls.
 
     Args:
@@ -59,11 +59,11 @@ class Checkpoints:
         self.series = CheckpointSeries(
             folder=folder,
             tables=[f"{name}.npy" for name in TABLES],
-            progress=Progress,
+            progress=GraphProgress,
             remedy=f"delete {folder} to start LightGCN over",
         )
 
-    def save(self, progress: Progress, trainer: ColumnTrainer) -> None:
+    def save(self, progress: GraphProgress, trainer: ColumnTrainer) -> None:
         """Write a checkpoint, then delete what it replaces."""
         with self._on_first(self.series.written(trainer.steps, progress)) as temporary:
             for name, table_Ne in trainer.tables.items():
@@ -102,7 +102,7 @@ class Checkpoints:
             ) from None
         return item_IE, user_VE
 
-    def load(self, progress: Progress, trainer: ColumnTrainer) -> Progress:
+    def load(self, progress: GraphProgress, trainer: ColumnTrainer) -> GraphProgress:
         """Load the newest checkpoint into the trainer; without one, return `progress`.
 
         Args:
@@ -121,14 +121,14 @@ class Checkpoints:
         trainer.steps = int(saved.name.removeprefix("step_"))
         return found
 
-    def finish(self, progress: Progress) -> None:
+    def finish(self, progress: GraphProgress) -> None:
         """Keep the best vectors alone, and that nothing is left to train."""
         if self.ranks.first:
             write_json(self.folder / _FINISHED, progress)
             self.series.keep_only({self.series.path_of_best(progress.best_epoch).name})
         self.ranks.wait()
 
-    def finished(self, progress: Progress) -> Progress | None:
+    def finished(self, progress: GraphProgress) -> GraphProgress | None:
         """What `finish` kept, None where it was not called.
 
         Args:
@@ -140,7 +140,7 @@ class Checkpoints:
         path = self.folder / _FINISHED
         return self._read(path, progress) if path.exists() else None
 
-    def _read(self, path: Path, progress: Progress) -> Progress:
+    def _read(self, path: Path, progress: GraphProgress) -> GraphProgress:
         found = self.series.read(path)
         # Then those of the other trainings are no use either.
         remedy = f"delete {self.folder.parent} to start LightGCN over"

@@ -9,7 +9,7 @@ import polars as pl
 from tqdm import tqdm
 
 from gensr_dist.data.checking import counting
-from gensr_dist.data.checking.report import FileReport, IdMatch, LogReport, Outcome, PositiveCounts
+from gensr_dist.data.checking.report import FileReport, IdMatch, LogOutcome, LogReport, PositiveCounts
 from gensr_dist.data.checking.suspicions import find_suspicions
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog
@@ -179,7 +179,7 @@ def _prepared(report: LogReport, log: EventLog, config: DataConfig, refusal: _Re
     """Add what `prepare` would keep and drop."""
     with refusal.noted():
         kept = keep_active(log, min_interactions=config.min_interactions, both_behaviours=config.both_behaviours)
-        outcome = Outcome(
+        outcome = LogOutcome(
             users=kept.users.height,
             users_before=log.users.height,
             items=kept.items.height,

@@ -15,7 +15,7 @@ from typing_extensions import Self
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.hashing import Hash, Key, hash_key, mix
 from gensr_dist.data.negatives.exposures import Exposures
-from gensr_dist.data.negatives.popularity import Popularity
+from gensr_dist.data.negatives.popularity import PopularitySampler
 from gensr_dist.data.negatives.query_items import QueryItems
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
@@ -85,7 +85,13 @@ def _filter_bit(key: np.ndarray, bits: int) -> Int:
 
 
 def sample_unseen(
-    seen: SeenPairs, user_R: np.ndarray, count: int, *, items: int, key: Key, popularity: Popularity | None = None
+    seen: SeenPairs,
+    user_R: np.ndarray,
+    count: int,
+    *,
+    items: int,
+    key: Key,
+    popularity: PopularitySampler | None = None,
 ) -> NDArray[np.uint32]:
     """Draw `count` distinct items a row among those its user never saw.
 
@@ -127,7 +133,7 @@ class TrainingNegatives:
 
     count: int  # a row, C
     hard: int  # of them at most, from the positive's session
-    popularity: Popularity | None  # distribution of the others; uniform if None
+    popularity: PopularitySampler | None  # distribution of the others; uniform if None
     query_items: QueryItems | None = None
     fitting: int = 0  # of a search's negatives at most, from its query's list
 
@@ -154,7 +160,7 @@ class TrainingNegatives:
         return cls(
             count=config.train_negatives,
             hard=config.hard_negatives,
-            popularity=Popularity.from_counts(count_I, config.popularity_power) if weighted else None,
+            popularity=PopularitySampler.from_counts(count_I, config.popularity_power) if weighted else None,
             query_items=query_items if config.query_negatives else None,
             fitting=config.query_negatives,
         )
@@ -209,7 +215,7 @@ class TrainingNegatives:
 
 
 def _fill(
-    seen: SeenPairs, popularity: Popularity | None, user_R: Int, state_R: Hash, item_RC: Int, pending_RC: Bool
+    seen: SeenPairs, popularity: PopularitySampler | None, user_R: Int, state_R: Hash, item_RC: Int, pending_RC: Bool
 ) -> None:
     """Fill the pending places with unseen items that differ from each other and from the settled ones.
 
@@ -235,7 +241,7 @@ def _fill(
 
 
 def _reject(
-    seen: SeenPairs, popularity: Popularity | None, user_R: Int, state_R: Hash, item_RC: Int, pending_RC: Bool
+    seen: SeenPairs, popularity: PopularitySampler | None, user_R: Int, state_R: Hash, item_RC: Int, pending_RC: Bool
 ) -> None:
     """Fill pending places in place by rejection, with a bound.
 
@@ -278,7 +284,7 @@ def _repeated(item_RC: Int, fresh_RC: Bool) -> Bool:
 
 
 def _choose(
-    seen: SeenPairs, popularity: Popularity | None, user_R: Int, state_R: Hash, item_RC: Int, pending_RC: Bool
+    seen: SeenPairs, popularity: PopularitySampler | None, user_R: Int, state_R: Hash, item_RC: Int, pending_RC: Bool
 ) -> Int:
     """Settle rows whose users saw most of what is drawn, from the list of all items that are left; int64 [R, C].
 

@@ -79,7 +79,7 @@ def write_bucket(
 
     Args:
         events: all of the shard's users, in any order, with the columns of `split_bucket`.
-        target: as for `Engine.write_shards`.
+        target: as for `PreparationEngine.write_shards`.
         users: of the whole clean log.
         items: of the whole clean log.
         config: settings.

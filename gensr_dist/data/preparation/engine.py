@@ -24,7 +24,7 @@ class CleanLog:
     read: int  # as of EventLog
 
 
-class Engine(Protocol):
+class PreparationEngine(Protocol):
     """Turns a raw log into shards. Every engine writes the same bytes."""
 
     def clean(self, config: DataConfig) -> CleanLog:

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Repair
-from gensr_dist.data.preparation.engine import CleanLog, Engine
+from gensr_dist.data.preparation.engine import CleanLog, PreparationEngine
 from gensr_dist.data.preparation.item_store import write_item_store
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard
 from gensr_dist.data.preparation.splitting import require_positives
@@ -62,7 +62,7 @@ class PrepareResult:
 
 
 def prepare(
-    engine: Engine, config: DataConfig, seed: int, folder: Folder, phrases: Sequence[str] = ()
+    engine: PreparationEngine, config: DataConfig, seed: int, folder: Folder, phrases: Sequence[str] = ()
 ) -> PrepareResult:
     """Filter, split, shard and tokenise a log; `folder` appears whole or not at all.
 

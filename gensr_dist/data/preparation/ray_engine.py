@@ -86,7 +86,7 @@ class RayEngine:
         connect(address)
 
     def clean(self, config: DataConfig) -> CleanLog:
-        """As `Engine.clean`."""
+        """As `PreparationEngine.clean`."""
         source = open_source(config, self._raw, _count_quotes)
         referred, interactions = _survey(source.interactions)
         items, users = _read(source.items, "items"), _read(source.users, "users")
@@ -120,7 +120,7 @@ class RayEngine:
         return log
 
     def write_shards(self, target: Folder, config: DataConfig, seed: int) -> list[ShardResult]:
-        """As `Engine.write_shards`."""
+        """As `PreparationEngine.write_shards`."""
         if target.local:
             target = Folder.at(target.local.resolve())
         write = partial(write_bucket, target=target, users=self._users, items=self._items, config=config, seed=seed)

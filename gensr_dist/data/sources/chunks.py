@@ -54,7 +54,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Block:
+class CsvBlock:
     """Whole records of a CSV file, without the header."""
 
     start: int  # byte of the file, after decompression
@@ -145,7 +145,7 @@ def count_quotes(file: str, within: tuple[int, int]) -> int:
     return count
 
 
-def blocks(chunk: Chunk, advance: Advance) -> Iterator[Block]:
+def blocks(chunk: Chunk, advance: Advance) -> Iterator[CsvBlock]:
     """Give the records of a CSV or gzip chunk, about `CHUNK_BYTES` at a time.
 
     Raises:
@@ -281,16 +281,16 @@ def _refuse_lone_returns(file: str, header: bytes | bytearray) -> None:
         raise InputError(file, problem, "convert its line ends, as with `tr '\\r' '\\n'`")
 
 
-def _csv_block(chunk: Chunk) -> Block:
+def _csv_block(chunk: Chunk) -> CsvBlock:
     """The records that begin in the chunk. The byte before it tells whether one begins with it."""
     if chunk.start == chunk.end:
-        return Block(chunk.start, memoryview(b""))
+        return CsvBlock(chunk.start, memoryview(b""))
     before = chunk.start - 1
     data = read_range(chunk.file, before, chunk.end + _TAIL_BYTES)
     end = chunk.end - before
     first = _after(data, 1, chunk.quoted)
     if not 0 < first < end:
-        return Block(chunk.end, memoryview(b""))  # one record of an earlier chunk covers this one
+        return CsvBlock(chunk.end, memoryview(b""))  # one record of an earlier chunk covers this one
     last_quoted = chunk.quoted ^ bool(data.count(b'"', 1, end) % 2)
     last = _after(data, end, last_quoted)
     while last < 0 and (more := read_range(chunk.file, before + len(data), before + len(data) + CHUNK_BYTES)):
@@ -298,7 +298,7 @@ def _csv_block(chunk: Chunk) -> Block:
         if len(data) - end > LONGEST_RECORD:
             raise _too_long(chunk.file, chunk.start)
         last = _after(data, end, last_quoted)
-    return Block(before + first, memoryview(data)[first : last if last >= 0 else len(data)])
+    return CsvBlock(before + first, memoryview(data)[first : last if last >= 0 else len(data)])
 
 
 def _after(data: bytes, at: int, quoted: bool) -> int:
@@ -308,7 +308,7 @@ def _after(data: bytes, at: int, quoted: bool) -> int:
     return record_end(data, at, quoted)
 
 
-def _gzip_blocks(chunk: Chunk, advance: Advance) -> Iterator[Block]:
+def _gzip_blocks(chunk: Chunk, advance: Advance) -> Iterator[CsvBlock]:
     told = 0
     with opened(chunk.file) as raw, gzip.open(raw, "rb") as stream:
         start = chunk.start
@@ -323,7 +323,7 @@ def _gzip_blocks(chunk: Chunk, advance: Advance) -> Iterator[Block]:
             data = rest + data
             end = _last_record_end(data)
             if end:
-                yield Block(start, memoryview(data)[:end])
+                yield CsvBlock(start, memoryview(data)[:end])
             elif len(data) > LONGEST_RECORD:
                 raise _too_long(chunk.file, start)
             rest = data[end:]
@@ -331,7 +331,7 @@ def _gzip_blocks(chunk: Chunk, advance: Advance) -> Iterator[Block]:
             if chunk.most and not left:
                 rest = b""  # whole records only
         advance(chunk.size - told)
-        yield Block(start, memoryview(rest))
+        yield CsvBlock(start, memoryview(rest))
 
 
 def _last_record_end(data: bytes) -> int:

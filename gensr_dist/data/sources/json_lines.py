@@ -26,7 +26,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class JsonBlock:
     """Some consecutive lines of a file, parsed."""
 
     rows: pl.DataFrame
@@ -35,7 +35,7 @@ class Block:
 
 def read_blocks(
     file: str, schema: Mapping[str, pl.DataType], *, required: Sequence[str], most: int = 0
-) -> Iterator[Block]:
+) -> Iterator[JsonBlock]:
     """Parse the fields of `schema` from every line of a file; other fields are passed over and absent ones are null.
 
     polars parses a block; where it objects, the block is parsed again line by line. That also takes the Python-literal
@@ -60,7 +60,7 @@ def read_blocks(
         literals = 0
         if not trusted:
             rows, literals = _parse_lines(block, file, line, schema, required)
-        yield Block(rows=rows, python_literals=literals)
+        yield JsonBlock(rows=rows, python_literals=literals)
         line += block.count(b"\n")
 
 

@@ -35,7 +35,7 @@ from gensr_dist.data.sources.chunks import (
 )
 from gensr_dist.data.sources.columns import BAD, BLANK, FIXED, Column, csv_names, csv_texts, null_if_empty, parse
 from gensr_dist.data.sources.faults import csv_fault, parquet_fault, shown, split_records
-from gensr_dist.data.sources.records import Counts, count_records
+from gensr_dist.data.sources.records import RecordCounts, count_records
 from gensr_dist.data.sources.swallowed import refuse_swallowed
 from gensr_dist.errors import InputError
 
@@ -117,7 +117,7 @@ def read_chunk(
             names file and line.
     """
     kept = keep or [pl.col(column.name) for column in columns]
-    counted = Counts(0, 0, 0)
+    counted = RecordCounts(0, 0, 0)
     with _readable(chunk.file):
         if chunk.kind == "parquet":
             frame = _parquet_frame(chunk, columns, kept)
@@ -126,7 +126,7 @@ def read_chunk(
             _require_columns(chunk.file, columns, _csv_names(chunk))
             found = [_csv_frame(chunk, block.start, block.data, columns, kept) for block in blocks(chunk, advance)]
             frame = pl.concat(part for part, _ in found)
-            counted = Counts(*(sum(column) for column in zip(*(counts for _, counts in found), strict=True)))
+            counted = RecordCounts(*(sum(column) for column in zip(*(counts for _, counts in found), strict=True)))
     blanks = int(frame[BLANK].sum())
     if blanks:
         frame = frame.filter(~pl.col(BLANK))
@@ -144,7 +144,7 @@ def read_chunk(
 
 def _csv_frame(
     chunk: Chunk, start: int, data: memoryview, columns: Sequence[Column], keep: Sequence[pl.Expr]
-) -> tuple[pl.DataFrame, Counts]:
+) -> tuple[pl.DataFrame, RecordCounts]:
     width = len(csv_names(chunk.header))
     counts = count_records(data, width)
     if counts is None:

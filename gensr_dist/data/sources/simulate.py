@@ -47,7 +47,7 @@ class SimulatedLog:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chunk:
+class UserChunk:
     """Some users' sessions; the users are the rows `users` of the whole log."""
 
     users: slice
@@ -103,13 +103,13 @@ def plant(config: SimulateConfig, seed: int) -> tuple[Catalogue, Population]:
     return catalogue, plant_population(config, catalogue, rng)
 
 
-def chunks(config: SimulateConfig, seed: int, catalogue: Catalogue, population: Population) -> Iterator[Chunk]:
+def chunks(config: SimulateConfig, seed: int, catalogue: Catalogue, population: Population) -> Iterator[UserChunk]:
     """Simulate the users in chunks of a bounded number of events, each with random numbers of its own."""
     size = max(1, int(_CHUNK_EVENTS / config.events_per_user))
     for number, start in enumerate(range(0, config.users, size)):
         rng = np.random.default_rng([seed, 1, number])
         users = slice(start, min(start + size, config.users))
-        yield Chunk(users=users, sessions=simulate_sessions(config, catalogue, population, users, rng), rng=rng)
+        yield UserChunk(users=users, sessions=simulate_sessions(config, catalogue, population, users, rng), rng=rng)
 
 
 def _write_items(path: Path, catalogue: Catalogue, seed: int) -> None:
@@ -132,7 +132,7 @@ def _clock(timestamp: pl.Expr) -> pl.Expr:
     return pl.from_epoch(timestamp.cast(pl.Int64) + _CLOCK_MS, time_unit="ms").dt.strftime(_CLOCK_FORMAT)
 
 
-def _recommendations(chunk: Chunk, searched_N: np.ndarray) -> pl.DataFrame:
+def _recommendations(chunk: UserChunk, searched_N: np.ndarray) -> pl.DataFrame:
     """Rows of `rec_inter.csv`."""
     sessions, rng = chunk.sessions, chunk.rng
     shown_R = np.flatnonzero(~searched_N)
@@ -158,7 +158,7 @@ def _recommendations(chunk: Chunk, searched_N: np.ndarray) -> pl.DataFrame:
     return rows.insert_column(4, rows.select(time=_clock(pl.col("timestamp")))["time"])
 
 
-def _searches(chunk: Chunk, searched_N: np.ndarray, sessions_before: int) -> pl.DataFrame:
+def _searches(chunk: UserChunk, searched_N: np.ndarray, sessions_before: int) -> pl.DataFrame:
     """Rows of `src_inter.csv`."""
     sessions, rng = chunk.sessions, chunk.rng
     shown_R = np.flatnonzero(searched_N)
@@ -182,7 +182,7 @@ def _searches(chunk: Chunk, searched_N: np.ndarray, sessions_before: int) -> pl.
     return rows.insert_column(2, clock["search_session_time"])
 
 
-def _user_features(chunk: Chunk, searched_N: np.ndarray) -> pl.DataFrame:
+def _user_features(chunk: UserChunk, searched_N: np.ndarray) -> pl.DataFrame:
     """Rows of `user_features.csv`."""
     users = chunk.users.stop - chunk.users.start
     user_N = chunk.sessions.user_S[chunk.sessions.session_N]
@@ -198,7 +198,7 @@ def _user_features(chunk: Chunk, searched_N: np.ndarray) -> pl.DataFrame:
     )
 
 
-def _follows(chunk: Chunk, population: Population) -> pl.DataFrame:
+def _follows(chunk: UserChunk, population: Population) -> pl.DataFrame:
     """Rows of `social_network.csv`: about two users of the same community for each user."""
     by_community = np.argsort(population.community_U, kind="stable")
     size_C = np.bincount(population.community_U)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.negatives.exposures import Exposures
-from gensr_dist.data.negatives.popularity import Popularity
+from gensr_dist.data.negatives.popularity import PopularitySampler
 from gensr_dist.data.negatives.query_items import QueryItems
 from gensr_dist.data.negatives.sampling import SeenPairs, TrainingNegatives, sample_unseen
 from gensr_dist.data.timelines.splits import Split
@@ -120,7 +120,7 @@ def test_draws_follow_the_weights(power: float, seen_count: int, count: int) -> 
         count,
         items=len(count_I),
         key=(seen_count, rows),
-        popularity=Popularity.from_counts(count_I, power),
+        popularity=PopularitySampler.from_counts(count_I, power),
     )
     seen = Counter(frozenset(row) for row in drawn.tolist())
     weight = {item: round((int(count_I[item]) + 1) ** power * 2**20) for item in unseen}
@@ -149,7 +149,7 @@ def test_rejection_alone_serves_users_who_met_half(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("gensr_dist.data.negatives.sampling._choose", None)
     seen = seen_pairs_of([(0, item) for item in range(500)], 1, 1_000)
     rows = np.arange(2_000)
-    for popularity in (None, Popularity.from_counts(np.arange(1_000)[::-1], 0.75)):
+    for popularity in (None, PopularitySampler.from_counts(np.arange(1_000)[::-1], 0.75)):
         drawn = sample_unseen(seen, np.zeros_like(rows), 4, items=1_000, key=(0, rows), popularity=popularity)
         assert drawn.min() >= 500
 
