@@ -13,6 +13,8 @@ import numpy as np
 
 from gensr_dist.data.item_vectors import ItemVectors, row_blocks
 from gensr_dist.errors import InputError
+from gensr_dist.graph.cf_files import RECORD, table_name
+from gensr_dist.storage.arrays import open_array, write_rows
 from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.records import read_record, write_json
 
@@ -66,14 +68,14 @@ def save_cf(
         without_fold: for each fold the rows of the items' table, block by block.
     """
     with durable_folder(folder) as temporary:
-        _write(temporary / "items.npy", item_IE.shape, row_blocks(item_IE, _ROWS))
-        _write(temporary / "users.npy", user_VE.shape, row_blocks(user_VE, _ROWS))
+        write_rows(temporary / "items.npy", item_IE.shape, row_blocks(item_IE, _ROWS))
+        write_rows(temporary / "users.npy", user_VE.shape, row_blocks(user_VE, _ROWS))
         for fold, blocks in enumerate(without_fold):
-            _write(temporary / table_name(fold), item_IE.shape, blocks)
+            write_rows(temporary / table_name(fold), item_IE.shape, blocks)
         write_json(temporary / RECORD, record)
 
 
-def load_cf(folder: Path, *, folds: bool) -> tuple[ItemVectors, np.memmap]:
+def load_cf(folder: Path, *, folds: bool) -> tuple[ItemVectors, np.ndarray]:
     """Memory-map the CF vectors of items and users [V, E].
 
     Args:
@@ -94,26 +96,10 @@ def load_cf(folder: Path, *, folds: bool) -> tuple[ItemVectors, np.memmap]:
     return ItemVectors(whole_IE, tuple(without_fold), record.seed), user_VE
 
 
-def _write(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        for rows_CE in blocks:
-            file.write(np.ascontiguousarray(rows_CE, dtype="<f4").data)
-
-
-def _open(path: Path, shape: tuple[int, int]) -> np.memmap:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(path, "the file does not exist", REMEDY) from None
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(path, f"expected an npy array ({error})", REMEDY) from None
+def _open(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    array = open_array(path, REMEDY)
     if array.shape != shape or array.dtype != np.float32:
         raise InputError(path, f"expected float32 {shape}, found {array.dtype} {array.shape}", REMEDY)
-    if not _finite(array):
+    if not all(np.isfinite(rows_CE).all() for rows_CE in row_blocks(array, _ROWS)):
         raise InputError(path, "holds values that are not finite", REMEDY)
     return array
-
-
-def _finite(array: np.memmap) -> bool:
-    return all(np.isfinite(rows_CE).all() for rows_CE in row_blocks(array, _ROWS))

@@ -72,18 +72,8 @@ def _smallest(event_R: Int, count: int, seed: int) -> Int:
 
 
 def _rows(window: Window, event_E: Int, task: Behaviour, seen: SeenPairs, seed: int, negatives: int) -> EvalRows:
-    timelines = window.timelines
-    user_E = timelines.user_of(event_E)
-    row_E = event_E + window.first_event
-    negative_EC = sample_unseen(seen, user_E, negatives, items=seen.items, key=(seed, _NEGATIVES, row_E))
-    return EvalRows(
-        event_R=row_E,
-        user_R=user_E + window.first_user,
-        task_R=np.full(len(event_E), int(task), dtype=np.int64),
-        query_R=timelines.query_N[event_E].astype(np.int64),
-        history_end_R=window.histories.end_of_event_N[event_E] + np.int64(window.first_interaction),
-        candidate_RC=np.column_stack([timelines.item_N[event_E], negative_EC]).astype(np.int64),
-    )
+    user_E, key = window.timelines.user_of(event_E), (seed, _NEGATIVES, event_E + window.first_event)
+    return window.eval_rows(event_E, task, sample_unseen(seen, user_E, negatives, items=seen.items, key=key))
 
 
 def _no_rows(negatives: int) -> EvalRows:

@@ -19,6 +19,7 @@ from gensr_dist.errors import InputError
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.tables import read_columns, write_table
 from gensr_dist.graph.trainer import TABLES, ColumnTrainer
+from gensr_dist.storage.arrays import open_array
 from gensr_dist.storage.checkpoint_series import CheckpointSeries, Settings, check_same_settings
 from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.records import write_json
@@ -87,19 +88,14 @@ class GraphCheckpoints:
                 write_table(temporary / f"{name}.npy", out_Ne[rows], self.ranks, self.width, touched_N[rows])
         self.ranks.wait()
 
-    def best(self, epoch: int) -> tuple[np.memmap, np.memmap]:
+    def best(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Memory maps of the kept vectors: items [I, E], users [V, E].
 
         Raises:
             InputError: they cannot be read.
         """
         folder = self.series.path_of_best(epoch)
-        try:
-            item_IE, user_VE = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "users"))
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(
-                folder, f"the vectors of the best epoch cannot be read ({error})", self.series.remedy
-            ) from None
+        item_IE, user_VE = (open_array(folder / f"{name}.npy", self.series.remedy) for name in ("items", "users"))
         return item_IE, user_VE
 
     def load(self, progress: GraphProgress, trainer: ColumnTrainer) -> GraphProgress:

@@ -36,8 +36,8 @@ class Trained:
     """A finished training; its vectors are mapped from its checkpoint folder."""
 
     result: GraphResult
-    item_IE: np.memmap
-    user_VE: np.memmap
+    item_IE: np.ndarray
+    user_VE: np.ndarray
     seconds: float  # over all resumptions
 
 

@@ -34,6 +34,10 @@ class DamagedError(InputError):
         self.size = size
         self.sha256 = sha256
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        """Between processes the line alone travels."""
+        return InputError, (self.where, self.problem, self.remedy)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileRecord:

@@ -200,7 +200,7 @@ def test_damage_to_what_a_finished_training_kept_is_one_line(tmp_path, monkeypat
     interrupted(tmp_path / "cf", monkeypatch, sum(total_steps(FOLDED)[:2]) + 1, FOLDED)
     (best,) = (tmp_path / "checkpoint" / "without_0").glob("best_*")
     (best / "items.npy").write_bytes(b"")
-    with pytest.raises(InputError, match=r"cannot be read .*; delete .*without_0 to start LightGCN over"):
+    with pytest.raises(InputError, match=r"expected an npy array .*; delete .*without_0 to start LightGCN over"):
         train(tmp_path / "cf", config=FOLDED)
     (best.parent / "finished.json").write_text("{}")
     with pytest.raises(InputError, match=r"finished\.json: expected the record of a checkpoint"):

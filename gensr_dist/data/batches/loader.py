@@ -6,7 +6,6 @@ ranks take the same steps with the same number of micro-batches, so that none wa
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -25,16 +24,8 @@ PREFETCH = 4  # steps that each worker collates ahead
 _REMEDY = "set train.workers to 0"
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    """An InputError on its way out of a worker: torch would turn the exception itself into a RuntimeError."""
-
-    where: str
-    problem: str
-    remedy: str
-
-
-_Collated = list[Batch] | PackedBatches | _Refusal
+# An InputError is given and not raised: torch would turn what a worker raises into a RuntimeError.
+_Collated = list[Batch] | PackedBatches | InputError
 
 
 class _Steps(Dataset[_Collated]):
@@ -51,7 +42,7 @@ class _Steps(Dataset[_Collated]):
             with enough_shared_memory(_REMEDY):
                 return PackedBatches.pack(batches).share_memory()
         except InputError as error:
-            return _Refusal(error.where, error.problem, error.remedy)
+            return error
 
 
 class TrainingLoader:
@@ -145,8 +136,8 @@ class TrainingLoader:
             require_semaphores(3 * self.workers + 10 if self.workers else 0)
             arriving = iter(prefetched)
         for step, collated in zip(steps, arriving, strict=True):
-            if isinstance(collated, _Refusal):
-                raise InputError(collated.where, collated.problem, collated.remedy)
+            if isinstance(collated, InputError):
+                raise collated
             yield step, collated.unpack() if isinstance(collated, PackedBatches) else collated
 
 

@@ -85,6 +85,18 @@ class Window:
         """Local event of each training row of the window."""
         return training_rows(self.timelines)
 
+    def eval_rows(self, event_R: Int, task: Behaviour, negative_RC: NDArray[np.uint32]) -> EvalRows:
+        """Rows, with global numbers, that rank some (local) events of one task among negatives."""
+        timelines = self.timelines
+        return EvalRows(
+            event_R=event_R + self.first_event,
+            user_R=timelines.user_of(event_R) + self.first_user,
+            task_R=np.full(len(event_R), int(task), dtype=np.int64),
+            query_R=timelines.query_N[event_R].astype(np.int64),
+            history_end_R=self.histories.end_of_event_N[event_R] + np.int64(self.first_interaction),
+            candidate_RC=np.column_stack([timelines.item_N[event_R], negative_RC]).astype(np.int64),
+        )
+
 
 class TimelineStore:
     """All users' timelines and the frozen evaluation rows.
@@ -252,15 +264,7 @@ class TimelineStore:
                 event_parts.append(first + event_R[chosen_R])
                 negative_parts.append(block.eval_negative_RC[chosen_R])
                 first += len(events.item_N)
-        timelines, event_R = window.timelines, np.concatenate(event_parts)
-        return EvalRows(
-            event_R=event_R + window.first_event,
-            user_R=timelines.user_of(event_R) + window.first_user,
-            task_R=np.full(len(event_R), int(task), dtype=np.int64),
-            query_R=timelines.query_N[event_R].astype(np.int64),
-            history_end_R=window.histories.end_of_event_N[event_R] + np.int64(window.first_interaction),
-            candidate_RC=np.column_stack([timelines.item_N[event_R], np.concatenate(negative_parts)]).astype(np.int64),
-        )
+        return window.eval_rows(np.concatenate(event_parts), task, np.concatenate(negative_parts))
 
     def _timelines(self, shards: tuple[ShardRecord, ...]) -> Timelines:
         """Decode shards into arrays of their common length, a block at a time."""
