@@ -4,38 +4,38 @@ A CSV record may hold line breaks between quotes, so a line break ends a record 
 it is even (a quote within a quoted field is written twice and changes nothing). A chunk of a CSV file is a range of
 bytes with the parity of the quotes before it; its records are those that begin in the range. Gzip files cannot be
 entered in the middle and are one chunk, which is read a block at a time; chunks of Parquet files are row groups.
-
-Files are given by path or by any URL that fsspec knows.
 """
 
 import gzip
-import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Literal, TypeVar, cast
+from typing import Literal
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gensr_dist.data.sources.raw_files import (
+    BYTE_ORDER_MARK,
+    CHUNK_BYTES,
+    GZIP_MAGIC,
+    file_size,
+    lines_before,
+    opened,
+    read_range,
+    unzipped,
+)
 from gensr_dist.errors import InputError
-from gensr_dist.storage.transfers import NotFoundError, attempt
 
-CHUNK_BYTES = 64 << 20
 LONGEST_RECORD = 64 << 20  # bytes that a record may reach beyond its chunk: else an unclosed quote reads the whole file
-GZIP_MAGIC = b"\x1f\x8b"
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _COUNTED_BYTES = 4 << 20
 _WIDE_BYTES = 64  # of a beginning that tell UTF-16
 _TAIL_BYTES = 64 << 10  # read with a chunk, for its last record
 
 Advance = Callable[[int], object]  # told how many more bytes of a file were read
 Each = Callable[[Callable[[tuple[int, int]], int], Iterable[tuple[int, int]]], Iterable[int]]  # like `map`
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,20 +78,14 @@ def cut(file: str | Path, size: int = CHUNK_BYTES, each: Each = map) -> tuple[Ch
     name = str(file)
     if name.endswith(".parquet"):
         return _row_groups(name, size)
-    with opened(name) as stream:
-        zipped = stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    header, body = _header(name)
-    total = file_size(name)
-    if zipped:
-        return (Chunk(file=name, kind="gzip", start=body, end=total, size=total, header=header),)
-    ranges = [(start, min(start + size, total)) for start in range(body, total, size)] or [(body, body)]
+    whole = _whole(name)
+    ranges = [(start, min(start + size, whole.end)) for start in range(whole.start, whole.end, size)]
+    if whole.kind == "gzip" or len(ranges) < 2:
+        return (whole,)
     quoted = False
     chunks = []
-    counts = each(partial(count_quotes, name), ranges) if len(ranges) > 1 else (0,)
-    for (start, end), quotes in zip(ranges, counts, strict=True):
-        chunks.append(
-            Chunk(file=name, kind="csv", start=start, end=end, size=end - start, header=header, quoted=quoted)
-        )
+    for (start, end), quotes in zip(ranges, each(partial(count_quotes, name), ranges), strict=True):
+        chunks.append(replace(whole, start=start, end=end, size=end - start, quoted=quoted))
         quoted ^= bool(quotes % 2)
     return tuple(chunks)
 
@@ -104,14 +98,7 @@ def beginning(file: str, size: int) -> Chunk:
     """
     if file.endswith(".parquet"):
         return _row_groups(file, 1)[0]
-    with opened(file) as stream:
-        zipped = stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    header, body = _header(file)
-    total = file_size(file)
-    if zipped:
-        return Chunk(file=file, kind="gzip", start=body, end=total, size=total, header=header, most=size)
-    end = min(body + size, total)
-    return Chunk(file=file, kind="csv", start=body, end=end, size=end - body, header=header)
+    return shortened(_whole(file), size)
 
 
 def spread(chunks: Sequence[Chunk], share: float) -> tuple[Chunk, ...]:
@@ -171,53 +158,6 @@ def row_groups(chunk: Chunk, columns: list[str]) -> pa.Table:
         return pq.ParquetFile(stream).read_row_groups(list(range(chunk.start, chunk.end)), columns=columns)
 
 
-def lines_before(file: str, start: int) -> int:
-    """Count the line breaks before byte `start` of a file, after decompression."""
-    count = 0
-    with unzipped(file) as stream:
-        while start > 0 and (data := stream.read(min(start, CHUNK_BYTES))):
-            count += data.count(b"\n")
-            start -= len(data)
-    return count
-
-
-def base_name(file: str) -> str:
-    """Last part of a path or URL."""
-    return posixpath.basename(file)
-
-
-def is_file(file: str) -> bool:
-    """Tell whether the file exists."""
-    return _ask(file, lambda system, path: bool(system.isfile(path)))
-
-
-def file_size(file: str) -> int:
-    """Bytes of a file."""
-    return _ask(file, lambda system, path: int(system.size(path)))
-
-
-def read_range(file: str, start: int, end: int) -> bytes:
-    """Bytes `start` to `end` of a file, or fewer where it ends before."""
-    return _ask(file, lambda system, path: cast(bytes, system.cat_file(path, start=start, end=end)))
-
-
-@contextmanager
-def opened(file: str) -> Iterator[IO[bytes]]:
-    """Open a file for reading."""
-    with _ask(file, lambda system, path: system.open(path, "rb")) as stream:
-        yield stream
-
-
-@contextmanager
-def unzipped(file: str) -> Iterator[IO[bytes]]:
-    """Open a file for reading, decompressed if it is gzip."""
-    with opened(file) as raw:
-        zipped = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        raw.seek(0)
-        with gzip.open(raw, "rb") if zipped else raw as stream:
-            yield cast(IO[bytes], stream)
-
-
 def record_end(data: bytes | bytearray, start: int, quoted: bool) -> int:
     """Position after the first record that ends at or after byte `start`; -1 if none ends in `data`."""
     at = start
@@ -229,15 +169,14 @@ def record_end(data: bytes | bytearray, start: int, quoted: bool) -> int:
     return -1
 
 
-def _ask(file: str, action: Callable[[fsspec.AbstractFileSystem, str], _Value]) -> _Value:
-    """Do something with a file; what may pass is tried again if the file is remote."""
-    system, path = fsspec.core.url_to_fs(file)
-    if "://" not in file:
-        return action(system, path)
-    try:
-        return attempt(lambda: action(system, path), file)
-    except NotFoundError:
-        raise InputError(file, "the file does not exist", "check the folder given as data.raw") from None
+def _whole(file: str) -> Chunk:
+    """A CSV or gzip file as one chunk."""
+    with opened(file) as stream:
+        zipped = stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    header, start = _header(file)
+    end = file_size(file)
+    kind: Literal["csv", "gzip"] = "gzip" if zipped else "csv"
+    return Chunk(file=file, kind=kind, start=start, end=end, size=end if zipped else end - start, header=header)
 
 
 def _header(file: str) -> tuple[bytes, int]:

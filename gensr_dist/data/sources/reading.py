@@ -7,34 +7,19 @@ looked up only after something is (`faults.py`).
 """
 
 import csv
-import gzip
 import io
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 
 from gensr_dist.data.events import Repair
-from gensr_dist.data.sources.chunks import (
-    CHUNK_BYTES,
-    Advance,
-    Chunk,
-    Each,
-    base_name,
-    beginning,
-    blocks,
-    cut,
-    is_file,
-    parquet_names,
-    row_groups,
-)
+from gensr_dist.data.sources.chunks import Advance, Chunk, Each, beginning, blocks, cut, parquet_names, row_groups
 from gensr_dist.data.sources.columns import BAD, BLANK, FIXED, Column, csv_names, csv_texts, null_if_empty, parse
-from gensr_dist.data.sources.faults import csv_fault, parquet_fault, shown, split_records
+from gensr_dist.data.sources.faults import csv_fault, parquet_fault, split_records
+from gensr_dist.data.sources.raw_files import CHUNK_BYTES, base_name, readable, require_file, shown
 from gensr_dist.data.sources.records import RecordCounts, count_records
 from gensr_dist.data.sources.swallowed import refuse_swallowed
 from gensr_dist.errors import InputError
@@ -57,9 +42,8 @@ def cut_file(file: str | Path, size: int = CHUNK_BYTES, each: Each = map) -> tup
     Raises:
         InputError: the file is missing, unreadable or empty.
     """
-    with _readable(str(file)):
-        if not is_file(str(file)):
-            raise InputError(file, "the file does not exist", "check the folder given as data.raw")
+    with readable(str(file)):
+        require_file(str(file))
         return cut(file, size, each)
 
 
@@ -74,9 +58,8 @@ def look(file: str, columns: Sequence[Column], count: int) -> tuple[tuple[str, .
     Raises:
         InputError: the file is missing, unreadable or empty.
     """
-    with _readable(file):
-        if not is_file(file):
-            raise InputError(file, "the file does not exist", "check the folder given as data.raw")
+    with readable(file):
+        require_file(file)
         chunk = beginning(file, _LOOK_BYTES)
         names = parquet_names(file) if chunk.kind == "parquet" else _csv_names(chunk)
         wanted = [column.name for column in columns if column.name in names]
@@ -118,7 +101,7 @@ def read_chunk(
     """
     kept = keep or [pl.col(column.name) for column in columns]
     counted = RecordCounts(0, 0, 0)
-    with _readable(chunk.file):
+    with readable(chunk.file):
         if chunk.kind == "parquet":
             frame = _parquet_frame(chunk, columns, kept)
             advance(chunk.size)
@@ -232,16 +215,3 @@ def _require_columns(file: str, columns: Sequence[Column], names: Sequence[str])
             f"missing column {', '.join(missing)}, found {shown(', '.join(names))}",
             "rename or add the columns" if parquet else "name the columns in the first line, separated by commas",
         )
-
-
-@contextmanager
-def _readable(file: str) -> Iterator[None]:
-    """Turn what libraries and the system raise about a file's bytes into an InputError."""
-    try:
-        yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        problem = f"the gzip file is cut short or damaged ({error})"
-        raise InputError(file, problem, "copy or download it again") from None
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError) as error:
-        problem = f"the file cannot be read ({shown(str(error))})"
-        raise InputError(file, problem, "check that it is complete and readable") from None
