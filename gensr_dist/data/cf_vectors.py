@@ -13,7 +13,6 @@ import numpy as np
 
 from gensr_dist.data.item_vectors import ItemVectors, row_blocks
 from gensr_dist.errors import InputError
-from gensr_dist.graph.cf_files import RECORD, table_name
 from gensr_dist.storage.arrays import open_array, write_rows
 from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.records import read_record, write_json

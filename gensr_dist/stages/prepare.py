@@ -15,7 +15,7 @@ from gensr_dist.stages.stage import Job, Outcome, Settings, Stage
 from gensr_dist.storage.folder import Folder
 
 if TYPE_CHECKING:
-    from gensr_dist.data.preparation.engine import Engine
+    from gensr_dist.data.preparation.engine import PreparationEngine as Engine
 
 
 class Prepare(Stage):
