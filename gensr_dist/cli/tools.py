@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gensr_dist.cli.commands import Commands, add_config, load
+from gensr_dist.config.explanation import explained_yaml
 from gensr_dist.config.root import resolved_yaml
 from gensr_dist.run.folder import RunFolder
 from gensr_dist.stages.runner import Say
@@ -57,20 +58,20 @@ def add_tools(commands: Commands) -> None:
         "gensr replay runs/quickstart",
     )
     added.add_argument("run", metavar="RUN", type=Path, help="folder of the stopped run")
-    add_config(
-        commands.add(
-            "config",
-            _config,
-            "print the resolved config: every key with its value",
-            "A key that does not exist is an error that names the nearest one.",
-            "gensr config configs/quickstart.yaml --set train.learning_rate=1e-3",
-        )
+    added = commands.add(
+        "config",
+        _config,
+        "print the resolved config: every key with its value",
+        "A key that does not exist is an error that names the nearest one.",
+        "gensr config configs/quickstart.yaml --set train.learning_rate=1e-3",
     )
+    add_config(added)
+    added.add_argument("--explain", action="store_true", help="also say what each key means and may be")
 
 
 def _config(options: argparse.Namespace, say: Say) -> Any:
     config = load(options)
-    say(resolved_yaml(config).rstrip("\n"))
+    say((explained_yaml if options.explain else resolved_yaml)(config).rstrip("\n"))
     return config
 
 
