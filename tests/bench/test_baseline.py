@@ -32,7 +32,7 @@ def twins(monkeypatch: pytest.MonkeyPatch, history: str) -> tuple[Contender, Con
     """Both without dropout, ours with a prompt a candidate, biases and filters large enough to matter."""
     config = ModelConfig(backbone="nano", scoring="joint", semantic_history=history, dropout=0.0)
     monkeypatch.setattr(SpeedSetting, "model", config)
-    build = GenSR.build.__func__
+    build = GenSR.build.__func__  # type: ignore[attr-defined]
 
     def spread(cls: type[GenSR], *arguments: object, **named: object) -> GenSR:
         model = build(cls, *arguments, **named)
