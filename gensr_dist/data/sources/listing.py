@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import polars as pl
-
 from gensr_dist.data.sources import json_lines, reading
 from gensr_dist.data.sources.columns import Column
+from gensr_dist.data.sources.raw_files import Look
 from gensr_dist.data.sources.reading import Rows
 
 Table = Literal["events", "items", "users"]
@@ -21,14 +20,6 @@ class Use:
     name: str  # as in the file
     role: str  # what it is taken for
     required: bool = True
-
-
-@dataclass(frozen=True)
-class Look:
-    """The beginning of a file as it is written."""
-
-    names: tuple[str, ...]  # of columns or fields
-    first: pl.DataFrame  # String: those that the source reads, in the first rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,19 +47,11 @@ class RawFile:
 def table_file(file: str, table: Table, columns: Sequence[Column]) -> RawFile:
     """A CSV or Parquet file."""
     uses = tuple(Use(column.name, column.role or column.name, column.required) for column in columns)
-    return RawFile(file=file, table=table, uses=uses, look=partial(_look_at_table, file, columns))
+    return RawFile(file=file, table=table, uses=uses, look=partial(reading.look, file, columns))
 
 
 def json_file(file: str, table: Table, uses: Sequence[Use], alone: Callable[[int], Rows] | None = None) -> RawFile:
     """A file of one JSON object a line."""
     names = tuple(use.name for use in uses)
-    look = partial(_look_at_lines, file, names)
+    look = partial(json_lines.look, file, names)
     return RawFile(file=file, table=table, uses=tuple(uses), look=look, alone=alone, counted=False)
-
-
-def _look_at_table(file: str, columns: Sequence[Column], count: int) -> Look:
-    return Look(*reading.look(file, columns, count))
-
-
-def _look_at_lines(file: str, names: Sequence[str], count: int) -> Look:
-    return Look(*json_lines.look(file, names, count))
