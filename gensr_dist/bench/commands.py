@@ -41,11 +41,16 @@ class Finished:
 
     result: Any  # what `--json` gave; None without
     seconds: float  # wall clock
-    peak_gb: float  # 1e9 bytes, of all its processes together, shared pages counted once
+    peak_gb: float  # 1e9 bytes, of all its processes together, shared pages counted once; 0 where nobody watched
 
 
 def run_gensr(
-    command: str, *options: str, launcher: Sequence[str] = (), threads: int = 0, at_most_s: float = float("inf")
+    command: str,
+    *options: str,
+    launcher: Sequence[str] = (),
+    threads: int = 0,
+    at_most_s: float = float("inf"),
+    watch_memory: bool = False,
 ) -> Finished:
     """Run a command to its end, as if no launcher had started this process.
 
@@ -55,6 +60,7 @@ def run_gensr(
         launcher: arguments of Python that start the module.
         threads: of each of its processes; 0 leaves that to torch.
         at_most_s: seconds after which it is killed.
+        watch_memory: find out its peak, which takes some of the time of a core.
 
     Raises:
         InputError: it failed, with the last line that it said, or took longer.
@@ -69,7 +75,8 @@ def run_gensr(
         process = subprocess.Popen(line, env=environment, stdout=output, stderr=said)
         try:
             while process.poll() is None:
-                peak = max(peak, _memory_of(process.pid))
+                if watch_memory:
+                    peak = max(peak, _memory_of(process.pid))
                 if time.monotonic() - began > at_most_s:
                     raise InputError(shown, f"not done after {at_most_s:.0f} s", "try a machine with less load")
                 time.sleep(_POLL_S)

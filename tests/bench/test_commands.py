@@ -10,7 +10,8 @@ from gensr_dist.errors import InputError
 
 def test_the_result_the_time_and_the_memory_of_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "3")  # of a launcher that this process is part of
-    done = run_gensr("simulate", "--preset", "tiny", "--set", f"run={tmp_path / 'run'}", "--json", threads=1)
+    options = ("--preset", "tiny", "--set", f"run={tmp_path / 'run'}", "--json")
+    done = run_gensr("simulate", *options, threads=1, watch_memory=True)
     assert done.result["users"] > 0
     assert done.seconds > 0
     assert 0.01 < done.peak_gb < 5
