@@ -32,7 +32,7 @@ from gensr_dist.storage.files import atomic_file, write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
 from gensr_dist.train.config import OPERATIONAL
 from gensr_dist.train.engine import Engine
-from gensr_dist.train.events import EventLog
+from gensr_dist.train.events import TrainingEvents
 from gensr_dist.train.export import digest_of_weights, export_model, restore_model
 from gensr_dist.train.feed import Feed
 from gensr_dist.train.meter import Meter, PhaseClock, peak_cuda_memory_gb, peak_memory_gb
@@ -95,7 +95,7 @@ class _Training:
         resume: bool,
     ) -> None:
         settings = config.train
-        self.events = EventLog(ranks.rank)
+        self.events = TrainingEvents(ranks.rank)
         self.config, self.settings, self.run_folder, self.ranks = config, settings, run, ranks
         self.request, self.watchdog, self.clock = request, watchdog, clock
         self.store = store = TimelineStore.open(
