@@ -235,7 +235,7 @@ class _Training:
         gradient_norm = self.engine.gradient_norm
         speed = self.meter.read()
         DETAIL.info(
-            f"step {self.progress.steps} {speed.rows} prompts in {speed.seconds:.3f} s, "
+            f"step {self.progress.steps}: {speed.rows} prompts in {speed.seconds:.3f} s, "
             f"of them {speed.waited:.3f} s for the loader"
         )
         totals = torch.tensor([speed.rows, speed.tokens], dtype=torch.float64, device=self.ranks.device)
