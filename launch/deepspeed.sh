@@ -13,4 +13,4 @@ hosts=()
 if [ -n "${HOSTFILE:-}" ]; then hosts=(--hostfile "$HOSTFILE"); fi
 # A host that is gone closes no connection: without this ssh would wait for it for ever.
 export PDSH_SSH_ARGS_APPEND="${PDSH_SSH_ARGS_APPEND:-} -o ServerAliveInterval=5 -o ServerAliveCountMax=3 -o ConnectTimeout=15"
-exec deepspeed "${hosts[@]}" --module gensr_dist.train "$@"
+exec deepspeed "${hosts[@]}" --module gensr_dist train "$@"

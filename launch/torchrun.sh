@@ -20,4 +20,4 @@ fi
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 # Seconds from SIGTERM, which makes training save a checkpoint, to SIGKILL.
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-240}
-exec torchrun "${place[@]}" --nproc-per-node "$ranks" --max-restarts "${RESTARTS:-3}" -m gensr_dist.train "$@"
+exec torchrun "${place[@]}" --nproc-per-node "$ranks" --max-restarts "${RESTARTS:-3}" -m gensr_dist train "$@"

@@ -228,7 +228,7 @@ trainers() { # processes of both nodes that still train
     local node pid
     for node in 0 1; do
         for pid in $(ip netns pids "$name-$node"); do
-            if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q 'gensr_dist[.]train'; then printf '%s ' "$pid"; fi
+            if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q 'gensr_dist train'; then printf '%s ' "$pid"; fi
         done
     done
 }

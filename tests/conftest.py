@@ -8,13 +8,13 @@ import pytest
 import torch.distributed as dist
 from hypothesis import HealthCheck, settings
 
+from gensr_dist.data.cf_vectors import save_cf
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, ITEM_SCHEMA, QUERY_SCHEMA, USER_SCHEMA, EventLog
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.graph.vectors import save_cf
 from gensr_dist.run.folder import RunFolder
 from gensr_dist.storage.folder import Folder
 

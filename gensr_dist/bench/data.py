@@ -30,7 +30,7 @@ from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.storage.folder import Folder
@@ -191,7 +191,7 @@ class BaselineLoader:
                             "history": histories.item_M[start:end].tolist(),
                             "behaviours": histories.behaviour_M[start:end].tolist(),
                         }
-                        seen[user + window.first_user] = set(window.met_in_training.of_user(user).tolist())
+                        seen[user + window.first_user] = set(window.seen_in_training.of_user(user).tolist())
                 for row, sample in zip(row_R.tolist(), sample_R, strict=True):
                     writer.write({"__key__": f"{step:06d}-{row:012d}", "row.json": sample})
         return cls(tar, collator.items, collator.vectors.whole_IE, seen)

@@ -19,12 +19,12 @@ from gensr_dist.bench.commands import SHARED, run_gensr
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
-from gensr_dist.model.prompt_layout import Scoring
+from gensr_dist.model.config import Scoring
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.records import StageName, record_path
-from gensr_dist.storage.files import read_json
+from gensr_dist.run.records import record_path
+from gensr_dist.storage.records import read_json
 
-_SHARED_STAGES: tuple[StageName, ...] = ("simulate", "prepare", "lightgcn", "channels")
+_SHARED_STAGES: tuple[str, ...] = ("simulate", "prepare", "lightgcn", "channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ def bench_scorings(
         runs = {scoring: [trainings.run_of(scoring, seed) for seed in numbers] for scoring in get_args(Scoring)}
         metrics = {scoring: [read_json(run.metrics, "evaluate it") for run in runs[scoring]] for scoring in runs}
         result: dict[str, Any] = {f"{scoring}_steps": number for scoring, number in steps.items()}
-        stages: tuple[StageName, ...] = ("train", "evaluate")
+        stages: tuple[str, ...] = ("train", "evaluate")
         for scoring, stage in itertools.product(runs, stages):
             result[f"{scoring}_{stage}_s"] = _seconds(stage, runs[scoring])
         return ScoringsBench(
@@ -164,7 +164,7 @@ class _Trainings:
         run_gensr(stage, str(self.config), *(word for each in given for word in ("--set", each)), threads=self.threads)
 
 
-def _seconds(stage: StageName, runs: Sequence[RunFolder]) -> float:
+def _seconds(stage: str, runs: Sequence[RunFolder]) -> float:
     """Of all runs together. The result of training counts all its starts, a record the last one."""
     records = [read_json(record_path(stage, run), f"run `gensr {stage}`") for run in runs]
     return round(sum({"seconds": record["seconds"], **record["result"]}["seconds"] for record in records), 1)

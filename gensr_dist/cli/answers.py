@@ -1,21 +1,25 @@
-"""Answers of a finished run on the command line. What answering needs is imported only then."""
+"""`gensr recommend`, `search` and `answer`: answers of a finished run. What they need is imported only then."""
 
+import argparse
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from gensr_dist.config.root import Config, load_config
+from gensr_dist.cli.arguments import integer
+from gensr_dist.cli.commands import Commands, add_ray, check_ray
 from gensr_dist.errors import printable
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.records import check_consistent
+from gensr_dist.interface import Run
 from gensr_dist.stages.runner import Say
 
 if TYPE_CHECKING:
     from gensr_dist.retrieval.answer import Answers, Reason
     from gensr_dist.retrieval.many_answers import ManyAnswers, NumberedPart
-    from gensr_dist.train.trained_run import TrainedRun
+
+
+EXAMPLE_USERS = 3
+EXAMPLE_ANSWERS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,22 +46,80 @@ class Question:
     explain: bool = False
 
 
-def answer(run: RunFolder, question: Question, say: Say) -> AnswerList:
+def add_answers(commands: Commands) -> None:
+    """Add the three commands."""
+    better = "Items come with their texts, best first."
+    example = "gensr recommend runs/quickstart --user 17 -k 10"
+    _add_question(commands.add("recommend", _answer, "answer what a user may like next", better, example))
+    example = 'gensr search runs/quickstart --user 17 --query "red lipstick" -k 10'
+    added = commands.add("search", _answer, "answer a query that a user types", better, example)
+    added.add_argument("--query", metavar="TEXT", required=True, help="what the user types")
+    _add_question(added)
+    added = commands.add(
+        "answer",
+        _answer_file,
+        "answer all users of a file",
+        "Columns user_id and, where something is typed, query; CSV or Parquet. The result has user_id, query, rank,\n"
+        "item_id and score. The same command goes on where an earlier one was stopped.",
+        "gensr answer runs/quickstart --users users.csv --out answers.parquet -k 10",
+    )
+    added.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
+    added.add_argument("--users", metavar="FILE", type=Path, required=True, help="CSV or Parquet file of who asks what")
+    added.add_argument("--out", metavar="FILE", type=Path, required=True, help="Parquet file of the answers")
+    added.add_argument("-k", metavar="K", type=integer(1, 100_000), default=10, help="answers a line (default 10)")
+    add_ray(added)
+
+
+def _add_question(added: argparse.ArgumentParser) -> None:
+    added.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
+    who = added.add_mutually_exclusive_group(required=True)
+    who.add_argument("--user", metavar="U", help="user id as in the raw log")
+    who.add_argument(
+        "--history",
+        metavar="FILE",
+        type=Path,
+        help="item ids, one a line, oldest first, in place of a user; after a tab may follow search or both",
+    )
+    added.add_argument("--only", metavar="FILE", type=Path, help="answer only these items; ids, one a line")
+    added.add_argument("--exclude", metavar="FILE", type=Path, help="never answer these items; ids, one a line")
+    added.add_argument("--explain", action="store_true", help="say which channels and interactions are behind it")
+    added.add_argument("-k", metavar="K", type=integer(1, 100_000), default=10, help="number of answers (default 10)")
+
+
+def _answer(options: argparse.Namespace, say: Say) -> Any:
+    question = Question(
+        k=options.k,
+        user=options.user,
+        history=options.history,
+        query=getattr(options, "query", None),
+        only=options.only,
+        exclude=options.exclude,
+        explain=options.explain,
+    )
+    return answer(Run.open(options.run), question, say)
+
+
+def _answer_file(options: argparse.Namespace, say: Say) -> Any:
+    check_ray(options)
+    run, engine, address = Run.open(options.run), options.engine, options.address
+    return answer_file(run, options.users, options.out, options.k, say, engine=engine, address=address)
+
+
+def answer(run: Run, question: Question, say: Say) -> AnswerList:
     """The k best items for a user or a history or, with a query, for what was typed.
 
     Raises:
         InputError: the run is not finished, does not know the user, or a file cannot be read.
     """
-    from gensr_dist.retrieval.answer import Answerer, Choice
+    from gensr_dist.retrieval.answer import Choice
     from gensr_dist.retrieval.item_lists import read_history, read_items
 
-    config, trained = _opened(run)
-    item_ids = trained.items.item_ids
+    item_ids = run.trained.items.item_ids
     who = question.user if question.history is None else read_history(question.history, item_ids)
     assert who is not None
     only, exclude = (None if path is None else read_items(path, item_ids) for path in (question.only, question.exclude))
     choice, query, k = Choice(only=only, exclude=exclude), question.query, question.k
-    answerer = Answerer(trained, config)
+    answerer = run.answerer
     started = time.monotonic()
     if query is None:
         answers = answerer.recommend(who, k, choice=choice, explain=question.explain)
@@ -73,27 +135,28 @@ def answer(run: RunFolder, question: Question, say: Say) -> AnswerList:
         if found.reason is not None:
             for line in _reason_lines(found.reason):
                 say(printable(f"      {line}"))
-    return AnswerList(run=str(run.root), user=question.user, query=query, answers=answers, seconds=round(seconds, 4))
+    return AnswerList(
+        run=str(run.folder.root), user=question.user, query=query, answers=answers, seconds=round(seconds, 4)
+    )
 
 
 def answer_file(
-    run: RunFolder, users: Path, out: Path, k: int, say: Say, *, engine: Literal["local", "ray"], address: str
+    run: Run, users: Path, out: Path, k: int, say: Say, *, engine: Literal["local", "ray"], address: str
 ) -> "ManyAnswers":
     """Answer every line of a file.
 
     Raises:
         InputError: the run is not finished, or a file cannot be read or written.
     """
-    from gensr_dist.retrieval.answer import Answerer
-    from gensr_dist.retrieval.many_answers import answer_many, answer_part
+    from gensr_dist.retrieval.many_answers import answer_many, answer_part, identity
 
-    config, trained = _opened(run)
+    trained = run.trained
     if engine == "ray":
         from gensr_dist.retrieval.ray_answers import answer_parts_on
 
-        parts = answer_parts_on(address, run.root, k)
+        parts = answer_parts_on(address, run.folder.root, k)
     else:
-        answerer = Answerer(trained, config)
+        answerer = run.answerer
 
         def parts(waiting: "Iterable[NumberedPart]") -> "Iterator[NumberedPart]":
             return ((number, answer_part(answerer, asks, k)) for number, asks in waiting)
@@ -102,10 +165,11 @@ def answer_file(
         users,
         out,
         k,
-        index=trained.folder.index,
+        made_from=identity(trained),
         users=trained.items.users,
-        candidates=config.retrieval.candidates,
+        candidates=run.config.retrieval.candidates,
         answer_parts=parts,
+        notes=trained.notes,
     )
     for line in result.lines():
         say(line)
@@ -119,10 +183,31 @@ def _reason_lines(reason: "Reason") -> list[str]:
     return lines
 
 
-def _opened(run: RunFolder) -> "tuple[Config, TrainedRun]":
-    """A run folder, wherever it lies now, with the config that it was made with."""
-    check_consistent("index", run)
-    from gensr_dist.train.trained_run import TrainedRun
+def show_examples(run: Run, say: Say) -> None:
+    """What three users of the test split get, so that the numbers have a face."""
+    import numpy as np
 
-    config = load_config(run.config, done=True)
-    return config, TrainedRun.open(RunFolder.of(config, run.root), config)
+    from gensr_dist.data.events import Behaviour
+    from gensr_dist.data.timelines.splits import Split
+
+    items, store, answerer = run.trained.items, run.trained.store, run.answerer
+    rows = store.eval_rows(Split.TEST, Behaviour.SEARCH)
+    if not len(rows):
+        rows = store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION)
+    _, first = np.unique(rows.user_R, return_index=True)
+    spread = np.unique(np.linspace(0, len(first) - 1, EXAMPLE_USERS).round().astype(int))
+    for row in first[spread].tolist():
+        user, query = items.users[int(rows.user_R[row])], int(rows.query_R[row])
+        user_G = rows.user_R[row : row + 1]
+        history_L = store.gather_histories(user_G, store.history_span(user_G)[1], EXAMPLE_ANSWERS)[0][0]
+        _say_items(f"user {user} liked last", [items.texts[item] for item in history_L.tolist() if item >= 0], say)
+        recommended = answerer.recommend(user, EXAMPLE_ANSWERS)
+        _say_items("  is recommended", [f"{found.text}  ({found.score:.3f})" for found in recommended.items], say)
+        if query >= 0 and items.queries[query].split():
+            found_items = answerer.search(user, items.queries[query], EXAMPLE_ANSWERS).items
+            texts = [f"{found.text}  ({found.score:.3f})" for found in found_items]
+            _say_items(f"  searches '{items.queries[query]}'", texts, say)
+
+
+def _say_items(title: str, texts: list[str], say: Say) -> None:
+    say(printable(f"{title}: {' | '.join(texts)}"))

@@ -2,19 +2,18 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gensr_dist.cli.arguments import integer
+from gensr_dist.cli.commands import Commands
 from gensr_dist.data.presets import PRESETS
-
-Add = Callable[..., argparse.ArgumentParser]  # (name, command, summary, more, example)
-Say = Callable[[str], None]
+from gensr_dist.stages.runner import Say
 
 
-def add_benches(add: Add) -> None:
+def add_benches(commands: Commands) -> None:
     """Add every benchmark to the command line."""
+    add = commands.add
     added = add(
         "data",
         _data,

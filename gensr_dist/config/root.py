@@ -16,7 +16,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from gensr_dist.config.settings_file import Setting, encodable, keys_of, read_file, read_override
+from gensr_dist.config.settings_file import Setting, base_type, encodable, keys_of, read_file, read_override
 from gensr_dist.data.config import PROMPT_TOKENS, DataConfig, SimulateConfig
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
@@ -34,9 +34,12 @@ _PATHS = ("run", "data.raw", "data.shards", "data.cache", "data.tokenizer", "mod
 class Config:
     """Everything a run depends on. Each section lives beside the code that it configures."""
 
-    run: str = "runs/default"  # folder that receives every stage's results; runs/<name of the config file> if not set
+    run: str = "runs/default"
+    """Folder that receives every stage's results; runs/<name of the config file> if not set."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    kernels: KernelPath = "auto"  # auto: Triton on GPUs, else torch; triton and torch insist
+    """Of everything random: simulation, split, negatives, order, weights, dropout."""
+    kernels: KernelPath = "auto"
+    """`auto`: Triton on GPUs, else torch; `triton` and `torch` insist."""
     simulate: SimulateConfig = field(default_factory=SimulateConfig)
     data: DataConfig = field(default_factory=DataConfig)
     lightgcn: LightGCNConfig = field(default_factory=LightGCNConfig)
@@ -191,12 +194,7 @@ def _at_home(config: Config) -> Config:
 
 
 def _value_error(key: str, setting: Setting, hint: Any) -> InputError:
-    base, bounds = hint, []
-    if get_origin(hint) is Annotated:
-        base, *annotations = get_args(hint)
-        for annotation in annotations:
-            found = annotation.metadata if isinstance(annotation, FieldInfo) else [annotation]
-            bounds += [_bound(constraint) for constraint in found]
+    base, bounds = base_type(hint), bounds_of(hint)
     if get_origin(base) is Literal:
         expected = f"one of {', '.join(get_args(base))}"
     else:
@@ -207,6 +205,14 @@ def _value_error(key: str, setting: Setting, hint: Any) -> InputError:
     if key == "train.precision" and str(setting.value).lower() in ("fp16", "float16", "half"):
         remedy = "T5 overflows in fp16; use bf16, which needs no more memory"
     return InputError(setting.where, f"{key} is {setting.shown()}, expected {expected}", remedy)
+
+
+def bounds_of(hint: Any) -> list[str]:
+    """The bounds in a type hint: `>= 1` and so on."""
+    if get_origin(hint) is not Annotated:
+        return []
+    fields = [annotation for annotation in get_args(hint)[1:] if isinstance(annotation, FieldInfo)]
+    return [_bound(constraint) for field in fields for constraint in field.metadata]
 
 
 def _bound(constraint: Any) -> str:

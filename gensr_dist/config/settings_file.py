@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any, TypeAlias, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -48,6 +48,11 @@ def keys_of(section: type, prefix: str = "") -> dict[str, Any]:
     return keys
 
 
+def base_type(hint: Any) -> Any:
+    """A type hint without its bounds and marks."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
 def read_file(path: Path, keys: Keys) -> dict[str, Setting]:
     """Read a YAML file of nested sections.
 
@@ -69,9 +74,9 @@ def read_file(path: Path, keys: Keys) -> dict[str, Setting]:
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}:{line}", f"expected YAML ({error.problem})", "mend the syntax of this line") from None
+        raise InputError(f"{path}:{line}", f"expected YAML ({error.problem})", "fix the syntax of this line") from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(path, f"expected YAML ({_one_line(error)})", "mend the syntax of the file") from None
+        raise InputError(path, f"expected YAML ({_one_line(error)})", "fix the syntax of the file") from None
     return {} if root is None or _is_null(root) else dict(_walk(loader, root, "", path, keys))
 
 
@@ -93,13 +98,13 @@ def read_override(text: str, keys: Keys) -> tuple[str, Setting]:
     if key not in keys:
         inside = [name for name in keys if name.startswith(f"{key}.")]
         raise InputError(where, f"'{key}' is a section", f"set one of its keys, for instance --set {inside[0]}=...")
-    is_text = keys[key] is str
+    is_text = base_type(keys[key]) is str
     try:
         loader = _Loader(written)
         node = loader.get_single_node()
     except (yaml.YAMLError, RecursionError) as error:
         if not is_text:
-            raise InputError(where, f"expected a YAML value ({_one_line(error)})", "quote or mend the value") from None
+            raise InputError(where, f"expected a YAML value ({_one_line(error)})", "quote or fix the value") from None
         node = None
     quoted = isinstance(node, yaml.ScalarNode) and written.startswith(("'", '"'))
     whole = node is not None and node.end_mark.index == len(written)
@@ -193,7 +198,7 @@ def _scalar(loader: "_Loader", node: yaml.Node, where: str, key: str, hint: Any)
             raise InputError(where, f"{key} cannot be read ({_one_line(error)})", "write a plain value") from None
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(where, f"{key} is {written}, expected a finite number", "write a finite number")
-        if isinstance(value, int | float) and not isinstance(value, bool) and hint is not str:
+        if isinstance(value, int | float) and not isinstance(value, bool) and base_type(hint) is not str:
             _check_number(written, value, where, key)
         if isinstance(value, str):
             encodable(value, where, key)

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import Self
 
+from gensr_dist.config.marks import Mark, marked
+
 Source = Literal["kuaisar", "amazon", "tables", "simulate"]
 SplitMethod = Literal["days", "leave_one_out", "time"]
 
@@ -17,17 +19,25 @@ class SimulateConfig:
     """Size and habits of the simulated KuaiSAR-format log. `gensr_dist.data.presets` holds full-size ones."""
 
     users: Annotated[int, Field(ge=2)] = 600
+    """Of the log."""
     items: Annotated[int, Field(ge=20)] = 1_200
+    """Of the catalogue."""
     days: Annotated[int, Field(ge=3)] = 12
-    events_per_user: Annotated[float, Field(gt=0)] = 60.0  # mean shown items, if half of the sessions are searches
-    search_share: Annotated[float, Field(gt=0, lt=1)] = 2 / 3  # of a user's sessions, mean; searches show fewer items
-    activity_shape: Annotated[float, Field(gt=0)] = 4.0  # gamma shape of sessions a user: below 1, many hardly come
-    items_per_topic: Annotated[int, Field(ge=1)] = 33  # while there are fewer than the 240 leaf topics
-    popularity_spread: Annotated[float, Field(ge=0)] = 0.7  # standard deviation of log popularity, hits apart
-    hit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of items: Pareto popularity instead
-    hit_lift: Annotated[float, Field(gt=0)] = 10.0  # popularity of the least hit; an ordinary item's median is 1
-    hit_exponent: Annotated[float, Field(gt=1)] = 2.0  # of the hits' Pareto law: lower is a heavier tail
-    own_word_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of queries: one more word, of Zipf's law
+    """That the log lasts."""
+    events_per_user: Annotated[float, Field(gt=0)] = 60.0
+    """Mean shown items, if half of the sessions are searches."""
+    search_share: Annotated[float, Field(gt=0, lt=1)] = 2 / 3
+    """Of a user's sessions, mean; searches show fewer items."""
+    activity_shape: Annotated[float, Field(gt=0)] = 4.0
+    """Gamma shape of sessions a user: below 1, many hardly come."""
+    items_per_topic: Annotated[int, Field(ge=1)] = 33
+    """While there are fewer than the 240 leaf topics."""
+    popularity_spread: Annotated[float, Field(ge=0)] = 0.7
+    """Standard deviation of log popularity, hits apart."""
+    hit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of items: Pareto popularity instead."""
+    own_word_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Of queries: one more word, of Zipf's law."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,31 +45,56 @@ class DataConfig:
     """From raw logs to shards."""
 
     source: Source = "simulate"
-    raw: str = ""  # folder of the raw log; the simulator writes its own below the run folder
+    """How the raw log is written; `prepare` takes it from its command line."""
+    raw: Annotated[str, Mark.PLACE] = ""
+    """Folder of the raw log; the simulator writes its own below the run folder."""
     split: SplitMethod = "days"
-    valid_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # split "time": share of events, before the test share
+    """`days`: the last day is test, the one before validation. `leave_one_out`: the last positive of each user and
+    task. `time`: the newest share of all events."""
+    valid_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Split `time`: share of events, before the test share."""
     test_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    min_interactions: Annotated[int, Field(ge=1)] = 5  # users and items with fewer positives are dropped
-    both_behaviours: bool = True  # keep only users who both searched and were recommended to
-    tokenizer: str = "corpus"  # "corpus" trains one on item texts and queries; else a Hub name or a folder
-    vocabulary: Annotated[int, Field(ge=300)] = 4_000  # size of a corpus tokenizer
-    title_tokens: Annotated[int, Field(ge=1, le=512)] = 16  # kept tokens an item
-    query_tokens: Annotated[int, Field(ge=1, le=512)] = 12  # kept tokens a query
+    """Split `time`: share of events, the newest."""
+    min_interactions: Annotated[int, Field(ge=1)] = 5
+    """Users and items with fewer positives are dropped."""
+    both_behaviours: bool = True
+    """Keep only users who both searched and were recommended to."""
+    tokenizer: str = "corpus"
+    """`corpus` trains one on item texts and queries; else a Hub name or a folder."""
+    vocabulary: Annotated[int, Field(ge=300)] = 4_000
+    """Size of a corpus tokenizer."""
+    title_tokens: Annotated[int, Field(ge=1, le=512)] = 16
+    """Kept tokens an item."""
+    query_tokens: Annotated[int, Field(ge=1, le=512)] = 12
+    """Kept tokens a query."""
     eval_negatives: Annotated[int, Field(ge=1)] = 99
-    users_per_sample: Annotated[int, Field(ge=1)] = 256  # users in one tar sample
+    """Frozen negatives of a validation or test row."""
+    users_per_sample: Annotated[int, Field(ge=1)] = 256
+    """Users in one tar sample."""
     samples_per_shard: Annotated[int, Field(ge=1)] = 8
-    # From here on: how prepared shards are read. Shards do not depend on these (READING).
-    shards: str = ""  # folder or fsspec URL of the shards; below the run folder if empty
-    cache: str = ""  # folder for copies of remote files; the user's cache folder if empty
-    cache_gb: Annotated[float, Field(gt=0)] = 50.0  # copies beyond it are deleted, least recently used first
-    on_corrupt: Literal["stop", "skip"] = "stop"  # skip trains without the damaged shards and says what was lost
-    shuffle_shards: Annotated[int, Field(ge=1)] = 64  # consecutive shards whose rows are mixed; that many in memory
-    history: Annotated[int, Field(ge=1)] = 20  # newest interactions a batch shows the model
-    train_negatives: Annotated[int, Field(ge=1)] = 4
-    negatives: Literal["uniform", "popularity"] = "uniform"  # what training negatives are drawn from
-    popularity_power: Annotated[float, Field(ge=0, le=1)] = 0.75  # of an item's training count, for "popularity"
-    hard_negatives: Annotated[int, Field(ge=0)] = 0  # of the negatives: unclicked items of the same session, if any
-    query_negatives: Annotated[int, Field(ge=0)] = 0  # of a search's negatives: items that fit its query, if any
+    """Samples in one tar."""
+    shards: Annotated[str, Mark.PLACE] = ""
+    """Folder or fsspec URL of the shards; below the run folder if empty."""
+    cache: Annotated[str, Mark.PLACE] = ""
+    """Folder for copies of remote files; the user's cache folder if empty."""
+    cache_gb: Annotated[float, Field(gt=0), Mark.PLACE] = 50.0
+    """Copies beyond it are deleted, least recently used first."""
+    on_corrupt: Annotated[Literal["stop", "skip"], Mark.PLACE] = "stop"
+    """`skip` trains without the damaged shards and says what was lost."""
+    shuffle_shards: Annotated[int, Field(ge=1), Mark.BATCHING] = 64
+    """Consecutive shards whose rows are mixed; that many in memory."""
+    history: Annotated[int, Field(ge=1), Mark.BATCHING] = 20
+    """Newest interactions a batch shows the model."""
+    train_negatives: Annotated[int, Field(ge=1), Mark.BATCHING] = 4
+    """Negatives of a training row, drawn anew every epoch."""
+    negatives: Annotated[Literal["uniform", "popularity"], Mark.BATCHING] = "uniform"
+    """What training negatives are drawn from."""
+    popularity_power: Annotated[float, Field(ge=0, le=1), Mark.BATCHING] = 0.75
+    """Of an item's training count, for `popularity`."""
+    hard_negatives: Annotated[int, Field(ge=0), Mark.BATCHING] = 0
+    """Of the negatives: unclicked items of the same session, if any."""
+    query_negatives: Annotated[int, Field(ge=0), Mark.BATCHING] = 0
+    """Of a search's negatives: items that fit its query, if any."""
 
     @property
     def longest_row(self) -> int:
@@ -68,16 +103,5 @@ class DataConfig:
 
     def as_prepared(self) -> Self:
         """The settings that shape shards; the others, and the place of the raw log, at their defaults."""
-        return replace(self, raw="", **{name: getattr(type(self), name) for name in READING})
-
-
-BATCHING = (  # settings of reading that change what training learns
-    "shuffle_shards",
-    "history",
-    "train_negatives",
-    "negatives",
-    "popularity_power",
-    "hard_negatives",
-    "query_negatives",
-)
-READING = ("shards", "cache", "cache_gb", "on_corrupt", *BATCHING)
+        read = marked(type(self), Mark.PLACE) | marked(type(self), Mark.BATCHING)
+        return replace(self, **{name: getattr(type(self), name) for name in read})

@@ -30,7 +30,7 @@ EVENT_SCHEMA = pl.Schema(
 
 @dataclass(frozen=True)
 class Repair:
-    """Input that was mended or dropped, and how often."""
+    """Input that was fixed or dropped, and how often."""
 
     what: str
     count: int

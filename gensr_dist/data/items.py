@@ -20,6 +20,8 @@ from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.data.shards.verify import check_item_store
 from gensr_dist.data.tokenizer import load_tokenizer
 from gensr_dist.errors import InputError
+from gensr_dist.storage.arrays import open_array
+from gensr_dist.storage.checked_files import REMEDY
 from gensr_dist.storage.folder import Folder
 
 PAD, UNKNOWN = 0, 2  # token ids of T5 and of a corpus tokenizer
@@ -47,8 +49,8 @@ class ItemStore:
         check_item_store(shards, manifest)
         files = {file.name: shards.keep(file.name, file.sha256, file.bytes) for file in manifest.files}
         return cls(
-            title_IT=_map(files["items/title_tokens.npy"]),
-            query_QT=_map(files["items/query_tokens.npy"]),
+            title_IT=open_array(files["items/title_tokens.npy"], REMEDY),
+            query_QT=open_array(files["items/query_tokens.npy"], REMEDY),
             popularity_I=np.load(files["items/popularity.npy"], allow_pickle=False),
             files=files,
         )
@@ -131,9 +133,3 @@ def _row_of(ids: pl.Series, wanted: str, kind: str) -> int:
             f"give the raw id of one of them, for example {ids[0]!r}",
         )
     return int(row)
-
-
-def _map(path: Path) -> np.ndarray:
-    """Map an array; an empty one is read."""
-    array: np.ndarray = np.load(path, mmap_mode="r" if path.stat().st_size > 128 else None, allow_pickle=False)
-    return array

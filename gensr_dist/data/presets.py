@@ -27,8 +27,6 @@ def _scaled(fraction: int) -> SimulateConfig:
         items_per_topic=1_000,  # the busiest users do not run out of items that they like
         popularity_spread=0.3,
         hit_share=0.14,
-        hit_lift=12.0,
-        hit_exponent=2.6,
         own_word_share=0.215,
     )
 

@@ -1,4 +1,4 @@
-"""Training rows to be ranked beside validation rows: how much better they do shows a leak or memorising.
+"""Training rows to be ranked with validation rows: how much better they do shows a leak or memorising.
 
 Dimensions: R rows, P rows of a window, E those of them that enter the sample, C candidates.
 """
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.hashing import hash_key
-from gensr_dist.data.negatives.unmet import Met, sample_unmet
+from gensr_dist.data.negatives.sampling import SeenPairs, sample_unseen
 from gensr_dist.data.shards.store import TimelineStore, Window
 from gensr_dist.data.timelines.rows import EvalRows
 
@@ -22,9 +22,9 @@ Int = NDArray[np.int64]
 def draw_training_rows(
     store: TimelineStore, counts: Mapping[Behaviour, int], seed: int, negatives: int = 99
 ) -> dict[Behaviour, EvalRows]:
-    """Draw training rows whose users have a history by then, each with items that its user never met.
+    """Draw training rows whose users have a history by then, each with items that its user never saw.
 
-    As with the frozen negatives of evaluation rows, "never" means in no split, and each unmet item is equally likely.
+    As with the frozen negatives of evaluation rows, "never" means in no split, and each unseen item is equally likely.
     The sample is a function of log and seed; one window of the log is in use at a time, and each is read once.
 
     Args:
@@ -37,7 +37,7 @@ def draw_training_rows(
         For each task of `counts` its rows in the order of the log, possibly none.
 
     Raises:
-        InputError: a user has met so many items that too few are left.
+        InputError: a user has seen so many items that too few are left.
     """
     kept = {task: _no_rows(negatives) for task in counts}
     for window in store.windows():
@@ -51,9 +51,9 @@ def draw_training_rows(
             kept[task] = kept[task].take(place[place < before])
             entering[task] = own_P[place[place >= before] - before]
         if any(map(len, entering.values())):
-            met = Met.from_timelines(window.timelines, window.timelines.users, store.items)
+            seen = SeenPairs.from_timelines(window.timelines, window.timelines.users, store.items)
             for task, event_E in entering.items():
-                kept[task] = EvalRows.joined([kept[task], _rows(window, event_E, task, met, seed, negatives)])
+                kept[task] = EvalRows.joined([kept[task], _rows(window, event_E, task, seen, seed, negatives)])
     return kept
 
 
@@ -71,19 +71,9 @@ def _smallest(event_R: Int, count: int, seed: int) -> Int:
     return np.sort(np.argpartition(hash_key((seed, _ROWS, event_R), len(event_R)), count)[:count])
 
 
-def _rows(window: Window, event_E: Int, task: Behaviour, met: Met, seed: int, negatives: int) -> EvalRows:
-    timelines = window.timelines
-    user_E = timelines.user_of(event_E)
-    row_E = event_E + window.first_event
-    negative_EC = sample_unmet(met, user_E, negatives, items=met.items, key=(seed, _NEGATIVES, row_E))
-    return EvalRows(
-        event_R=row_E,
-        user_R=user_E + window.first_user,
-        task_R=np.full(len(event_E), int(task), dtype=np.int64),
-        query_R=timelines.query_N[event_E].astype(np.int64),
-        history_end_R=window.histories.end_of_event_N[event_E] + np.int64(window.first_interaction),
-        candidate_RC=np.column_stack([timelines.item_N[event_E], negative_EC]).astype(np.int64),
-    )
+def _rows(window: Window, event_E: Int, task: Behaviour, seen: SeenPairs, seed: int, negatives: int) -> EvalRows:
+    user_E, key = window.timelines.user_of(event_E), (seed, _NEGATIVES, event_E + window.first_event)
+    return window.eval_rows(event_E, task, sample_unseen(seen, user_E, negatives, items=seen.items, key=key))
 
 
 def _no_rows(negatives: int) -> EvalRows:

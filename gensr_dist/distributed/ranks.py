@@ -2,13 +2,11 @@
 
 import atexit
 import hashlib
-import logging
 import os
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-import deepspeed
 import torch
 import torch.distributed as dist
 
@@ -17,21 +15,53 @@ from gensr_dist.distributed.heartbeat import PeerWatch
 from gensr_dist.distributed.launcher_variables import LAUNCHER_VARIABLES, started_by_launcher
 from gensr_dist.errors import InputError
 
+Result = TypeVar("Result")
+
 _watches: list[PeerWatch] = []  # that of this process's group, while it is in one with others
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together."""
+    """This process among those that work together."""
 
     rank: int
     world: int
     device: torch.device
 
+    @classmethod
+    def alone(cls) -> "Ranks":
+        """A process without a launcher, outside any process group."""
+        return cls(0, 1, own_device())
+
     @property
     def first(self) -> bool:
         """Whether this is the rank that writes what is written once."""
         return self.rank == 0
+
+    def from_first(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives on the first rank, which alone does it, on every rank.
+
+        Raises:
+            InputError: `work` raised it, on every rank, so that none waits for one that has left.
+        """
+        if self.world == 1:
+            return work()
+        said: list[Any] = [None]
+        if self.first:
+            try:
+                said = [work()]
+            except InputError as error:
+                said = [error]
+        dist.broadcast_object_list(said, src=0, device=self.device)
+        if isinstance(said[0], InputError):
+            raise said[0]
+        result: Result = said[0]
+        return result
+
+    def wait(self) -> None:
+        """Return when every rank is here: who leaves before the others have finished looks as if it had died."""
+        if self.world > 1:
+            dist.barrier()
 
 
 def join_processes() -> Ranks:
@@ -45,9 +75,12 @@ def join_processes() -> Ranks:
     """
     if not started_by_launcher():  # port 0: any that is free at the moment of listening
         os.environ.update(zip(LAUNCHER_VARIABLES, ("0", "1", "0", "127.0.0.1", "0"), strict=True))
-    device = _own_device(int(os.environ["LOCAL_RANK"]))
+    device = own_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if not dist.is_initialized():
-        _quieten()
+        from gensr_dist.distributed.deepspeed_library import deepspeed  # seconds, which not every process needs
+
         # DeepSpeed would compile a shared-memory kernel for tensor-parallel inference here: 35 s, unused in training,
         # and a process killed meanwhile leaves a lock file on which every later run waits for ever.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
@@ -65,16 +98,19 @@ def join_processes() -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
 
 
-def _own_device(number: int) -> torch.device:
+def own_device() -> torch.device:
+    """The GPU that a launcher means for this process, the first one without a launcher; else the CPU.
+
+    Raises:
+        InputError: a launcher started more processes than this machine shows GPUs.
+    """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    count = torch.cuda.device_count()
+    number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if number >= count:
         problem = f"{number}, but this machine shows {count} GPUs"
         raise InputError("LOCAL_RANK", problem, "start as many processes as there are GPUs; see CUDA_VISIBLE_DEVICES")
-    device = torch.device("cuda", number)
-    torch.cuda.set_device(device)
-    return device
+    return torch.device("cuda", number)
 
 
 def check_same_shards(lost: Sequence[str], ranks: Ranks) -> None:
@@ -96,13 +132,8 @@ def check_same_shards(lost: Sequence[str], ranks: Ranks) -> None:
         raise InputError(
             "data.on_corrupt",
             f"rank {ranks.rank} lost {', '.join(lost) or 'no shard'}, other ranks lost others",
-            "copy the shard folder anew to the machines that miss some",
+            "copy the shard folder again to the machines that miss some",
         )
-
-
-def meet() -> None:
-    """Wait for all ranks: nobody leaves before the others have finished, since leaving looks like dying."""
-    dist.barrier()
 
 
 def _watch_peers(device: torch.device) -> None:
@@ -118,10 +149,6 @@ def _leave() -> None:
     while _watches:
         _watches.pop().stop()
     if dist.is_initialized():
+        from gensr_dist.distributed.deepspeed_library import deepspeed
+
         deepspeed.comm.destroy_process_group()  # torch's leaves DeepSpeed with groups that are no more
-
-
-def _quieten() -> None:
-    """DeepSpeed reports every setting and buffer at INFO and warns of collectives that torch renamed."""
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.distributed.*is deprecated")

@@ -194,7 +194,7 @@ def _files(
     if findings.shards_problem is not None:
         problems.append(findings.shards_problem)
     elif first.shards and findings.shards != first.shards:
-        remedy = f"copy the shard folder {request.shards} anew from {first_name}"
+        remedy = f"copy the shard folder {request.shards} again from {first_name}"
         problems.append(Problem(f"its shards are others than those of {first_name}", remedy))
     if findings.disk_free < least_disk:
         free = f"{findings.disk_free / 1e9:.1f} GB are free where the run folder lies, less than {least_disk / 1e9:.1f}"

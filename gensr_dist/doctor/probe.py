@@ -18,7 +18,7 @@ import psutil
 
 import gensr_dist
 from gensr_dist.config.root import digest
-from gensr_dist.data.shards.manifest import FileRecord, Manifest, ShardRecord
+from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.doctor.hosts import Problem
 from gensr_dist.errors import InputError
 from gensr_dist.storage.cache import Cache
@@ -198,16 +198,15 @@ def _shards(request: ProbeRequest) -> tuple[str, Problem | None]:
         return "", Problem(f"{error.where}: {error.problem}", error.remedy)
     except OSError as error:
         return "", Problem(f"{request.shards}: {error.strerror}", "check its permissions and the disk")
-    records: list[ShardRecord | FileRecord] = [*manifest.shards, *manifest.files]
     damaged = [
         f"{record.name} has {sizes.get(record.name, 0)} of {record.bytes} bytes"
-        for record in records
+        for record in (*manifest.shards, *manifest.files)
         if sizes.get(record.name) != record.bytes
     ]
     problem = None
     if damaged:
         more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-        problem = Problem(f"{request.shards}: {damaged[0]}{more}", "copy the shard folder anew to this node")
+        problem = Problem(f"{request.shards}: {damaged[0]}{more}", "copy the shard folder again to this node")
     return digest(manifest)[:16], problem
 
 

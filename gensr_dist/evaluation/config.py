@@ -10,8 +10,13 @@ from pydantic import Field
 class EvaluationConfig:
     """Test protocol: one positive among the frozen negatives, then the whole catalogue through its candidates."""
 
-    rows: Annotated[int, Field(ge=0)] = 0  # test rows a task, drawn with the run's seed; 0 is all of them
-    prompts: Annotated[int, Field(ge=1)] = 6_400  # candidates that GenSR scores in one pass, of several rows
-    compile: bool = False  # T5's blocks under torch.compile: faster after a minute or two, for long evaluations
-    bootstrap: Annotated[int, Field(ge=0)] = 1_000  # resamples of the confidence intervals
-    catalogue_rows: Annotated[int, Field(ge=0)] = 5_000  # test rows a task ranked over the whole catalogue
+    rows: Annotated[int, Field(ge=0)] = 0
+    """Test rows a task, drawn with the run's seed; 0 is all of them."""
+    prompts: Annotated[int, Field(ge=1)] = 6_400
+    """Candidates that GenSR scores in one pass, of several rows."""
+    compile: bool = False
+    """T5's blocks under torch.compile: faster after a minute or two, for long evaluations."""
+    bootstrap: Annotated[int, Field(ge=0)] = 1_000
+    """Resamples of the confidence intervals."""
+    catalogue_rows: Annotated[int, Field(ge=0)] = 5_000
+    """Test rows a task ranked over the whole catalogue."""

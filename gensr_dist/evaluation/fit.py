@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
-from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TaskMetrics, ndcg_gain
 from gensr_dist.evaluation.protocol import RankedRows
-from gensr_dist.storage.files import read_json, write_json
+from gensr_dist.storage.records import read_record, write_json
 
 CUTOFF = 10
 NDCG = f"ndcg@{CUTOFF}"
@@ -65,7 +63,7 @@ class TaskFit:
     validation: RowsFit
 
     def gaps(self) -> dict[str, float]:
-        """By how much training rows do better: in NDCG@10 those less validation rows, in the loss the reverse."""
+        """By how much training rows do better: in NDCG@10 those minus validation rows, in the loss the reverse."""
         if self.training is None:
             return {}
         return {
@@ -107,10 +105,7 @@ def read_fit(path: Path) -> FitRecord | None:
     """
     if not path.exists():
         return None
-    try:
-        return TypeAdapter(FitRecord).validate_python(read_json(path, _REMEDY))
-    except ValidationError:
-        raise InputError(path, "expected the record of a training's validations", _REMEDY) from None
+    return read_record(path, FitRecord, "a training's validations", missing=_REMEDY, wrong=_REMEDY)
 
 
 def fit_warnings(record: FitRecord | None) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from gensr_dist.evaluation.metrics import (
 from gensr_dist.evaluation.significance import CUTOFF, PairedTest
 from gensr_dist.evaluation.strata import Stratum, TaskStrata, strata_json
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.storage.files import atomic_file, write_json
+from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.records import write_json
 
 GENSR = "gensr"
 TITLES = {GENSR: "GenSR", "popularity": "Popularity", "counting": "Counting", "lightgcn": "LightGCN", "bm25": "BM25"}
@@ -50,7 +51,7 @@ class ScorerResult:
 
     scorer: str  # key of TITLES
     tasks: Mapping[Behaviour, TaskMetrics]
-    behind: Mapping[Behaviour, PairedTest]  # GenSR less this scorer, same rows; empty for GenSR
+    behind: Mapping[Behaviour, PairedTest]  # GenSR minus this scorer, same rows; empty for GenSR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class EvaluationResult:
 def write_report(run: RunFolder, result: EvaluationResult) -> None:
     """Write `metrics.json` and `report.md` of a run, each atomically."""
     write_json(run.metrics, metrics_json(result))
-    with atomic_file(run.report) as temporary:
+    with durable_file(run.report) as temporary:
         temporary.write_text(report_markdown(result), encoding="utf-8")
 
 
@@ -101,6 +102,26 @@ def metrics_json(result: EvaluationResult) -> dict[str, Any]:
         **({"fit": _fit_json(result.fit)} if result.fit else {}),
         "protocol": dataclasses.asdict(result.protocol),
     }
+
+
+def result_lines(result: EvaluationResult) -> tuple[str, ...]:
+    """Tables for a terminal, then warnings."""
+    lines: list[str] = []
+    for task, title in TASK_TITLES.items():
+        if task in result.gensr:
+            count, negatives = result.gensr[task].count, result.protocol.negatives
+            lines += [f"{title}, {count:,} rows, 1 positive and {negatives} negatives"]
+            lines += [*_aligned(results_table(result, task)), ""]
+        else:
+            lines += [f"{title}: no {result.protocol.split} row", ""]
+    return (*lines, *(f"warning: {line}" for line in fit_warnings(result.fit)))
+
+
+def _aligned(table: list[str]) -> list[str]:
+    """A Markdown table as columns for a terminal."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table if not line.startswith("| ---")]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def report_markdown(result: EvaluationResult) -> str:

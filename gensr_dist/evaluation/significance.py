@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import CONFIDENCE, TASK_NAMES, ndcg_gain
-from gensr_dist.storage.files import atomic_file, read_json
+from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.records import read_record
 
 CUTOFF = 10
 _RESAMPLES = 10_000  # of a comparison of runs: under a second
@@ -22,7 +23,7 @@ _REMEDY = "run `gensr evaluate` on both runs over the same shards with the same 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedTest:
-    """Mean difference in NDCG@10 of paired rows, first scorer less second."""
+    """Mean difference in NDCG@10 of paired rows, first scorer minus second."""
 
     difference: float
     low: float  # bootstrap interval at CONFIDENCE
@@ -96,7 +97,7 @@ def paired_test(first_R: NDArray[np.int64], second_R: NDArray[np.int64], *, resa
 
 def save_ranks(run: Path, task: Behaviour, rank_R: NDArray[np.int64]) -> None:
     """Keep GenSR's ranks of a run's test rows for later comparisons: RUN/ranks/rec.npy, RUN/ranks/search.npy."""
-    with atomic_file(_ranks_path(run, task)) as temporary, temporary.open("wb") as file:
+    with durable_file(_ranks_path(run, task)) as temporary, temporary.open("wb") as file:
         np.save(file, rank_R, allow_pickle=False)
 
 
@@ -136,15 +137,24 @@ def compare_runs(first: Path, second: Path) -> RunComparison:
     return RunComparison(first=str(first), second=str(second), tasks=tasks)
 
 
+@dataclass(frozen=True)
+class _Protocol:
+    rows_digest: str
+    rows: Mapping[str, int]  # by name of the task
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    """What a comparison needs of `metrics.json`."""
+
+    protocol: _Protocol
+
+
 def _ranked_rows(run: Path) -> tuple[str, dict[Behaviour, int]]:
     """Digest of the rows that an evaluation ranked, and how many each task has."""
-    path = run / "metrics.json"
-    found = read_json(path, _REMEDY)
-    try:
-        digest, rows = found["protocol"]["rows_digest"], found["protocol"]["rows"]
-        return digest, {task: rows[name] for task, name in TASK_NAMES.items() if name in rows}
-    except (KeyError, TypeError):
-        raise InputError(path, "expected the results of an evaluation", _REMEDY) from None
+    metrics = read_record(run / "metrics.json", _Metrics, "an evaluation", missing=_REMEDY, wrong=_REMEDY)
+    rows = metrics.protocol.rows
+    return metrics.protocol.rows_digest, {task: rows[name] for task, name in TASK_NAMES.items() if name in rows}
 
 
 def _ranks_path(run: Path, task: Behaviour) -> Path:

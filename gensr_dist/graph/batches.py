@@ -13,7 +13,7 @@ _ORDER, _NEGATIVES = 0, 2  # name uses of random numbers
 
 
 class EdgeBatches:
-    """Every edge once an epoch, each with one negative; edges of users who met every item have none and are left out.
+    """Every edge once an epoch, each with one negative; edges of users who saw every item have none and are left out.
 
     Args:
         train: edges.

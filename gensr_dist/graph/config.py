@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from gensr_dist.config.marks import Mark
 from gensr_dist.errors import InputError
 
 
@@ -12,20 +13,29 @@ from gensr_dist.errors import InputError
 class LightGCNConfig:
     """BPR training on recommendation training events (footnote 1 of the paper)."""
 
-    width: Annotated[int, Field(ge=1)] = 64  # ranks share it: their number must divide it
+    width: Annotated[int, Field(ge=1)] = 64
+    """Ranks share it: their number must divide it."""
     layers: Annotated[int, Field(ge=0)] = 3
+    """Of propagation."""
     epochs: Annotated[int, Field(ge=1)] = 100
-    # Edges a step. Each step propagates over the whole graph, so it should grow with the graph: 1/16 of its edges does.
+    """At most."""
     batch: Annotated[int, Field(ge=1)] = 2_048
+    """Edges a step. Each step propagates over the whole graph, so it should grow with the graph: 1/16 of its edges
+    does."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
-    l2: Annotated[float, Field(ge=0)] = 1e-3  # of the squared first-layer vectors of a step's nodes, by its edges
-    # Parts of the users; at least 2. GenSR's training rows ask for the very edges that the whole graph's vectors were
-    # trained on, so they read vectors that were learnt without their user's part, one training more a part.
-    # 0 is the paper's way: they read the whole graph's, which know the answers.
+    """Of Adam."""
+    l2: Annotated[float, Field(ge=0)] = 1e-3
+    """Of the squared first-layer vectors of a step's nodes, by its edges."""
     folds: Annotated[int, Field(ge=0)] = 2
-    validate_every: Annotated[int, Field(ge=1)] = 5  # epochs
-    patience: Annotated[int, Field(ge=1)] = 3  # validations without a better recall before it stops
-    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0  # between checkpoints; each validation writes one as well
+    """Parts of the users; at least 2. GenSR's training rows ask for the very edges that the whole graph's vectors were
+    trained on, so they read vectors that were learnt without their user's part, one training more a part. 0 is the
+    paper's way: they read the whole graph's, which know the answers."""
+    validate_every: Annotated[int, Field(ge=1)] = 5
+    """Epochs."""
+    patience: Annotated[int, Field(ge=1)] = 3
+    """Validations without a better recall before it stops."""
+    checkpoint_minutes: Annotated[float, Field(ge=0), Mark.OPERATIONAL] = 10.0
+    """Between checkpoints; each validation writes one as well."""
 
 
 def check_folds(folds: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from gensr_dist.data.cf_vectors import save_cf
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.graph.checkpoints import discard
@@ -19,7 +20,6 @@ from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.result import LightGCNResult
 from gensr_dist.graph.training import GraphTraining, ScalarWriter, Trained
 from gensr_dist.graph.turning import Turning
-from gensr_dist.graph.vectors import save_cf
 
 Measure = Callable[[ItemVectors], Leak | None]
 

@@ -38,7 +38,7 @@ class Leak:
     validation: float | None  # validation rows with the whole graph's vectors
     training_rows: int
     validation_rows: int
-    negatives: int  # a row, uniform among what its user never met
+    negatives: int  # a row, uniform among what its user never saw
 
     def sentence(self) -> str:
         """One line for people."""
@@ -57,7 +57,7 @@ def measure_leak(store: TimelineStore, vectors: ItemVectors, seed: int) -> Leak:
         seed: of the samples.
 
     Raises:
-        InputError: a shard is damaged, or a user has met so many items that too few are left as negatives.
+        InputError: a shard is damaged, or a user has seen so many items that too few are left as negatives.
     """
     task, negatives = Behaviour.RECOMMENDATION, store.manifest.config.eval_negatives
     training = draw_training_rows(store, {task: ROWS}, seed, negatives)[task]

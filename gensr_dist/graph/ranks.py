@@ -5,38 +5,23 @@ Propagation acts on each column alone, so ranks speak only of scores, which are 
 Dimensions: R ranks, C rows of a chunk, E width, e = E / R columns of a rank.
 """
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from gensr_dist.distributed.ranks import Ranks, own_device
 from gensr_dist.errors import InputError
-
-Result = TypeVar("Result")
-
-
-def _own_device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class ColumnRanks:
+class ColumnRanks(Ranks):
     """This process among those that share the columns; by default it owns all of them."""
 
     rank: int = 0
     world: int = 1
-    device: torch.device = field(default_factory=_own_device)
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the rank that writes files and shows progress."""
-        return self.rank == 0
+    device: torch.device = field(default_factory=own_device)
 
     def columns(self, width: int) -> slice:
         """The columns of this rank.
@@ -66,31 +51,6 @@ class ColumnRanks:
         dist.broadcast(shared, src=0)
         return float(shared)
 
-    def from_first(self, work: Callable[[], Result]) -> Result:
-        """What `work` gives on the first rank, which alone does it, on every rank.
-
-        Raises:
-            InputError: `work` raised it, on every rank, so that none waits for one that has left.
-        """
-        if self.world == 1:
-            return work()
-        said: list[Any] = [None]
-        if self.first:
-            try:
-                said = [work()]
-            except InputError as error:
-                said = [error]
-        dist.broadcast_object_list(said, src=0, device=self.device)
-        if isinstance(said[0], InputError):
-            raise said[0]
-        result: Result = said[0]
-        return result
-
-    def wait(self) -> None:
-        """Return when every rank is here."""
-        if self.world > 1:
-            dist.barrier()
-
     def rows(self, part_Ce: Tensor) -> Tensor:
         """The same rows with all columns [C, E], on every rank."""
         if self.world == 1:
@@ -107,7 +67,7 @@ class ColumnRanks:
         dist.gather(part_Ce.contiguous(), parts, dst=0)
         return torch.cat(parts, dim=1) if parts else None
 
-    def deal_rows(self, part_RCe: Tensor) -> Tensor:
+    def exchange_rows(self, part_RCe: Tensor) -> Tensor:
         """Of R blocks of rows, of which each rank has its columns, block r with all columns [C, E] on rank r."""
         if self.world == 1:
             return part_RCe[0]

@@ -64,7 +64,7 @@ class CatalogueRecall:
             count = min(max(self.items - first, 0), block)
             if world > 1 and len(part_Ce) < world * block:
                 part_Ce = torch.nn.functional.pad(part_Ce, (0, 0, 0, world * block - len(part_Ce)))
-            item_CE = self.ranks.deal_rows(part_Ce.reshape(world, -1, part_Ce.shape[1]))[:count]
+            item_CE = self.ranks.exchange_rows(part_Ce.reshape(world, -1, part_Ce.shape[1]))[:count]
             if count:
                 self._update(top_ST, item_ST, self._new_scores(user_SE, item_CE, first), first)
         return top_ST, item_ST

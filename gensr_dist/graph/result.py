@@ -30,7 +30,7 @@ class LightGCNResult(GraphResult):
     without_fold: tuple[GraphResult, ...]
     leak: Leak | None  # None: not measured
 
-    def summary(self) -> tuple[str, ...]:
+    def lines(self) -> tuple[str, ...]:
         """Lines for people."""
         trained = (
             f"trained {self.epochs} epochs on {self.edges:,} edges in {self.seconds:.0f} s; "

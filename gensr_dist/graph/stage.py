@@ -7,6 +7,8 @@ from torch.utils.tensorboard import SummaryWriter
 from gensr_dist.config.root import Config
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.distributed.launcher_variables import started_by_launcher
+from gensr_dist.distributed.ranks import join_processes
 from gensr_dist.errors import InputError
 from gensr_dist.graph.cross_fitting import train_lightgcn
 from gensr_dist.graph.leak import Leak, measure_leak
@@ -18,19 +20,22 @@ from gensr_dist.run.folder import RunFolder
 LOG = logging.getLogger("gensr_dist.graph")
 
 
-def lightgcn(config: Config, run: RunFolder, *, resume: bool, ranks: ColumnRanks | None = None) -> LightGCNResult:
-    """Train LightGCN on the shards of a run and write `run.cf`. Every rank must call it; the first one writes.
+def lightgcn(config: Config, run: RunFolder, *, resume: bool) -> LightGCNResult:
+    """Train LightGCN on the shards of a run and write `run.cf`. Every rank of a launcher must call it; the first one
+    writes. A process without a launcher trains alone.
 
     Args:
         config: of the run.
         run: its folder; with several hosts on a file system that they share.
         resume: go on from a checkpoint of an interrupted training.
-        ranks: that train together; None: this process alone.
 
     Raises:
         InputError: as of `train_lightgcn`, or the shards cannot be used.
     """
-    ranks = ranks or ColumnRanks()
+    ranks = ColumnRanks()
+    if started_by_launcher():
+        joined = join_processes()
+        ranks = ColumnRanks(joined.rank, joined.world, joined.device)
     # One shard at a time: the edges do not depend on windows.
     store = TimelineStore.open(run.shards, shuffle_shards=1, on_corrupt=config.data.on_corrupt)
     users, items = store.users, store.items

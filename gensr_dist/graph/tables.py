@@ -3,7 +3,6 @@
 Dimensions: N rows, C rows of a chunk, E width, e columns of this rank.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor, from_numpy
 
 from gensr_dist.errors import InputError
 from gensr_dist.graph.ranks import ColumnRanks
+from gensr_dist.storage.arrays import write_rows
 
 ROWS_AT_ONCE = 1 << 16
 
@@ -30,15 +30,7 @@ def write_table(path: Path, table_Ne: Tensor, ranks: ColumnRanks, width: int, ke
         for part_Ce in table_Ne.split(ROWS_AT_ONCE):
             ranks.rows_at_first(part_Ce)
         return
-    with path.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (len(table_Ne), width)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for start, rows_CE in _chunks(table_Ne, ranks):
-            if kept_N is not None:
-                rows_CE = np.where(kept_N[start : start + len(rows_CE), None], rows_CE, np.float32(0))
-            file.write(rows_CE.data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_rows(path, (len(table_Ne), width), _chunks(table_Ne, ranks, kept_N))
 
 
 def read_columns(path: Path, table_Ne: Tensor, columns: slice, width: int, remedy: str) -> None:
@@ -60,9 +52,10 @@ def read_columns(path: Path, table_Ne: Tensor, columns: slice, width: int, remed
         raise InputError(path, f"the table cannot be read ({error})", remedy) from error
 
 
-def _chunks(table_Ne: Tensor, ranks: ColumnRanks) -> Iterator[tuple[int, np.ndarray]]:
-    """First row and all columns of each chunk, on the first rank."""
+def _chunks(table_Ne: Tensor, ranks: ColumnRanks, kept_N: np.ndarray | None) -> Iterator[np.ndarray]:
+    """All columns of each chunk, on the first rank."""
     for start in range(0, len(table_Ne), ROWS_AT_ONCE):
         rows_CE = ranks.rows_at_first(table_Ne[start : start + ROWS_AT_ONCE])
         assert rows_CE is not None
-        yield start, np.ascontiguousarray(rows_CE.cpu().numpy())
+        row_CE = rows_CE.cpu().numpy()
+        yield row_CE if kept_N is None else np.where(kept_N[start : start + len(row_CE), None], row_CE, np.float32(0))

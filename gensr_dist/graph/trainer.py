@@ -23,6 +23,7 @@ INIT_STD = (
 )
 EDGES_AT_ONCE = 1 << 14  # whose vectors are gathered together: 4 MiB an array at 64 columns
 ROWS_AT_ONCE = 1 << 16
+TABLES = ("vectors", "moment_1", "moment_2")
 
 
 class ColumnTrainer:
@@ -74,9 +75,9 @@ class ColumnTrainer:
 
     @property
     def tables(self) -> Mapping[str, Tensor]:
-        """All that training changes: the vectors and Adam's moments [N, e], by name, in place."""
+        """All that training changes: the vectors and Adam's moments [N, e], by name of TABLES, in place."""
         state = self.optimizer.state[self.weight_Ne]
-        return {"vectors": self.weight_Ne.data, "moment_1": state["exp_avg"], "moment_2": state["exp_avg_sq"]}
+        return dict(zip(TABLES, (self.weight_Ne.data, state["exp_avg"], state["exp_avg_sq"]), strict=True))
 
     @torch.no_grad()
     def propagated(self) -> Tensor:
@@ -117,7 +118,7 @@ class ColumnTrainer:
             part_Ce.copy_(drawn_CE[:, self.columns])
 
     def _margins(self, out_Ne: Tensor, user_B: Tensor, item_B2: Tensor, count_N: Tensor) -> tuple[Tensor, float]:
-        """Score of the positive less that of the negative [B]; sum of the squares of the nodes' first vectors."""
+        """Score of the positive minus that of the negative [B]; sum of the squares of the nodes' first vectors."""
         part = torch.zeros(len(user_B) + 1, device=out_Ne.device)
         margin_B, square = part[:-1], part[-1]
         item_Ie = out_Ne[self.users :]

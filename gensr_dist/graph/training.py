@@ -15,7 +15,7 @@ from tqdm import tqdm
 from gensr_dist.data.item_vectors import WHOLE
 from gensr_dist.errors import InputError
 from gensr_dist.graph.batches import EdgeBatches
-from gensr_dist.graph.checkpoints import Checkpoints, Progress
+from gensr_dist.graph.checkpoints import GraphCheckpoints, GraphProgress
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.edges import Edges
 from gensr_dist.graph.ranks import ColumnRanks
@@ -36,8 +36,8 @@ class Trained:
     """A finished training; its vectors are mapped from its checkpoint folder."""
 
     result: GraphResult
-    item_IE: np.memmap
-    user_VE: np.memmap
+    item_IE: np.ndarray
+    user_VE: np.ndarray
     seconds: float  # over all resumptions
 
 
@@ -72,12 +72,12 @@ class GraphTraining:
             [np.bincount(train.user_Z, minlength=train.users), np.bincount(train.item_Z, minlength=train.items)]
         ).astype(bool)
         self.recall = CatalogueRecall(train, valid, seed, ranks)
-        self.checkpoints = Checkpoints(checkpoints / folder_name(fold), ranks, config.width)
+        self.checkpoints = GraphCheckpoints(checkpoints / folder_name(fold), ranks, config.width)
         settings: dict[str, str | int | float] = asdict(config)
         del settings["checkpoint_minutes"]  # without effect on the vectors
         settings |= {"graph": folder_name(fold), "seed": seed}
         settings |= {"training edges": train.digest(), "validation edges": valid.digest()}
-        self.progress = Progress(settings=settings)
+        self.progress = GraphProgress(settings=settings)
 
     def run(self, bar: tqdm) -> Trained:
         """Train to the end, or do nothing where it is reached; the bar counts its steps.

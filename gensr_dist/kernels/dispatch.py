@@ -48,19 +48,19 @@ def runs_triton(op: str, path: KernelPath, *tensors: Tensor) -> bool:
     """
     if path != "triton" and torch.compiler.is_compiling():
         return False
-    hindrance = _hindrance(tensors)
+    obstacle = _obstacle(tensors)
     if path == "triton":
-        if hindrance is not None:
-            raise InputError("kernels", f"triton cannot run {op}: {hindrance}", "set kernels to auto or torch")
+        if obstacle is not None:
+            raise InputError("kernels", f"triton cannot run {op}: {obstacle}", "set kernels to auto or torch")
         _log(op, "triton", "configured")
         return True
     if path == "torch":
         _log(op, "torch", "configured")
         return False
-    if hindrance is None and not tensors[0].is_cuda:
-        hindrance = "the interpreter is for tests"
-    _log(op, "torch" if hindrance else "triton", hindrance or "CUDA tensors, triton is installed")
-    return hindrance is None
+    if obstacle is None and not tensors[0].is_cuda:
+        obstacle = "the interpreter is for tests"
+    _log(op, "torch" if obstacle else "triton", obstacle or "CUDA tensors, triton is installed")
+    return obstacle is None
 
 
 def check_compiler(where: str) -> None:
@@ -83,7 +83,7 @@ def check_compiler(where: str) -> None:
         )
 
 
-def _hindrance(tensors: tuple[Tensor, ...]) -> str | None:
+def _obstacle(tensors: tuple[Tensor, ...]) -> str | None:
     """Why Triton cannot compute on these tensors."""
     if not _triton_is_installed():
         return "triton is not installed"
@@ -110,4 +110,4 @@ def _log(op: str, path: str, why: str) -> None:
     if torch.compiler.is_compiling() or (op, path, why) in _logged:
         return
     _logged.add((op, path, why))
-    _LOG.info("%s runs in %s: %s", op, path, why)
+    _LOG.debug("%s runs in %s: %s", op, path, why)

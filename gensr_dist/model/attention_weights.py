@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gensr_dist.data.batches.batch import IGNORED
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.inputs import ModelInput
 
@@ -42,6 +43,31 @@ def attended_history(model: GenSR, inputs: ModelInput) -> AttendedHistory:
     else:
         text_owner_GN = own_GN
     return AttendedHistory(_by_interaction(cf_GCN, own_GN, L), _by_interaction(text_GCN, text_owner_GN, L))
+
+
+def mean_entropies(model: GenSR, inputs: ModelInput) -> dict[str, float]:
+    """Entropy in nats of the shares of each soft filter, the mean over candidates whose user has a history, by view.
+
+    0 looks at one interaction alone, log L at all L of them alike.
+
+    Args:
+        model: in any mode, whose dropout is off meanwhile.
+        inputs: what it is given.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            attended = attended_history(model, inputs)
+    finally:
+        model.train(was_training)
+    real_GC = (inputs.batch.label_GC != IGNORED) & (inputs.batch.behaviour_GL != 0).any(1)[:, None]
+    if not bool(real_GC.any()):
+        return {}
+    return {
+        view: float(-torch.xlogy(weight_GCL, weight_GCL).sum(2)[real_GC].double().mean())
+        for view, weight_GCL in (("cf", attended.cf_GCL), ("semantic", attended.semantic_GCL))
+    }
 
 
 def _by_interaction(weight_GCN: Tensor, owner_GN: Tensor, length: int) -> Tensor:

@@ -25,8 +25,9 @@ from torch.utils.checkpoint import checkpoint
 from transformers import T5ForConditionalGeneration
 
 from gensr_dist.model.attention import attend, mask_bias
+from gensr_dist.model.config import Scoring
 from gensr_dist.model.dropout import dropout
-from gensr_dist.model.prompt_layout import PromptLayout, Scoring
+from gensr_dist.model.prompt_layout import PromptLayout
 from gensr_dist.model.t5_layers import fuse_layers
 
 

@@ -17,6 +17,9 @@ SIZES = {
 # What the probability of an answer is a share of: every token that the model could say (eq. 9), or the two answers.
 Likelihood = Literal["vocabulary", "answers"]
 
+# Where prompts lie: one a candidate, as in the paper, or one context for the candidates of a group.
+Scoring = Literal["joint", "shared"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PromptConfig:
@@ -27,26 +30,38 @@ class PromptConfig:
     """
 
     recommendation: str = "Recommend to users who like {history_cf}{history_text}{item_cf}{item_text}"
+    """Of recommendation rows."""
     search: str = "Search {query} for users who like {history_cf}{history_text}{item_cf}{item_text}"
+    """Of search rows; it must hold {query}."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """GenSR (section 4 of the paper); the switches are its ablations."""
 
-    # nano, mini, small, base: built from a config; else a Hub name or a folder (google/flan-t5-base)
     backbone: str = "nano"
-    scoring: Literal["joint", "shared"] = "shared"  # joint: the paper's prompt a candidate; shared: one context a group
-    semantic_history: Literal["tokens", "pooled"] = (
-        "tokens"  # L x T title tokens (the paper) or one mean vector a title
-    )
-    cf_heads: Annotated[int, Field(ge=1)] = 4  # history encoder and soft filter of the CF view
+    """`nano`, `mini`, `small`, `base`: built from a config; else a Hub name or a folder (google/flan-t5-base)."""
+    scoring: Scoring = "shared"
+    """`joint`: the paper's prompt a candidate; `shared`: one context a group."""
+    semantic_history: Literal["tokens", "pooled"] = "tokens"
+    """All title tokens of the history (the paper), or one mean vector a title."""
+    cf_heads: Annotated[int, Field(ge=1)] = 4
+    """History encoder and soft filter of the CF view."""
     semantic_heads: Annotated[int, Field(ge=1)] = 4
+    """History encoder and soft filter of the semantic view."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Of T5 and the history encoders."""
     cf_view: bool = True
+    """Off: no CF vectors."""
     semantic_view: bool = True
-    soft_filter: bool = True  # off: mean pooling of the history
-    history_match: bool = True  # likeness to single interactions, see history_match.py; not in the paper
-    match: bool = True  # towers whose product T5 is told, see match.py; not in the paper
-    term_match: bool = True  # which words of a query a title has, see term_match.py; not in the paper
+    """Off: no texts of histories."""
+    soft_filter: bool = True
+    """Off: mean pooling of the history."""
+    history_match: bool = True
+    """Likeness to single interactions, see history_match.py; not in the paper."""
+    match: bool = True
+    """Towers whose product T5 is told, see match.py; not in the paper."""
+    term_match: bool = True
+    """Which words of a query a title has, see term_match.py; not in the paper."""
     prompts: PromptConfig = field(default_factory=PromptConfig)
+    """See `PromptConfig`."""

@@ -35,7 +35,7 @@ from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
 from gensr_dist.model.t5 import load_t5, open_t5
 from gensr_dist.model.t5_layers import GatedFeedForward, RMSNorm
 from gensr_dist.model.term_match import TermMatch
-from gensr_dist.storage.files import atomic_folder
+from gensr_dist.storage.durable import durable_folder
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class GenSROutput:
 
 @dataclass(frozen=True, kw_only=True)
 class GenSRShape:
-    """What a saved model is made of, beside its weights."""
+    """What a saved model is made of, besides its weights."""
 
     model: ModelConfig
     cf_width: int
@@ -138,7 +138,7 @@ class GenSR(nn.Module):
 
     def save_pretrained(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write `gensr.json`, `gensr.safetensors`, `backbone/` and `tokenizer/`, replacing the folder as a whole."""
-        with atomic_folder(folder) as temporary:
+        with durable_folder(folder) as temporary:
             (temporary / "gensr.json").write_text(json.dumps(dataclasses.asdict(self.shape), indent=2) + "\n")
             own = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("backbone.")}
             save_file(own, temporary / "gensr.safetensors")
@@ -154,7 +154,7 @@ class GenSR(nn.Module):
         Args:
             folder: of the model.
             reads: tokenizer of the texts that the model will be given, checked to be its own.
-            cf_width: of the CF vectors that it will be given, checked likewise.
+            cf_width: of the CF vectors that it will be given, checked too.
 
         Raises:
             InputError: the folder is not a saved model, does not fit together, or is of other tokens or vectors.
@@ -330,7 +330,7 @@ class GenSR(nn.Module):
 
     @staticmethod
     def _nll(logit_GCA: Tensor, right_GC: Tensor) -> Tensor:
-        """-log softmax of the right answer's logit."""
+        """-log softmax of the target's logit."""
         return F.cross_entropy(
             logit_GCA.float().flatten(0, 1), right_GC.flatten(), ignore_index=IGNORED, reduction="none"
         ).view_as(right_GC)

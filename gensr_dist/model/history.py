@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gensr_dist.model.attention import attend, mask_bias
 from gensr_dist.model.dropout import Dropout
-from gensr_dist.model.inputs import Alike, History
+from gensr_dist.model.inputs import History, LengthBucket
 
 EXACT_RECENCIES = 16
 RECENCY_BUCKETS = 32
@@ -67,20 +67,20 @@ class HistoryEncoder(nn.Module):
         return history.packing.pad(x_KD)
 
     def _attend(self, x_KD: Tensor, history: History) -> Tensor:
-        parts = self.query_key_value(x_KD).split([alike.packing.tokens for alike in history.alike])
-        outs = [self._attend_alike(x_TX, alike) for x_TX, alike in zip(parts, history.alike, strict=True)]
+        parts = self.query_key_value(x_KD).split([bucket.packing.tokens for bucket in history.buckets])
+        outs = [self._attend_bucket(x_TX, bucket) for x_TX, bucket in zip(parts, history.buckets, strict=True)]
         return self.attention_out(torch.cat(outs))
 
-    def _attend_alike(self, x_TX: Tensor, alike: Alike) -> Tensor:
+    def _attend_bucket(self, x_TX: Tensor, bucket: LengthBucket) -> Tensor:
         query_BHNd, key_BHNd, value_BHNd = (
-            alike.packing.pad(x_TX).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+            bucket.packing.pad(x_TX).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )
         out_BHNd = attend(
             query_BHNd,
             key_BHNd,
             value_BHNd,
-            mask_bias(alike.mask_BN, x_TX)[:, None, None, :],
+            mask_bias(bucket.mask_BN, x_TX)[:, None, None, :],
             scale=query_BHNd.shape[-1] ** -0.5,
             dropout_rate=self.dropout if self.training else 0.0,
         )
-        return alike.packing.pack(out_BHNd.transpose(1, 2).flatten(2))
+        return bucket.packing.pack(out_BHNd.transpose(1, 2).flatten(2))

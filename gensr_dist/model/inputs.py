@@ -24,7 +24,7 @@ _SHORT = 16  # entries to which padding costs next to nothing
 
 
 @dataclass(frozen=True)
-class Alike:
+class LengthBucket:
     """Histories of similar length, padded to the longest of them."""
 
     packing: Packing
@@ -41,14 +41,14 @@ class Alike:
 class History:
     """Histories of a batch in one view, one after the other without padding, oldest entry first.
 
-    They come in the order of `alike`: attention, which pads, looks at histories of similar length together. A history
+    They come in the order of `buckets`: attention, which pads, looks at histories of similar length together. A history
     of at most half, a quarter or an eighth of the longest's entries is padded to no more than that.
     """
 
     entry_K: Tensor  # int64: slot of the item table, or number of a title's token in `ModelInput.token_W`
     recency_K: Tensor  # int64, interactions between the entry's and the newest (0 for the newest)
     behaviour_K: Tensor  # int64, as `Batch.behaviour_GL`
-    alike: tuple[Alike, ...]
+    buckets: tuple[LengthBucket, ...]
     packing: Packing  # of [G, N], in the order of the batch
     mask_GN: Tensor  # bool, True at entries, which come first
 
@@ -57,7 +57,7 @@ class History:
         """The entries that are not 0, wherever they lie."""
         kept_GX = entry_GX != 0
         length_G = kept_GX.sum(1)
-        whole = Alike.of(length_G)
+        whole = LengthBucket.of(length_G)
         G, N = whole.mask_BN.shape
         halved_G = torch.zeros_like(length_G)
         for k in (1, 2, 3):
@@ -69,10 +69,10 @@ class History:
         order_G = halved_G.argsort(stable=True)
         kept_GX = kept_GX[order_G]
         entry_K, recency_K, behaviour_K = (x_GX[order_G][kept_GX] for x_GX in (entry_GX, recency_GX, behaviour_GX))
-        alike = tuple(Alike.of(length_G[halved_G == k]) for k in halved_G.unique())
+        buckets = tuple(LengthBucket.of(length_G[halved_G == k]) for k in halved_G.unique())
         place_GN = order_G[:, None] * N + torch.arange(N)
         packing = Packing(place_GN[whole.mask_BN[order_G]], G, N)
-        return cls(entry_K, recency_K, behaviour_K, alike, packing, whole.mask_BN)
+        return cls(entry_K, recency_K, behaviour_K, buckets, packing, whole.mask_BN)
 
 
 @dataclass(frozen=True)

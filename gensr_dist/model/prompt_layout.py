@@ -5,15 +5,13 @@ for itself: S + P in joint scoring, P in shared.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from gensr_dist.model.config import Scoring
 from gensr_dist.model.packing import Packing
-
-Scoring = Literal["joint", "shared"]
 
 
 @dataclass(frozen=True)

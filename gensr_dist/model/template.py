@@ -40,7 +40,7 @@ def check_template(
         raise InputError(key, f"unknown slot {{{unknown[0]}}}", f"use {', '.join('{' + s + '}' for s in SLOTS)}")
     for name in SLOTS:
         if names.count(name) != 1:
-            raise InputError(key, f"expected {{{name}}} once, found {names.count(name)}", "mend the template")
+            raise InputError(key, f"expected {{{name}}} once, found {names.count(name)}", "fix the template")
     if task == "recommendation" and "query" in names:
         raise InputError(key, "{query} stands in the recommendation prompt", "remove it")
     if task == "search":

@@ -20,7 +20,7 @@ from gensr_dist.retrieval.item_lists import GivenHistory, GivenItems
 from gensr_dist.retrieval.ranker import Ranked
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
-from gensr_dist.train.trained_run import TrainedRun
+from gensr_dist.run.trained_run import TrainedRun
 
 SHOWN = 3  # interactions of an explanation
 
@@ -102,8 +102,9 @@ class Answerer:
     """
 
     def __init__(self, trained: TrainedRun, config: Config) -> None:
-        self.store, self.items = trained.store, trained.items
+        self.store, self.items, self.notes = trained.store, trained.items, trained.notes
         self.ranker = open_ranker(trained, config)
+        self.catalogue = self.ranker.generator.items  # with those that came after training
         self.candidates = config.retrieval.candidates
         self.query_tokens = trained.store.manifest.config.query_tokens
 
@@ -154,7 +155,7 @@ class Answerer:
 
     def scored(self, k: int) -> int:
         """Candidates that are scored for k answers."""
-        return min(max(k, self.candidates), self.store.items)
+        return min(max(k, self.candidates), self.catalogue)
 
     def knows_a_word(self, query: str) -> bool:
         """Whether some word of a query occurs in an item text or in a query of the log."""
@@ -166,7 +167,7 @@ class Answerer:
         return frozenset(_words_of(pl.concat([self.items.texts.rename("text"), self.items.queries.rename("text")])))
 
     def _requests(self, who: str | GivenHistory, choice: Choice) -> tuple[Requests, tuple[str, ...]]:
-        allowed_I, notes = choice.allowed(self.store.items), choice.notes
+        allowed_I, notes = choice.allowed(self.catalogue), (*self.notes, *choice.notes)
         if isinstance(who, str):
             user_G = np.array([self.items.user_row(who)], dtype=np.int64)
             end_G = self.store.history_span(user_G)[1]

@@ -10,9 +10,12 @@ from pydantic import Field
 class RetrievalConfig:
     """Channels propose candidates, GenSR scores them."""
 
-    index: Literal["flat", "ivf", "hnsw"] = "flat"  # FAISS index of the channels that compare vectors
-    candidates: Annotated[int, Field(ge=1)] = 200  # items that GenSR scores for an answer
-    exclude_seen: bool = True  # leave out items that the user already met
-    # Validation rows a task, whose candidates GenSR scores once, to fit the fusion of the channels and the order of
-    # answers; 0 fits nothing: reciprocal ranks, and GenSR's score alone.
+    index: Literal["flat", "ivf", "hnsw"] = "flat"
+    """FAISS index of the channels that compare vectors."""
+    candidates: Annotated[int, Field(ge=1)] = 200
+    """Items that GenSR scores for an answer."""
+    exclude_seen: bool = True
+    """Leave out items that the user already met."""
     fit_rows: Annotated[int, Field(ge=0)] = 2_000
+    """Validation rows a task, whose candidates GenSR scores once, to fit the fusion of the channels and the order of
+    answers; 0 fits nothing: reciprocal ranks, and GenSR's score alone."""

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from gensr_dist.data.shards.manifest import FileRecord, check_recorded, record_files
 from gensr_dist.errors import InputError
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.channels.dense_scores import VectorIndex
@@ -22,7 +21,8 @@ from gensr_dist.retrieval.channels.sparse_lists import map_array
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.faiss_index import build_faiss, read_faiss, write_faiss
 from gensr_dist.retrieval.semantic import pool, weighted_tokens
-from gensr_dist.storage.files import read_record, write_json
+from gensr_dist.storage.checked_files import CheckedFiles, record_files
+from gensr_dist.storage.records import read_record, write_json
 
 VIEWS = ("cf", "semantic", "tower")
 RECORD = "index.json"
@@ -53,14 +53,13 @@ class IndexResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Contents:
+class _Contents(CheckedFiles):
     """index.json."""
 
     kind: str
     seed: int
     items: int
     views: Mapping[str, ViewIndexResult]
-    files: tuple[FileRecord, ...]
 
 
 def tower_vectors(model: GenSR, item_IE: NDArray[np.float32], title_IT: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -122,7 +121,7 @@ def write_index(
         views[name] = ViewIndexResult(
             items=len(row_J), width=vector_ID.shape[1], recall=built.recall, effort=built.effort
         )
-    files = record_files(folder, folder.iterdir())
+    files = record_files(folder)
     contents = _Contents(kind=config.index, seed=seed, items=len(item_IE), views=views, files=files)
     write_json(folder / RECORD, asdict(contents))
     return IndexResult(
@@ -154,9 +153,9 @@ class CatalogueIndex:
         contents = read_record(path, _Contents, "an index", missing="run `gensr index` first", wrong=REMEDY)
         names = ["token_weights.npy", "tower.npy"]
         names += [f"{view}{end}" for view in VIEWS for end in (".faiss", "_items.npy")]
-        if sorted(contents.views) != sorted(VIEWS) or sorted(record.name for record in contents.files) != sorted(names):
-            raise InputError(path, f"expected records of {', '.join(names)}", REMEDY)
-        check_recorded(folder, contents.files, RECORD, REMEDY)
+        contents.require(path, names, REMEDY)
+        if sorted(contents.views) != sorted(VIEWS):
+            raise InputError(path, f"expected views {', '.join(VIEWS)}", REMEDY)
         views = {}
         for view in VIEWS:
             row_J = np.load(folder / f"{view}_items.npy", allow_pickle=False)

@@ -3,6 +3,7 @@
 Dimensions: M known lines of a file, I items.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,20 @@ def read_history(path: Path, item_ids: pl.Series) -> GivenHistory:
             )
         ids.append(item_id)
         behaviours.append(BEHAVIOURS[behaviour or "recommendation"])
+    return _history(ids, behaviours, item_ids)
+
+
+def history_of(ids: Sequence[str], item_ids: pl.Series) -> GivenHistory:
+    """A history of recommended items.
+
+    Args:
+        ids: oldest first.
+        item_ids: raw id of each item [I].
+    """
+    return _history(ids, [BEHAVIOURS["recommendation"]] * len(ids), item_ids)
+
+
+def _history(ids: Sequence[str], behaviours: Sequence[int], item_ids: pl.Series) -> GivenHistory:
     row_M = _rows(ids, item_ids)
     known_M = row_M >= 0
     return GivenHistory(
@@ -95,7 +110,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     return lines
 
 
-def _rows(ids: list[str], item_ids: pl.Series) -> NDArray[np.int64]:
+def _rows(ids: Sequence[str], item_ids: pl.Series) -> NDArray[np.int64]:
     """Row of each id, -1 for one that is not in the catalogue."""
     wanted = pl.DataFrame({"item_id": pl.Series(ids, dtype=pl.String)})
     catalogue = pl.DataFrame({"item_id": item_ids}).with_row_index("row")

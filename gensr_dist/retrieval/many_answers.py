@@ -16,13 +16,16 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from gensr_dist.data.shards.manifest import sha256_of_file
 from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
+from gensr_dist.retrieval.added.opening import GrownRun
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.orders_file import ORDERS
 from gensr_dist.retrieval.requests import Requests
-from gensr_dist.storage.files import atomic_file, read_json, write_json
+from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.storage.checked_files import sha256_of_file
+from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.records import read_json, write_json
 
 PART = 256  # lines of the file answered together
 SCHEMA = pl.Schema(
@@ -44,12 +47,13 @@ class ManyAnswers:
     before: int  # lines that an earlier start of the same command had answered
     seconds: float
     items_per_second: float  # scored by GenSR, in this start
+    notes: tuple[str, ...] = ()  # about the run
 
     def lines(self) -> tuple[str, ...]:
         """For people."""
-        notes = (
-            [f"{self.unknown:,} lines are of users who were not prepared: they have no answer"] if self.unknown else []
-        )
+        notes = list(self.notes)
+        if self.unknown:
+            notes.append(f"{self.unknown:,} lines are of users who were not prepared: they have no answer")
         notes += [f"{self.before:,} lines had been answered before"] if self.before else []
         return (
             f"{self.answers:,} answers to {self.asked:,} lines in {self.seconds:.1f} s, "
@@ -121,7 +125,15 @@ def answer_part(answerer: Answerer, asks: pl.DataFrame, k: int) -> pl.DataFrame:
 
 
 def answer_many(
-    asks: Path, out: Path, k: int, *, index: Path, users: pl.Series, candidates: int, answer_parts: AnswerParts
+    asks: Path,
+    out: Path,
+    k: int,
+    *,
+    made_from: Iterable[Path],
+    users: pl.Series,
+    candidates: int,
+    answer_parts: AnswerParts,
+    notes: tuple[str, ...] = (),
 ) -> ManyAnswers:
     """Answer every line and write the result whole; a start that was interrupted is gone on with.
 
@@ -129,10 +141,11 @@ def answer_many(
         asks: file as `read_asks` reads it.
         out: Parquet file of SCHEMA; parts lie in a folder beside it meanwhile.
         k: items a line.
-        index: folder of the run's index, whose orders tell whether earlier parts are of the same run.
+        made_from: files of the run that tell whether earlier parts are of the same answers (`identity`).
         users: raw ids of the prepared users.
         candidates: that GenSR scores for a line.
         answer_parts: does the work.
+        notes: about the run, for people.
 
     Raises:
         InputError: the file cannot be read, or `out` is no Parquet file's name.
@@ -141,7 +154,8 @@ def answer_many(
         raise InputError(out, "answers are written as Parquet", "give a name that ends in .parquet")
     frame, started = read_asks(asks), time.monotonic()
     known = int(frame["user_id"].is_in(users.implode()).sum())
-    folder = _parts_folder(out, hashlib.sha256(f"{sha256_of_file(asks)} {sha256_of_file(index / ORDERS)} {k}".encode()))
+    states = " ".join(sha256_of_file(path) for path in (asks, *made_from))
+    folder = _parts_folder(out, hashlib.sha256(f"{states} {k}".encode()))
     starts = range(0, len(frame), PART)
     waiting = [number for number in range(len(starts)) if not (folder / _name(number)).exists()]
     before = len(frame) - sum(len(frame[starts[number] : starts[number] + PART]) for number in waiting)
@@ -149,10 +163,10 @@ def answer_many(
         for number, answered in answer_parts(
             (number, frame[starts[number] : starts[number] + PART]) for number in waiting
         ):
-            with atomic_file(folder / _name(number)) as temporary:
+            with durable_file(folder / _name(number)) as temporary:
                 answered.write_parquet(temporary)
             bar.update(len(frame[starts[number] : starts[number] + PART]))
-    with atomic_file(out) as temporary:
+    with durable_file(out) as temporary:
         pl.scan_parquet([folder / _name(number) for number in range(len(starts))]).sink_parquet(temporary)
     shutil.rmtree(folder)
     seconds = time.monotonic() - started
@@ -163,7 +177,14 @@ def answer_many(
         before=before,
         seconds=round(seconds, 3),
         items_per_second=round((known - min(known, before)) * max(k, candidates) / max(seconds, 1e-9), 1),
+        notes=notes,
     )
+
+
+def identity(trained: TrainedRun) -> tuple[Path, ...]:
+    """Files that change with the answers of a run: orders know their index, and added items come beside it."""
+    added = (trained.added.record,) if isinstance(trained, GrownRun) else ()
+    return (trained.folder.index / ORDERS, *added)
 
 
 def _parts_folder(out: Path, digest: "hashlib._Hash") -> Path:

@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.shards.manifest import sha256_of_file
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.retrieval.fitting import FittedOrders
 from gensr_dist.retrieval.fusion.linear_order import LinearOrder
 from gensr_dist.retrieval.index import RECORD, REMEDY
 from gensr_dist.retrieval.ranker import GENSR
-from gensr_dist.storage.files import read_json, write_json
+from gensr_dist.storage.checked_files import sha256_of_file
+from gensr_dist.storage.records import read_record, write_json
 
 ORDERS = "orders.json"
 
@@ -49,10 +47,7 @@ def read_orders(folder: Path, features: Mapping[Behaviour, tuple[str, ...]]) -> 
         InputError: they are missing, broken, or were fitted on another index or other channels.
     """
     path = folder / ORDERS
-    try:
-        contents = TypeAdapter(_Contents).validate_python(read_json(path, REMEDY))
-    except ValidationError:
-        raise InputError(path, "expected the fitted orders of an index", REMEDY) from None
+    contents = read_record(path, _Contents, "the fitted orders of an index", missing=REMEDY, wrong=REMEDY)
     if contents.index != sha256_of_file(folder / RECORD):
         raise InputError(path, "the orders were fitted on another index", REMEDY)
     tasks = {name: task for task, name in TASK_NAMES.items()}

@@ -9,10 +9,10 @@ import polars as pl
 from gensr_dist.config.root import load_config
 from gensr_dist.data.preparation.ray_engine import connect
 from gensr_dist.errors import InputError
+from gensr_dist.retrieval.added.opening import open_with_added
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.many_answers import AnswerParts, NumberedPart, answer_part
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.train.trained_run import TrainedRun
 
 try:
     import ray
@@ -30,7 +30,7 @@ class _Worker:
     def __init__(self, root: Path) -> None:
         config = load_config(root / "config.yaml", done=True)
         run = RunFolder.of(config, root)
-        self.answerer = Answerer(TrainedRun.open(run, config), config)
+        self.answerer = Answerer(open_with_added(run, config), config)
 
     def answer(self, number: int, asks: pl.DataFrame, k: int) -> tuple[int, pl.DataFrame]:
         return number, answer_part(self.answerer, asks, k)

@@ -1,5 +1,6 @@
 """The stage `gensr index`: FAISS indices of the trained vectors, then the orders that are fitted on all channels."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import numpy as np
 from gensr_dist.config.root import Config
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
+from gensr_dist.retrieval.added.folder import REMEDY as ADD_AGAIN
+from gensr_dist.retrieval.added.folder import count_added
+from gensr_dist.retrieval.added.grown_lists import TextLists
+from gensr_dist.retrieval.added.opening import GrownRun
 from gensr_dist.retrieval.candidates import CandidateGenerator
 from gensr_dist.retrieval.channels.channel_set import ChannelSet
 from gensr_dist.retrieval.channels.stage import ChannelArrays
@@ -18,8 +23,9 @@ from gensr_dist.retrieval.index import REMEDY, CatalogueIndex, IndexResult, towe
 from gensr_dist.retrieval.orders_file import read_orders, save_orders
 from gensr_dist.retrieval.ranker import Ranker
 from gensr_dist.retrieval.request_scorer import RequestScorer
-from gensr_dist.storage.files import atomic_folder
-from gensr_dist.train.trained_run import TrainedRun
+from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.sentences import sentence
+from gensr_dist.storage.durable import durable_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +37,14 @@ class IndexStageResult:
     warnings: tuple[str, ...]
 
     def lines(self) -> tuple[str, ...]:
-        """The weights of all orders, for people."""
-        return tuple(
+        """For people: sizes, the weights of all orders, warnings."""
+        weights = (
             f"{what} of {TASK_NAMES[task]} {line}"
             for what, orders in (("fusion", self.orders.fusion), ("answers", self.orders.answers))
             for task, order in orders.items()
             for line in order.lines()
         )
+        return (sentence(self.index), *weights, *(f"warning: {line}" for line in self.warnings))
 
 
 def index_run(trained: TrainedRun, config: Config) -> IndexStageResult:
@@ -51,7 +58,7 @@ def index_run(trained: TrainedRun, config: Config) -> IndexStageResult:
         InputError: the model gives NaN, or the folder cannot be written.
     """
     retrieval = config.retrieval
-    with atomic_folder(trained.folder.index) as temporary:
+    with durable_folder(trained.folder.index) as temporary:
         result = write_index(
             temporary,
             item_IE=trained.item_IE,
@@ -62,7 +69,8 @@ def index_run(trained: TrainedRun, config: Config) -> IndexStageResult:
             seed=config.seed,
         )
         scorer = _scorer(trained, config)
-        generator = _generator(trained, temporary, scorer, retrieval)
+        arrays = ChannelArrays.open(trained.folder.channels, trained.store.items)
+        generator = _generator(trained, temporary, arrays, scorer, retrieval)
         orders = fit_orders(
             generator,
             scorer,
@@ -74,6 +82,12 @@ def index_run(trained: TrainedRun, config: Config) -> IndexStageResult:
         )
         save_orders(temporary, orders)
     warnings = list(generator.channels.notes)
+    if (
+        trained.folder.added.exists()
+    ):  # whoever answers would leave them out from now on, since they are of another index
+        discarded = count_added(trained.folder.added)
+        shutil.rmtree(trained.folder.added)
+        warnings.append(f"{discarded:,} items that had been added to the earlier index are discarded; {ADD_AGAIN}")
     for orders_by_task, instead in (
         (orders.fusion, "candidates are fused by reciprocal ranks"),
         (orders.answers, "GenSR alone orders answers"),
@@ -93,7 +107,13 @@ def open_ranker(trained: TrainedRun, config: Config) -> Ranker:
         InputError: the index is missing or broken, or was made for another catalogue.
     """
     scorer = _scorer(trained, config)
-    generator = _generator(trained, trained.folder.index, scorer, config.retrieval)
+    if isinstance(trained, GrownRun):
+        index, lists = trained.added.index, TextLists.open(trained.added.lists, len(trained.item_IE))
+        arrays = lists.joined(ChannelArrays.open(trained.folder.channels, trained.store.items))
+    else:
+        index, arrays = trained.folder.index, ChannelArrays.open(trained.folder.channels, trained.store.items)
+    generator = _generator(trained, index, arrays, scorer, config.retrieval)
+    # Those of the log's items serve added ones too: they are weights of the same channels.
     orders = read_orders(trained.folder.index, {task: generator.features(task) for task in TASK_NAMES})
     return Ranker(generator.fused(orders.fusion), scorer, orders.answers)
 
@@ -102,14 +122,16 @@ def _scorer(trained: TrainedRun, config: Config) -> RequestScorer:
     return RequestScorer(trained.model, trained.collator, trained.device, config.evaluation.prompts)
 
 
-def _generator(trained: TrainedRun, folder: Path, scorer: RequestScorer, config: RetrievalConfig) -> CandidateGenerator:
-    index, items = CatalogueIndex.open(folder), trained.store.items
+def _generator(
+    trained: TrainedRun, folder: Path, arrays: ChannelArrays, scorer: RequestScorer, config: RetrievalConfig
+) -> CandidateGenerator:
+    index, items = CatalogueIndex.open(folder), len(trained.items.title_IT)
     if not index.items == items == len(trained.item_IE):
         raise InputError(
             folder, f"made for {index.items} items, the shards hold {items}, CF {len(trained.item_IE)}", REMEDY
         )
     channels = ChannelSet.over(
-        ChannelArrays.open(trained.folder.channels, items),
+        arrays,
         index.views,
         item_IE=trained.item_IE,
         item_IH=index.item_IH,

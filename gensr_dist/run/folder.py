@@ -117,6 +117,11 @@ class RunFolder:
         return self.root / "index"
 
     @property
+    def added(self) -> Path:
+        """Items that came after training, and the index over all items with them."""
+        return self.root / "added"
+
+    @property
     def metrics(self) -> Path:
         """Evaluation results, JSON."""
         return self.root / "metrics.json"

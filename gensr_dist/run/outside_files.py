@@ -13,9 +13,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeAlias
 
-from gensr_dist.config.root import Config
-from gensr_dist.data.config import Source
-from gensr_dist.data.shards.manifest import sha256_of_file
+from gensr_dist.data.config import DataConfig, Source
+from gensr_dist.model.config import ModelConfig
+from gensr_dist.storage.checked_files import sha256_of_file
 from gensr_dist.storage.folder import Folder
 
 _TOKENIZER_FILES = (
@@ -93,20 +93,23 @@ class OutsideFolder:
         return local / name if local is not None else None
 
 
-def outside_of_prepare(config: Config) -> Mapping[str, OutsideFolder]:
-    """What `prepare` reads, by the key that names the folder; Hub names are no files."""
-    folders = {}
-    if config.data.source != "simulate":
-        folders["data.raw"] = OutsideFolder(config.data.raw, _log_files(config.data.source))
-    if Path(config.data.tokenizer).is_dir():
-        folders["data.tokenizer"] = OutsideFolder(config.data.tokenizer, _TOKENIZER_FILES)
-    return folders
+def log_folder(config: DataConfig) -> Mapping[str, OutsideFolder]:
+    """The raw log, by the key that names its folder; none where it is simulated."""
+    if config.source == "simulate":
+        return {}
+    return {"data.raw": OutsideFolder(config.raw, _log_files(config.source))}
 
 
-def outside_of_train(config: Config) -> Mapping[str, OutsideFolder]:
-    """What `train` reads."""
-    backbone = config.model.backbone
-    return {"model.backbone": OutsideFolder(backbone, _BACKBONE_FILES)} if Path(backbone).is_dir() else {}
+def tokenizer_folder(config: DataConfig) -> Mapping[str, OutsideFolder]:
+    """The tokenizer, if it lies in a folder; Hub names are no files."""
+    return (
+        {"data.tokenizer": OutsideFolder(config.tokenizer, _TOKENIZER_FILES)} if Path(config.tokenizer).is_dir() else {}
+    )
+
+
+def backbone_folder(config: ModelConfig) -> Mapping[str, OutsideFolder]:
+    """The backbone, if it lies in a folder."""
+    return {"model.backbone": OutsideFolder(config.backbone, _BACKBONE_FILES)} if Path(config.backbone).is_dir() else {}
 
 
 def differing(before: FileStates, now: FileStates) -> Sequence[str]:

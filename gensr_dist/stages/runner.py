@@ -1,51 +1,35 @@
-"""The stages of a run, from raw log to evaluated answers. Each stage's own code is imported only when it runs."""
+"""The one driver of stages: a stage alone or on the ranks of a launcher, or all of them in order."""
 
-import dataclasses
 import os
-import re
-import shlex
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from gensr_dist.config.root import Config
-from gensr_dist.data.config import DataConfig
-from gensr_dist.errors import InputError, printable
+from gensr_dist.distributed.launcher_variables import started_by_launcher
+from gensr_dist.errors import InputError, Paused
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.records import (
-    Recorder,
-    StageName,
-    StageRecord,
-    check_inputs,
-    finished_record,
-    locked,
-    plan,
-    record_path,
-    what_differs,
-)
-from gensr_dist.storage.folder import Folder
+from gensr_dist.run.records import StageRecord, locked, record_path
+from gensr_dist.stages.order import BY_NAME, plan
+from gensr_dist.stages.recorder import Recorder
+from gensr_dist.stages.stage import Job, PrepareWorkers, Stage
+from gensr_dist.stages.status import RunStatus
 
-Say = Callable[[str], None]  # shows a line to the user
+Say: TypeAlias = Callable[[str], None]  # shows a line to the user
+LOCAL = PrepareWorkers()
+Resume: TypeAlias = Literal["auto", "never"]
 
-EXAMPLE_USERS = 3
-EXAMPLE_ANSWERS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a stage tells: lines for people, plain values for programs."""
-
-    summary: tuple[str, ...]
-    result: Mapping[str, Any]
+# How often a launcher has started the same command again by itself.
+_RESTART_COUNTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
     """What a command of one stage did."""
 
-    stage: StageName
+    stage: str
     run: str
     skipped: bool
     seconds: float  # when it ran
@@ -57,157 +41,180 @@ class RunResult:
     """What `gensr run` did."""
 
     run: str
-    done: tuple[StageName, ...]
-    skipped: tuple[StageName, ...]
+    done: tuple[str, ...]
+    skipped: tuple[str, ...]
     seconds: float
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # result of each stage
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preparation:
-    """Who does the work of `prepare`; the shards do not depend on it."""
-
-    engine: Literal["local", "ray"] = "local"
-    address: str = ""  # of a Ray cluster; empty starts one on this machine
-    workers: int = os.cpu_count() or 1  # processes of the local engine
-
-
-def run_stage(stage: StageName, config: Config, say: Say, preparation: Preparation = Preparation()) -> StageResult:
+def run_stage(
+    name: str, config: Config, say: Say, workers: PrepareWorkers = LOCAL, resume: Resume = "auto"
+) -> StageResult:
     """Run one stage, unless its last finished run had the same settings and inputs.
 
-    Damaged shards are prepared again, as the messages about them advise.
+    Damaged shards are prepared again, as the messages about them advise. Under a launcher every rank calls it: the
+    first one alone speaks, decides and keeps the record.
+
+    Args:
+        name: of the stage.
+        config: of the run.
+        say: shows a line.
+        workers: of `prepare`.
+        resume: `never` deletes checkpoints of the stage, except where a launcher repeats a start after a failure.
 
     Raises:
         InputError: an earlier stage has not run, or ran with other settings; or what the stage itself finds wrong.
+        Paused: it was asked to end, and goes on another time.
     """
-    run = RunFolder.of(config)
+    run, stage = RunFolder.of(config), BY_NAME[name]
+    if started_by_launcher():
+        return _on_ranks(stage, config, run, say, resume)
     with locked(run):
-        check_inputs(stage, config, run)
-        earlier = finished_record(stage, config, run)
-        if stage == "prepare" and earlier is not None and not _whole(run.shards, say):
+        status = RunStatus(config, run)
+        status.check_inputs(stage)
+        earlier = status.finished(stage)
+        if name == "prepare" and earlier is not None and not _whole(run, say):
             earlier = None
-        if earlier is not None:
-            say(
-                f"{stage}: unchanged, skipped ({earlier.seconds:.1f} s when it ran); "
-                f"delete {record_path(stage, run)} to do it again"
-            )
-            _tell_summary(earlier, say)
-            record = earlier
-        else:
-            record = _do(stage, config, run, say, preparation)
-            _tell(record, say)
-        return StageResult(
-            stage=stage,
-            run=str(run.root),
-            skipped=earlier is not None,
-            seconds=record.seconds,
-            result=record.result,
-        )
+        if earlier is not None and resume == "auto":
+            _tell_skipped(earlier, run, say)
+            return _result(earlier, run, skipped=True)
+        record = _do(stage, status, say, workers, resume)
+        _tell(record, say)
+        return _result(record, run, skipped=False)
 
 
 def run_all(config: Config, say: Say) -> RunResult:
-    """Run every stage whose settings or inputs changed, then show results, examples and where to look.
+    """Run every stage whose settings or inputs changed; the summary of the last one stands at the end.
 
     Raises:
         InputError: what a stage finds wrong.
+        Paused: a stage was asked to end.
     """
     run = RunFolder.of(config)
     started = time.monotonic()
-    records: dict[StageName, StageRecord] = {}
-    done: list[StageName] = []
+    records: dict[str, StageRecord] = {}
+    done: list[str] = []
     with locked(run):
-        for stage in plan(config):
-            record = finished_record(stage, config, run)
+        status = RunStatus(config, run)
+        *earlier, last = plan(config)
+        for stage in (*earlier, last):
+            record = status.finished(stage)
             if record is not None:
-                say(f"{stage}: unchanged, skipped ({record.seconds:.1f} s when it ran)")
+                say(f"{stage.name}: unchanged, skipped ({record.seconds:.1f} s when it ran)")
             else:
-                record = _do(stage, config, run, say, Preparation())
-                done.append(stage)
-                if stage != "evaluate":  # its tables stand at the end
+                record = _do(stage, status, say, LOCAL, "auto")
+                done.append(stage.name)
+                if stage is not last:
                     _tell(record, say)
-            records[stage] = record
+            records[stage.name] = record
     say("")
-    (_tell if "evaluate" in done else _tell_summary)(records["evaluate"], say)
-    _show_examples(config, run, say)
-    say(f"watch the training:  tensorboard --logdir {shlex.quote(str(run.tensorboard))}")
-    say(f"the whole report:    {run.report}")
+    (_tell if last.name in done else _tell_summary)(records[last.name], say)
     return RunResult(
         run=str(run.root),
         done=tuple(done),
-        skipped=tuple(stage for stage in records if stage not in done),
+        skipped=tuple(name for name in records if name not in done),
         seconds=round(time.monotonic() - started, 3),
-        stages={stage: record.result for stage, record in records.items()},
+        stages={name: record.result for name, record in records.items()},
     )
 
 
-def verify_shards(place: str, say: Say) -> Any:
-    """Check a shard folder against its manifest; returns `data.verify.VerifyReport`.
+def rank_of_launcher() -> int:
+    """The rank that a launcher gave this process; 0 without one.
 
     Raises:
-        InputError: the first fault.
+        InputError: the launcher's variables do not go together.
     """
-    from gensr_dist.data.shards.verify import verify
-    from gensr_dist.storage.cache import Cache
-
-    defaults = DataConfig()
-    report = verify(Folder.at(place, Cache.at(defaults.cache, defaults.cache_gb)))
-    say(f"{place}: whole; {_sentence(dataclasses.asdict(report))}")
-    return report
+    return int(os.environ["RANK"]) if started_by_launcher() else 0
 
 
-def _whole(shards: Folder, say: Say) -> bool:
-    """Whether no file of a prepared folder is missing or damaged; says what is."""
+def _on_ranks(stage: Stage, config: Config, run: RunFolder, say: Say, resume: Resume) -> StageResult:
+    """The same as of one process; every rank returns the result."""
+    rank, world = rank_of_launcher(), int(os.environ["WORLD_SIZE"])
+    if world > 1 and not stage.on_ranks:
+        problem = f"{world}, but `gensr {stage.name}` is the work of one process"
+        raise InputError("WORLD_SIZE", problem, "start it without a launcher")
+    from gensr_dist.distributed.ranks import join_processes
+
+    with ExitStack() as stack:
+        recorder = earlier = None
+        if rank == 0:
+            stack.enter_context(locked(run))
+            # A folder that was put together by hand, of shards and vectors alone, serves as it is.
+            if run.stages.is_dir():
+                status = RunStatus(config, run)
+                recorder = Recorder(stage, status)
+                earlier = status.finished(stage) if resume == "auto" else None
+                _tell_why(stage, status, recorder, say)
+        ranks = join_processes()
+        goes_on = (recorder is None or recorder.resume) and (resume == "auto" or _restarted())
+        earlier, goes_on = ranks.from_first(lambda: (earlier, goes_on))
+        if earlier is not None:
+            _tell_skipped(earlier, run, say)
+            return _result(earlier, run, skipped=True)
+        if recorder is not None:
+            stack.enter_context(recorder)
+        try:
+            outcome = stage.do(Job(config=config, run=run, resume=goes_on))
+        except Paused:
+            ranks.wait()
+            raise
+        ranks.wait()
+        if recorder is not None:
+            recorder.finish(outcome)
+        for line in outcome.summary:
+            say(line)
+    return StageResult(stage=stage.name, run=str(run.root), skipped=False, seconds=0.0, result=outcome.result)
+
+
+def _do(stage: Stage, status: RunStatus, say: Say, workers: PrepareWorkers, resume: Resume) -> StageRecord:
+    say(f"{stage.name}: running")
+    recorder = Recorder(stage, status)
+    _tell_why(stage, status, recorder, say)
+    goes_on = recorder.resume and (resume == "auto" or _restarted())
+    with recorder:
+        return recorder.finish(stage.do(Job(config=status.config, run=status.run, resume=goes_on, workers=workers)))
+
+
+def _restarted() -> bool:
+    """Whether a launcher repeats this command after a failure: then there is something to go on from, asked or not.
+
+    Raises:
+        InputError: its count is no number.
+    """
+    counts = {name: os.environ.get(name, "0") for name in _RESTART_COUNTS}
+    for name, text in counts.items():
+        if not (text.isascii() and text.isdecimal()):
+            raise InputError(name, f"{text!r}, expected a number", "start through a launcher or unset it")
+    return any(int(text) for text in counts.values())
+
+
+def _whole(run: RunFolder, say: Say) -> bool:
+    """Whether no file of the shards is missing or damaged; says what is."""
     from gensr_dist.data.shards.verify import check_files
 
     try:
-        check_files(shards)
+        check_files(run.shards)
     except InputError as fault:
         say(f"prepare: {fault.where}: {fault.problem}")
         return False
     return True
 
 
-def replay_run(run: RunFolder, say: Say) -> Any:
-    """Do again what stopped a training; returns `train.replay.Replay`.
-
-    Raises:
-        InputError: the run was not stopped by a loss or gradient that was not finite.
-    """
-    from gensr_dist.train.replay import replay
-
-    replayed = replay(run)
-    origin = replayed.origin
-    say(
-        f"step {replayed.step}, rank {replayed.rank}, micro-batch {replayed.micro_batch}, {len(replayed.rows)} rows: "
-        f"losses of task {replayed.task}, contrast {replayed.contrastive}, match {replayed.match}"
-    )
-    if origin is None:
-        say("everything was finite this time")
-    else:
-        say(
-            f"first not finite: {origin.kind} {origin.name} {list(origin.shape)}, {origin.not_finite:,} of "
-            f"{origin.elements:,} elements"
-        )
-    return replayed
+def _result(record: StageRecord, run: RunFolder, *, skipped: bool) -> StageResult:
+    seconds, result = record.seconds, record.result
+    return StageResult(stage=record.stage, run=str(run.root), skipped=skipped, seconds=seconds, result=result)
 
 
-def _do(stage: StageName, config: Config, run: RunFolder, say: Say, preparation: Preparation) -> StageRecord:
-    say(f"{stage}: running")
-    recorder = Recorder(stage, config, run)
-    if recorder.earlier is not None and recorder.earlier.finished and (why := what_differs(stage, config, run)):
-        say(f"{stage}: {why}" + ("" if recorder.resume else "; it starts anew"))
-    works: dict[StageName, Callable[[Config, RunFolder], Outcome]] = {
-        "simulate": _simulate,
-        "prepare": partial(_prepare, preparation=preparation),
-        "lightgcn": partial(_lightgcn, resume=recorder.resume),
-        "channels": _channels,
-        "train": partial(_train, resume=recorder.resume),
-        "index": _index,
-        "evaluate": _evaluate,
-    }
-    with recorder:
-        outcome = works[stage](config, run)
-        return recorder.finish(outcome.summary, outcome.result)
+def _tell_why(stage: Stage, status: RunStatus, recorder: Recorder, say: Say) -> None:
+    """What has changed since the stage finished last time."""
+    if recorder.earlier is not None and recorder.earlier.finished and (why := status.difference(stage)):
+        say(f"{stage.name}: {why}" + ("" if recorder.resume else "; it starts anew"))
+
+
+def _tell_skipped(record: StageRecord, run: RunFolder, say: Say) -> None:
+    ran = f"{record.seconds:.1f} s when it ran"
+    say(f"{record.stage}: unchanged, skipped ({ran}); delete {record_path(record.stage, run)} to do it again")
+    _tell_summary(record, say)
 
 
 def _tell(record: StageRecord, say: Say) -> None:
@@ -218,162 +225,3 @@ def _tell(record: StageRecord, say: Say) -> None:
 def _tell_summary(record: StageRecord, say: Say) -> None:
     for line in record.summary:
         say(f"  {line}" if line else "")
-
-
-def _simulate(config: Config, run: RunFolder) -> Outcome:
-    from gensr_dist.data.sources.simulate import simulate
-
-    return _outcome(simulate(config.simulate, config.seed, run.raw))
-
-
-def _prepare(config: Config, run: RunFolder, preparation: Preparation) -> Outcome:
-    raw = Folder.at(run.raw_log(config))
-    from gensr_dist.data.preparation.prepare import prepare
-
-    prompts = (config.model.prompts.recommendation, config.model.prompts.search)
-    phrases = [re.sub(r"\{\w*\}", " ", prompt) for prompt in prompts]
-    return _outcome(prepare(_engine(config, raw, preparation), config.data, config.seed, run.shards, phrases))
-
-
-def _engine(config: Config, raw: Folder, preparation: Preparation) -> Any:
-    """The engine of `prepare`, a `data.preparation.engine.Engine`."""
-    if preparation.engine == "ray":
-        from gensr_dist.data.preparation.ray_engine import RayEngine
-
-        return RayEngine(raw.place, preparation.address)
-    from gensr_dist.data.preparation.local_engine import LocalEngine
-    from gensr_dist.data.sources import read_source
-
-    return LocalEngine(read_source(config.data, raw.place), preparation.workers)
-
-
-def _lightgcn(config: Config, run: RunFolder, *, resume: bool) -> Outcome:
-    from gensr_dist.graph.stage import lightgcn
-
-    result = lightgcn(config, run, resume=resume)
-    return Outcome(summary=result.summary(), result=dataclasses.asdict(result))
-
-
-def _channels(config: Config, run: RunFolder) -> Outcome:
-    from gensr_dist.data.items import ItemStore
-    from gensr_dist.data.shards.store import TimelineStore
-    from gensr_dist.retrieval.channels.stage import build_channels
-
-    data = config.data
-    store = TimelineStore.open(run.shards, shuffle_shards=data.shuffle_shards, on_corrupt=data.on_corrupt)
-    return _outcome(build_channels(store, ItemStore.open(run.shards), run.channels))
-
-
-def _train(config: Config, run: RunFolder, *, resume: bool) -> Outcome:
-    from gensr_dist.train.loop import train
-
-    return _outcome(train(config, run, resume=resume))
-
-
-def _index(config: Config, run: RunFolder) -> Outcome:
-    from gensr_dist.retrieval.stage import index_run
-    from gensr_dist.train.trained_run import TrainedRun
-
-    result = index_run(TrainedRun.open(run, config), config)
-    outcome = _outcome(result.index)
-    return Outcome(
-        summary=(*outcome.summary, *result.lines(), *(f"warning: {line}" for line in result.warnings)),
-        result={**outcome.result, "orders": dataclasses.asdict(result)["orders"], "warnings": result.warnings},
-    )
-
-
-def _evaluate(config: Config, run: RunFolder) -> Outcome:
-    from gensr_dist.evaluation.fit import fit_warnings
-    from gensr_dist.evaluation.report import TASK_TITLES, metrics_json, results_table
-    from gensr_dist.evaluation.stage import evaluate
-    from gensr_dist.retrieval.candidate_recall import evaluate_candidates
-    from gensr_dist.retrieval.catalogue import evaluate_catalogue
-    from gensr_dist.retrieval.stage import open_ranker
-    from gensr_dist.train.trained_run import TrainedRun
-
-    trained = TrainedRun.open(run, config)
-    if config.evaluation.compile:
-        trained.compile()
-    ranker = open_ranker(trained, config)
-    catalogue = evaluate_catalogue(trained, ranker, config.retrieval.candidates, config.evaluation, config.seed)
-    candidates = evaluate_candidates(trained, ranker.generator, config.evaluation, config.seed)
-    result = evaluate(trained, config.evaluation, config.seed, catalogue=catalogue, candidates=candidates)
-    lines: list[str] = []
-    for task, title in TASK_TITLES.items():
-        if task in result.gensr:
-            lines += [
-                f"{title}, {result.gensr[task].count:,} rows, 1 positive and {result.protocol.negatives} negatives"
-            ]
-            lines += [*_aligned(results_table(result, task)), ""]
-        else:
-            lines += [f"{title}: no {result.protocol.split} row", ""]
-    lines += [f"warning: {line}" for line in fit_warnings(result.fit)]
-    return Outcome(summary=tuple(lines), result=metrics_json(result))
-
-
-def _show_examples(config: Config, run: RunFolder, say: Say) -> None:
-    """What three users of the test split get, so that the numbers have a face."""
-    import numpy as np
-
-    from gensr_dist.data.events import Behaviour
-    from gensr_dist.data.timelines.splits import Split
-    from gensr_dist.retrieval.answer import Answerer
-    from gensr_dist.train.trained_run import TrainedRun
-
-    trained = TrainedRun.open(run, config)
-    items, store = trained.items, trained.store
-    answerer = Answerer(trained, config)
-    rows = store.eval_rows(Split.TEST, Behaviour.SEARCH)
-    if not len(rows):
-        rows = store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION)
-    _, first = np.unique(rows.user_R, return_index=True)
-    spread = np.unique(np.linspace(0, len(first) - 1, EXAMPLE_USERS).round().astype(int))
-    for row in first[spread].tolist():
-        user, query = items.users[int(rows.user_R[row])], int(rows.query_R[row])
-        user_G = rows.user_R[row : row + 1]
-        history_L = store.gather_histories(user_G, store.history_span(user_G)[1], EXAMPLE_ANSWERS)[0][0]
-        say(printable(f"user {user}"))
-        _say_items("liked last", [items.texts[item] for item in history_L.tolist() if item >= 0], say)
-        recommended = answerer.recommend(user, EXAMPLE_ANSWERS)
-        _say_items("recommended", [f"{found.text}  ({found.score:.3f})" for found in recommended.items], say)
-        if query >= 0 and items.queries[query].split():
-            found_items = answerer.search(user, items.queries[query], EXAMPLE_ANSWERS).items
-            texts = [f"{found.text}  ({found.score:.3f})" for found in found_items]
-            _say_items(f"searches '{items.queries[query]}'", texts, say)
-        say("")
-
-
-def _say_items(title: str, texts: list[str], say: Say) -> None:
-    say(printable(f"  {title}:"))
-    for text in texts:
-        say(printable(f"    - {text}"))
-
-
-def _outcome(result: Any) -> Outcome:
-    values = dataclasses.asdict(result)
-    repairs = [f"{repair['count']:,} {repair['what']}" for repair in values.get("repairs", ())]
-    warnings = [f"warning: {line}" for line in values.get("warnings", ())]
-    return Outcome(summary=(_sentence(values), *repairs, *warnings), result=values)
-
-
-def _aligned(table: list[str]) -> list[str]:
-    """A Markdown table as columns for a terminal."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table if not line.startswith("| ---")]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _sentence(values: Mapping[str, Any]) -> str:
-    """`users 600, items 1,200, recall_at_20 0.31`: the plain values among `values`."""
-    parts = []
-    for key, value in values.items():
-        name = key.replace("_", " ")
-        if isinstance(value, Mapping):
-            parts.append(f"{name} ({_sentence(value)})")
-        elif isinstance(value, bool) or value is None:
-            parts.append(f"{name} {'none' if value is None else 'yes' if value else 'no'}")
-        elif isinstance(value, int):
-            parts.append(f"{name} {value:,}")
-        elif isinstance(value, float) and key != "seconds":
-            parts.append(f"{name} {value:.4g}")
-    return ", ".join(parts)

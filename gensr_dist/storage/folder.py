@@ -30,8 +30,8 @@ from typing_extensions import Self
 
 from gensr_dist.errors import InputError
 from gensr_dist.storage.cache import Cache
-from gensr_dist.storage.damage import DamagedError
-from gensr_dist.storage.files import read_json
+from gensr_dist.storage.checked_files import DamagedError
+from gensr_dist.storage.records import read_json
 from gensr_dist.storage.transfers import CREDENTIALS, NotFoundError, attempt, require_client
 
 _CHUNK = 8 << 20  # bytes of one request

@@ -73,11 +73,11 @@ def check_destination(destination: Folder) -> set[str]:
         known |= _listed(destination)
     if UNFINISHED in present:
         known |= _unfinished(destination)
-    strangers = sorted(present - known)
-    if strangers:
+    unlisted = sorted(present - known)
+    if unlisted:
         raise InputError(
             destination.place,
-            f"the folder holds files that no manifest lists ({len(strangers)}, the first is {strangers[0]!r})",
+            f"the folder holds files that no manifest lists ({len(unlisted)}, the first is {unlisted[0]!r})",
             "give an empty folder, or delete them",
         )
     return present

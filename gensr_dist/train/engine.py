@@ -5,12 +5,11 @@ import io
 from functools import partial
 from typing import Any
 
-import deepspeed
 import torch
-from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from gensr_dist.distributed.deepspeed_library import deepspeed
 from gensr_dist.distributed.ranks import Ranks
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.inputs import ModelInput
@@ -110,7 +109,7 @@ class Engine:
         """All weights in fp32 on the CPU, by name, on rank 0 and empty elsewhere. Every rank must call it."""
         weights: dict[str, Tensor] = {}
         for parameter, names in _names(self.model).items():
-            full = safe_get_full_fp32_param(parameter)  # a collective under ZeRO; None without
+            full = deepspeed.utils.safe_get_full_fp32_param(parameter)  # a collective under ZeRO; None without
             if self.ranks.first:
                 value = (parameter if full is None else full).detach().float().cpu()
                 weights |= dict.fromkeys(names, value)

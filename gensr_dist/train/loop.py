@@ -9,39 +9,36 @@ from typing import Literal, NoReturn
 import torch
 import torch.distributed as dist
 
-from gensr_dist.config.root import Config, digest, flattened, resolved_yaml
+from gensr_dist.config.root import Config, digest, resolved_yaml
 from gensr_dist.data.batches.batch import Batch
-from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
-from gensr_dist.data.config import BATCHING
-from gensr_dist.data.items import ItemStore, token_idf
-from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.distributed.rank_log import DETAIL, log_path, rank_log
+from gensr_dist.data.items import token_idf
+from gensr_dist.distributed.rank_log import log_path, rank_log
 from gensr_dist.distributed.ranks import Ranks, check_same_shards, join_processes
 from gensr_dist.distributed.signals import Stop, StopRequest
 from gensr_dist.distributed.watchdog import Watchdog
 from gensr_dist.errors import InputError, Paused
-from gensr_dist.evaluation.fit import FitRecord, fit_warnings, keep_fit, read_fit
-from gensr_dist.graph.vectors import load_cf
 from gensr_dist.kernels.dispatch import check_path
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run.event_files import forget_events
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.storage.files import atomic_file, write_json
+from gensr_dist.run.prepared_data import PreparedData
+from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.records import write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
-from gensr_dist.train.config import OPERATIONAL
 from gensr_dist.train.engine import Engine
 from gensr_dist.train.events import TrainingEvents
 from gensr_dist.train.export import digest_of_weights, export_model, restore_model
-from gensr_dist.train.feed import Feed
-from gensr_dist.train.meter import Meter, PhaseClock, peak_cuda_memory_gb, peak_memory_gb
+from gensr_dist.train.meter import PhaseClock
 from gensr_dist.train.negatives import training_negatives
 from gensr_dist.train.not_finite import CONFIG, MODEL, RECORD, NotFinite, rows_of, save_batches
 from gensr_dist.train.objective import Agreement, StepCheck, StepLosses, seed_dropout, step_losses
+from gensr_dist.train.prefetcher import Prefetcher
 from gensr_dist.train.replay import Player
-from gensr_dist.train.report import StepReport, TimeReport, TrainResult
-from gensr_dist.train.tensorboard import TrainingBoard
+from gensr_dist.train.report import TrainResult
+from gensr_dist.train.reporter import Reporter
+from gensr_dist.train.settings import training_settings
 from gensr_dist.train.validation import Validation
 
 LOG = logging.getLogger("gensr_dist.train")
@@ -55,7 +52,7 @@ def train(config: Config, run: RunFolder, resume: bool = True) -> TrainResult:
     Args:
         config: the whole configuration.
         run: holds the shards and CF vectors; receives checkpoints, event files and the model.
-        resume: go on from the newest checkpoint, if there is one. False deletes checkpoints and curves and starts anew.
+        resume: go on from the newest checkpoint, if there is one. False deletes checkpoints and curves and starts over.
 
     Raises:
         InputError: an earlier stage's result is missing or broken, the batch cannot be cut evenly, the checkpoints
@@ -98,19 +95,14 @@ class _Training:
         self.events = TrainingEvents(ranks.rank)
         self.config, self.settings, self.run_folder, self.ranks = config, settings, run, ranks
         self.request, self.watchdog, self.clock = request, watchdog, clock
-        self.store = store = TimelineStore.open(
-            run.shards, shuffle_shards=config.data.shuffle_shards, on_corrupt=config.data.on_corrupt
-        )
-        check_same_shards([shard.name for shard in store.lost], ranks)
-        self.items = ItemStore.open(run.shards)
-        self.vectors, _ = load_cf(run.cf, folds=True)
-        self.tokenizer = self.items.tokenizer()
-        collator = Collator(store, self.items, self.vectors, config.data.history)
+        self.data = data = PreparedData.open(run, config, folds=True)
+        check_same_shards([shard.name for shard in data.store.lost], ranks)
+        self.tokenizer = data.items.tokenizer()
         self.loader = TrainingLoader(
-            collator,
-            SampleOrder(store.window_rows, settings.batch, config.seed),
+            data.collator,
+            SampleOrder(data.store.window_rows, settings.batch, config.seed),
             seed=config.seed,
-            negatives=training_negatives(config.data, run, self.items),
+            negatives=training_negatives(config.data, run, data.items),
             rank=ranks.rank,
             world=ranks.world,
             micro_tokens=settings.micro_tokens,
@@ -120,19 +112,15 @@ class _Training:
         model = GenSR.build(
             config.model,
             self.tokenizer,
-            self.vectors.width,
-            self.vectors.unit_scale(),
-            token_idf(self.items.title_IT, len(self.tokenizer)),
+            data.vectors.width,
+            data.vectors.unit_scale(),
+            token_idf(data.items.title_IT, len(self.tokenizer)),
         )
         self.engine = Engine(model.use_kernels(config.kernels), settings, ranks)
-        self.validation = Validation(store, collator, self.engine, rows=settings.validate_rows, seed=config.seed)
-        self.checkpoints = Checkpoints(
-            run.checkpoints,
-            self.engine,
-            keep_last=settings.keep_last,
-            keep_best=settings.keep_best,
-            in_background=settings.save_in_background,
+        self.validation = Validation(
+            data.store, data.collator, self.engine, rows=settings.validate_rows, seed=config.seed
         )
+        self.checkpoints = Checkpoints(run.checkpoints, self.engine, keep_last=settings.keep_last)
         if not resume:  # and nothing above found fault
             if ranks.first:
                 discard(run.checkpoints)
@@ -140,32 +128,29 @@ class _Training:
                 run.fit.unlink(missing_ok=True)
             dist.barrier()
         self.progress = self.checkpoints.load(self._beginning())
-        self.meter = Meter(clock, self.progress.train_seconds)
         self.check = StepCheck(ranks.device)
         self.engine.model.register_forward_hook(
             lambda *_: watchdog.beat(f"a forward pass after step {self.progress.steps}")
         )
-        self.board: TrainingBoard | None = None
-        self.fit: FitRecord | None = None
-        if ranks.first:
-            self.board = TrainingBoard(run, self.progress.steps)
-            self.fit = read_fit(run.fit) if self.progress.steps else None
+        self.reporter = Reporter(config, run, self.engine, clock, self.progress)
         self.started = time.perf_counter() - self.progress.seconds
 
     def run(self) -> TrainResult:
         """Train to the last step or to the early stop."""
-        self._announce()
+        self.reporter.announce(self.progress, self.loader.order)
+        self.events.add("begin", self.progress.steps)
         if not self._finished:
             batches = self.loader.batches(self.progress.steps, self.settings.steps)
-            feed = Feed(batches, self.engine.model.inputs, self.ranks.device)
+            prefetcher = Prefetcher(batches, self.engine.model.inputs, self.ranks.device)
             while not self._finished:
-                with self.meter.step():
+                with self.reporter.meter.step():
                     learning_rate = self.engine.learning_rate
-                    step, losses, stop = self._optimize(feed)
+                    step, losses, stop = self._optimize(prefetcher)
                     self.progress = dataclasses.replace(self.progress, steps=step + 1)
                 self.watchdog.beat(f"the end of step {step + 1}")
+                self.reporter.advance()
                 if self._due(self.settings.log_every):
-                    self._report(losses, learning_rate)
+                    self.reporter.step(self.progress.steps, losses, learning_rate)
                 if self._due(self.settings.validate_every):
                     self._validate()
                 self.checkpoints.look()
@@ -173,7 +158,7 @@ class _Training:
                     self._save()
                 if stop and not self._finished:
                     self._finish_saving()
-                    self._tell_time()
+                    self.reporter.time()
                     raise Paused(
                         f"stopped after step {step + 1} of {self.settings.steps} ({stop}); a checkpoint is saved, "
                         "the same command goes on from there"
@@ -181,9 +166,9 @@ class _Training:
             self._finish_saving()
             if self.events:
                 self.events.add("weights", self.progress.steps, digest=digest_of_weights(self.engine))
-            self._conclude()
-            self._tell_time()
-        return self._result()
+            self.reporter.conclude(self.progress, self.data)
+            self.reporter.time()
+        return self.reporter.result(self.progress)
 
     def lost_model(self) -> bool:
         """Whether the best model is gone, cannot be made again of its checkpoint, and no validation will come."""
@@ -194,27 +179,26 @@ class _Training:
     def close(self) -> None:
         """Release the event files, and let a checkpoint under way be written."""
         self.checkpoints.close()
-        if self.board is not None:
-            self.board.close()
+        self.reporter.close()
 
-    def _optimize(self, feed: Feed) -> tuple[int, StepLosses, Stop]:
+    def _optimize(self, prefetcher: Prefetcher) -> tuple[int, StepLosses, Stop]:
         """One optimizer step, its number from 0, and whether to end after it."""
         with self.clock.phase("data"):
-            step, micro_batches = feed.take()
+            step, micro_batches = prefetcher.take()
         seed_dropout(self.config.seed, step, self.ranks.rank)
         total = StepLosses.zero(self.ranks.device)
         self.check.begin()
         for number, (batch, inputs) in enumerate(micro_batches, start=1):
-            self.meter.count(batch)
             with self.clock.phase("forward"):
                 output = self.engine.forward(inputs, last=number == len(micro_batches))
                 losses = step_losses(output, inputs.batch, self.config, self.ranks.world)
             with self.clock.phase("backward"):
                 self.engine.backward(losses.to_minimise(self.settings))
             self.check.see(losses)
+            self.reporter.see(batch, output, inputs)
             total = total + losses
         with self.clock.phase("data", behind_the_device=True):
-            feed.prepare()  # before the host waits for it
+            prefetcher.prepare()  # before the host waits for it
         with self.clock.phase("update"):
             agreed = self.check.agree(self.engine.norm_before_update, self.request.reason)
         if not agreed.finite:
@@ -228,35 +212,6 @@ class _Training:
         if self.events:
             self.events.add("update", step + 1, rows=[row for batch, _ in micro_batches for row in rows_of(batch)])
         return step, total, agreed.stop
-
-    def _report(self, losses: StepLosses, learning_rate: float) -> None:
-        """Log the step."""
-        shown = losses.of_all_ranks(self.ranks.world)
-        gradient_norm = self.engine.gradient_norm
-        speed = self.meter.read()
-        DETAIL.info(
-            f"step {self.progress.steps}: {speed.rows} prompts in {speed.seconds:.3f} s, "
-            f"of them {speed.waited:.3f} s for the loader"
-        )
-        totals = torch.tensor([speed.rows, speed.tokens], dtype=torch.float64, device=self.ranks.device)
-        dist.all_reduce(totals)
-        if self.board is None:
-            return
-        rows, tokens = totals.tolist()
-        report = StepReport(
-            steps=self.progress.steps,
-            losses=shown,
-            total=shown.total(self.settings),
-            learning_rate=learning_rate,
-            gradient_norm=gradient_norm,
-            rows_per_second=rows / speed.seconds if speed.seconds else 0.0,
-            tokens_per_second=tokens / speed.seconds if speed.seconds else 0.0,
-            wait_share=speed.waited / speed.seconds if speed.seconds else 0.0,
-            memory_gb=peak_memory_gb(),
-            cuda_memory_gb=peak_cuda_memory_gb(),
-        )
-        self.board.step(report)
-        LOG.info(report.line(self.settings.steps, self._rows_of_step))
 
     def _validate(self) -> None:
         """Validate; export the weights if they are the best so far; stop early after too many without gain."""
@@ -277,23 +232,15 @@ class _Training:
                 validations_without_gain=without_gain,
                 stopped_early=without_gain >= self.settings.patience,
             )
-        if self.board is not None:
-            self.board.validation(result, progress.steps)
-            self.fit = keep_fit(
-                self.run_folder.fit,
-                self.fit,
-                result.after(progress.steps),
-                is_best=self.progress.best_step == progress.steps,
-                cf_saw_rows=self.config.model.cf_view and not self.vectors.folds,
-            )
-            LOG.info(
-                f"step {progress.steps}/{self.settings.steps}  validation {result}, best step {self.progress.best_step}"
-            )
+        cf_saw_rows = self.config.model.cf_view and not self.data.vectors.folds
+        self.reporter.validation(result, self.progress, cf_saw_rows=cf_saw_rows)
 
     def _save(self) -> None:
         """Write a checkpoint of this moment."""
         seconds = time.perf_counter() - self.started
-        self.progress = dataclasses.replace(self.progress, seconds=seconds, train_seconds=self.meter.train_seconds)
+        self.progress = dataclasses.replace(
+            self.progress, seconds=seconds, train_seconds=self.reporter.meter.train_seconds
+        )
         self.watchdog.beat(f"the checkpoint of step {self.progress.steps}")
         self.events.add("checkpoint", self.progress.steps)
         with self.clock.phase("checkpoint"):
@@ -304,38 +251,6 @@ class _Training:
         with self.clock.phase("checkpoint"):
             self.checkpoints.finish()
 
-    def _conclude(self) -> None:
-        """What TensorBoard shows of the whole run."""
-        if self.board is None:
-            return
-        progress = self.progress
-        self.board.outcome(progress.settings, best_ndcg=progress.best_ndcg, best_step=progress.best_step)
-        model = GenSR.from_pretrained(self.run_folder.model)
-        self.board.item_projector(model, self.items, self.vectors.whole_IE, self.config.seed)
-        if progress.stopped_early:
-            LOG.info(f"stopped early: no better validation since step {progress.best_step}")
-
-    def _announce(self) -> None:
-        DETAIL.info(f"training begins after step {self.progress.steps}")
-        self.events.add("begin", self.progress.steps)
-        if self.board is None:
-            return
-        if self.progress.steps:
-            LOG.info(f"resuming after step {self.progress.steps} of {self.settings.steps}")
-        else:
-            self.board.config(self.config)
-        parameters = sum(getattr(p, "ds_numel", p.numel()) for p in self.engine.model.parameters())
-        LOG.info(
-            f"{parameters:,} parameters, {self.loader.order.rows:,} training rows, "
-            f"{self.loader.order.steps_per_epoch:,} steps an epoch, {self.ranks.world} ranks on "
-            f"{self.ranks.device.type}, ZeRO-{self.engine.zero_stage}, {self.settings.precision}"
-        )
-
-    @property
-    def _rows_of_step(self) -> int:
-        """Prompts of a step; the short last one of an epoch aside."""
-        return self.settings.batch * (1 + self.config.data.train_negatives)
-
     def _due(self, every: int) -> bool:
         """Whether something that happens every so many steps, and at the end, happens now."""
         return self.progress.steps % every == 0 or self._finished
@@ -343,7 +258,7 @@ class _Training:
     @property
     def _best_to_keep(self) -> bool:
         """Whether the validation of this step was the best so far."""
-        return self.settings.keep_best and self.progress.best_step == self.progress.steps
+        return self.progress.best_step == self.progress.steps
 
     @property
     def _finished(self) -> bool:
@@ -368,7 +283,7 @@ class _Training:
         dist.all_gather_object(found, mine)
         record = record.first_of(found)
         if ranks.first:
-            with atomic_file(folder / CONFIG) as config:
+            with durable_file(folder / CONFIG) as config:
                 config.write_text(resolved_yaml(self.config), encoding="utf-8")
             write_json(folder / RECORD, record)
         dist.barrier()
@@ -383,33 +298,10 @@ class _Training:
                 return number
         return None
 
-    def _tell_time(self) -> None:
-        """Where the time of this start went, on every rank."""
-        line = TimeReport.of(self.clock).line()
-        (LOG if self.ranks.first else DETAIL).info(line)
-
     def _beginning(self) -> Progress:
         """Progress of a run that has not begun, with all that it depends on."""
-        settings = flattened(self.config.model, "model.") | flattened(self.config.train, "train.")
-        settings = {name: value for name, value in settings.items() if name not in OPERATIONAL}
-        settings |= {f"data.{name}": getattr(self.config.data, name) for name in BATCHING}
-        settings["seed"] = self.config.seed
-        settings["shards"] = digest(self.store.manifest)[:16]
-        settings["lost shards"] = " ".join(shard.name for shard in self.store.lost)
-        settings["cf"] = self.vectors.digest()[:16]
+        settings = dict(training_settings(self.config))
+        settings["shards"] = digest(self.data.store.manifest)[:16]
+        settings["lost shards"] = " ".join(shard.name for shard in self.data.store.lost)
+        settings["cf"] = self.data.vectors.digest()[:16]
         return Progress(settings=settings, world=self.ranks.world, zero_stage=self.engine.zero_stage)
-
-    def _result(self) -> TrainResult:
-        progress = self.progress
-        rows = progress.steps * self._rows_of_step
-        return TrainResult(
-            steps=progress.steps,
-            best_step=progress.best_step,
-            best_ndcg=progress.best_ndcg,
-            stopped_early=progress.stopped_early,
-            seconds=round(progress.seconds, 3),
-            rows_per_second=round(rows / self.meter.train_seconds, 1) if self.meter.train_seconds else 0.0,
-            ranks=self.ranks.world,
-            warnings=fit_warnings(self.fit),
-            time=TimeReport.of(self.clock),
-        )

@@ -3,7 +3,7 @@
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.query_items import QueryItems
-from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.run.folder import RunFolder
 
 

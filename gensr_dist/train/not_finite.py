@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.order import PADDING
 from gensr_dist.errors import InputError
-from gensr_dist.storage.files import atomic_file
+from gensr_dist.storage.durable import durable_file
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.objective import LossValues
 
@@ -77,7 +77,7 @@ def save_batches(folder: Path, rank: int, batches: Sequence[Batch]) -> None:
         for field in fields(Batch):
             # A loader's batches share memory, which safetensors does not write.
             tensors[f"{number}.{field.name}"] = torch.as_tensor(getattr(batch, field.name)).clone().contiguous()
-    with atomic_file(_batches_file(folder, rank)) as temporary:
+    with durable_file(_batches_file(folder, rank)) as temporary:
         save_file(tensors, temporary)
 
 

@@ -55,7 +55,7 @@ class StepLosses:
         return StepLosses(*(loss.detach() for loss in self.each()))
 
     def to_minimise(self, settings: TrainConfig) -> Tensor:
-        """L = L_task + lambda L_cl (eq. 8), and the towers' loss beside it."""
+        """L = L_task + lambda L_cl (eq. 8), and the towers' loss."""
         return self.task + settings.contrastive_weight * self.contrastive + settings.match_weight * self.match
 
     def values(self) -> LossValues:

@@ -21,7 +21,7 @@ from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.order import PADDING
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.storage.files import read_record
+from gensr_dist.storage.records import read_record
 from gensr_dist.train.not_finite import CONFIG, MODEL, RECORD, REMEDY, NotFinite, load_batches, rows_of
 from gensr_dist.train.objective import LossValues, compares_rows, joint_losses, seed_dropout
 
@@ -52,6 +52,18 @@ class Replay:
     gradient_norm: str  # of this micro-batch alone, before clipping and averaging
     same_losses: bool  # as training recorded them, to the last bit
     origin: Origin | None  # None: everything was finite this time
+
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        done = (
+            f"step {self.step}, rank {self.rank}, micro-batch {self.micro_batch}, {len(self.rows)} rows: "
+            f"losses of task {self.task}, contrast {self.contrastive}, match {self.match}"
+        )
+        if self.origin is None:
+            return (done, "everything was finite this time")
+        origin = self.origin
+        bad = f"{origin.not_finite:,} of {origin.elements:,} elements"
+        return (done, f"first not finite: {origin.kind} {origin.name} {list(origin.shape)}, {bad}")
 
 
 def replay(run: RunFolder, device: torch.device | str = "cpu") -> Replay:

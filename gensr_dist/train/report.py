@@ -1,10 +1,13 @@
 """What training tells: one line a step for people, scalars for TensorBoard, and at the end where the time went."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from typing_extensions import Self
 
+from gensr_dist.data.events import Behaviour
+from gensr_dist.train.diagnostics import TaskDiagnosis
 from gensr_dist.train.meter import PhaseClock
 from gensr_dist.train.objective import LossValues
 
@@ -23,6 +26,14 @@ class StepReport:
     wait_share: float  # of the time, spent waiting for the inputs of a step
     memory_gb: float  # of rank 0
     cuda_memory_gb: float  # of rank 0
+    tasks: Mapping[Behaviour, TaskDiagnosis] = field(default_factory=dict)
+    flops_utilisation: float | None = None  # of a GPU's bf16 peak; None where it is not known
+
+    def short(self) -> str:
+        """What stands beside a progress bar."""
+        losses = self.losses
+        parts = f"task {losses.task:.3f}, contrastive {losses.contrastive:.2f}, match {losses.match:.2f}"
+        return f"loss {self.total:.3f} ({parts}), {self.rows_per_second:,.0f} rows/s"
 
     def line(self, steps: int, rows: int) -> str:
         """One dense line for a run of `steps` steps of `rows` rows."""
@@ -79,3 +90,11 @@ class TrainResult:
     ranks: int
     warnings: tuple[str, ...] = field(compare=False)  # known on rank 0: see `fit_warnings`
     time: TimeReport = field(compare=False)  # of the last start, on rank 0
+
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        trained = (
+            f"trained {self.steps} steps in {self.seconds:.0f} s, {self.rows_per_second:,.0f} rows/s; "
+            f"best validation NDCG@10 {self.best_ndcg:.4f} at step {self.best_step}"
+        )
+        return (trained, *(f"warning: {line}" for line in self.warnings))

@@ -9,18 +9,10 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 import torch.distributed as dist
-from deepspeed.runtime.zero import GatheredParameters
-from deepspeed.utils import (
-    safe_get_full_fp32_param,
-    safe_get_full_optimizer_state,
-    safe_set_full_fp32_param,
-    safe_set_full_optimizer_state,
-    safe_set_local_fp32_param,
-    safe_set_local_optimizer_state,
-)
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from gensr_dist.distributed.deepspeed_library import deepspeed
 from gensr_dist.train.engine import Engine
 
 Part: TypeAlias = Literal["weights", "exp_avg", "exp_avg_sq"]  # the moments are named as AdamW names them
@@ -79,8 +71,8 @@ def _gather(engine: Engine, parameter: nn.Parameter, part: Part) -> Tensor:
     if engine.zero_stage == 0:
         return parameter if part == "weights" else engine.deepspeed.optimizer.state[parameter][part]
     if part == "weights":
-        return safe_get_full_fp32_param(parameter)
-    return safe_get_full_optimizer_state(parameter, part)
+        return deepspeed.utils.safe_get_full_fp32_param(parameter)
+    return deepspeed.utils.safe_get_full_optimizer_state(parameter, part)
 
 
 @torch.no_grad()
@@ -89,13 +81,13 @@ def _spread(engine: Engine, parameter: nn.Parameter, part: Part, value: Tensor) 
         _gather(engine, parameter, part).copy_(value)
     elif engine.zero_stage == 3:
         if part == "weights":
-            with GatheredParameters([parameter], modifier_rank=0):
+            with deepspeed.runtime.zero.GatheredParameters([parameter], modifier_rank=0):
                 parameter.copy_(value)
         _spread_local(engine, parameter, part, value)
     elif part == "weights":
-        safe_set_full_fp32_param(parameter, value)
+        deepspeed.utils.safe_set_full_fp32_param(parameter, value)
     else:
-        safe_set_full_optimizer_state(parameter, value, part)
+        deepspeed.utils.safe_set_full_optimizer_state(parameter, value, part)
 
 
 def _spread_local(engine: Engine, parameter: Any, part: Part, value: Tensor) -> None:
@@ -104,9 +96,9 @@ def _spread_local(engine: Engine, parameter: Any, part: Part, value: Tensor) -> 
     padded = pad(value.flatten(), (0, size * engine.ranks.world - value.numel()))
     piece = padded.narrow(0, size * engine.ranks.rank, size)
     if part == "weights":
-        safe_set_local_fp32_param(parameter, piece)
+        deepspeed.utils.safe_set_local_fp32_param(parameter, piece)
     else:
-        safe_set_local_optimizer_state(parameter, piece, part)
+        deepspeed.utils.safe_set_local_optimizer_state(parameter, piece, part)
 
 
 def _prepare_moments(engine: Engine, steps: int = 0) -> None:

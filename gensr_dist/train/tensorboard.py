@@ -19,6 +19,40 @@ _PROJECTED_ITEMS = 2_000
 _LABEL_LETTERS = 80
 
 
+def _beside(metric: str) -> dict[str, list[object]]:
+    """A chart a task of training rows beside validation rows."""
+    return {
+        f"{name}: {metric}": ["Multiline", [f"training_{name}/{metric}", f"validation_{name}/{metric}"]]
+        for name in TASK_NAMES.values()
+    }
+
+
+# What TensorBoard's tab `custom scalars` shows, first things first.
+_LAYOUT: dict[str, dict[str, list[object]]] = {
+    "does it learn, and does it hold on new rows": {
+        "loss": ["Multiline", ["loss/total", "loss/task", "loss/match"]],
+        **_beside("loss"),
+        **_beside("ndcg@10"),
+    },
+    "the answers of both tasks": {
+        f"{name}: log-odds of positives and negatives": [
+            "Multiline",
+            [f"step_{name}/positive_log_odds", f"step_{name}/negative_log_odds"],
+        ]
+        for name in TASK_NAMES.values()
+    },
+    "the soft filters": {
+        f"{name}: entropy": ["Multiline", [f"soft_filter_{name}/{view}_entropy" for view in ("cf", "semantic")]]
+        for name in TASK_NAMES.values()
+    },
+    "does it run well": {
+        "gradient norm": ["Multiline", ["optimizer/gradient_norm"]],
+        "rows a second": ["Multiline", ["speed/rows_per_second"]],
+        "share of the time waiting for the loader": ["Multiline", ["speed/loader_wait_share"]],
+    },
+}
+
+
 class TrainingBoard:
     """The event files of one training run.
 
@@ -30,6 +64,8 @@ class TrainingBoard:
     def __init__(self, run: RunFolder, steps: int) -> None:
         self.folder = run.tensorboard
         self.writer = SummaryWriter(str(self.folder), purge_step=steps + 1 if steps else 0)
+        if not steps:
+            self.writer.add_custom_scalars(_LAYOUT)
 
     def config(self, config: Config) -> None:
         """The resolved configuration as text."""
@@ -51,6 +87,10 @@ class TrainingBoard:
         }
         if report.cuda_memory_gb:
             scalars["memory/peak_cuda_gb"] = report.cuda_memory_gb
+        if report.flops_utilisation is not None:
+            scalars["speed/model_flops_utilisation"] = report.flops_utilisation
+        for task, diagnosis in report.tasks.items():
+            scalars |= {f"step_{TASK_NAMES[task]}/{key}": value for key, value in diagnosis.values().items()}
         for tag, value in scalars.items():
             self.writer.add_scalar(tag, value, report.steps)
 
@@ -64,11 +104,13 @@ class TrainingBoard:
             scalars |= {f"gap/{name}_{key}": value for key, value in fit.gaps().items()}
             for tag, value in scalars.items():
                 self.writer.add_scalar(tag, value, steps)
+            for view, entropy in result.entropies.get(task, {}).items():
+                self.writer.add_scalar(f"soft_filter_{name}/{view}_entropy", entropy, steps)
         self.writer.add_scalar("validation/mean_ndcg@10", result.ndcg, steps)
         self.writer.flush()
 
     def outcome(self, settings: Settings, *, best_ndcg: float, best_step: int) -> None:
-        """The settings beside the best validation, for comparing runs."""
+        """The settings with the best validation, for comparing runs."""
         self.writer.add_hparams(dict(settings), {"best/mean_ndcg@10": best_ndcg, "best/step": best_step}, run_name=".")
 
     def item_projector(self, model: GenSR, items: ItemStore, cf_IE: np.ndarray, seed: int) -> None:

@@ -10,7 +10,7 @@ from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
 
@@ -46,7 +46,7 @@ def test_both_load_the_same_rows(
         for user, negative_cf_CE in zip(plain["user"].tolist(), plain["candidate_cf"][:, 1:].numpy(), strict=True):
             drawn = {int(np.flatnonzero((small_cf == cf_E).all(axis=1))[0]) for cf_E in negative_cf_CE}
             assert len(drawn) == NEGATIVES
-            assert not drawn & set(window.met_in_training.of_user(user).tolist())
+            assert not drawn & set(window.seen_in_training.of_user(user).tolist())
 
 
 def test_the_measurement_runs_and_leaves_the_threads_alone(small_shards: Path) -> None:

@@ -11,7 +11,8 @@ from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.edges import Edges, recommendation_edges
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.stages.runner import Preparation, run_stage
+from gensr_dist.stages.runner import run_stage
+from gensr_dist.stages.stage import PrepareWorkers
 from tests.bench import lightgcn_quality
 from tests.bench.lightgcn_quality import QualityComparison, compare_quality
 
@@ -62,7 +63,7 @@ def test_same_draws_give_the_same_recall(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_recall_equals_that_of_stock_pyg_on_amazon_beauty(tmp_path: Path) -> None:
     overrides = [f"run={tmp_path / 'run'}", f"data.raw={BEAUTY}", "data.vocabulary=300"]
     config = load_config(ROOT / "configs" / "amazon_beauty.yaml", overrides)
-    run_stage("prepare", config, print, Preparation())
+    run_stage("prepare", config, print, PrepareWorkers())
     store = TimelineStore.open(RunFolder.of(config).shards)
     windows = ((window.first_user, window.timelines) for window in store.windows())
     train, valid = recommendation_edges(windows, users=store.users, items=store.items)

@@ -7,7 +7,7 @@ import yaml
 
 from gensr_dist.bench.scorings import _comparison, bench_scorings
 from gensr_dist.errors import InputError
-from gensr_dist.storage.files import read_json
+from gensr_dist.storage.records import read_json
 
 TINY = {
     "simulate": {"users": 60, "items": 300, "events_per_user": 20},

@@ -130,7 +130,7 @@ def test_bad_tables_are_one_line_and_leave_no_shards(
         (replaced(lines(HEADER, *EVENTS).replace(b"\n", b"\r\n", 20)), {}),
     ],
 )
-def test_what_is_mended_is_counted(
+def test_what_is_fixed_is_counted(
     spoil: Callable[[Path], object],
     repairs: dict[str, int],
     tmp_path: Path,
@@ -192,7 +192,7 @@ def test_a_bad_log_does_not_touch_the_shards_of_a_good_one(
 
 
 @pytest.mark.parametrize("name", ["shard-00000.tar", "items/title_tokens.npy", "manifest.json"])
-def test_preparing_again_mends_what_was_damaged(
+def test_preparing_again_fixes_what_was_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
     tables(tmp_path / "raw")

@@ -228,7 +228,7 @@ def test_what_libraries_print_stays_out_of_the_results(
         return load_config(path, overrides)
 
     (tmp_path / "x.yaml").write_text("")
-    monkeypatch.setattr("gensr_dist.cli.main.load_config", noisy)
+    monkeypatch.setattr("gensr_dist.cli.commands.load_config", noisy)
     assert main(["config", str(tmp_path / "x.yaml"), "--json"]) == 0
     captured = capfd.readouterr()
     assert json.loads(captured.out)["seed"] == 0
@@ -241,7 +241,7 @@ def test_an_interrupt_is_one_line(
     def interrupt(path: Path, overrides: list[str]) -> Config:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gensr_dist.cli.main.load_config", interrupt)
+    monkeypatch.setattr("gensr_dist.cli.commands.load_config", interrupt)
     assert main(["config", str(tmp_path / "x.yaml")]) == 130
     assert capfd.readouterr().err.startswith("gensr: error: interrupted; ")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gensr_dist.config.root import Config, digest, load_config, resolved_yaml
-from gensr_dist.config.settings_file import keys_of, nearest_key
+from gensr_dist.config.settings_file import base_type, keys_of, nearest_key
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import SIZES
 
@@ -249,7 +249,7 @@ def test_nearest_key(typo: str, meant: str) -> None:
         ("model:\n  cf_heads: 3\n", "/mine.yaml:2: lightgcn.width 64 is not a multiple of model.cf_heads 3; change"),
         (
             "model:\n  prompts:\n    search: hello\n",
-            "/mine.yaml:3: model.prompts.search: expected {history_cf} once, found 0; mend the template",
+            "/mine.yaml:3: model.prompts.search: expected {history_cf} once, found 0; fix the template",
         ),
         (
             "model:\n  prompts:\n    recommendation: '{history_cf} {history_text} {item_cf} {item_text}'\n",
@@ -345,8 +345,8 @@ def test_every_bound_has_words() -> None:
     """A constraint that the message cannot phrase would be a traceback."""
     for key in KEYS:
         with pytest.raises(InputError, match=r"expected|unknown"):
-            load_config(None, [f"{key}={{}}" if KEYS[key] is not str else f"{key}.x=1"])
-        if KEYS[key] is not str:
+            load_config(None, [f"{key}={{}}" if base_type(KEYS[key]) is not str else f"{key}.x=1"])
+        if base_type(KEYS[key]) is not str:
             with pytest.raises(InputError, match="expected"):
                 load_config(None, [f"{key}=nonsense"])
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog
-from gensr_dist.data.negatives.unmet import Met, sample_unmet
-from gensr_dist.data.preparation.splitting import DAY, assign_splits, find_moments
+from gensr_dist.data.negatives.sampling import SeenPairs, sample_unseen
+from gensr_dist.data.preparation.splitting import assign_splits, find_moments
+from gensr_dist.data.sources.times import DAY_MS
 from gensr_dist.data.timelines.histories import Histories
 from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.data.timelines.splits import Split
@@ -23,7 +24,7 @@ events = st.tuples(
     st.integers(0, USERS - 1),
     st.integers(0, ITEMS - 1),
     st.integers(0, 1),
-    st.integers(0, 7).map(lambda half: half * DAY // 2),
+    st.integers(0, 7).map(lambda half: half * DAY_MS // 2),
     st.just(-1),
     st.booleans(),
 )
@@ -38,7 +39,7 @@ def event_lists(draw: st.DrawFn) -> list[tuple]:
 
 
 def timelines_of(log: EventLog, method: str) -> Timelines:
-    days = {time // DAY for time in log.events["time"]}
+    days = {time // DAY_MS for time in log.events["time"]}
     assume(log.events["positive"].any())
     assume(method != "days" or len(days) >= 3)
     return build_timelines(
@@ -122,13 +123,13 @@ def test_negatives_are_unmet_distinct_and_independent_of_the_batch(
     make_rows_log: Callable[..., EventLog], rows: list[tuple], count: int, seed: int
 ) -> None:
     timelines = timelines_of(make_rows_log(rows, USERS, ITEMS), "time")
-    met = Met.from_timelines(timelines, USERS, ITEMS)
+    seen = SeenPairs.from_timelines(timelines, USERS, ITEMS)
     pairs = set(zip(timelines.user_N.tolist(), timelines.item_N.tolist(), strict=True))
     row_R = np.arange(3 * USERS)
     user_R = row_R % USERS
     room = ITEMS - max(len({item for user, item in pairs if user == one}) for one in range(USERS))
     assume(room >= count)
-    item_RC = sample_unmet(met, user_R, count, items=ITEMS, key=(seed, 1, row_R))
+    item_RC = sample_unseen(seen, user_R, count, items=ITEMS, key=(seed, 1, row_R))
     assert item_RC.dtype == np.uint32
     assert item_RC.shape == (len(row_R), count)
     for user, drawn in zip(user_R.tolist(), item_RC.tolist(), strict=True):
@@ -136,5 +137,5 @@ def test_negatives_are_unmet_distinct_and_independent_of_the_batch(
         assert not {(user, item) for item in drawn} & pairs
         assert max(drawn) < ITEMS
     chosen = np.array([5, 2, 9])
-    again = sample_unmet(met, user_R[chosen], count, items=ITEMS, key=(seed, 1, row_R[chosen]))
+    again = sample_unseen(seen, user_R[chosen], count, items=ITEMS, key=(seed, 1, row_R[chosen]))
     assert np.array_equal(again, item_RC[chosen])

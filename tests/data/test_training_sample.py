@@ -59,9 +59,9 @@ def check(rows: EvalRows, task: Behaviour, timelines: Timelines, negatives: int)
     assert np.array_equal(rows.history_end_R, histories.end_of_event_N[rows.event_R])
     assert np.array_equal(rows.candidate_RC[:, 0], timelines.item_N[rows.event_R])
     for user, drawn in zip(rows.user_R.tolist(), rows.candidate_RC[:, 1:].tolist(), strict=True):
-        met = set(timelines.item_N[user_N == user].tolist())  # in every split, clicked or only shown
+        seen = set(timelines.item_N[user_N == user].tolist())  # in every split, clicked or only shown
         assert len(set(drawn)) == len(drawn) == negatives
-        assert not met & set(drawn)
+        assert not seen & set(drawn)
         assert 0 <= min(drawn) <= max(drawn) < ITEMS
     assert all(getattr(rows, field.name).dtype == np.int64 for field in fields(rows))
 
@@ -143,5 +143,5 @@ def test_each_window_is_read_once(folder: Path, timelines: Timelines, monkeypatc
 
 
 def test_a_user_who_met_nearly_everything_is_refused(folder: Path, timelines: Timelines) -> None:
-    with pytest.raises(InputError, match=f"a user has met .* of {ITEMS} items"):
+    with pytest.raises(InputError, match=f"a user has seen .* of {ITEMS} items"):
         draw_training_rows(stored(folder, timelines), EVERY, 0, ITEMS - 3)

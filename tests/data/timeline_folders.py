@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.shards.manifest import SCHEMA_VERSION, FileRecord, Manifest, ShardRecord, TaskCounts
+from gensr_dist.data.shards.manifest import SCHEMA_VERSION, Manifest, ShardRecord, TaskCounts
 from gensr_dist.data.shards.tar import shard_blocks, shard_name, write_shard
 from gensr_dist.data.timelines.rows import evaluation_rows
 from gensr_dist.data.timelines.timelines import Timelines
+from gensr_dist.storage.checked_files import FileRecord
 
 ITEMS, QUERIES, NEGATIVES = 50, 9, 4
 

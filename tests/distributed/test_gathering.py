@@ -15,11 +15,11 @@ import os, sys
 rank, world, port = sys.argv[1:]
 os.environ.update(RANK=rank, WORLD_SIZE=world, LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
 from gensr_dist.distributed import gathering
-from gensr_dist.distributed.ranks import join_processes, meet
+from gensr_dist.distributed.ranks import join_processes
 gathering.FIRST, gathering.AGAIN = 0.5, 0.5
-join_processes()
+ranks = join_processes()
 print("together", flush=True)
-meet()
+ranks.wait()
 """
 
 

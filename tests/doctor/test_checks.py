@@ -201,7 +201,7 @@ def test_good_nodes_have_no_problem() -> None:
     [
         ({"run_there": False}, "the run folder /runs/a is not there; mount it there as on host1"),
         ({"run_writable": False}, "the run folder /runs/a cannot be written to; correct its permissions"),
-        ({"shards": "4567"}, "its shards are others than those of host1; copy the shard folder /runs/a/shards anew"),
+        ({"shards": "4567"}, "its shards are others than those of host1; copy the shard folder /runs/a/shards again"),
         ({"shards_problem": Problem("no shard", "copy it")}, "no shard; copy it"),
         ({"disk_free": 5 * 10**8}, "0.5 GB are free where the run folder lies, less than 1.0; free space"),
         ({"resolved": ("127.0.1.1",)}, "its name node2 leads to 127.0.1.1, where no other node reaches it; set GLOO_S"),

@@ -10,7 +10,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import ndcg_gain
 from gensr_dist.evaluation.significance import compare_runs, load_ranks, paired_test, save_ranks
-from gensr_dist.storage.files import write_json
+from gensr_dist.storage.records import write_json
 
 
 def test_equal_scorers_do_not_differ() -> None:
@@ -77,7 +77,7 @@ def test_files_that_are_no_evaluation_are_refused(tmp_path: Path, content: str) 
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "metrics.json").write_text(content)
     for pair in ((first, tmp_path / "b"), (tmp_path / "b", first)):
-        with pytest.raises(InputError, match=r"b/metrics\.json: expected the results of an evaluation; run `gensr"):
+        with pytest.raises(InputError, match=r"b/metrics\.json: expected the record of an evaluation, .*; run `gensr"):
             compare_runs(*pair)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gensr_dist.config.root import Config
+from gensr_dist.data.cf_vectors import save_cf
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
@@ -22,15 +23,15 @@ from gensr_dist.evaluation.protocol import RankedRows
 from gensr_dist.evaluation.report import EvaluationResult, Protocol, metrics_json, report_markdown, write_report
 from gensr_dist.evaluation.significance import compare_runs, load_ranks
 from gensr_dist.evaluation.stage import evaluate
-from gensr_dist.graph.vectors import save_cf
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.channels.stage import build_channels
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.stage import index_run
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.stages import runner as pipeline
-from gensr_dist.train.trained_run import TrainedRun
+from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.stages.evaluate import Evaluate
+from gensr_dist.stages.stage import Job
 
 BOTH = ["gensr", "popularity", "counting"]  # scorers of both tasks
 KEYS = {f"{name}@{cutoff}" for name in ("recall", "ndcg") for cutoff in (1, 5, 10, 20)} | {"mrr", "count", "intervals"}
@@ -300,7 +301,7 @@ def test_the_stage_compiles_where_it_is_asked_to(
     trained = opened(run)
     build_channels(trained.store, trained.items, run.channels)
     index_run(trained, config)
-    result = pipeline._evaluate(config, run).result
+    result = Evaluate().do(Job(config=config, run=run)).result
     assert len(compiled) == compiles
     for name in ("rec", "search"):
         assert result["catalogue"][name]["count"] == result["candidates"][name]["count"] == 2

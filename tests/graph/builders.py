@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.cross_fitting import train_lightgcn
 from gensr_dist.graph.result import LightGCNResult
 from gensr_dist.graph.trainer import ColumnTrainer
-from gensr_dist.graph.vectors import load_cf
 
 USERS, ITEMS = 60, 40
 CONFIG = LightGCNConfig(width=8, layers=2, epochs=12, batch=128, validate_every=3, patience=2, folds=0)

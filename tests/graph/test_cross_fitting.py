@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
+from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.data.folds import fold_of_users
 from gensr_dist.data.item_vectors import WHOLE
 from gensr_dist.data.timelines.splits import Split
@@ -20,21 +21,12 @@ from gensr_dist.graph.graphs import Graphs
 from gensr_dist.graph.leak import Leak
 from gensr_dist.graph.trainer import ColumnTrainer
 from gensr_dist.graph.turning import Turning
-from gensr_dist.graph.vectors import load_cf
-from gensr_dist.storage.files import read_json
+from gensr_dist.storage.records import read_json
 from tests.graph.builders import CONFIG, ITEMS, USERS, interrupted, step, train, two_tastes, without_seconds
 
 SEED = 3  # of `train`
 FOLDED = dataclasses.replace(CONFIG, folds=2, epochs=4, checkpoint_minutes=0.0)
 FOLD_V = fold_of_users(np.arange(USERS), 2, SEED)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -109,7 +101,7 @@ def test_tables_of_folds_are_turned_onto_the_whole_and_recorded(tmp_path):
 
 def test_summary_names_every_training(tmp_path):
     result, _, _ = train(tmp_path / "cf", config=FOLDED)
-    first, second = result.summary()
+    first, second = result.lines()
     assert first.startswith("trained 4 epochs on 600 edges")
     assert second.startswith("with 2 more trainings, each without a part of the users; best recall@20 ")
 
@@ -208,10 +200,10 @@ def test_damage_to_what_a_finished_training_kept_is_one_line(tmp_path, monkeypat
     interrupted(tmp_path / "cf", monkeypatch, sum(total_steps(FOLDED)[:2]) + 1, FOLDED)
     (best,) = (tmp_path / "checkpoint" / "without_0").glob("best_*")
     (best / "items.npy").write_bytes(b"")
-    with pytest.raises(InputError, match=r"cannot be read .*; delete .*without_0 to start LightGCN anew"):
+    with pytest.raises(InputError, match=r"expected an npy array .*; delete .*without_0 to start LightGCN over"):
         train(tmp_path / "cf", config=FOLDED)
     (best.parent / "finished.json").write_text("{}")
-    with pytest.raises(InputError, match="not the state of a checkpoint"):
+    with pytest.raises(InputError, match=r"finished\.json: expected the record of a checkpoint"):
         train(tmp_path / "cf", config=FOLDED)
 
 
@@ -261,7 +253,7 @@ def test_what_is_measured_is_recorded(tmp_path):
     )
     result, _, _ = train(tmp_path / "cf", config=FOLDED, measure=lambda vectors: seen.append(vectors) or leak)
     assert result.leak == leak
-    assert result.summary()[-1] == leak.sentence()
+    assert result.lines()[-1] == leak.sentence()
     (vectors,) = seen
     assert (vectors.folds, vectors.seed) == (2, SEED)
     assert read_json(tmp_path / "cf" / "lightgcn.json", "")["result"]["leak"] == dataclasses.asdict(leak)

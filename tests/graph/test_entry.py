@@ -1,4 +1,4 @@
-"""`torchrun -m gensr_dist.graph` on a run folder gives what the stage gives in one process."""
+"""`torchrun -m gensr_dist lightgcn` on a run folder gives what the stage gives in one process."""
 
 import os
 import subprocess
@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 import yaml
 
-from gensr_dist.config.root import load_config
-from gensr_dist.graph.__main__ import main
+from gensr_dist.cli.main import main
+from gensr_dist.config.root import Config, load_config
+from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.graph.stage import lightgcn
-from gensr_dist.graph.vectors import load_cf
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.records import finished_record
-from gensr_dist.stages.runner import Preparation, run_stage
+from gensr_dist.run.records import StageRecord
+from gensr_dist.stages.order import BY_NAME
+from gensr_dist.stages.runner import run_stage
+from gensr_dist.stages.stage import PrepareWorkers
+from gensr_dist.stages.status import RunStatus
 
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "gensr_dist.graph"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "gensr_dist", "lightgcn"]
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -35,8 +38,12 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_text(yaml.safe_dump(settings))
     config = load_config(path)
     for stage in ("simulate", "prepare"):
-        run_stage(stage, config, lambda line: None, Preparation(workers=1))
+        run_stage(stage, config, lambda line: None, PrepareWorkers(processes=1))
     return path
+
+
+def finished(config: Config) -> StageRecord | None:
+    return RunStatus(config, RunFolder.of(config)).finished(BY_NAME["lightgcn"])
 
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -56,7 +63,7 @@ def test_two_ranks_finish_the_stage_with_the_vectors_of_one(config_file: Path) -
     run = RunFolder.of(config)
     lightgcn(config, run, resume=False)
     expected, expected_users = load_cf(run.cf, folds=True)
-    assert finished_record("lightgcn", config, run) is None
+    assert finished(config) is None
 
     done = torchrun(config_file)
     assert done.returncode == 0, done.stderr[-4_000:]
@@ -68,7 +75,7 @@ def test_two_ranks_finish_the_stage_with_the_vectors_of_one(config_file: Path) -
     for found, table in (*pairs, (vectors.whole_IE, expected.whole_IE), (users, expected_users)):
         assert np.abs(table).max() > 0.05
         np.testing.assert_allclose(found, table, atol=1e-5)
-    record = finished_record("lightgcn", config, run)
+    record = finished(config)
     assert record is not None
     assert record.result["epochs"] == 3
     assert all(0 < record.result["leak"][name] < 1 for name in ("training_whole", "training_without", "validation"))
@@ -76,9 +83,9 @@ def test_two_ranks_finish_the_stage_with_the_vectors_of_one(config_file: Path) -
 
 
 def test_input_errors_are_one_line_with_exit_code_2(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(config_file), "--set", "lightgcn.wdith=4"]) == 2
+    assert main(["lightgcn", str(config_file), "--set", "lightgcn.wdith=4"]) == 2
     assert "lightgcn.wdith" in capsys.readouterr().err
-    assert main([str(config_file), "--set", "seed=5"]) == 2  # prepared with another one
+    assert main(["lightgcn", str(config_file), "--set", "seed=5"]) == 2  # prepared with another one
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     assert "run `gensr" in message
@@ -87,10 +94,10 @@ def test_input_errors_are_one_line_with_exit_code_2(config_file: Path, capsys: p
 def test_a_table_that_is_gone_is_made_again(config_file: Path) -> None:
     config = load_config(config_file)
     run = RunFolder.of(config)
-    run_stage("lightgcn", config, lambda line: None, Preparation(workers=1))
-    assert finished_record("lightgcn", config, run) is not None
+    run_stage("lightgcn", config, lambda line: None, PrepareWorkers(processes=1))
+    assert finished(config) is not None
     kept = (run.cf / "items_without_1.npy").rename(run.root / "kept.npy")
-    assert finished_record("lightgcn", config, run) is None
+    assert finished(config) is None
     kept.rename(run.cf / "items_without_1.npy")
-    assert finished_record("lightgcn", config, run) is not None
-    assert finished_record("lightgcn", load_config(config_file, ["lightgcn.folds=3"]), run) is None
+    assert finished(config) is not None
+    assert finished(load_config(config_file, ["lightgcn.folds=3"])) is None

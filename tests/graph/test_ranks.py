@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.errors import InputError
 from gensr_dist.graph import recall as recall_module
 from gensr_dist.graph import tables as tables_module
@@ -15,8 +16,7 @@ from gensr_dist.graph import trainer as trainer_module
 from gensr_dist.graph.edges import recommendation_edges
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.trainer import ColumnTrainer
-from gensr_dist.graph.vectors import load_cf
-from gensr_dist.storage.files import read_json
+from gensr_dist.storage.records import read_json
 from tests.graph.builders import CONFIG, ITEMS, USERS, train, two_tastes
 
 SHORT = dataclasses.replace(CONFIG, epochs=2, validate_every=1, l2=0.1)

@@ -8,17 +8,15 @@ import torch
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.splits import Split
-from gensr_dist.data.timelines.timelines import Timelines
+from gensr_dist.data.timelines.timelines import COLUMNS, Timelines
 from gensr_dist.errors import InputError
 from gensr_dist.graph.batches import EdgeBatches
 from gensr_dist.graph.cross_fitting import train_lightgcn
 from gensr_dist.graph.edges import Edges, recommendation_edges
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.recall import CatalogueRecall
-from gensr_dist.storage.files import read_json
+from gensr_dist.storage.records import read_json
 from tests.graph.builders import CONFIG, ITEMS, USERS, train, two_tastes
-
-EVENT_ARRAYS = ("item_N", "time_N", "query_N", "behaviour_N", "positive_N", "split_N")
 
 
 def test_learns_planted_tastes_and_records_what_it_did(tmp_path):
@@ -64,7 +62,7 @@ def test_only_positive_recommendation_training_events_make_the_graph(tmp_path):
     shuffled = dataclasses.replace(base, item_N=np.where(held_N, other.item_N, base.item_N))
 
     def with_extra(timelines, **changes):
-        first = {name: getattr(timelines, name).reshape(USERS, -1) for name in EVENT_ARRAYS}
+        first = {name: getattr(timelines, name).reshape(USERS, -1) for name in COLUMNS}
         extra = {name: np.concatenate([rows[:, :1], rows], axis=1) for name, rows in first.items()}
         for name, value in changes.items():
             extra[name][:, 0] = value
@@ -117,7 +115,7 @@ def test_windows_of_the_log_make_the_graph_of_the_whole(tmp_path):
     windows = []
     for first, end in ((0, 7), (7, 8), (8, USERS)):
         start, stop = whole.user_start_V[[first, end]]
-        arrays = {name: getattr(whole, name)[start:stop] for name in EVENT_ARRAYS}
+        arrays = {name: getattr(whole, name)[start:stop] for name in COLUMNS}
         windows.append((first, Timelines(user_start_V=whole.user_start_V[first : end + 1] - start, **arrays)))
     expected = recommendation_edges([(0, whole)], users=USERS, items=ITEMS)
     for edges, known in zip(recommendation_edges(windows, users=USERS, items=ITEMS), expected, strict=True):

@@ -8,16 +8,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gensr_dist.cli.main import main
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.train import loop
-from gensr_dist.train.__main__ import main
-from gensr_dist.train.feed import Feed
+from gensr_dist.train.prefetcher import Prefetcher
 
 WHAT, STEP, RANK, CONFIG = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
 optimize, forward = loop._Training._optimize, GenSR.forward
 
 
-def misbehaving(training: Any, feed: Feed) -> Any:
+def misbehaving(training: Any, prefetcher: Prefetcher) -> Any:
     done = CONFIG.with_name("misbehaved")
     if training.progress.steps + 1 == STEP and training.ranks.rank == RANK and not done.exists():
         done.touch()
@@ -27,7 +27,7 @@ def misbehaving(training: Any, feed: Feed) -> Any:
             GenSR.forward = poisoned
         else:
             os.kill(os.getpid(), signal.Signals[WHAT])
-    return optimize(training, feed)
+    return optimize(training, prefetcher)
 
 
 def poisoned(model: GenSR, *arguments: Any, **options: Any) -> GenSROutput:
@@ -36,4 +36,4 @@ def poisoned(model: GenSR, *arguments: Any, **options: Any) -> GenSROutput:
 
 
 loop._Training._optimize = misbehaving
-sys.exit(main([str(CONFIG)]))
+sys.exit(main(["train", str(CONFIG)]))

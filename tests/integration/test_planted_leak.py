@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from gensr_dist.config.root import load_config
-from gensr_dist.stages.runner import Preparation, run_stage
+from gensr_dist.stages.runner import run_stage
+from gensr_dist.stages.stage import PrepareWorkers
 
 USERS = 240
 TAKEN = 10  # items a user, the last two held out
@@ -122,7 +123,7 @@ class Planted:
 
     def _stage(self, name: Any, *ways: str) -> Any:
         config = load_config(None, [*self.settings, *ways])
-        return run_stage(name, config, lambda line: None, Preparation(workers=1)).result
+        return run_stage(name, config, lambda line: None, PrepareWorkers(processes=1)).result
 
 
 @pytest.fixture(scope="module")

@@ -137,14 +137,14 @@ def load(chunk: Chunk, advance: Callable[[int], object]) -> Any:
 def test_a_node_dies(cluster: Any, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
     from gensr_dist.data.preparation import ray_engine
 
-    buckets: list[Any] = []  # as they were dealt out
-    deal_out = ray_engine._deal_out
+    buckets: list[Any] = []  # as they were made
+    into_buckets = ray_engine._into_buckets
 
-    def deal_out_and_tell(*arguments: Any) -> list[Any]:
-        buckets.extend(deal_out(*arguments))
+    def recorded(*arguments: Any) -> list[Any]:
+        buckets.extend(into_buckets(*arguments))
         return buckets
 
-    monkeypatch.setattr(ray_engine, "_deal_out", deal_out_and_tell)
+    monkeypatch.setattr(ray_engine, "_into_buckets", recorded)
 
     class Killer(tqdm.tqdm):
         """Kills the worker node when the phase has done its first part."""

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from gensr_dist.config.root import load_config
-from gensr_dist.stages.runner import Preparation, run_stage
+from gensr_dist.stages.runner import run_stage
+from gensr_dist.stages.stage import PrepareWorkers
 
 ROOT = Path(__file__).parents[2]
 BEAUTY = Path(os.environ.get("GENSR_AMAZON_BEAUTY", ROOT.parent / "shared" / "data" / "amazon_beauty"))
@@ -73,7 +74,7 @@ def evaluated(folder: Path, *overrides: str) -> dict[str, Any]:
     settings = [f"run={folder / 'run'}", f"data.raw={folder / 'raw'}", *SETTINGS, *overrides]
     config = load_config(ROOT / "configs" / "amazon_beauty.yaml", settings)
     for stage in ("prepare", "lightgcn", "channels", "train", "index"):
-        run_stage(stage, config, print, Preparation())
+        run_stage(stage, config, print, PrepareWorkers())
     return dict(run_stage("evaluate", config, print).result)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from gensr_dist.data.cf_vectors import save_cf
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.graph.vectors import save_cf
 from gensr_dist.run.folder import RunFolder
 from gensr_dist.train.events import VARIABLE, events_path, read_events
 from gensr_dist.train.replay import replay

@@ -51,7 +51,7 @@ def short_config(prepared: RunFolder, name: str, **train: object) -> Path:
 
 def train_with(launcher: Sequence[str], config: Path) -> RunFolder:
     """Train a short config to the end in processes of their own."""
-    done = launch([*launcher, "gensr_dist.train", str(config)])
+    done = launch([*launcher, "gensr_dist", "train", str(config)])
     assert done.returncode == 0, done.stderr[-4_000:]
     assert done.stdout.count(f"trained {STEPS} steps") == 1  # rank 0 alone speaks
     return RunFolder(config.parent)

@@ -13,10 +13,10 @@ from typing import Any
 import torch.distributed as dist
 
 from gensr_dist.config.root import Config, load_config
-from gensr_dist.distributed.ranks import Ranks, join_processes, meet
+from gensr_dist.distributed.ranks import Ranks, join_processes
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.storage.files import write_json
+from gensr_dist.storage.records import write_json
 from gensr_dist.train import engine, loop
 from gensr_dist.train.config import TrainConfig
 
@@ -90,7 +90,7 @@ def main() -> None:
         if ranks.first:
             write_json(path.parent / FACTS, facts)
             print(f"{path.parent.name} {time.perf_counter() - began:.1f} s", flush=True)
-    meet()
+    ranks.wait()
 
 
 if __name__ == "__main__":

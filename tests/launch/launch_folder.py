@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LAUNCH = Path(__file__).parents[2] / "launch"
-ENTRY_POINT = "gensr_dist.train"
+ENTRY_POINT = ("gensr_dist", "train")
 INHERITED = ("PATH", "HOME", "LANG")
 
 

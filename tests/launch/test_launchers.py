@@ -28,26 +28,26 @@ def test_scripts_parse_and_say_how_they_are_used(name: str) -> None:
 def test_deepspeed_starts_training_on_the_hosts_and_notices_when_one_is_gone(folder: LaunchFolder) -> None:
     folder.recorder("deepspeed")
     assert folder.run("deepspeed.sh", *GIVEN, HOSTFILE="my hosts").returncode == 0
-    assert folder.arguments("deepspeed") == ["--hostfile", "my hosts", "--module", ENTRY_POINT, *GIVEN]
+    assert folder.arguments("deepspeed") == ["--hostfile", "my hosts", "--module", *ENTRY_POINT, *GIVEN]
     options = folder.environment("deepspeed")["PDSH_SSH_ARGS_APPEND"]
     assert "ServerAliveInterval=" in options
     assert "ServerAliveCountMax=" in options
 
     folder.run("deepspeed.sh", *GIVEN, PDSH_SSH_ARGS_APPEND="-p 2222")
-    assert folder.arguments("deepspeed") == ["--module", ENTRY_POINT, *GIVEN]
+    assert folder.arguments("deepspeed") == ["--module", *ENTRY_POINT, *GIVEN]
     assert folder.environment("deepspeed")["PDSH_SSH_ARGS_APPEND"].startswith("-p 2222 ")
 
 
 def test_torchrun_restarts_on_one_machine_and_on_several(folder: LaunchFolder) -> None:
     folder.recorder("torchrun")
     assert folder.run("torchrun.sh", *GIVEN, RANKS=2).returncode == 0
-    rest = ["--nproc-per-node", "2", "--max-restarts", "3", "-m", ENTRY_POINT, *GIVEN]
+    rest = ["--nproc-per-node", "2", "--max-restarts", "3", "-m", *ENTRY_POINT, *GIVEN]
     assert folder.arguments("torchrun") == ["--standalone", *rest]
     assert folder.environment("torchrun")["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] == "1"
 
     folder.run("torchrun.sh", *GIVEN, RANKS=8, NODES=3, MASTER_ADDR="host0", RESTARTS=7)
     meeting = ["--nnodes", "3", "--rdzv-backend", "c10d", "--rdzv-endpoint", "host0:29500", "--rdzv-id", "gensr"]
-    rest = ["--nproc-per-node", "8", "--max-restarts", "7", "-m", ENTRY_POINT, *GIVEN]
+    rest = ["--nproc-per-node", "8", "--max-restarts", "7", "-m", *ENTRY_POINT, *GIVEN]
     assert folder.arguments("torchrun") == [*meeting, *rest]
 
     refused = folder.run("torchrun.sh", *GIVEN, RANKS=8, NODES=3)
@@ -78,7 +78,7 @@ def test_kubernetes_pods_start_torchrun_together(folder: LaunchFolder) -> None:
     ranks = container["resources"]["limits"]["nvidia.com/gpu"]
     assert folder.run(script, *container["args"], RANKS=ranks, **variables).returncode == 0
     arguments = folder.arguments("torchrun")
-    assert arguments[-len(container["args"]) - 2 :] == ["-m", ENTRY_POINT, *container["args"]]
+    assert arguments[-len(container["args"]) - 3 :] == ["-m", *ENTRY_POINT, *container["args"]]
     assert f"{variables['MASTER_ADDR']}:29500" in arguments
     # Training may take as long for its checkpoint after SIGTERM as Kubernetes waits, and not longer.
     shutdown = int(folder.environment("torchrun")["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"])

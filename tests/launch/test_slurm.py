@@ -94,7 +94,7 @@ def test_each_task_is_a_rank_of_the_entry_point(slurm: LaunchFolder) -> None:
     for rank in (0, 1):
         place, *arguments = (slurm.root / f"rank{rank}").read_text().splitlines()
         assert place == f"{rank} {rank} 2 node3 5"
-        assert arguments == ["-m", ENTRY_POINT, *GIVEN]
+        assert arguments == ["-m", *ENTRY_POINT, *GIVEN]
     assert not requeued(slurm)
 
 

@@ -69,7 +69,7 @@ def rank_process(launcher: int, rank: int) -> psutil.Process:
     (found,) = [
         child
         for child in psutil.Process(launcher).children(recursive=True)
-        if "gensr_dist.train" in child.cmdline() and child.environ().get("RANK") == str(rank)
+        if child.cmdline()[1:4] == ["-u", "-m", "gensr_dist"] and child.environ().get("RANK") == str(rank)
     ]
     return found
 

@@ -1,12 +1,13 @@
 """What the soft filters attend to, against what they compute."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from gensr_dist.model.attention_weights import attended_history
+from gensr_dist.model.attention_weights import attended_history, mean_entropies
 from gensr_dist.model.soft_filter import MeanFilter, SoftFilter
 from tests.model.builders import random_batch, tiny_model
 
@@ -73,3 +74,25 @@ def test_shares_of_interactions(history: str) -> None:
                 expected_C = weight_GCN[g, :, start : start + tokens].sum(1)
                 torch.testing.assert_close(semantic_GCL[g, :, place], expected_C)
                 start += tokens
+
+
+def test_entropies_are_those_of_the_shares() -> None:
+    model = tiny_model().train()
+    for soft in (model.cf_filter, model.semantic_filter):
+        for weight in soft.parameters():
+            nn.init.normal_(weight, std=0.5)
+    batch = random_batch(5, groups=6)
+    inputs = model.inputs(batch)
+    found = mean_entropies(model, inputs)
+    assert model.training
+    with torch.no_grad():
+        shares = attended_history(model.eval(), inputs)
+    for view, share_GCL in (("cf", shares.cf_GCL), ("semantic", shares.semantic_GCL)):
+        values = [
+            -sum(weight * math.log(weight) for weight in share_GCL[group, place].double().tolist() if weight > 0)
+            for group, place in (batch.label_GC >= 0).nonzero().tolist()
+            if (batch.behaviour_GL[group] != 0).any()
+        ]
+        assert found[view] == pytest.approx(sum(values) / len(values), rel=1e-5)
+    nobody = replace(batch, behaviour_GL=torch.zeros_like(batch.behaviour_GL))
+    assert mean_entropies(model, model.inputs(nobody)) == {}

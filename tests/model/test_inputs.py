@@ -59,11 +59,11 @@ def test_attention_pads_a_history_to_less_than_twice_its_length_or_an_eighth_of_
     assert torch.equal(view.recency_K, view.entry_K + 1)
     assert torch.equal(view.behaviour_K, view.entry_K + 2)
     assert torch.equal(view.packing.pack(entry_GX), view.entry_K)
-    parts = view.entry_K.split([alike.packing.tokens for alike in view.alike])
+    parts = view.entry_K.split([bucket.packing.tokens for bucket in view.buckets])
     found = []
-    for entry_T, alike in zip(parts, view.alike, strict=True):
-        padded_BN = alike.packing.pad(entry_T)
-        assert torch.equal(padded_BN > 0, alike.mask_BN)
+    for entry_T, bucket in zip(parts, view.buckets, strict=True):
+        padded_BN = bucket.packing.pad(entry_T)
+        assert torch.equal(padded_BN > 0, bucket.mask_BN)
         width = padded_BN.shape[1]
         for entry_N in padded_BN.tolist():
             found.append([entry for entry in entry_N if entry])

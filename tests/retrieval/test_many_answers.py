@@ -11,8 +11,9 @@ from gensr_dist.errors import InputError
 from gensr_dist.retrieval import many_answers
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.many_answers import SCHEMA, ManyAnswers, NumberedPart, answer_many, answer_part, read_asks
+from gensr_dist.retrieval.orders_file import ORDERS
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.train.trained_run import TrainedRun
+from gensr_dist.run.trained_run import TrainedRun
 
 K = 4
 
@@ -42,7 +43,13 @@ def answered(answerer: Answerer, run: RunFolder, path: Path, out: Path, done: li
             yield number, answer_part(answerer, part, K)
 
     return answer_many(
-        path, out, K, index=run.index, users=answerer.items.users, candidates=answerer.candidates, answer_parts=parts
+        path,
+        out,
+        K,
+        made_from=[run.index / ORDERS],
+        users=answerer.items.users,
+        candidates=answerer.candidates,
+        answer_parts=parts,
     )
 
 

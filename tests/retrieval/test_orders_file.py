@@ -76,10 +76,10 @@ def test_other_channels_are_refused(folder: Path, task: Behaviour, change: Calla
 @pytest.mark.parametrize(
     ("edit", "match"),
     [
-        (lambda record: record.pop("fusion"), "expected the fitted orders"),
-        (lambda record: record.update(answers=[]), "expected the fitted orders"),
-        (lambda record: record["fusion"]["rec"].pop("weight"), "expected the fitted orders"),
-        (lambda record: record["fusion"]["rec"].update(weight="heavy"), "expected the fitted orders"),
+        (lambda record: record.pop("fusion"), "expected the record of the fitted orders"),
+        (lambda record: record.update(answers=[]), "expected the record of the fitted orders"),
+        (lambda record: record["fusion"]["rec"].pop("weight"), "expected the record of the fitted orders"),
+        (lambda record: record["fusion"]["rec"].update(weight="heavy"), "expected the record of the fitted orders"),
         (lambda record: record["fusion"].update(browse=record["fusion"]["rec"]), "the order of browse"),
         (lambda record: record["answers"]["rec"]["features"].remove("gensr"), "the order of rec"),
         (lambda record: record["fusion"]["search"]["features"].append("gensr"), "the order of search"),

@@ -9,7 +9,9 @@ import pytest
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.data.sources import kuaisar
 from gensr_dist.run import outside_files
-from gensr_dist.run.outside_files import FileState, OutsideFolder, differing, outside_of_prepare, outside_of_train
+from gensr_dist.run.outside_files import FileState, OutsideFolder, differing
+from gensr_dist.stages.prepare import Prepare
+from gensr_dist.stages.train import Train
 
 
 def config_of(source: str, raw: Path, *more: str) -> Config:
@@ -31,21 +33,21 @@ def test_only_files_that_the_source_reads_count(tmp_path: Path, source: str, rea
     for name in (*read, *strangers):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    (folder,) = outside_of_prepare(config_of(source, tmp_path)).values()
+    (folder,) = Prepare().outside(config_of(source, tmp_path)).values()
     assert set(folder.states({})) == set(read)
 
 
 def test_simulated_logs_and_hub_names_are_nothing_outside() -> None:
     config = load_config(None, ["model.backbone=google/flan-t5-base", "data.tokenizer=google/flan-t5-base"])
-    assert outside_of_prepare(config) == outside_of_train(config) == {}
+    assert Prepare().outside(config) == Train().outside(config) == {}
 
 
 def test_folders_of_a_pretrained_model(tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors", "tokenizer.json", "README.md", ".gitattributes"):
         (tmp_path / name).write_text(name)
     config = load_config(None, [f"model.backbone={tmp_path}", f"data.tokenizer={tmp_path}"])
-    assert set(outside_of_train(config)["model.backbone"].states({})) == {"config.json", "model.safetensors"}
-    assert set(outside_of_prepare(config)["data.tokenizer"].states({})) == {"config.json", "tokenizer.json"}
+    assert set(Train().outside(config)["model.backbone"].states({})) == {"config.json", "model.safetensors"}
+    assert set(Prepare().outside(config)["data.tokenizer"].states({})) == {"config.json", "tokenizer.json"}
 
 
 def test_a_content_is_read_only_where_time_alone_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,11 @@ from tokenizers.models import WordLevel
 
 from gensr_dist.cli.main import main
 from gensr_dist.errors import InputError
-from gensr_dist.storage.files import atomic_folder, write_json
+from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.output_errors import as_input_error, numbered_errors, quieten_writing_threads
-from gensr_dist.train.checkpoint_folder import write_checkpoint
+from gensr_dist.storage.records import write_json
 from gensr_dist.train.state import PARTS
+from gensr_dist.train.tensor_files import write_tensors
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def test_every_library_says_the_same_and_leaves_nothing(tmp_path: Path, writer: 
     with (
         pytest.raises(OSError, match=r"File too large|Input/output error") as caught,
         largest_file(20_000),
-        atomic_folder(target) as folder,
+        durable_folder(target) as folder,
     ):
         WRITERS[writer](folder / "file")
     assert caught.value.errno in (errno.EFBIG, errno.EIO)  # numpy and torch do not keep the reason
@@ -77,13 +78,14 @@ def test_an_old_result_stays_whole(tmp_path: Path) -> None:
         write_json(tmp_path / "a.json", list(range(1_000)))
     assert (tmp_path / "a.json").read_text() == "[\n  1\n]\n"
     state = {part: {"x": torch.from_numpy(TABLE)} for part in PARTS}
-    with pytest.raises(OSError, match="File too large"), largest_file(20_000):
-        write_checkpoint(tmp_path / "step_00000001", state, {})
+    with pytest.raises(OSError, match="File too large"), largest_file(20_000), durable_folder(tmp_path / "a") as folder:
+        write_tensors(folder, state)
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_errors_of_other_kinds_stay_what_they_are(tmp_path: Path) -> None:
-    for error in (ValueError("a bug"), RuntimeError("CUDA error"), InputError("a", "No space left on device", "b")):
+    bugs = (ValueError("a bug"), RuntimeError("CUDA error"), pl.exceptions.ComputeError("overflow"))
+    for error in (*bugs, InputError("a", "No space left on device", "b")):
         with pytest.raises(type(error)) as caught, numbered_errors(tmp_path):
             raise error
         assert caught.value is error
@@ -91,6 +93,19 @@ def test_errors_of_other_kinds_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="reset") as reset, numbered_errors(tmp_path):
         raise OSError(errno.ECONNRESET, "reset")
     assert reset.value.filename is None
+
+
+def _write_csv(table: pl.DataFrame, path: Path) -> None:
+    with path.open("wb") as file:
+        table.write_csv(file)
+
+
+@pytest.mark.parametrize("write", [_write_csv, pl.DataFrame.write_parquet])
+def test_a_full_disk_has_number_and_file_where_polars_writes(write: Callable[[pl.DataFrame, Path], None]) -> None:
+    full = Path("/dev/full")  # every write to it finds no room
+    with pytest.raises(OSError, match="No space left") as caught, numbered_errors(full):
+        write(pl.DataFrame({"number": range(100_000)}), full)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/dev/full")
 
 
 @pytest.mark.parametrize("size", [500, 3_000, 30_000])

@@ -17,7 +17,7 @@ from gensr_dist.errors import InputError
 from gensr_dist.storage import cache as cache_module
 from gensr_dist.storage import transfers
 from gensr_dist.storage.cache import Cache
-from gensr_dist.storage.damage import DamagedError
+from gensr_dist.storage.checked_files import DamagedError
 from gensr_dist.storage.folder import Folder
 from gensr_dist.storage.publish import UNFINISHED, publish
 

@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from gensr_dist.config.root import Config
 from gensr_dist.errors import InputError
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.train import checkpoint_folder, checkpoints, loop
-from gensr_dist.train.checkpoint_folder import damage_of, write_checkpoint
-from gensr_dist.train.checkpoints import Progress, newest_whole
+from gensr_dist.train import checkpoints, loop, tensor_files
+from gensr_dist.train.checkpoints import Progress, series_in
 from gensr_dist.train.loop import train
 from gensr_dist.train.state import PARTS, State
+from gensr_dist.train.tensor_files import write_tensors
 from gensr_dist.train.validation import ValidationResult
 from tests.train.small_runs import BUDGET, another_folder, scalars, small_config
 
@@ -56,6 +56,13 @@ def some_state(value: float) -> State:
 
 def some_progress(steps: int, **changes: Any) -> Progress:
     return Progress(settings={"seed": 1}, world=1, zero_stage=0, steps=steps, **changes)
+
+
+def write_checkpoint(folder: Path, steps: int) -> Path:
+    series = series_in(folder)
+    with series.written(steps, some_progress(steps)) as temporary:
+        write_tensors(temporary, some_state(float(steps)))
+    return series.path(steps)
 
 
 @pytest.mark.parametrize(
@@ -111,22 +118,30 @@ def test_writing_in_the_background_gives_the_same_bytes_as_waiting(
 ) -> None:
     """The write begins only when the next step is over, so that what it writes must be a copy."""
     waiting = another_folder(small_run, "waiting")
-    train(small_config(save_in_background=False, keep_last=9), waiting)
+    save = checkpoints.Checkpoints.save
+
+    def save_and_wait(self: checkpoints.Checkpoints, progress: Progress) -> None:
+        save(self, progress)
+        self.finish()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "save", save_and_wait)
+        train(small_config(keep_last=9), waiting)
 
     steps = threading.Semaphore(0)
-    whole_write, whole_step = checkpoints.write_checkpoint, loop.StepReport.line
+    whole_write, whole_step = checkpoints.write_tensors, loop.StepReport.line
 
-    def late_write(path: Path, state: State, progress: Progress) -> None:
-        if progress.steps == 2:
+    def late_write(folder: Path, state: State) -> None:
+        if "step_00000002" in folder.name:
             for _ in range(2):
                 assert steps.acquire(timeout=300), "training waits for the write"
-        whole_write(path, state, progress)
+        whole_write(folder, state)
 
     def counted(*arguments: Any) -> str:
         steps.release()
         return whole_step(*arguments)
 
-    monkeypatch.setattr(checkpoints, "write_checkpoint", late_write)
+    monkeypatch.setattr(checkpoints, "write_tensors", late_write)
     monkeypatch.setattr(loop.StepReport, "line", counted)
     steps.acquire(blocking=False)
     train(small_config(validate_every=4, keep_last=9), small_run)
@@ -147,19 +162,17 @@ def truncate(file: Path) -> None:
 @pytest.mark.parametrize("damage", [flip, truncate, Path.unlink, lambda file: file.write_bytes(b"")])
 @pytest.mark.parametrize("name", [*TENSORS, "state.json", "manifest.json"])
 def test_any_damage_of_any_file_is_found(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
-    path = tmp_path / "step_00000001"
-    write_checkpoint(path, some_state(1.0), some_progress(1))
-    assert damage_of(path) is None
+    path = write_checkpoint(tmp_path, 1)
+    assert series_in(path.parent).damage(path) is None
     damage(path / name)
-    found = damage_of(path)
+    found = series_in(path.parent).damage(path)
     assert found is not None
     assert found.startswith(name)
     assert "\n" not in found
 
 
 def test_every_flipped_bit_of_the_small_files_is_found_or_means_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "step_00000001"
-    write_checkpoint(path, some_state(1.0), some_progress(1))
+    path = write_checkpoint(tmp_path, 1)
     for name in ("state.json", "manifest.json"):
         whole = (path / name).read_bytes()
         missed = 0
@@ -167,17 +180,16 @@ def test_every_flipped_bit_of_the_small_files_is_found_or_means_nothing(tmp_path
             changed = bytearray(whole)
             changed[place] ^= 1 << (place % 8)
             (path / name).write_bytes(changed)
-            missed += damage_of(path) is None
+            missed += series_in(path.parent).damage(path) is None
         (path / name).write_bytes(whole)
         assert missed <= whole.count(b" ") + whole.count(b"\n") if name == "manifest.json" else missed == 0
 
 
 def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path) -> None:
-    path = tmp_path / "step_00000001"
-    write_checkpoint(path, some_state(1.0), some_progress(1))
+    path = write_checkpoint(tmp_path, 1)
     text = (path / "manifest.json").read_text()
     (path / "manifest.json").write_text(text.replace('"state.json"', '"../state.json"'))
-    assert damage_of(path) == "manifest.json names other files"
+    assert series_in(tmp_path).damage(path) == f"manifest.json: expected records of {', '.join(TENSORS)}, state.json"
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(small_run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
@@ -189,16 +201,17 @@ def test_a_damaged_newest_checkpoint_is_passed_over(small_run: RunFolder, caplog
     with caplog.at_level("WARNING"):
         train(config, small_run)
     lines = [record.getMessage() for record in caplog.records if "damaged" in record.getMessage()]
-    assert [line.split(":")[0] for line in lines] == [
-        "checkpoint step_00000004 is damaged (weights.safetensors has another checksum)",
-        lines[1].split(":")[0],
-    ]
-    assert lines[1].startswith("checkpoint step_00000003 is damaged (exp_avg.safetensors has ")
+    assert lines[0] == (
+        "checkpoint step_00000004 is damaged (weights.safetensors: the file was changed: its checksum does not match "
+        "the manifest): going back to the one before it"
+    )
+    assert lines[1].startswith("checkpoint step_00000003 is damaged (exp_avg.safetensors: the file is cut short: ")
+    assert len(lines) == 2
     assert tensor_bytes(small_run, 4) == expected
     assert kept(small_run) == ["latest", "step_00000004"]
 
 
-def test_without_any_whole_checkpoint_nothing_is_trained_anew(small_run: RunFolder) -> None:
+def test_without_any_whole_checkpoint_nothing_is_trained_again(small_run: RunFolder) -> None:
     train(small_config(keep_last=2), small_run)
     for folder in small_run.checkpoints.glob("step_*"):
         (folder / "manifest.json").unlink()
@@ -213,22 +226,22 @@ def test_damaged_later_checkpoints_do_not_push_out_good_ones(tmp_path: Path, sma
     for step in (3, 4):
         flip(small_run.checkpoints / f"step_{step:08d}" / "exp_avg_sq.safetensors")
     seen = []
-    whole = checkpoints.write_checkpoint
+    whole = checkpoints.write_tensors
 
-    def watched(path: Path, state: State, progress: Progress) -> None:
-        newest = newest_whole(path.parent)
-        seen.append((path.name, newest.name if newest else None))
-        whole(path, state, progress)
+    def watched(folder: Path, state: State) -> None:
+        newest = series_in(folder.parent).newest_whole()
+        seen.append((folder.name[1:14], newest.name if newest else None))
+        whole(folder, state)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "write_checkpoint", watched)
+        patch.setattr(checkpoints, "write_tensors", watched)
         train(dataclasses.replace(config, train=dataclasses.replace(config.train, keep_last=1)), small_run)
     assert seen == [("step_00000003", "step_00000002"), ("step_00000004", "step_00000003")]
 
 
 def full_disk(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the checkpoint of step `at` on, safetensors finds no space, as its Rust code says it."""
-    whole = checkpoint_folder.save_file
+    whole = tensor_files.save_file
 
     def failing(tensors: dict[str, torch.Tensor], file: Path) -> None:
         if f"{at:08d}" in str(file) and "exp_avg." in file.name:
@@ -236,14 +249,13 @@ def full_disk(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
         whole(tensors, file)
 
-    monkeypatch.setattr(checkpoint_folder, "save_file", failing)
+    monkeypatch.setattr(tensor_files, "save_file", failing)
 
 
-@pytest.mark.parametrize("background", [True, False])
 def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(
-    small_run: RunFolder, monkeypatch: pytest.MonkeyPatch, background: bool
+    small_run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = small_config(steps=6, validate_every=6, keep_last=1, save_in_background=background)
+    config = small_config(steps=6, validate_every=6, keep_last=1)
     whole = another_folder(small_run, "whole")
     train(config, whole)
     with monkeypatch.context() as patch:
@@ -273,16 +285,15 @@ def test_a_failure_that_is_no_fault_of_the_disk_is_raised_as_it_is(
     def failing(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(checkpoints, "write_checkpoint", failing)
+    monkeypatch.setattr(checkpoints, "write_tensors", failing)
     with pytest.raises(ZeroDivisionError):
         train(small_config(), small_run)
 
 
 def test_safetensors_reports_of_the_system_have_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "step_00000001"
-    monkeypatch.setattr(checkpoint_folder, "_TENSORS", {"weights": "nowhere/weights.safetensors"})
+    monkeypatch.setattr(tensor_files, "TENSORS", {"weights": "nowhere/weights.safetensors"})
     with pytest.raises(FileNotFoundError) as caught:
-        write_checkpoint(path, some_state(1.0), some_progress(1))
+        write_checkpoint(tmp_path, 1)
     assert caught.value.errno == errno.ENOENT
     assert list(tmp_path.iterdir()) == []
 
@@ -291,7 +302,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from gensr_dist.train import checkpoint_folder, checkpoints
+from gensr_dist.storage import checkpoint_series, durable
+from gensr_dist.train import checkpoints, tensor_files
 from tests.train.test_checkpoints import some_progress, some_state
 
 class Engine:
@@ -309,9 +321,11 @@ def counted(function):
 
 root = Path(sys.argv[1])
 for owner, names in (
-    (checkpoint_folder, ("save_file", "write_json", "sync", "record_files")),
-    (checkpoints, ("atomic_file",)),
-    (checkpoint_folder.shutil, ("rmtree",)),
+    (tensor_files, ("save_file",)),
+    (checkpoint_series, ("write_json", "record_files")),
+    (durable, ("_sync",)),
+    (checkpoints, ("durable_file",)),
+    (durable.shutil, ("rmtree",)),
     (Path, ("rename", "mkdir")),
 ):
     for name in names:
@@ -349,24 +363,23 @@ def test_a_save_killed_at_any_call_leaves_a_whole_checkpoint(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr[-2_000:]
     found = []
     for folder in sorted(tmp_path.iterdir()):
-        newest = newest_whole(folder)
+        series = series_in(folder)
+        newest = series.newest_whole()
         assert newest is not None, folder
         step = int(newest.name.removeprefix("step_"))
-        assert all(damage_of(path) is None for path in folder.glob("step_*"))
+        assert all(series.damage(path) is None for path in folder.glob("step_*"))
         value = load_file(newest / "weights.safetensors")["a"]
         assert torch.equal(value, torch.full_like(value, step))
         found.append(step)
-        write_checkpoint(folder / "step_00000003", some_state(3.0), some_progress(3))
+        write_checkpoint(folder, 3)
+        series.keep_only({"step_00000003"})
         assert not [path for path in folder.iterdir() if path.name.endswith((".tmp", ".old")) and path.is_dir()]
     assert len(found) > 15
     assert found == sorted(found)
     assert set(found) == {1, 2}
 
 
-@pytest.mark.parametrize("keep_best", [True, False])
-def test_the_best_validations_checkpoint_is_kept_too(
-    small_run: RunFolder, monkeypatch: pytest.MonkeyPatch, keep_best: bool
-) -> None:
+def test_the_best_validations_checkpoint_is_kept_too(small_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([0.1, 0.3, 0.2, 0.25, 0.1])
     drawn: dict[int, float] = {}
 
@@ -378,18 +391,15 @@ def test_the_best_validations_checkpoint_is_kept_too(
 
     results: list[ValidationResult] = []  # alive, so that no id comes twice
     monkeypatch.setattr(ValidationResult, "ndcg", property(ndcg))
-    config = small_config(
-        steps=5, validate_every=1, validate_rows=2, checkpoint_every=4, keep_last=1, keep_best=keep_best, patience=9
-    )
+    config = small_config(steps=5, validate_every=1, validate_rows=2, checkpoint_every=4, keep_last=1, patience=9)
     train(config, small_run)
-    best = ["step_00000002"] if keep_best else []
-    assert kept(small_run) == ["latest", *best, "step_00000005"]
+    assert kept(small_run) == ["latest", "step_00000002", "step_00000005"]
 
 
 def test_a_checkpoint_of_another_model_is_refused(small_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small_config(steps=2)
     train(config, small_run)
     larger = dataclasses.replace(config, model=dataclasses.replace(config.model, backbone="mini"))
-    monkeypatch.setattr(checkpoints, "_check_same_settings", lambda *_: None)
+    monkeypatch.setattr(checkpoints, "check_same_settings", lambda *_: None)
     with pytest.raises(InputError, match=r"its .* has shape \(.*\), that of this model \("):
         train(larger, small_run)

@@ -1,6 +1,6 @@
 import pytest
 
-from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
+from gensr_dist.data.batches.micro_batches import MicroBatchOrder, RowTokens
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
@@ -39,8 +39,8 @@ def test_the_steps_of_small_runs_have_different_numbers_of_micro_batches(
     config = small_config()
     tokens = RowTokens(small_store, small_items, config.data.history, 1 + config.data.train_negatives)
     order = SampleOrder(small_store.window_rows, config.train.batch, config.seed)
-    dealt = DealtOrder(order, tokens, BUDGET)
-    assert [len(dealt.rows_of_step(step, world=2)) for step in range(4)] == [3, 2, 2, 3]
+    micro_batches = MicroBatchOrder(order, tokens, BUDGET)
+    assert [len(micro_batches.rows_of_step(step, world=2)) for step in range(4)] == [3, 2, 2, 3]
 
 
 def test_bf16_accumulates_in_fp32() -> None:

@@ -67,11 +67,12 @@ def test_a_deleted_model_is_made_again_of_its_checkpoint(
     assert f"{small_run.model} is gone, made again of the checkpoint of step 2" in caplog.messages
 
 
-def test_without_the_checkpoint_too_the_training_starts_anew(small_run: RunFolder, best_is_second: None) -> None:
-    train(small_config(keep_best=False, keep_last=1), small_run)
+def test_without_the_checkpoint_too_the_training_starts_over(small_run: RunFolder, best_is_second: None) -> None:
+    train(small_config(keep_last=1), small_run)
     made = contents(small_run.model)
+    shutil.rmtree(small_run.checkpoints / "step_00000002")
     shutil.rmtree(small_run.model)
-    assert train(small_config(keep_best=False, keep_last=1), small_run).best_step == 2
+    assert train(small_config(keep_last=1), small_run).best_step == 2
     assert contents(small_run.model).keys() == made.keys()
 
 
@@ -79,7 +80,7 @@ def test_a_model_that_was_deleted_in_between_is_not_waited_for_in_vain(
     small_run: RunFolder, best_is_second: None
 ) -> None:
     """The best so far is gone for good: the next validation leaves one, however good it is."""
-    config = small_config(keep_best=False, keep_last=9, steps=6)
+    config = small_config(keep_last=9, steps=6)
     train(config, small_run)
     for gone in ("step_00000002", "step_00000006"):
         shutil.rmtree(small_run.checkpoints / gone)

@@ -12,8 +12,8 @@ from gensr_dist.distributed.signals import Stop
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.run.folder import RunFolder
 from gensr_dist.train import loop
-from gensr_dist.train.feed import Feed
 from gensr_dist.train.objective import StepLosses, step_losses
+from gensr_dist.train.prefetcher import Prefetcher
 from tests.model.builders import random_batch, tiny_model
 from tests.train.small_runs import small_config
 
@@ -33,15 +33,15 @@ def test_neither_inputs_nor_forward_nor_backward_wait_for_the_device(scoring: st
     device = torch.device("cuda")
     model = tiny_model(scoring=scoring, semantic_history=history).to(device).train()
     config = Config(model=ModelConfig(scoring=scoring, semantic_history=history))
-    feed = Feed(((step, [random_batch(step, groups=4)]) for step in range(4)), model.inputs, device)
+    prefetcher = Prefetcher(((step, [random_batch(step, groups=4)]) for step in range(4)), model.inputs, device)
     for step in range(4):
         if step == 2:  # the first ones compile kernels and fill allocators, also that of page-locked memory
             torch.cuda.synchronize()
             torch.cuda.set_sync_debug_mode("error")
-        _, [(_, inputs)] = feed.take()
+        _, [(_, inputs)] = prefetcher.take()
         losses = step_losses(model(inputs), inputs.batch, config, world=1)
         losses.to_minimise(config.train).backward()
-        feed.prepare()
+        prefetcher.prepare()
     torch.cuda.set_sync_debug_mode("default")
     assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
 
@@ -53,11 +53,11 @@ def test_a_step_waits_for_the_device_once(small_run: RunFolder, monkeypatch: pyt
     optimize = loop._Training._optimize
     waits: list[int] = []
 
-    def counted(training: loop._Training, feed: Feed) -> tuple[int, StepLosses, Stop]:
+    def counted(training: loop._Training, prefetcher: Prefetcher) -> tuple[int, StepLosses, Stop]:
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
-            result = optimize(training, feed)
+            result = optimize(training, prefetcher)
             torch.cuda.set_sync_debug_mode("default")
         waits.append(sum("synchronizing" in str(warning.message) for warning in seen))
         return result

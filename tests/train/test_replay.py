@@ -13,13 +13,13 @@ from torch import Tensor
 
 from gensr_dist.config.root import Config
 from gensr_dist.data.batches.collate import Collator
-from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
 from gensr_dist.data.batches.loader import TrainingLoader
+from gensr_dist.data.batches.micro_batches import MicroBatchOrder, RowTokens
 from gensr_dist.data.batches.order import SampleOrder
+from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
-from gensr_dist.graph.vectors import load_cf
 from gensr_dist.model.config import Likelihood
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.history import HistoryEncoder
@@ -126,7 +126,7 @@ def test_training_stops_before_the_update_and_replay_finds_the_tensor(
     config = config_of(zero_stage=stage, precision=precision, likelihood=likelihood)
     order = SampleOrder(small_store.window_rows, config.train.batch, config.seed)
     tokens = RowTokens(small_store, small_items, config.data.history, 1 + config.data.train_negatives)
-    rows = DealtOrder(order, tokens, config.train.micro_tokens).rows_of_step(2, world=1)[1][0].tolist()
+    rows = MicroBatchOrder(order, tokens, config.train.micro_tokens).rows_of_step(2, world=1)[1][0].tolist()
     plant.row, plant.what = rows[1], what
     with pytest.raises(InputError) as stopped:
         train(config, small_run)

@@ -38,7 +38,9 @@ def vectors(small_cf: np.ndarray) -> ItemVectors:
 
 
 def validation(store: TimelineStore, items: ItemStore, vectors: ItemVectors, model: GenSR, seed: int = 0) -> Validation:
-    engine = SimpleNamespace(model=model, ranks=SimpleNamespace(device="cpu"), release_weights=lambda: None)
+    engine = SimpleNamespace(
+        model=model, zero_stage=0, ranks=SimpleNamespace(device="cpu"), release_weights=lambda: None
+    )
     collator = Collator(store, items, vectors, HISTORY)
     return Validation(store, collator, cast(Any, engine), rows=ROWS, seed=seed)
 

@@ -14,7 +14,7 @@ from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.batches.order import PADDING
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.errors import InputError
@@ -68,7 +68,7 @@ class Collator:
         self._slots = _SlotTable(len(vectors))
 
     def training(self, rows_G: Int, *, epoch: int, seed: int, negatives: TrainingNegatives, step_groups: int) -> Batch:
-        """Groups of a training positive (candidate 0) and negatives that its user never met, or was shown in vain.
+        """Groups of a training positive (candidate 0) and negatives that its user never saw, or was shown in vain.
 
         History and candidates have the vectors that were learnt without the user's fold. The negatives depend on
         (seed, epoch, row) alone.
@@ -81,7 +81,7 @@ class Collator:
             step_groups: unpadded groups of the whole optimizer step.
 
         Raises:
-            InputError: a user has met so many items that too few are left.
+            InputError: a user has seen so many items that too few are left.
         """
         groups = len(rows_G)
         user_G = np.zeros(groups, dtype=np.int64)
@@ -106,7 +106,7 @@ class Collator:
             )
             candidate_GC[group_P, 0] = timelines.item_N[event_P]
             drawn = negatives.draw(
-                window.met_in_training,
+                window.seen_in_training,
                 window.exposures if negatives.hard else None,
                 event_P,
                 user_P,

@@ -6,7 +6,6 @@ ranks take the same steps with the same number of micro-batches, so that none wa
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -14,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from gensr_dist.data.batches.batch import Batch, PackedBatches
 from gensr_dist.data.batches.collate import Collator
-from gensr_dist.data.batches.dealing import DealtOrder, RowTokens
+from gensr_dist.data.batches.micro_batches import MicroBatchOrder, RowTokens
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.forks import die_with_parent
-from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.shared_memory import enough_shared_memory, require_semaphores
 from gensr_dist.errors import InputError
 
@@ -25,16 +24,8 @@ PREFETCH = 4  # steps that each worker collates ahead
 _REMEDY = "set train.workers to 0"
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    """An InputError on its way out of a worker: torch would turn the exception itself into a RuntimeError."""
-
-    where: str
-    problem: str
-    remedy: str
-
-
-_Collated = list[Batch] | PackedBatches | _Refusal
+# An InputError is given and not raised: torch would turn what a worker raises into a RuntimeError.
+_Collated = list[Batch] | PackedBatches | InputError
 
 
 class _Steps(Dataset[_Collated]):
@@ -51,7 +42,7 @@ class _Steps(Dataset[_Collated]):
             with enough_shared_memory(_REMEDY):
                 return PackedBatches.pack(batches).share_memory()
         except InputError as error:
-            return _Refusal(error.where, error.problem, error.remedy)
+            return error
 
 
 class TrainingLoader:
@@ -99,7 +90,7 @@ class TrainingLoader:
         self.collator = collator
         self.order = order
         tokens = RowTokens(collator.store, collator.items, collator.history, candidates=1 + negatives.count)
-        self.dealt = DealtOrder(order, tokens, micro_tokens)
+        self.micro_batches = MicroBatchOrder(order, tokens, micro_tokens)
         self.seed = seed
         self.negatives = negatives
         self.rank = rank
@@ -116,14 +107,14 @@ class TrainingLoader:
                 negatives=self.negatives,
                 step_groups=self.order.groups_of_step(step),
             )
-            for rows_WG in self.dealt.rows_of_step(step, self.world)
+            for rows_WG in self.micro_batches.rows_of_step(step, self.world)
         ]
 
     def batches(self, start_step: int, end_step: int) -> Iterator[tuple[int, list[Batch]]]:
         """Yield (step, micro-batches) for the steps [start_step, end_step), in order.
 
         Raises:
-            InputError: a step cannot be collated, for example because a user has met nearly every item, or there is no
+            InputError: a step cannot be collated, for example because a user has seen nearly every item, or there is no
                 shared memory for it.
         """
         steps = range(start_step, end_step)
@@ -145,8 +136,8 @@ class TrainingLoader:
             require_semaphores(3 * self.workers + 10 if self.workers else 0)
             arriving = iter(prefetched)
         for step, collated in zip(steps, arriving, strict=True):
-            if isinstance(collated, _Refusal):
-                raise InputError(collated.where, collated.problem, collated.remedy)
+            if isinstance(collated, InputError):
+                raise collated
             yield step, collated.unpack() if isinstance(collated, PackedBatches) else collated
 
 

@@ -15,7 +15,7 @@ from gensr_dist.data.checking.report import (
 )
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.sources.assembling import drop_repeats
-from gensr_dist.data.sources.faults import shown
+from gensr_dist.data.sources.raw_files import shown
 from gensr_dist.data.sources.texts import count_none_words
 from gensr_dist.data.sources.times import DAY_MS, clock
 

@@ -9,7 +9,7 @@ import polars as pl
 from tqdm import tqdm
 
 from gensr_dist.data.checking import counting
-from gensr_dist.data.checking.report import FileReport, IdMatch, LogReport, Outcome, PositiveCounts
+from gensr_dist.data.checking.report import FileReport, IdMatch, LogOutcome, LogReport, PositiveCounts
 from gensr_dist.data.checking.suspicions import find_suspicions
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog
@@ -17,10 +17,10 @@ from gensr_dist.data.preparation.filtering import keep_active
 from gensr_dist.data.preparation.splitting import assign_splits, count_positives, find_moments, require_positives
 from gensr_dist.data.sources import list_files, open_source
 from gensr_dist.data.sources.assembling import assemble
-from gensr_dist.data.sources.chunks import base_name, file_size
 from gensr_dist.data.sources.ids import require_known
 from gensr_dist.data.sources.listing import Look, RawFile
 from gensr_dist.data.sources.parts import Part, Sample, UntilFault, read_until_fault
+from gensr_dist.data.sources.raw_files import base_name, file_size
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.errors import InputError
 
@@ -179,7 +179,7 @@ def _prepared(report: LogReport, log: EventLog, config: DataConfig, refusal: _Re
     """Add what `prepare` would keep and drop."""
     with refusal.noted():
         kept = keep_active(log, min_interactions=config.min_interactions, both_behaviours=config.both_behaviours)
-        outcome = Outcome(
+        outcome = LogOutcome(
             users=kept.users.height,
             users_before=log.users.height,
             items=kept.items.height,

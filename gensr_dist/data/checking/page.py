@@ -8,7 +8,7 @@ from gensr_dist.data.sources.times import DAY_MS, clock
 from gensr_dist.errors import printable
 
 WIDTH = 110  # characters of a line
-_INDENT = 10  # of what stands beside a heading
+_INDENT = 10  # of what stands next to a heading
 _MOST_REPAIRS, _MOST_SUSPICIONS = 8, 6
 _MOST_NAMES = 6
 
@@ -29,7 +29,7 @@ def page(report: LogReport) -> tuple[str, ...]:
 def _file(file: FileReport) -> Iterator[str]:
     size = f"{file.bytes / 1e6:,.1f} MB" if file.bytes >= 100_000 else f"{file.bytes:,} bytes"
     rows = "" if file.rows is None else f", {file.rows:,} rows {'sampled' if file.sampled else 'understood'}"
-    yield from _beside(file.table, [f"{file.file}: {size}{rows}"])
+    yield from _text(file.table, f"{file.file}: {size}{rows}")
     roles: dict[str, list[str]] = {}
     for use in file.used:
         roles.setdefault(use.role, []).append(use.name)
@@ -38,7 +38,7 @@ def _file(file: FileReport) -> Iterator[str]:
     absent = [f"{use.name}{' (required)' if use.required else ''}" for use in lacking]
     more = [f"not there: {', '.join(absent)}"] if absent else []
     more += [f"not read: {_few(file.unused)}"] if file.unused else []
-    yield from _beside("", ["; ".join(taken + more)] if taken + more else [])
+    yield from _text("", *(["; ".join(taken + more)] if taken + more else []))
     for row in file.as_written:
         yield from _line("", f"as written: {' | '.join(row)}")
 
@@ -60,7 +60,7 @@ def _counts(report: LogReport) -> Iterator[str]:
         dates = ", all at one time of day" if times.dates_only else ""
         first, last = clock(times.first_ms), clock(times.last_ms)
         days = f"{first} to {last} UTC: {span:,.1f} days, {times.days:,} dates with events{dates}"
-        yield from _beside("times", [days])
+        yield from _text("times", days)
     if report.behaviours:
         rows = [("", "events", "positive", "users", "items")]
         rows += [
@@ -77,59 +77,45 @@ def _counts(report: LogReport) -> Iterator[str]:
             yield from _line("counts" if n == 0 else "", f"{name:<15}" + "".join(f"{cell:>12}" for cell in cells))
     if report.activity is not None:
         activity = report.activity
-        yield from _beside(
+        yield from _text(
             "",
-            [
-                f"{activity.users:,} users ({activity.both_users:,} with both), {activity.items:,} items; "
-                f"half of the users have {activity.median_events:,.0f} events or more; "
-                f"{activity.repeats:,} repeated events"
-            ],
+            f"{activity.users:,} users ({activity.both_users:,} with both), {activity.items:,} items; half of the "
+            f"users have {activity.median_events:,.0f} events or more; {activity.repeats:,} repeated events",
         )
     if report.queries is not None and report.queries.searches:
         queries = report.queries
-        common = f"; most often {queries.commonest[:40]!r}, {queries.commonest_searches:,} times"
-        yield from _beside(
-            "queries",
-            [
-                f"{queries.distinct:,} distinct; {_percent(queries.empty, queries.searches)} of search events have none"
-                + (common if queries.commonest_searches else "")
-            ],
-        )
+        text = f"{queries.distinct:,} distinct; {_percent(queries.empty, queries.searches)} of search events have none"
+        if queries.commonest_searches:
+            text += f"; most often {queries.commonest[:40]!r}, {queries.commonest_searches:,} times"
+        yield from _text("queries", text)
     for n, match in enumerate(report.matches):
         text = f"{match.matched:,} of {match.met:,} {match.what} of events ({_percent(match.matched, match.met)})"
-        yield from _beside("ids" if n == 0 else "", [f"{text} are among the {match.listed:,} {match.what} listed"])
+        yield from _text("ids" if n == 0 else "", f"{text} are among the {match.listed:,} {match.what} listed")
     if report.texts is not None:
         texts = report.texts
         same = f"; the commonest text is that of {texts.commonest_items:,}" if texts.commonest_items > 1 else ""
-        yield from _beside(
-            "texts",
-            [
-                f"{texts.items:,} items, {_percent(texts.empty, texts.items)} without text; "
-                f"half have {texts.median_words:,.0f} words or more{same}"
-            ],
-        )
+        empty = f"{texts.items:,} items, {_percent(texts.empty, texts.items)} without text"
+        yield from _text("texts", f"{empty}; half have {texts.median_words:,.0f} words or more{same}")
 
 
 def _changes(report: LogReport) -> Iterator[str]:
-    """What is dropped and mended, lost events first, and what is left."""
+    """What is dropped and fixed, lost events first, and what is left."""
     repairs = sorted(report.repairs, key=lambda repair: not repair.drops)
     shown = [f"{repair.count:,} {repair.what}" for repair in repairs if repair.count]
     if len(shown) > _MOST_REPAIRS:
         shown[_MOST_REPAIRS - 1 :] = [f"and {len(shown) - _MOST_REPAIRS + 1} kinds more, see --json"]
-    yield from _beside("changes", shown)
+    yield from _text("changes", *shown)
     outcome = report.outcome
     if outcome is None:
         return
-    yield from _beside(
+    yield from _text(
         "kept",
-        [
-            f"{outcome.events:,} of {outcome.events_before:,} events, {outcome.users:,} of {outcome.users_before:,} "
-            f"users, {outcome.items:,} of {outcome.items_before:,} items"
-        ],
+        f"{outcome.events:,} of {outcome.events_before:,} events, {outcome.users:,} of {outcome.users_before:,} "
+        f"users, {outcome.items:,} of {outcome.items_before:,} items",
     )
     tasks = [f"{counts.task} {counts.train:,} / {counts.valid:,} / {counts.test:,}" for counts in outcome.positives]
     if tasks:
-        yield from _beside("", [f"positive events to train / validate / test: {'; '.join(tasks)}"])
+        yield from _text("", f"positive events to train / validate / test: {'; '.join(tasks)}")
 
 
 def _suspicions(report: LogReport) -> Iterator[str]:
@@ -138,11 +124,11 @@ def _suspicions(report: LogReport) -> Iterator[str]:
         found[_MOST_SUSPICIONS - 1 :] = [f"and {len(found) - _MOST_SUSPICIONS + 1} more, see --json"]
     if not found and report.refusal is None:
         found = ["nothing"]
-    yield from _beside("wrong?", found)
+    yield from _text("wrong?", *found)
 
 
-def _beside(heading: str, texts: Sequence[str]) -> Iterator[str]:
-    """Texts beside a heading, each wrapped."""
+def _text(heading: str, *texts: str) -> Iterator[str]:
+    """Texts next to a heading, each wrapped."""
     for number, text in enumerate(texts):
         first = f"{heading if number == 0 else '':<{_INDENT}}"
         yield from textwrap.wrap(
@@ -155,7 +141,7 @@ def _beside(heading: str, texts: Sequence[str]) -> Iterator[str]:
 
 
 def _line(heading: str, text: str) -> Iterator[str]:
-    """A text beside a heading, cut where the line ends."""
+    """A text next to a heading, cut where the line ends."""
     line = f"{heading:<{_INDENT}}{printable(text)}"
     yield line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
 

@@ -135,7 +135,7 @@ class PositiveCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class LogOutcome:
     """What `prepare` would keep of a log that was read whole."""
 
     users: int
@@ -174,6 +174,6 @@ class LogReport:
     matches: tuple[IdMatch, ...] = ()
     texts: TextCounts | None = None
     repairs: tuple[Repair, ...] = ()
-    outcome: Outcome | None = None
+    outcome: LogOutcome | None = None
     suspicions: tuple[Suspicion, ...] = ()
     refusal: InputError | None = field(default=None)  # why `prepare` refuses the log

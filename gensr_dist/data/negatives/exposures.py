@@ -1,4 +1,4 @@
-"""Items that were shown beside a positive and not clicked.
+"""Items that were shown with a positive and not clicked.
 
 A session holds events of one user and one behaviour. Search events of the same query and time are one; recommendation
 events are one while no gap between consecutive ones exceeds 30 minutes (a search in between does not end it). Only

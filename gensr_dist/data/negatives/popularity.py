@@ -16,7 +16,7 @@ _ONE = 1 << 20  # weights are integers in units of 1 / _ONE, so that draws are e
 
 
 @dataclass(frozen=True)
-class Popularity:
+class PopularitySampler:
     """Weights (count + 1) ** power of all items, ready to be drawn from.
 
     Items of one count have one weight, so the inverse of the distribution is a search among the tiers, of which a log

@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from gensr_dist.data.hashing import Key, hash_key, mix
 from gensr_dist.errors import InputError
+from gensr_dist.storage.arrays import open_array
 
 STARTS, ITEMS = "query_items_starts.npy", "query_items.npy"
 _ATTEMPTS = 4  # at each place; a place whose draws were all refused gets another kind of negative
@@ -39,16 +40,7 @@ class QueryItems:
             InputError: a file is missing, or of another log.
         """
         remedy = "run `gensr channels`"
-        arrays = []
-        for name in (STARTS, ITEMS):
-            path = folder / name
-            try:
-                arrays.append(np.load(path, mmap_mode="r" if path.stat().st_size > 128 else None, allow_pickle=False))
-            except FileNotFoundError:
-                raise InputError(path, "the file does not exist", remedy) from None
-            except (ValueError, EOFError, OSError) as error:
-                raise InputError(path, f"expected an npy array ({error})", remedy) from None
-        start_Q, item_M = arrays
+        start_Q, item_M = (open_array(folder / name, remedy) for name in (STARTS, ITEMS))
         if len(start_Q) != queries + 1 or start_Q[-1] != len(item_M) or (len(item_M) and item_M.max() >= items):
             raise InputError(folder / STARTS, f"not the lists of {queries} queries over {items} items", remedy)
         return cls(start_Q, item_M)

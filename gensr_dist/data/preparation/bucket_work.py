@@ -1,7 +1,7 @@
 """Preparation of a log in parts, as functions that any machine can run on a part or on some users' events.
 
 A part is a piece of a raw table. A bucket holds all events of its users, in the order of the log (column `order`).
-What the buckets give adds up to what the whole log would give, however users were dealt out.
+What the buckets give adds up to what the whole log would give, however users were spread over them.
 
 Dimensions: E edges of time.
 """
@@ -15,9 +15,10 @@ import polars as pl
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, Repair
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard, write_users
-from gensr_dist.data.preparation.splitting import DAY, Moments, assign_splits
-from gensr_dist.data.sources.assembling import Met, Tables
+from gensr_dist.data.preparation.splitting import Moments, assign_splits
+from gensr_dist.data.sources.assembling import References, Tables
 from gensr_dist.data.sources.parts import Part, read_part
+from gensr_dist.data.sources.times import DAY_MS
 from gensr_dist.data.timelines.timelines import build_timelines
 from gensr_dist.storage.folder import Folder
 
@@ -34,10 +35,10 @@ class Tally:
     repairs: tuple[Repair, ...]
 
 
-def survey(part: Part) -> tuple[Met, Tally]:
+def survey(part: Part) -> tuple[References, Tally]:
     """Read a part of the interactions for what it refers to."""
     rows = read_part(part)
-    return Met.of(rows.frame), Tally(rows.read, rows.frame.height, rows.repairs)
+    return References.of(rows.frame), Tally(rows.read, rows.frame.height, rows.repairs)
 
 
 def number_part(part: Part, place: int, tables: Tables, buckets: int) -> pl.DataFrame:
@@ -78,9 +79,9 @@ def write_bucket(
 
     Args:
         events: all of the shard's users, in any order, with the columns of `split_bucket`.
-        target: as for `Engine.write_shards`.
+        target: as for `PreparationEngine.write_shards`.
         users: of the whole clean log.
-        items: likewise.
+        items: of the whole clean log.
         config: settings.
         seed: of the evaluation negatives.
 
@@ -97,7 +98,7 @@ def write_bucket(
 
 def days_of(events: pl.DataFrame) -> set[int]:
     """Days since 1970 that have events."""
-    return set((events["time"].unique() // DAY).to_list())
+    return set((events["time"].unique() // DAY_MS).to_list())
 
 
 def positives_before(events: pl.DataFrame, edge_E: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ class CleanLog:
     read: int  # as of EventLog
 
 
-class Engine(Protocol):
+class PreparationEngine(Protocol):
     """Turns a raw log into shards. Every engine writes the same bytes."""
 
     def clean(self, config: DataConfig) -> CleanLog:
@@ -43,5 +43,5 @@ class Engine(Protocol):
             seed: of the evaluation negatives.
 
         Raises:
-            InputError: a user has met too many items for the evaluation negatives.
+            InputError: a user has seen too many items for the evaluation negatives.
         """

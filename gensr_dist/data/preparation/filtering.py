@@ -6,7 +6,9 @@ the same however the log was cut.
 Dimensions: N events, P interactions, V users, I items.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -45,7 +47,7 @@ class Activity:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Core:
     """Users and items that have not fallen away."""
 
     user_V: np.ndarray  # bool
@@ -69,11 +71,11 @@ class Counts:
         return Counts(self.user_V + other.user_V, self.item_I + other.item_I, self.behaviours_V | other.behaviours_V)
 
 
-def count(activity: Activity, kept: Kept) -> Counts:
+def count(activity: Activity, core: Core) -> Counts:
     """Count the interactions between kept users and kept items, and the behaviours of users on kept items."""
-    kept_P = kept.user_V[activity.user_P] & kept.item_I[activity.item_P]
-    kept_N = kept.user_V[activity.user_N] & kept.item_I[activity.item_N]
-    users, items = len(kept.user_V), len(kept.item_I)
+    kept_P = core.user_V[activity.user_P] & core.item_I[activity.item_P]
+    kept_N = core.user_V[activity.user_N] & core.item_I[activity.item_N]
+    users, items = len(core.user_V), len(core.item_I)
     behaviours_V = np.zeros(users, dtype=np.uint8)
     for bit in (0b01, 0b10):
         behaviours_V[activity.user_N[kept_N & (activity.bit_N == bit)]] |= bit
@@ -84,48 +86,57 @@ def count(activity: Activity, kept: Kept) -> Counts:
     )
 
 
-def tighten(kept: Kept, counts: Counts, *, min_interactions: int, both_behaviours: bool) -> Kept:
-    """Let users and items with too little activity fall away; filtering ends when none does.
+def k_core(
+    users: int, items: int, count_in: Callable[[Core], Counts], *, min_interactions: int, both_behaviours: bool
+) -> Core:
+    """Let users and items with too little activity fall away until all that are left have enough among themselves.
+
+    Args:
+        users: how many there are.
+        items: how many there are.
+        count_in: `count` of the whole log.
+        min_interactions: of each user and each item.
+        both_behaviours: whether a user must also have events of both behaviours, clicked or not.
 
     Raises:
         InputError: nothing is left.
     """
-    user_V = kept.user_V & (counts.user_V >= min_interactions)
-    if both_behaviours:
-        user_V &= counts.behaviours_V == BOTH
-    item_I = kept.item_I & (counts.item_I >= min_interactions)
-    if not user_V.any() or not item_I.any():
-        both = " and both behaviours" if both_behaviours else ""
-        raise InputError(
-            "data.min_interactions",
-            f"no user of {len(user_V)} is left with at least {min_interactions} interactions{both}, on items with as "
-            "many",
-            "lower data.min_interactions, set data.both_behaviours to false, or bring a larger log",
-        )
-    return Kept(user_V, item_I)
-
-
-def same(first: Kept, second: Kept) -> bool:
-    """Whether nothing fell away from the first to the second."""
-    return bool(first.user_V.sum() == second.user_V.sum() and first.item_I.sum() == second.item_I.sum())
+    core = Core.all_of(users, items)
+    while True:
+        counts = count_in(core)
+        user_V = core.user_V & (counts.user_V >= min_interactions)
+        if both_behaviours:
+            user_V &= counts.behaviours_V == BOTH
+        item_I = core.item_I & (counts.item_I >= min_interactions)
+        if not user_V.any() or not item_I.any():
+            both = " and both behaviours" if both_behaviours else ""
+            raise InputError(
+                "data.min_interactions",
+                f"no user of {len(user_V)} is left with at least {min_interactions} interactions{both}, on items with "
+                "as many",
+                "lower data.min_interactions, set data.both_behaviours to false, or bring a larger log",
+            )
+        if user_V.sum() == core.user_V.sum() and item_I.sum() == core.item_I.sum():
+            return core
+        core = Core(user_V, item_I)
 
 
 @dataclass(frozen=True)
 class Numbering:
-    """Dense numbers for what is kept, in the old order."""
+    """Dense numbers for what is core, in the old order."""
 
-    kept: Kept
+    core: Core
     query_Q: np.ndarray  # bool: queries with an event left
 
     def apply(self, events: pl.DataFrame) -> pl.DataFrame:
-        """Keep the events of kept users and items and number them anew; other columns stay as they are."""
-        kept_N = self.kept.user_V[events["user"].to_numpy()] & self.kept.item_I[events["item"].to_numpy()]
+        """Keep the events of kept users and items and renumber them; other columns stay as they are."""
+        kept_N = self.core.user_V[events["user"].to_numpy()] & self.core.item_I[events["item"].to_numpy()]
         events = events.filter(pl.Series(kept_N))
         query_N = events["query"].to_numpy()
         new_query_Q = np.append(np.cumsum(self.query_Q) - 1, -1)  # -1, for none, takes the last
         return events.with_columns(
-            user=pl.Series((np.cumsum(self.kept.user_V) - 1)[events["user"].to_numpy()], dtype=EVENT_SCHEMA["user"]),
-            item=pl.Series((np.cumsum(self.kept.item_I) - 1)[events["item"].to_numpy()], dtype=EVENT_SCHEMA["item"]),
+            user=pl.Series((np.cumsum(self.core.user_V) - 1)[events["user"].to_numpy()], dtype=EVENT_SCHEMA["user"]),
+            item=pl.Series((np.cumsum(self.core.item_I) - 1)[events["item"].to_numpy()], dtype=EVENT_SCHEMA["item"]),
             query=pl.Series(new_query_Q[query_N], dtype=EVENT_SCHEMA["query"]),
         )
 
@@ -134,25 +145,25 @@ class Numbering:
     ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         """Rows of the three tables that are kept."""
         return (
-            users.filter(pl.Series(self.kept.user_V)),
-            items.filter(pl.Series(self.kept.item_I)),
+            users.filter(pl.Series(self.core.user_V)),
+            items.filter(pl.Series(self.core.item_I)),
             queries.filter(pl.Series(self.query_Q)),
         )
 
     def repairs(self, events_dropped: int) -> tuple[Repair, ...]:
         """What fell away, for the report."""
         dropped = (
-            Repair("users dropped: too few interactions or only one behaviour", int((~self.kept.user_V).sum())),
-            Repair("items dropped: too few interactions", int((~self.kept.item_I).sum())),
+            Repair("users dropped: too few interactions or only one behaviour", int((~self.core.user_V).sum())),
+            Repair("items dropped: too few interactions", int((~self.core.item_I).sum())),
             Repair("events dropped with their user or item", events_dropped, drops=True),
             Repair("queries dropped: no event left", int((~self.query_Q).sum())),
         )
         return tuple(repair for repair in dropped if repair.count)
 
 
-def queries_left(events: pl.DataFrame, kept: Kept, queries: int) -> np.ndarray:
+def queries_left(events: pl.DataFrame, core: Core, queries: int) -> np.ndarray:
     """Which queries some event of kept users and items still has: bool [queries]."""
-    kept_N = kept.user_V[events["user"].to_numpy()] & kept.item_I[events["item"].to_numpy()]
+    kept_N = core.user_V[events["user"].to_numpy()] & core.item_I[events["item"].to_numpy()]
     query_N = events["query"].to_numpy()
     left_Q = np.zeros(queries, dtype=bool)
     left_Q[query_N[kept_N & (query_N >= 0)]] = True
@@ -163,20 +174,20 @@ def keep_active(log: EventLog, *, min_interactions: int, both_behaviours: bool) 
     """Keep users and items with at least `min_interactions`, repeatedly, until nothing more falls away.
 
     With `both_behaviours` a user must also have a recommendation event and a search event, clicked or not, among the
-    kept items. Rows of the kept users, items and queries are numbered anew in their old order.
+    kept items. Rows of the kept users, items and queries are renumbered in their old order.
 
     Raises:
         InputError: nothing is left.
     """
     activity = Activity.of(log.events)
-    kept = Kept.all_of(log.users.height, log.items.height)
-    while True:
-        counts = count(activity, kept)
-        tighter = tighten(kept, counts, min_interactions=min_interactions, both_behaviours=both_behaviours)
-        if same(kept, tighter):
-            break
-        kept = tighter
-    numbering = Numbering(kept, queries_left(log.events, kept, log.queries.height))
+    core = k_core(
+        log.users.height,
+        log.items.height,
+        partial(count, activity),
+        min_interactions=min_interactions,
+        both_behaviours=both_behaviours,
+    )
+    numbering = Numbering(core, queries_left(log.events, core, log.queries.height))
     events = numbering.apply(log.events)
     users, items, queries = numbering.tables(log.users, log.items, log.queries)
     repairs = log.repairs + numbering.repairs(log.events.height - events.height)

@@ -12,11 +12,11 @@ from transformers import PreTrainedTokenizerFast
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Repair
-from gensr_dist.data.os_errors import numbered_os_errors
 from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.shards.manifest import vocabulary_fingerprint
 from gensr_dist.data.tokenizer import fill_token_table
-from gensr_dist.storage.files import write_json
+from gensr_dist.storage.output_errors import numbered_errors
+from gensr_dist.storage.records import write_json
 
 
 def write_item_store(
@@ -53,7 +53,7 @@ def write_item_store(
 
 
 def _write_parquet(path: Path, table: pl.DataFrame) -> None:
-    with numbered_os_errors(path):
+    with numbered_errors(path):
         table.write_parquet(path)
 
 

@@ -35,7 +35,7 @@ class LocalEngine:
         self._workers = workers
 
     def clean(self, config: DataConfig) -> CleanLog:
-        """As `Engine.clean`."""
+        """As `PreparationEngine.clean`."""
         assert self._log is not None, "a log is cleaned once"
         log, self._log = self._log, None
         log = keep_active(log, min_interactions=config.min_interactions, both_behaviours=config.both_behaviours)
@@ -52,7 +52,7 @@ class LocalEngine:
         )
 
     def write_shards(self, target: Folder, config: DataConfig, seed: int) -> list[ShardResult]:
-        """As `Engine.write_shards`."""
+        """As `PreparationEngine.write_shards`."""
         work = _Work(self._timelines, self._items, target, config, seed)
         shards = -(-self._timelines.users // users_per_shard(config))
         done: dict[int, ShardResult] = {}

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Repair
-from gensr_dist.data.preparation.engine import CleanLog, Engine
+from gensr_dist.data.preparation.engine import CleanLog, PreparationEngine
 from gensr_dist.data.preparation.item_store import write_item_store
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard
 from gensr_dist.data.preparation.splitting import require_positives
@@ -25,13 +25,14 @@ from gensr_dist.data.shards.manifest import (
     Manifest,
     TaskCounts,
     may_hold,
-    record_files,
     vocabulary_fingerprint,
 )
 from gensr_dist.data.shards.tar import shard_name
 from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
 from gensr_dist.errors import InputError
-from gensr_dist.storage.files import atomic_folder
+from gensr_dist.sentences import sentence
+from gensr_dist.storage.checked_files import record_files
+from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.folder import Folder
 from gensr_dist.storage.publish import announce, publish
 
@@ -55,9 +56,13 @@ class PrepareResult:
     repairs: tuple[Repair, ...]
     seconds: float
 
+    def lines(self) -> tuple[str, ...]:
+        """For people: counts, then what was dropped or mended."""
+        return (sentence(self), *(f"{repair.count:,} {repair.what}" for repair in self.repairs))
+
 
 def prepare(
-    engine: Engine, config: DataConfig, seed: int, folder: Folder, phrases: Sequence[str] = ()
+    engine: PreparationEngine, config: DataConfig, seed: int, folder: Folder, phrases: Sequence[str] = ()
 ) -> PrepareResult:
     """Filter, split, shard and tokenise a log; `folder` appears whole or not at all.
 
@@ -72,7 +77,7 @@ def prepare(
         phrases: prompt texts whose words a corpus tokenizer keeps whole.
 
     Raises:
-        InputError: the log cannot be read, filtering leaves nothing, a split is empty, users have met too many items
+        InputError: the log cannot be read, filtering leaves nothing, a split is empty, users have seen too many items
             for the negatives, or `folder` holds files of others.
     """
     began = time.monotonic()
@@ -122,7 +127,7 @@ def prepare(
 def _made(folder: Folder, shard_names: list[str]) -> Iterator[tuple[Path, Folder]]:
     """Yield where to write everything but shards, and where to write shards; `folder` is whole when the block ends."""
     if folder.local is not None:
-        with atomic_folder(folder.local) as fresh:
+        with durable_folder(folder.local) as fresh:
             yield fresh, Folder.at(fresh)
         return
     announce(folder, shard_names)
@@ -139,11 +144,11 @@ def _require_replaceable(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(folder, "expected a folder, found a file", "give another folder, or delete it")
-    strangers = sorted(name for name in Folder.at(folder).sizes() if not may_hold(name))
-    if strangers:
+    others = sorted(name for name in Folder.at(folder).sizes() if not may_hold(name))
+    if others:
         raise InputError(
             folder,
-            f"the folder holds files that are no part of shards ({len(strangers)}, the first is {strangers[0]!r})",
+            f"the folder holds files that are no part of shards ({len(others)}, the first is {others[0]!r})",
             "give an empty folder, or delete them",
         )
 

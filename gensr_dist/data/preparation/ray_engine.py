@@ -1,4 +1,4 @@
-"""Preparation on a Ray cluster: Ray Data deals the events out to buckets and to shards, Ray's tasks do the rest.
+"""Preparation on a Ray cluster: Ray Data groups the events by bucket and by shard, Ray's tasks do the rest.
 
 What is lost with a machine is made again from what it was made of, back to the raw files; the driver and the head node
 must live. The driver holds the tables of users, items and queries, and counts a user and an item, but never the events.
@@ -37,19 +37,18 @@ from gensr_dist.data.preparation.bucket_work import (
 from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.preparation.filtering import (
     Activity,
+    Core,
     Counts,
-    Kept,
     Numbering,
     count,
+    k_core,
     queries_left,
-    same,
-    tighten,
 )
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard
 from gensr_dist.data.preparation.splitting import Moments, count_positives, moments_of_days, ranks_of_shares
 from gensr_dist.data.shards.tar import shard_name
 from gensr_dist.data.sources import open_source
-from gensr_dist.data.sources.assembling import Met, Tables, build_tables
+from gensr_dist.data.sources.assembling import References, Tables, build_tables
 from gensr_dist.data.sources.parts import Part, add_repairs, join_rows, read_part, require_rows
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.data.sources.times import latest_time
@@ -87,19 +86,19 @@ class RayEngine:
         connect(address)
 
     def clean(self, config: DataConfig) -> CleanLog:
-        """As `Engine.clean`."""
+        """As `PreparationEngine.clean`."""
         source = open_source(config, self._raw, _count_quotes)
-        met, interactions = _survey(source.interactions)
+        referred, interactions = _survey(source.interactions)
         items, users = _read(source.items, "items"), _read(source.users, "users")
-        tables, repairs = build_tables(met, items.frame, users.frame)
-        buckets = _deal_out(source.interactions, tables, -(-interactions.kept // self._bucket_rows))
+        tables, repairs = build_tables(referred, items.frame, users.frame)
+        buckets = _into_buckets(source.interactions, tables, -(-interactions.kept // self._bucket_rows))
         distinct = sum(_get([_height.remote(bucket) for bucket in buckets], "gather users"))
         repairs.append(Repair("duplicate events dropped", interactions.kept - distinct, drops=True))
 
-        kept = _filter(buckets, Kept.all_of(len(tables.user_id), len(tables.item_id)), config)
-        kept_ref = ray.put(kept)
-        left = [_call.remote(queries_left, bucket, kept_ref, len(tables.query)) for bucket in buckets]
-        numbering = Numbering(kept, _reduce(_any, left))
+        core = _filter(buckets, len(tables.user_id), len(tables.item_id), config)
+        core_ref = ray.put(core)
+        left = [_call.remote(queries_left, bucket, core_ref, len(tables.query)) for bucket in buckets]
+        numbering = Numbering(core, _reduce(_any, left))
         numbering_ref = ray.put(numbering)
         buckets = [_call.remote(_renumber, numbering_ref, bucket) for bucket in buckets]
         moments = _find_moments(buckets, config)
@@ -121,7 +120,7 @@ class RayEngine:
         return log
 
     def write_shards(self, target: Folder, config: DataConfig, seed: int) -> list[ShardResult]:
-        """As `Engine.write_shards`."""
+        """As `PreparationEngine.write_shards`."""
         if target.local:
             target = Folder.at(target.local.resolve())
         write = partial(write_bucket, target=target, users=self._users, items=self._items, config=config, seed=seed)
@@ -231,7 +230,7 @@ def _count_quotes(function: Callable[[tuple[int, int]], int], ranges: Iterable[t
     return _get([_call.remote(function, within) for within in ranges], "count quotes")
 
 
-def _survey(parts: Sequence[Part]) -> tuple[Met, Tally]:
+def _survey(parts: Sequence[Part]) -> tuple[References, Tally]:
     refs = [_call_for_two.remote(survey, part) for part in parts]
     tallies: list[Tally] = _get([tally for _, tally in refs], "survey log", [part.size for part in parts])
     require_rows(parts, [tally.read for tally in tallies], [tally.kept for tally in tallies])
@@ -240,7 +239,7 @@ def _survey(parts: Sequence[Part]) -> tuple[Met, Tally]:
         kept=sum(tally.kept for tally in tallies),
         repairs=add_repairs(repair for tally in tallies for repair in tally.repairs),
     )
-    return _reduce(Met.joined, [met for met, _ in refs]), whole
+    return _reduce(References.joined, [referred for referred, _ in refs]), whole
 
 
 def _read(parts: Sequence[Part], name: str) -> Rows:
@@ -249,7 +248,7 @@ def _read(parts: Sequence[Part], name: str) -> Rows:
     return join_rows(parts, rows)
 
 
-def _deal_out(parts: Sequence[Part], tables: Tables, buckets: int) -> list[_Ref]:
+def _into_buckets(parts: Sequence[Part], tables: Tables, buckets: int) -> list[_Ref]:
     """Events of the log (EVENT_SCHEMA and `order`) in buckets, without repeats."""
     parts_ref, tables_ref = ray.put(tuple(parts)), ray.put(replace(tables, text=tables.text.clear()))
     numbered = ray.data.range(len(parts), override_num_blocks=len(parts)).map_batches(
@@ -280,18 +279,18 @@ def _frame(rows: pa.Table) -> pl.DataFrame:
     return pl.concat([pickle.loads(row.as_py()) for row in rows["content"]])  # noqa: S301
 
 
-def _filter(buckets: Sequence[_Ref], kept: Kept, config: DataConfig) -> Kept:
+def _filter(buckets: Sequence[_Ref], users: int, items: int, config: DataConfig) -> Core:
     """As `keep_active`: users and items that stay."""
     activities = [_call.remote(Activity.of, bucket) for bucket in buckets]
-    while True:
-        kept_ref = ray.put(kept)
-        counts: Counts = _reduce(_sum, [_call.remote(count, activity, kept_ref) for activity in activities])
-        tighter = tighten(
-            kept, counts, min_interactions=config.min_interactions, both_behaviours=config.both_behaviours
-        )
-        if same(kept, tighter):
-            return kept
-        kept = tighter
+
+    def count_in(core: Core) -> Counts:
+        core_ref = ray.put(core)
+        counts: Counts = _reduce(_sum, [_call.remote(count, activity, core_ref) for activity in activities])
+        return counts
+
+    return k_core(
+        users, items, count_in, min_interactions=config.min_interactions, both_behaviours=config.both_behaviours
+    )
 
 
 def _renumber(numbering: Numbering, events: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.negatives.unmet import Met, sample_unmet
+from gensr_dist.data.negatives.sampling import SeenPairs, sample_unseen
 from gensr_dist.data.shards.manifest import ShardRecord
 from gensr_dist.data.shards.tar import shard_blocks, shard_name, write_shard
 from gensr_dist.data.timelines.rows import evaluation_rows, training_rows
@@ -53,7 +53,7 @@ def write_users(
         seed: of the negatives.
 
     Raises:
-        InputError: a user has met so many items that too few are left.
+        InputError: a user has seen so many items that too few are left.
     """
     negative_RC = draw_negatives(timelines, first_user, items=items, config=config, seed=seed)
     with _file_of(target, shard_name(number)) as path:
@@ -70,12 +70,12 @@ def draw_negatives(timelines: Timelines, first_user: int, *, items: int, config:
     """Frozen negatives of the evaluation rows of some users, uint32 [R, C]; arguments as of `write_users`.
 
     Raises:
-        InputError: a user has met so many items that too few are left.
+        InputError: a user has seen so many items that too few are left.
     """
     event_R = evaluation_rows(timelines)
     user_R = timelines.user_N[event_R]
-    return sample_unmet(
-        Met.from_timelines(timelines, timelines.users, items),
+    return sample_unseen(
+        SeenPairs.from_timelines(timelines, timelines.users, items),
         user_R,
         config.eval_negatives,
         items=items,

@@ -10,10 +10,9 @@ import numpy as np
 import polars as pl
 
 from gensr_dist.data.config import DataConfig
+from gensr_dist.data.sources.times import DAY_MS
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
-
-DAY = 86_400_000  # milliseconds
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def moments_of_days(days: Iterable[int]) -> Moments:
             f"split 'days' needs events on at least 3 days (UTC), the log has {len(distinct)}",
             "set data.split to leave_one_out or time",
         )
-    return Moments(valid=distinct[-2] * DAY, test=distinct[-1] * DAY)
+    return Moments(valid=distinct[-2] * DAY_MS, test=distinct[-1] * DAY_MS)
 
 
 def ranks_of_shares(positives: int, valid_share: float, test_share: float) -> tuple[int, int]:
@@ -63,7 +62,7 @@ def find_moments(events: pl.DataFrame, config: DataConfig) -> Moments | None:
     """
     match config.split:
         case "days":
-            return moments_of_days(events["time"].unique().to_numpy() // DAY)
+            return moments_of_days(events["time"].unique().to_numpy() // DAY_MS)
         case "time":
             # Cutting at a time, not at a rank, keeps events of one moment on one side.
             time_N = np.sort(events.filter("positive")["time"].to_numpy())

@@ -6,14 +6,13 @@ evaluation rows, C negatives, W bytes of a row of coded negatives.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from gensr_dist.data.shards.elias_fano import decode_rows, encode_rows
 from gensr_dist.data.timelines.rows import evaluation_rows
 from gensr_dist.data.timelines.splits import Split
-from gensr_dist.data.timelines.timelines import Timelines
+from gensr_dist.data.timelines.timelines import COLUMNS, Timelines
 
 # Members of a sample in the order of the tar: dtypes that may occur, number of dimensions.
 _UP_TO_32_BITS = ("|u1", "<u2", "<u4")
@@ -31,18 +30,12 @@ _SEARCH, _POSITIVE, _SPLIT, _HAS_QUERY = 1, 2, 12, 16  # bits of a flag; the spl
 _LARGEST_INT64 = (1 << 63) - 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Block:
-    """Some consecutive users. Positions count from the block's first event."""
+    """Some consecutive users; users and events count from the block's first."""
 
-    user_start: np.ndarray  # int64 [V + 1]
-    item: np.ndarray  # uint32 [N]
-    time: np.ndarray  # int64 [N], milliseconds, ascending within a user
-    query: np.ndarray  # int32 [N], -1 for none
-    behaviour: np.ndarray  # uint8 [N]
-    positive: np.ndarray  # bool [N]
-    split: np.ndarray  # uint8 [N]
-    eval_negative: np.ndarray  # uint32 [R, C], items the user never met, ascending; one row a held-out positive event
+    timelines: Timelines
+    eval_negative_RC: np.ndarray  # uint32, items the user never saw, ascending; one row a held-out positive event
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit each other.
@@ -50,61 +43,45 @@ class Block:
         Raises:
             ValueError: names the arrays.
         """
-        events, start = len(self.item), self.user_start
-        if any(len(getattr(self, name)) != events for name in ("time", "query", "behaviour", "positive", "split")):
+        timelines, start_V, time_N = self.timelines, self.timelines.user_start_V, self.timelines.time_N
+        if any(len(getattr(timelines, name)) != len(time_N) for name in COLUMNS):
             raise ValueError("event arrays differ in length")
-        if not len(start) or start[0] != 0 or start[-1] != events:
+        if not len(start_V) or start_V[0] != 0 or start_V[-1] != len(time_N):
             raise ValueError("user_start does not span the events")
-        if (start[1:] < start[:-1]).any():
+        if (start_V[1:] < start_V[:-1]).any():
             raise ValueError("user_start decreases")
-        falls = np.flatnonzero(self.time[1:] < self.time[:-1]) + 1
-        if (start[np.searchsorted(start, falls)] != falls).any():
+        falls = np.flatnonzero(time_N[1:] < time_N[:-1]) + 1
+        if (start_V[np.searchsorted(start_V, falls)] != falls).any():
             raise ValueError("time falls within a user")
-        if self.split.max(initial=0) > max(Split):
+        if timelines.split_N.max(initial=0) > max(Split):
             raise ValueError("split is none of train, validation and test")
-        if len(self.eval_negative) != np.count_nonzero(self.positive & (self.split != Split.TRAIN)):
+        if len(self.eval_negative_RC) != len(self.eval_event_R):
             raise ValueError("evaluation rows and eval_negative differ in length")
 
     @property
-    def users(self) -> int:
-        """Number of users, V."""
-        return len(self.user_start) - 1
-
-    @cached_property
-    def timelines(self) -> Timelines:
-        """The same arrays without the negatives."""
-        return Timelines(
-            user_start_V=self.user_start,
-            item_N=self.item,
-            time_N=self.time,
-            query_N=self.query,
-            behaviour_N=self.behaviour,
-            positive_N=self.positive,
-            split_N=self.split,
-        )
-
-    @property
-    def eval_event(self) -> np.ndarray:
-        """Event of each evaluation row, int64 [R]."""
+    def eval_event_R(self) -> np.ndarray:
+        """Event of each evaluation row, int64."""
         return evaluation_rows(self.timelines)
 
 
 def encode(block: Block) -> dict[str, np.ndarray]:
     """Members of a block, each in the narrowest dtype that holds its values."""
-    origin = int(block.time.min(initial=_LARGEST_INT64)) if len(block.time) else 0
-    since = block.time.astype(np.uint64) - np.int64(origin).astype(np.uint64)
+    events = block.timelines
+    origin = int(events.time_N.min(initial=_LARGEST_INT64)) if len(events.time_N) else 0
+    since = events.time_N.astype(np.uint64) - np.int64(origin).astype(np.uint64)
     unit = max(1, int(np.gcd.reduce(since)) if len(since) else 1)
-    has_query = block.query >= 0
-    negative, low_bytes = encode_rows(block.eval_negative)
-    flags = block.behaviour * _SEARCH + block.positive * _POSITIVE + (block.split << 2) + has_query * _HAS_QUERY
+    has_query = events.query_N >= 0
+    negative, low_bytes = encode_rows(block.eval_negative_RC)
+    flags = events.behaviour_N * _SEARCH + events.positive_N * _POSITIVE + (events.split_N << 2)
+    flags += has_query * _HAS_QUERY
     return {
         "eval_negative": negative,
         "flags": flags.astype(np.uint8),
-        "header": np.array([origin, unit, block.eval_negative.shape[1], low_bytes], dtype="<i8"),
-        "item": _narrow(block.item),
-        "query": _narrow(block.query[has_query]),
+        "header": np.array([origin, unit, block.eval_negative_RC.shape[1], low_bytes], dtype="<i8"),
+        "item": _narrow(events.item_N),
+        "query": _narrow(events.query_N[has_query]),
         "time": _narrow(since // np.uint64(unit)),
-        "user_count": _narrow(np.diff(block.user_start)),
+        "user_count": _narrow(np.diff(events.user_start_V)),
     }
 
 
@@ -145,18 +122,17 @@ def decode(members: Mapping[str, np.ndarray], *, negatives: bool = True) -> Bloc
     time = (since * np.uint64(unit) + np.int64(origin).astype(np.uint64)).view(np.int64)
 
     coded_RW = members["eval_negative"]
-    return Block(
-        user_start=user_start,
-        item=members["item"].astype(np.uint32),
-        time=time,
-        query=query,
-        behaviour=flags & _SEARCH,
-        positive=(flags & _POSITIVE) != 0,
-        split=(flags & _SPLIT) >> 2,
-        eval_negative=decode_rows(coded_RW, count, low_bytes)
-        if negatives
-        else np.zeros((len(coded_RW), 0), dtype=np.uint32),
+    timelines = Timelines(
+        user_start_V=user_start,
+        item_N=members["item"].astype(np.uint32),
+        time_N=time,
+        query_N=query,
+        behaviour_N=flags & _SEARCH,
+        positive_N=(flags & _POSITIVE) != 0,
+        split_N=(flags & _SPLIT) >> 2,
     )
+    none_RC = np.zeros((len(coded_RW), 0), dtype=np.uint32)
+    return Block(timelines, decode_rows(coded_RW, count, low_bytes) if negatives else none_RC)
 
 
 def _narrow(value: np.ndarray) -> np.ndarray:

@@ -4,18 +4,16 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.errors import InputError
-from gensr_dist.storage.damage import REMEDY
-from gensr_dist.storage.files import write_json
+from gensr_dist.storage.checked_files import REMEDY, CheckedFiles, FileRecord, sha256_of_file
 from gensr_dist.storage.folder import Folder
+from gensr_dist.storage.records import parse_record, write_json
 
 SCHEMA_VERSION = 2
 _SHARD_NAME = re.compile(r"shard-\d+\.tar", re.ASCII)
@@ -25,10 +23,9 @@ TOKENIZER = "tokenizer/tokenizer.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardRecord:
+class ShardRecord(FileRecord):
     """One tar."""
 
-    name: str
     first_user: int
     samples: int  # blocks of users
     users: int
@@ -36,17 +33,6 @@ class ShardRecord:
     training_rows: int
     evaluation_rows: int
     interactions: int  # entries of the users' histories: positive events, the two of one interaction counted once
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileRecord:
-    """One file of the item store or the tokenizer."""
-
-    name: str  # relative to the shard folder, with forward slashes
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +45,8 @@ class TaskCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """Contents of a shard folder, written after everything that it lists."""
+class Manifest(CheckedFiles):
+    """Contents of a shard folder, written after everything that it lists; `files` are those besides the shards."""
 
     schema_version: int
     seed: int
@@ -73,7 +59,6 @@ class Manifest:
     search: TaskCounts
     vocabulary: str  # SHA-256 of tokenizer/tokenizer.json
     shards: tuple[ShardRecord, ...]  # in user order
-    files: tuple[FileRecord, ...]
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` with a digest of itself."""
@@ -100,12 +85,7 @@ class Manifest:
             )
         if digest != _digest(body):
             raise InputError(path, "the manifest was edited: its digest does not match its contents", REMEDY)
-        try:
-            manifest = TypeAdapter(cls).validate_python(body)
-        except ValidationError as error:
-            fault = error.errors()[0]
-            place = ".".join(str(part) for part in fault["loc"])
-            raise InputError(path, f"expected a valid manifest, {place}: {fault['msg']}", REMEDY) from None
+        manifest = parse_record(body, path, cls, "shards", REMEDY)
         contradiction = manifest._contradiction()
         if contradiction:
             raise InputError(path, f"expected a valid manifest, {contradiction}", REMEDY)
@@ -147,40 +127,6 @@ class Manifest:
 def may_hold(name: str) -> bool:
     """Whether a shard folder may hold a file of this name; tars that its manifest does not list are left-overs."""
     return name == "manifest.json" or ("/" not in name and name.endswith(".tar")) or bool(_FILE_NAME.fullmatch(name))
-
-
-def sha256_of_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def record_files(folder: Path, paths: Iterable[Path]) -> tuple[FileRecord, ...]:
-    """Describe files below `folder`, in order of their names."""
-    return tuple(
-        FileRecord(name=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=sha256_of_file(path))
-        for path in sorted(paths)
-    )
-
-
-def check_recorded(folder: Path, files: Iterable[FileRecord], record: str, remedy: str) -> None:
-    """Raise InputError unless every file has the recorded checksum.
-
-    Args:
-        folder: of the files.
-        files: what was recorded.
-        record: name of the file that recorded it.
-        remedy: what to do about a missing or changed file.
-    """
-    for file in files:
-        path = folder / file.name
-        if not path.is_file():
-            raise InputError(path, "the file does not exist", remedy)
-        if sha256_of_file(path) != file.sha256:
-            raise InputError(path, f"the file's checksum is not the one in {record}", remedy)
 
 
 def vocabulary_fingerprint(folder: Path) -> str:

@@ -20,15 +20,15 @@ from typing_extensions import Self
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.negatives.exposures import Exposures
-from gensr_dist.data.negatives.unmet import Met
+from gensr_dist.data.negatives.sampling import SeenPairs
 from gensr_dist.data.shards.manifest import Manifest, ShardRecord
 from gensr_dist.data.shards.verify import read_checked, shard_faults
 from gensr_dist.data.timelines.histories import Histories
 from gensr_dist.data.timelines.rows import EvalRows, training_rows
 from gensr_dist.data.timelines.splits import Split
-from gensr_dist.data.timelines.timelines import Timelines
+from gensr_dist.data.timelines.timelines import COLUMNS, Timelines
 from gensr_dist.errors import InputError
-from gensr_dist.storage.damage import REMEDY
+from gensr_dist.storage.checked_files import REMEDY
 from gensr_dist.storage.folder import Folder
 
 LOG = logging.getLogger("gensr_dist.data")
@@ -71,9 +71,9 @@ class Window:
         return Histories.from_timelines(self.timelines)
 
     @cached_property
-    def met_in_training(self) -> Met:
-        """Who (local) met what before the held-out events; built on first use."""
-        return Met.from_timelines(self.timelines, self.timelines.users, self.items, Split.TRAIN)
+    def seen_in_training(self) -> SeenPairs:
+        """Who (local) saw what before the held-out events; built on first use."""
+        return SeenPairs.from_timelines(self.timelines, self.timelines.users, self.items, Split.TRAIN)
 
     @cached_property
     def exposures(self) -> Exposures:
@@ -84,6 +84,18 @@ class Window:
     def training_event_R(self) -> Int:
         """Local event of each training row of the window."""
         return training_rows(self.timelines)
+
+    def eval_rows(self, event_R: Int, task: Behaviour, negative_RC: NDArray[np.uint32]) -> EvalRows:
+        """Rows, with global numbers, that rank some (local) events of one task among negatives."""
+        timelines = self.timelines
+        return EvalRows(
+            event_R=event_R + self.first_event,
+            user_R=timelines.user_of(event_R) + self.first_user,
+            task_R=np.full(len(event_R), int(task), dtype=np.int64),
+            query_R=timelines.query_N[event_R].astype(np.int64),
+            history_end_R=self.histories.end_of_event_N[event_R] + np.int64(self.first_interaction),
+            candidate_RC=np.column_stack([timelines.item_N[event_R], negative_RC]).astype(np.int64),
+        )
 
 
 class TimelineStore:
@@ -247,33 +259,17 @@ class TimelineStore:
             if not shard.events:
                 continue
             for block in read_checked(self.folder, self.manifest, shard):
-                event_R = block.eval_event
-                chosen_R = (block.split[event_R] == split) & (block.behaviour[event_R] == task)
+                event_R, events = block.eval_event_R, block.timelines
+                chosen_R = (events.split_N[event_R] == split) & (events.behaviour_N[event_R] == task)
                 event_parts.append(first + event_R[chosen_R])
-                negative_parts.append(block.eval_negative[chosen_R])
-                first += len(block.item)
-        timelines, event_R = window.timelines, np.concatenate(event_parts)
-        return EvalRows(
-            event_R=event_R + window.first_event,
-            user_R=timelines.user_of(event_R) + window.first_user,
-            task_R=np.full(len(event_R), int(task), dtype=np.int64),
-            query_R=timelines.query_N[event_R].astype(np.int64),
-            history_end_R=window.histories.end_of_event_N[event_R] + np.int64(window.first_interaction),
-            candidate_RC=np.column_stack([timelines.item_N[event_R], np.concatenate(negative_parts)]).astype(np.int64),
-        )
+                negative_parts.append(block.eval_negative_RC[chosen_R])
+                first += len(events.item_N)
+        return window.eval_rows(np.concatenate(event_parts), task, np.concatenate(negative_parts))
 
     def _timelines(self, shards: tuple[ShardRecord, ...]) -> Timelines:
         """Decode shards into arrays of their common length, a block at a time."""
         users, events = sum(shard.users for shard in shards), sum(shard.events for shard in shards)
-        timelines = Timelines(
-            user_start_V=np.zeros(users + 1, dtype=np.int64),
-            item_N=np.empty(events, dtype=np.uint32),
-            time_N=np.empty(events, dtype=np.int64),
-            query_N=np.empty(events, dtype=np.int32),
-            behaviour_N=np.empty(events, dtype=np.uint8),
-            positive_N=np.empty(events, dtype=bool),
-            split_N=np.empty(events, dtype=np.uint8),
-        )
+        timelines = Timelines.empty(users, events)
         user = event = 0
         for shard in shards:
             if not shard.events:  # lost, or of users without events
@@ -281,11 +277,12 @@ class TimelineStore:
                 user += shard.users
                 continue
             for block in read_checked(self.folder, self.manifest, shard, negatives=False):
-                end = event + len(block.item)
-                timelines.user_start_V[user + 1 : user + 1 + block.users] = block.user_start[1:] + event
-                for name in ("item", "time", "query", "behaviour", "positive", "split"):
-                    getattr(timelines, f"{name}_N")[event:end] = getattr(block, name)
-                user, event = user + block.users, end
+                part = block.timelines
+                end = event + len(part.item_N)
+                timelines.user_start_V[user + 1 : user + 1 + part.users] = part.user_start_V[1:] + event
+                for name in COLUMNS:
+                    getattr(timelines, name)[event:end] = getattr(part, name)
+                user, event = user + part.users, end
         return timelines
 
     def _parts_of(self, number_R: Int, first_W: list[int]) -> Iterator[tuple[Window, Int]]:

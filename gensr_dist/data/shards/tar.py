@@ -15,12 +15,12 @@ import numpy as np
 from webdataset import TarWriter
 
 from gensr_dist.data.shards.block import MEMBERS, Block, decode, encode
-from gensr_dist.data.shards.manifest import ShardRecord, sha256_of_file
+from gensr_dist.data.shards.manifest import ShardRecord
 from gensr_dist.data.timelines.histories import count_interactions
 from gensr_dist.data.timelines.rows import evaluation_rows, training_rows
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
-from gensr_dist.storage.damage import REMEDY
+from gensr_dist.storage.checked_files import REMEDY, sha256_of_file
 
 _MEMBER_NAME = re.compile(r"(?P<key>\d{10})\.(?P<array>" + "|".join(MEMBERS) + r")\.npy", re.ASCII)
 
@@ -47,21 +47,8 @@ def shard_blocks(
     eval_event_R = evaluation_rows(timelines)
     for first in range(0, timelines.users, users_per_sample):
         end = min(first + users_per_sample, timelines.users)
-        start, stop = timelines.user_start_V[[first, end]].tolist()
-        rows = slice(*np.searchsorted(eval_event_R, [start, stop]).tolist())
-        yield (
-            first_user + first,
-            Block(
-                user_start=timelines.user_start_V[first : end + 1] - start,
-                item=timelines.item_N[start:stop],
-                time=timelines.time_N[start:stop],
-                query=timelines.query_N[start:stop],
-                behaviour=timelines.behaviour_N[start:stop],
-                positive=timelines.positive_N[start:stop],
-                split=timelines.split_N[start:stop],
-                eval_negative=np.sort(eval_negative_RC[rows], axis=1),
-            ),
-        )
+        rows = slice(*np.searchsorted(eval_event_R, timelines.user_start_V[[first, end]]).tolist())
+        yield first_user + first, Block(timelines.of_users(first, end), np.sort(eval_negative_RC[rows], axis=1))
 
 
 def write_shard(path: Path, blocks: Iterable[tuple[int, Block]]) -> ShardRecord:
@@ -82,10 +69,10 @@ def write_shard(path: Path, blocks: Iterable[tuple[int, Block]]) -> ShardRecord:
             members = {f"{name}.npy": _npy(array) for name, array in encode(block).items()}
             tar.write({"__key__": f"{key:010d}", **members})
             samples += 1
-            users += block.users
-            events += len(block.item)
+            users += block.timelines.users
+            events += len(block.timelines.item_N)
             training += len(training_rows(block.timelines))
-            evaluation += len(block.eval_negative)
+            evaluation += len(block.eval_negative_RC)
             interactions += count_interactions(block.timelines)
     assert samples, "a shard holds at least one block"
     return ShardRecord(
@@ -109,7 +96,7 @@ def read_shard(content: bytes, where: str | Path, first_user: int, *, negatives:
         content: the tar's bytes.
         where: named in errors.
         first_user: row of the shard's first user.
-        negatives: whether evaluation negatives are decoded; without them `eval_negative` is [R, 0].
+        negatives: whether evaluation negatives are decoded; without them they are [R, 0].
 
     Raises:
         InputError: the tar is not one that `write_shard` wrote; nothing in it is unpacked to disk or run.

@@ -10,12 +10,13 @@ import polars as pl
 from tqdm import tqdm
 
 from gensr_dist.data.shards.block import Block
-from gensr_dist.data.shards.manifest import TOKENIZER, FileRecord, Manifest, ShardRecord, sha256_of_file
+from gensr_dist.data.shards.manifest import TOKENIZER, Manifest, ShardRecord
 from gensr_dist.data.shards.tar import read_shard
 from gensr_dist.data.timelines.histories import count_interactions
 from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.errors import InputError
-from gensr_dist.storage.damage import REMEDY, DamagedError
+from gensr_dist.sentences import sentence
+from gensr_dist.storage.checked_files import REMEDY, DamagedError, FileRecord
 from gensr_dist.storage.folder import Folder
 
 
@@ -31,6 +32,10 @@ class VerifyReport:
     files: int
     bytes: int
     seconds: float
+
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        return (f"whole; {sentence(self)}",)
 
 
 def verify(folder: Folder) -> VerifyReport:
@@ -121,16 +126,18 @@ def read_checked(folder: Folder, manifest: Manifest, record: ShardRecord, *, neg
     except DamagedError as damage:
         raise _recognised(damage, manifest) from None
     for block in read_shard(content, where, record.first_user, negatives=negatives):
-        for name, limit in (("item", manifest.items), ("eval_negative", manifest.items), ("query", manifest.queries)):
-            values = getattr(block, name)
+        timelines, negative_RC = block.timelines, block.eval_negative_RC
+        for name, values, limit in (
+            ("item", timelines.item_N, manifest.items),
+            ("eval_negative", negative_RC, manifest.items),
+            ("query", timelines.query_N, manifest.queries),
+        ):
             if values.size and values.max() >= limit:
                 problem = f"{name} {values.max()} is none of the {limit} that the manifest counts"
                 raise InputError(where, problem, REMEDY)
-        if block.eval_negative.shape[1] != width:
-            raise InputError(
-                where, f"evaluation rows have {block.eval_negative.shape[1]} negatives, not {width}", REMEDY
-            )
-        found += (1, block.users, len(block.item), len(training_rows(block.timelines)), len(block.eval_negative))
+        if negative_RC.shape[1] != width:
+            raise InputError(where, f"evaluation rows have {negative_RC.shape[1]} negatives, not {width}", REMEDY)
+        found += (1, timelines.users, len(timelines.item_N), len(training_rows(timelines)), len(negative_RC))
         if (found > listed).any():
             break
         yield block
@@ -153,7 +160,7 @@ def _recognised(damage: InputError, manifest: Manifest) -> InputError:
 
 
 def check_item_store(folder: Folder, manifest: Manifest) -> None:
-    """Check the files that the manifest lists beside the shards.
+    """Check the files that the manifest lists besides the shards.
 
     Raises:
         InputError: the item store was made with another vocabulary, or a file is missing, cut short or changed.
@@ -220,19 +227,13 @@ def _shown(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) + (" rows" if len(shape) == 1 else "")
 
 
-def _damage(folder: Folder, record: FileRecord | ShardRecord) -> InputError | None:
+def _damage(folder: Folder, record: FileRecord) -> InputError | None:
     """How a file differs from its record."""
-    where = folder.where(record.name)
     try:
         with folder.file(record.name, record.sha256, record.bytes) as path:
-            size, digest = path.stat().st_size, sha256_of_file(path)
+            return record.damage(path, folder.where(record.name))
     except DamagedError as damage:
         return damage
-    except OSError as error:
-        return InputError(where, f"the file cannot be read ({error.strerror})", "check its permissions and the disk")
-    if digest == record.sha256:  # of a forged record the size may be wrong all the same
-        return None if size == record.bytes else DamagedError(where, expected=record.bytes, size=size)
-    return DamagedError(where, expected=record.bytes, size=size, sha256=digest)
 
 
 def _verify_shard(folder: Folder, manifest: Manifest, record: ShardRecord) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
+from gensr_dist.data.hashing import mix
 from gensr_dist.data.sources.chunks import Advance, Each
-from gensr_dist.data.sources.ids import MENDED, is_decimal, parse_id, require_known
+from gensr_dist.data.sources.ids import FIXED, id_order, is_decimal, parse_id, require_known
 from gensr_dist.data.sources.json_lines import read_blocks
 from gensr_dist.data.sources.listing import RawFile, Use, json_file
 from gensr_dist.data.sources.parts import WHOLE, Part, Sample, SourceParts
@@ -213,7 +214,7 @@ def _read_reviews(file: str, release: Release, most: int) -> tuple[pl.DataFrame,
 
 def _decimals(ids: pl.Series) -> Repair:
     count = ids.to_frame().select(is_decimal(pl.col(ids.name))).to_series().sum()
-    return Repair(f"{ids.name} of reviews {MENDED}", int(count))
+    return Repair(f"{ids.name} of reviews {FIXED}", int(count))
 
 
 def _require_unit(file: str, times: pl.Series, release: Release) -> None:
@@ -228,7 +229,7 @@ def _require_unit(file: str, times: pl.Series, release: Release) -> None:
 def _read_meta(file: str, release: Release, asins: pl.Series) -> tuple[pl.DataFrame, list[Repair], frozenset[str]]:
     """(asin, title, brand, categories: a list of paths), a row per element of `asins`; null where nothing is known.
 
-    Also what was mended, and the ids that no line has.
+    Also what was fixed, and the ids that no line has.
     """
     schema: dict[str, pl.DataType] = {
         release.meta_item: pl.String(),
@@ -317,7 +318,7 @@ def _interactions(reviews: pl.DataFrame, asins: pl.Series, item_queries: pl.Data
     first_N = np.searchsorted(item_K, item_N, side="left")
     count_N = np.searchsorted(item_K, item_N, side="right") - first_N
     pair_N = user_N.to_numpy().astype(np.uint64) << np.uint64(32) | item_N
-    choice_N = _mix(pair_N) % np.maximum(count_N, 1).astype(np.uint64)
+    choice_N = mix(pair_N) % np.maximum(count_N, 1).astype(np.uint64)
     has_query_N = count_N > 0
 
     ordered = reviews.with_row_index("order").select(
@@ -337,18 +338,10 @@ def _code(behaviour: Behaviour) -> pl.Expr:
     return pl.lit(int(behaviour), pl.UInt8)
 
 
-def _mix(value_N: np.ndarray) -> np.ndarray:
-    """Finalizer of splitmix64: a well-spread uint64 of each uint64."""
-    value_N = (value_N ^ (value_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value_N = (value_N ^ (value_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value_N ^ (value_N >> np.uint64(31))
-
-
 def _sorted_ids(ids: pl.Series) -> pl.Series:
     """Distinct ids, in numeric order where all are whole numbers."""
-    distinct = ids.unique().sort()
-    numbers = distinct.cast(pl.Int64, strict=False)
-    return distinct if numbers.null_count() else distinct.gather(numbers.to_numpy().argsort(kind="stable"))
+    distinct = ids.unique()
+    return distinct.to_frame().sort(id_order(distinct)).to_series()
 
 
 def _row_of(ids: pl.Expr, table: pl.Series) -> pl.Expr:

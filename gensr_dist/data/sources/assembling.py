@@ -7,18 +7,17 @@ import numpy as np
 import polars as pl
 
 from gensr_dist.data.events import EventLog, Repair
-from gensr_dist.data.sources.ids import require_known
+from gensr_dist.data.sources.ids import id_order, require_known
 from gensr_dist.data.sources.parts import add_repairs
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.data.sources.times import require_span
 
-NUMERIC_ID = r"^[0-9]{1,18}$"  # fits int64
 _NEVER = 1 << 62
 _SPARSE = 8  # a table of all numbers up to the largest id is used if it is at most so many times longer than the ids
 
 
 @dataclass(frozen=True)
-class Met:
+class References:
     """What interactions refer to: distinct ids and queries, in any order."""
 
     user_id: pl.Series
@@ -29,7 +28,7 @@ class Met:
     time_bits: int  # all times joined by `or`
 
     @classmethod
-    def of(cls, interactions: pl.DataFrame) -> "Met":
+    def of(cls, interactions: pl.DataFrame) -> "References":
         """Collect from the interactions of a log, or of a part of it."""
         query = interactions["query"].unique().drop_nulls()
         time = interactions["time"].to_numpy()
@@ -43,7 +42,7 @@ class Met:
         )
 
     @classmethod
-    def joined(cls, parts: Sequence["Met"]) -> "Met":
+    def joined(cls, parts: Sequence["References"]) -> "References":
         """What several parts refer to."""
         names = ("user_id", "item_id", "query")
         return cls(
@@ -78,7 +77,7 @@ class Tables:
 
 def assemble(interactions: Rows, items: Rows, users: Rows) -> EventLog:
     """Build the log of what the parts of its three tables gave (`SourceParts`)."""
-    tables, repairs = build_tables(Met.of(interactions.frame), items.frame, users.frame)
+    tables, repairs = build_tables(References.of(interactions.frame), items.frame, users.frame)
     events = tables.number(interactions.frame)
     distinct = drop_repeats(events)
     dropped = Repair("duplicate events dropped", events.height - distinct.height, drops=True)
@@ -92,32 +91,32 @@ def assemble(interactions: Rows, items: Rows, users: Rows) -> EventLog:
     )
 
 
-def build_tables(met: Met, items: pl.DataFrame, users: pl.DataFrame) -> tuple[Tables, list[Repair]]:
+def build_tables(referred: References, items: pl.DataFrame, users: pl.DataFrame) -> tuple[Tables, list[Repair]]:
     """Complete the tables of a log.
 
     Users and items are in numeric order of their ids where all are numbers, else in text order, so nothing downstream
     depends on the order of the files. The first of repeated ids counts; an item without features gets an empty text.
 
     Args:
-        met: what the interactions refer to.
+        referred: what the interactions refer to.
         items: item_id, text.
-        users: user_id; users beside those of the interactions. Without columns: none are listed.
+        users: user_id; users besides those of the interactions. Without columns: none are listed.
 
     Raises:
         InputError: the times are implausible, or ids of events and of the other tables do not agree.
     """
-    require_span(met.first, met.last, met.time_bits)
+    require_span(referred.first, referred.last, referred.time_bits)
     texts = items.unique("item_id", keep="first", maintain_order=True)
-    unknown = met.item_id.to_frame().join(texts, on="item_id", how="anti")
-    require_known(met.item_id, texts["item_id"], unknown["item_id"], "items")
+    unknown = referred.item_id.to_frame().join(texts, on="item_id", how="anti")
+    require_known(referred.item_id, texts["item_id"], unknown["item_id"], "items")
     catalogue = pl.concat([texts, unknown.with_columns(pl.lit("").alias("text"))])
-    catalogue = catalogue.sort(_id_order(catalogue["item_id"]))
+    catalogue = catalogue.sort(id_order(catalogue["item_id"]))
     repairs = [
         Repair("duplicate item rows dropped", items.height - texts.height),
         Repair("items of events without features kept with empty text", unknown.height),
         Repair("items with no text kept", int((texts["text"] == "").sum())),
     ]
-    people = met.user_id
+    people = referred.user_id
     if users.width:
         known = users["user_id"].unique()
         strange = people.filter(~people.is_in(known.implode()))
@@ -126,8 +125,8 @@ def build_tables(met: Met, items: pl.DataFrame, users: pl.DataFrame) -> tuple[Ta
         people = pl.concat([known, people]).unique()
         repairs.append(Repair("duplicate user rows dropped", users.height - len(known)))
         repairs.append(Repair("users of events without features kept", len(people) - len(known)))
-    population = people.to_frame().sort(_id_order(people))
-    return Tables(population["user_id"], catalogue["item_id"], catalogue["text"], met.query.sort()), repairs
+    population = people.to_frame().sort(id_order(people))
+    return Tables(population["user_id"], catalogue["item_id"], catalogue["text"], referred.query.sort()), repairs
 
 
 def drop_repeats(events: pl.DataFrame) -> pl.DataFrame:
@@ -165,10 +164,3 @@ def _places(value_N: np.ndarray, ascending_I: np.ndarray) -> np.ndarray:
     place_S = np.zeros(span, dtype=np.uint32)
     place_S[ascending_I - low] = np.arange(len(ascending_I), dtype=np.uint32)
     return place_S[value_N - low]
-
-
-def _id_order(ids: pl.Series) -> Sequence[pl.Expr]:
-    column = pl.col(ids.name)
-    if ids.dtype == pl.String and ids.str.contains(NUMERIC_ID).all():
-        return [column.cast(pl.Int64), column]  # the text orders 7 and 007
-    return [column]

@@ -4,38 +4,38 @@ A CSV record may hold line breaks between quotes, so a line break ends a record 
 it is even (a quote within a quoted field is written twice and changes nothing). A chunk of a CSV file is a range of
 bytes with the parity of the quotes before it; its records are those that begin in the range. Gzip files cannot be
 entered in the middle and are one chunk, which is read a block at a time; chunks of Parquet files are row groups.
-
-Files are given by path or by any URL that fsspec knows.
 """
 
 import gzip
-import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Literal, TypeVar, cast
+from typing import Literal
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gensr_dist.data.sources.raw_files import (
+    BYTE_ORDER_MARK,
+    CHUNK_BYTES,
+    GZIP_MAGIC,
+    file_size,
+    lines_before,
+    opened,
+    read_range,
+    unzipped,
+)
 from gensr_dist.errors import InputError
-from gensr_dist.storage.transfers import NotFoundError, attempt
 
-CHUNK_BYTES = 64 << 20
 LONGEST_RECORD = 64 << 20  # bytes that a record may reach beyond its chunk: else an unclosed quote reads the whole file
-GZIP_MAGIC = b"\x1f\x8b"
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _COUNTED_BYTES = 4 << 20
 _WIDE_BYTES = 64  # of a beginning that tell UTF-16
 _TAIL_BYTES = 64 << 10  # read with a chunk, for its last record
 
 Advance = Callable[[int], object]  # told how many more bytes of a file were read
 Each = Callable[[Callable[[tuple[int, int]], int], Iterable[tuple[int, int]]], Iterable[int]]  # like `map`
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Block:
+class CsvBlock:
     """Whole records of a CSV file, without the header."""
 
     start: int  # byte of the file, after decompression
@@ -78,20 +78,14 @@ def cut(file: str | Path, size: int = CHUNK_BYTES, each: Each = map) -> tuple[Ch
     name = str(file)
     if name.endswith(".parquet"):
         return _row_groups(name, size)
-    with opened(name) as stream:
-        zipped = stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    header, body = _header(name)
-    total = file_size(name)
-    if zipped:
-        return (Chunk(file=name, kind="gzip", start=body, end=total, size=total, header=header),)
-    ranges = [(start, min(start + size, total)) for start in range(body, total, size)] or [(body, body)]
+    whole = _whole(name)
+    ranges = [(start, min(start + size, whole.end)) for start in range(whole.start, whole.end, size)]
+    if whole.kind == "gzip" or len(ranges) < 2:
+        return (whole,)
     quoted = False
     chunks = []
-    counts = each(partial(count_quotes, name), ranges) if len(ranges) > 1 else (0,)
-    for (start, end), quotes in zip(ranges, counts, strict=True):
-        chunks.append(
-            Chunk(file=name, kind="csv", start=start, end=end, size=end - start, header=header, quoted=quoted)
-        )
+    for (start, end), quotes in zip(ranges, each(partial(count_quotes, name), ranges), strict=True):
+        chunks.append(replace(whole, start=start, end=end, size=end - start, quoted=quoted))
         quoted ^= bool(quotes % 2)
     return tuple(chunks)
 
@@ -104,14 +98,7 @@ def beginning(file: str, size: int) -> Chunk:
     """
     if file.endswith(".parquet"):
         return _row_groups(file, 1)[0]
-    with opened(file) as stream:
-        zipped = stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    header, body = _header(file)
-    total = file_size(file)
-    if zipped:
-        return Chunk(file=file, kind="gzip", start=body, end=total, size=total, header=header, most=size)
-    end = min(body + size, total)
-    return Chunk(file=file, kind="csv", start=body, end=end, size=end - body, header=header)
+    return shortened(_whole(file), size)
 
 
 def spread(chunks: Sequence[Chunk], share: float) -> tuple[Chunk, ...]:
@@ -145,7 +132,7 @@ def count_quotes(file: str, within: tuple[int, int]) -> int:
     return count
 
 
-def blocks(chunk: Chunk, advance: Advance) -> Iterator[Block]:
+def blocks(chunk: Chunk, advance: Advance) -> Iterator[CsvBlock]:
     """Give the records of a CSV or gzip chunk, about `CHUNK_BYTES` at a time.
 
     Raises:
@@ -171,53 +158,6 @@ def row_groups(chunk: Chunk, columns: list[str]) -> pa.Table:
         return pq.ParquetFile(stream).read_row_groups(list(range(chunk.start, chunk.end)), columns=columns)
 
 
-def lines_before(file: str, start: int) -> int:
-    """Count the line breaks before byte `start` of a file, after decompression."""
-    count = 0
-    with unzipped(file) as stream:
-        while start > 0 and (data := stream.read(min(start, CHUNK_BYTES))):
-            count += data.count(b"\n")
-            start -= len(data)
-    return count
-
-
-def base_name(file: str) -> str:
-    """Last part of a path or URL."""
-    return posixpath.basename(file)
-
-
-def is_file(file: str) -> bool:
-    """Tell whether the file exists."""
-    return _ask(file, lambda system, path: bool(system.isfile(path)))
-
-
-def file_size(file: str) -> int:
-    """Bytes of a file."""
-    return _ask(file, lambda system, path: int(system.size(path)))
-
-
-def read_range(file: str, start: int, end: int) -> bytes:
-    """Bytes `start` to `end` of a file, or fewer where it ends before."""
-    return _ask(file, lambda system, path: cast(bytes, system.cat_file(path, start=start, end=end)))
-
-
-@contextmanager
-def opened(file: str) -> Iterator[IO[bytes]]:
-    """Open a file for reading."""
-    with _ask(file, lambda system, path: system.open(path, "rb")) as stream:
-        yield stream
-
-
-@contextmanager
-def unzipped(file: str) -> Iterator[IO[bytes]]:
-    """Open a file for reading, decompressed if it is gzip."""
-    with opened(file) as raw:
-        zipped = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        raw.seek(0)
-        with gzip.open(raw, "rb") if zipped else raw as stream:
-            yield cast(IO[bytes], stream)
-
-
 def record_end(data: bytes | bytearray, start: int, quoted: bool) -> int:
     """Position after the first record that ends at or after byte `start`; -1 if none ends in `data`."""
     at = start
@@ -229,15 +169,14 @@ def record_end(data: bytes | bytearray, start: int, quoted: bool) -> int:
     return -1
 
 
-def _ask(file: str, action: Callable[[fsspec.AbstractFileSystem, str], _Value]) -> _Value:
-    """Do something with a file; what may pass is tried again if the file is remote."""
-    system, path = fsspec.core.url_to_fs(file)
-    if "://" not in file:
-        return action(system, path)
-    try:
-        return attempt(lambda: action(system, path), file)
-    except NotFoundError:
-        raise InputError(file, "the file does not exist", "check the folder given as data.raw") from None
+def _whole(file: str) -> Chunk:
+    """A CSV or gzip file as one chunk."""
+    with opened(file) as stream:
+        zipped = stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    header, start = _header(file)
+    end = file_size(file)
+    kind: Literal["csv", "gzip"] = "gzip" if zipped else "csv"
+    return Chunk(file=file, kind=kind, start=start, end=end, size=end if zipped else end - start, header=header)
 
 
 def _header(file: str) -> tuple[bytes, int]:
@@ -281,16 +220,16 @@ def _refuse_lone_returns(file: str, header: bytes | bytearray) -> None:
         raise InputError(file, problem, "convert its line ends, as with `tr '\\r' '\\n'`")
 
 
-def _csv_block(chunk: Chunk) -> Block:
+def _csv_block(chunk: Chunk) -> CsvBlock:
     """The records that begin in the chunk. The byte before it tells whether one begins with it."""
     if chunk.start == chunk.end:
-        return Block(chunk.start, memoryview(b""))
+        return CsvBlock(chunk.start, memoryview(b""))
     before = chunk.start - 1
     data = read_range(chunk.file, before, chunk.end + _TAIL_BYTES)
     end = chunk.end - before
     first = _after(data, 1, chunk.quoted)
     if not 0 < first < end:
-        return Block(chunk.end, memoryview(b""))  # one record of an earlier chunk covers this one
+        return CsvBlock(chunk.end, memoryview(b""))  # one record of an earlier chunk covers this one
     last_quoted = chunk.quoted ^ bool(data.count(b'"', 1, end) % 2)
     last = _after(data, end, last_quoted)
     while last < 0 and (more := read_range(chunk.file, before + len(data), before + len(data) + CHUNK_BYTES)):
@@ -298,7 +237,7 @@ def _csv_block(chunk: Chunk) -> Block:
         if len(data) - end > LONGEST_RECORD:
             raise _too_long(chunk.file, chunk.start)
         last = _after(data, end, last_quoted)
-    return Block(before + first, memoryview(data)[first : last if last >= 0 else len(data)])
+    return CsvBlock(before + first, memoryview(data)[first : last if last >= 0 else len(data)])
 
 
 def _after(data: bytes, at: int, quoted: bool) -> int:
@@ -308,7 +247,7 @@ def _after(data: bytes, at: int, quoted: bool) -> int:
     return record_end(data, at, quoted)
 
 
-def _gzip_blocks(chunk: Chunk, advance: Advance) -> Iterator[Block]:
+def _gzip_blocks(chunk: Chunk, advance: Advance) -> Iterator[CsvBlock]:
     told = 0
     with opened(chunk.file) as raw, gzip.open(raw, "rb") as stream:
         start = chunk.start
@@ -323,7 +262,7 @@ def _gzip_blocks(chunk: Chunk, advance: Advance) -> Iterator[Block]:
             data = rest + data
             end = _last_record_end(data)
             if end:
-                yield Block(start, memoryview(data)[:end])
+                yield CsvBlock(start, memoryview(data)[:end])
             elif len(data) > LONGEST_RECORD:
                 raise _too_long(chunk.file, start)
             rest = data[end:]
@@ -331,7 +270,7 @@ def _gzip_blocks(chunk: Chunk, advance: Advance) -> Iterator[Block]:
             if chunk.most and not left:
                 rest = b""  # whole records only
         advance(chunk.size - told)
-        yield Block(start, memoryview(rest))
+        yield CsvBlock(start, memoryview(rest))
 
 
 def _last_record_end(data: bytes) -> int:

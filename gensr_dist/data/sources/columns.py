@@ -10,7 +10,7 @@ from gensr_dist.data.sources.ids import EXACT
 from gensr_dist.data.sources.times import plausible
 
 BAD, BLANK = "__bad", "__blank"  # columns of `parse`: the row does not parse; the row has no field at all
-MENDED = "__mended_"  # prefix of columns of `parse`: the field was mended
+FIXED = "__fixed_"  # prefix of columns of `parse`: the field was fixed
 _EMPTY = "__empty_"  # prefix: the field has no text
 
 
@@ -33,7 +33,7 @@ class Column:
         exact: whether a float in a file of typed columns must be a whole number that it holds exactly.
         strict: whether hardly any text parses that was not meant to, as for times.
         role: what it is taken for, where the name does not say.
-        mended: tells of the field's text whether `parse` mends it; `mending` says in which way.
+        fixed: tells of the field's text whether `parse` fixes it; `fixing` says in which way.
     """
 
     name: str
@@ -46,8 +46,12 @@ class Column:
     exact: bool = False
     strict: bool = False
     role: str = ""
-    mended: Callable[[pl.Expr], pl.Expr] | None = None
-    mending: str = ""
+    fixed: Callable[[pl.Expr], pl.Expr] | None = None
+    fixing: str = ""
+
+    def is_bad(self, value: pl.Expr, empty: pl.Expr) -> pl.Expr:
+        """Whether a field is wrong, of its value by `parse` and of whether it is empty."""
+        return value.is_null() & ~empty if self.empty else value.is_null()
 
 
 def parse_integer(text: pl.Expr) -> pl.Expr:
@@ -81,7 +85,7 @@ def null_if_empty(text: pl.Expr) -> pl.Expr:
 
 
 def parse(texts: pl.LazyFrame, columns: Sequence[Column], keep: Sequence[pl.Expr]) -> pl.DataFrame:
-    """Parse fields: columns `keep`, MENDED, BAD and BLANK, one row for each of `texts`.
+    """Parse fields: columns `keep`, FIXED, BAD and BLANK, one row for each of `texts`.
 
     Args:
         texts: as `csv_texts` gives them; optional columns may be absent.
@@ -93,19 +97,14 @@ def parse(texts: pl.LazyFrame, columns: Sequence[Column], keep: Sequence[pl.Expr
     parsed = texts.select(  # first, so that no field is parsed twice
         *(_value(column, names) for column in columns),
         *(pl.col(column.name).is_null().alias(_EMPTY + column.name) for column in present),
-        *(c.mended(pl.col(c.name)).fill_null(False).alias(MENDED + c.name) for c in present if c.mended),
+        *(c.fixed(pl.col(c.name)).fill_null(False).alias(FIXED + c.name) for c in present if c.fixed),
     )
     blank = pl.all_horizontal(pl.col(_EMPTY + column.name) for column in present)
-    bad = pl.any_horizontal(_is_bad(column) for column in present)
-    mended = [pl.col(MENDED + column.name) for column in present if column.mended]
-    return parsed.select(*keep, *mended, (bad & ~blank).alias(BAD), blank.alias(BLANK)).collect(engine="streaming")
+    bad = pl.any_horizontal(c.is_bad(pl.col(c.name), pl.col(_EMPTY + c.name)) for c in present)
+    fixed = [pl.col(FIXED + column.name) for column in present if column.fixed]
+    return parsed.select(*keep, *fixed, (bad & ~blank).alias(BAD), blank.alias(BLANK)).collect(engine="streaming")
 
 
 def _value(column: Column, names: list[str]) -> pl.Expr:
     text = pl.col(column.name) if column.name in names else pl.lit(None, dtype=pl.String)
     return column.parse(text).alias(column.name)
-
-
-def _is_bad(column: Column) -> pl.Expr:
-    unparsed = pl.col(column.name).is_null()
-    return unparsed & ~pl.col(_EMPTY + column.name) if column.empty else unparsed

@@ -13,13 +13,13 @@ from contextlib import suppress
 import numpy as np
 import polars as pl
 
-from gensr_dist.data.sources.chunks import Chunk, lines_before
+from gensr_dist.data.sources.chunks import Chunk
 from gensr_dist.data.sources.columns import BAD, Column, csv_names, csv_texts, parse
+from gensr_dist.data.sources.raw_files import abridged, lines_before, shown
 from gensr_dist.data.sources.records import find_records, has_misplaced_quotes
 from gensr_dist.data.sources.swallowed import refuse_swallowed
 from gensr_dist.errors import InputError
 
-LONGEST_SHOWN = 60  # characters of a wrong value that an error repeats
 _REMEDY = "correct or remove this row"
 
 
@@ -61,11 +61,6 @@ def parquet_fault(chunk: Chunk, texts: pl.LazyFrame, bad: pl.Series, columns: Se
     return _value_fault(place, texts.slice(row, 1).collect(), columns)
 
 
-def shown(text: str) -> str:
-    """Text of a file or another library, on one line and not long."""
-    return _cut(" ".join(text.split()))
-
-
 def split_records(text: str) -> Iterator[list[str]]:
     """Fields of CSV records, however long; the rest is left out where Python's reader finds no record."""
     csv.field_size_limit(sys.maxsize)
@@ -93,18 +88,13 @@ def _first_unreadable(header: bytes, data: memoryview, begin_R: np.ndarray, colu
 
 
 def _value_fault(place: str, fields: pl.DataFrame, columns: Sequence[Column]) -> InputError:
-    column = next(c for c in columns if c.name in fields.columns and fields.select(_is_bad(c)).item())
+    texts = {column: pl.col(column.name) for column in columns if column.name in fields.columns}
+    column = next(c for c, text in texts.items() if fields.select(c.is_bad(c.parse(text), text.is_null())).item())
     text = fields[column.name].item()
     why = "" if text is None else column.explain(text)
-    found = "is empty" if text is None else f"is {_cut(text)!r}{why}"
+    found = "is empty" if text is None else f"is {abridged(text)!r}{why}"
     remedy = column.remedy if why and column.remedy else _REMEDY
     return InputError(place, f"{column.name} {found}, expected {column.expected}", remedy)
-
-
-def _is_bad(column: Column) -> pl.Expr:
-    text = pl.col(column.name)
-    unparsed = column.parse(text).is_null()
-    return unparsed & text.is_not_null() if column.empty else unparsed
 
 
 def _record_fault(place: str, width: int, record: bytes) -> InputError:
@@ -123,7 +113,3 @@ def _record_fault(place: str, width: int, record: bytes) -> InputError:
         remedy = "quote fields that hold commas" if fields > width else "complete or remove this row"
         return InputError(place, f"{fields} fields, expected {width} as in the header", remedy)
     return InputError(place, problem, "check its quotes and line ends")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."

@@ -10,8 +10,9 @@ MISSING = (
     *("nan", "NaN", "NAN", "none", "None", "NONE", "null", "NULL", "Null", "\\N", "\\n"),
     *("<NA>", "NA", "N/A", "n/a", "#N/A", "NaT", "undefined"),
 )
-MENDED = "written with .0 read as whole numbers"
+FIXED = "written with .0 read as whole numbers"
 EXACT = 1 << 53  # whole numbers up to this one are exact as floats of 64 bits
+_NUMERIC = r"^[0-9]{1,18}$"  # fits int64
 _NOT_EXACT = r"^\d(?:\.\d+)?[eE]\+\d+$|^\d\.\d+[eE]-?\d+$"  # scientific notation
 _UNSEEN = r"[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060\ufeff]"  # line breaks, byte order marks
 
@@ -48,22 +49,30 @@ def explain_id(text: str, column: str = "") -> str:
     return " (a float that has lost digits)" if word.strip("+-.eE0123456789") == "" and word else ""
 
 
-def require_known(met: pl.Series, listed: pl.Series, unknown: pl.Series, what: str) -> None:
+def id_order(ids: pl.Series) -> list[pl.Expr]:
+    """What to sort a table of distinct ids by: in numeric order where all are whole numbers, else in text order."""
+    column = pl.col(ids.name)
+    if ids.dtype == pl.String and ids.str.contains(_NUMERIC).all():
+        return [column.cast(pl.Int64), column]  # the text orders 7 and 007
+    return [column]
+
+
+def require_known(used: pl.Series, listed: pl.Series, unknown: pl.Series, what: str) -> None:
     """Refuse two tables whose ids are not written the same way.
 
     Args:
-        met: distinct ids of the events.
+        used: distinct ids of the events.
         listed: distinct ids of the other table, at least one.
-        unknown: those of `met` that `listed` lacks.
+        unknown: those of `used` that `listed` lacks.
         what: `items`, for the error.
 
     Raises:
-        InputError: under half of `met` are listed.
+        InputError: under half of `used` are listed.
     """
-    if 2 * len(unknown) <= len(met):
+    if 2 * len(unknown) <= len(used):
         return
     problem = (
-        f"{len(unknown):,} of the {len(met):,} {what} of events are not among the {len(listed):,} {what} listed: "
+        f"{len(unknown):,} of the {len(used):,} {what} of events are not among the {len(listed):,} {what} listed: "
         f"events have {str(unknown.min())[:60]!r}, the {what} {str(listed.min())[:60]!r}"
     )
     raise InputError("data.raw", problem, "write the same ids in the same way in both tables, and list those of events")

@@ -4,29 +4,26 @@ import ast
 import gzip
 import io
 import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 import polars as pl
 from tqdm import tqdm
 
-from gensr_dist.data.sources.chunks import base_name, file_size, opened, unzipped
-from gensr_dist.data.sources.faults import shown
 from gensr_dist.data.sources.ids import EXACT
+from gensr_dist.data.sources.raw_files import BYTE_ORDER_MARK, base_name, file_size, opened, readable, shown, unzipped
 from gensr_dist.errors import InputError
 
 BLOCK_BYTES = 8 << 20  # text parsed at once; also the longest line that is accepted
 _INT64 = 1 << 63
 _DOUBTFUL = r"^[\[{]|^(?:true|false)$|^-?\d+\.\d|^-?\d{16}"  # of 16 digits, floats are not exact
 _LOOKED_AT = 20  # lines whose fields are named
-_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class JsonBlock:
     """Some consecutive lines of a file, parsed."""
 
     rows: pl.DataFrame
@@ -35,7 +32,7 @@ class Block:
 
 def read_blocks(
     file: str, schema: Mapping[str, pl.DataType], *, required: Sequence[str], most: int = 0
-) -> Iterator[Block]:
+) -> Iterator[JsonBlock]:
     """Parse the fields of `schema` from every line of a file; other fields are passed over and absent ones are null.
 
     polars parses a block; where it objects, the block is parsed again line by line. That also takes the Python-literal
@@ -60,7 +57,7 @@ def read_blocks(
         literals = 0
         if not trusted:
             rows, literals = _parse_lines(block, file, line, schema, required)
-        yield Block(rows=rows, python_literals=literals)
+        yield JsonBlock(rows=rows, python_literals=literals)
         line += block.count(b"\n")
 
 
@@ -76,9 +73,9 @@ def look(file: str, wanted: Sequence[str], count: int) -> tuple[tuple[str, ...],
         InputError: the file cannot be read, or one of its first lines is no object.
     """
     records: list[dict[str, object]] = []
-    with _readable(file), unzipped(file) as stream:
+    with readable(file), unzipped(file) as stream:
         for number in range(1, _LOOKED_AT + 1):
-            line = stream.readline(BLOCK_BYTES).removeprefix(_BOM)
+            line = stream.readline(BLOCK_BYTES).removeprefix(BYTE_ORDER_MARK)
             if line.strip():
                 records.append(_parse_line(line, f"{file}:{number}")[0])
     names = tuple(dict.fromkeys(name for record in records for name in record))
@@ -96,7 +93,7 @@ def _line_blocks(file: str, most: int) -> Iterator[bytes]:
     """Give the lines that begin within `most` bytes, or all, in blocks of whole lines, without a byte order mark."""
     quiet = True if 0 < most < BLOCK_BYTES else None  # so little is soon read
     with (
-        _readable(file),
+        readable(file),
         opened(file) as raw,
         tqdm(
             total=file_size(file), desc=f"read {base_name(file)}", unit="B", unit_scale=True, disable=quiet
@@ -104,7 +101,7 @@ def _line_blocks(file: str, most: int) -> Iterator[bytes]:
     ):
         unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if file.endswith(".gz") else raw
         with closing(unpacked):
-            rest = unpacked.read(len(_BOM)).removeprefix(_BOM)
+            rest = unpacked.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
             taken = len(rest)
             while chunk := unpacked.read(min(BLOCK_BYTES, max(1, most - taken)) if most else BLOCK_BYTES):
                 progress.update(raw.tell() - progress.n)
@@ -128,19 +125,6 @@ def _line_blocks(file: str, most: int) -> Iterator[bytes]:
             yield rest
 
 
-@contextmanager
-def _readable(file: str) -> Iterator[None]:
-    """Turn what the system raises about a file's bytes into an InputError."""
-    try:
-        yield
-    except (EOFError, zlib.error) as error:
-        raise InputError(
-            file, f"the gzip file is damaged or cut short ({error})", "copy or download it again"
-        ) from None
-    except OSError as error:
-        raise InputError(file, f"cannot be read ({error})", "check that it is a readable file of that kind") from None
-
-
 def _parse_lines(
     block: bytes, file: str, first_line: int, schema: Mapping[str, pl.DataType], required: Sequence[str]
 ) -> tuple[pl.DataFrame, int]:
@@ -158,10 +142,11 @@ def _parse_lines(
             try:
                 columns[name].append(None if value is None else convert(value))
             except (TypeError, ValueError):
-                shown = repr(value)[:60]
-                raise InputError(where, f"{name} is {shown}, not {_EXPECTED[schema[name]]}", "mend the line") from None
+                raise InputError(
+                    where, f"{name} is {repr(value)[:60]}, not {_EXPECTED[schema[name]]}", "fix the line"
+                ) from None
             if value is None and name in required:
-                raise InputError(where, f"the field {name} is missing", "mend the line or leave it out")
+                raise InputError(where, f"the field {name} is missing", "fix the line or leave it out")
     return pl.DataFrame(columns, schema=dict(schema)), literals
 
 
@@ -177,10 +162,10 @@ def _parse_line(line: bytes, where: str) -> tuple[dict[str, object], bool]:
     except UnicodeDecodeError as error:
         raise InputError(where, f"is not UTF-8 text ({error.reason})", "convert the file to UTF-8") from None
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise InputError(where, "expected a JSON object", "mend the line or leave it out") from None
+        raise InputError(where, "expected a JSON object", "fix the line or leave it out") from None
     if not isinstance(record, dict):
         raise InputError(
-            where, f"expected a JSON object, found {type(record).__name__}", "mend the line or leave it out"
+            where, f"expected a JSON object, found {type(record).__name__}", "fix the line or leave it out"
         )
     return record, is_literal
 

@@ -11,7 +11,8 @@ from functools import partial
 import polars as pl
 
 from gensr_dist.data.events import Repair
-from gensr_dist.data.sources.chunks import CHUNK_BYTES, Advance, Chunk, Each, file_size, shortened, spread
+from gensr_dist.data.sources.chunks import Advance, Chunk, Each, shortened, spread
+from gensr_dist.data.sources.raw_files import CHUNK_BYTES, file_size
 from gensr_dist.data.sources.reading import Rows, cut_file
 from gensr_dist.errors import InputError
 

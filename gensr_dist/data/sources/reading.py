@@ -7,35 +7,20 @@ looked up only after something is (`faults.py`).
 """
 
 import csv
-import gzip
 import io
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 
 from gensr_dist.data.events import Repair
-from gensr_dist.data.sources.chunks import (
-    CHUNK_BYTES,
-    Advance,
-    Chunk,
-    Each,
-    base_name,
-    beginning,
-    blocks,
-    cut,
-    is_file,
-    parquet_names,
-    row_groups,
-)
-from gensr_dist.data.sources.columns import BAD, BLANK, MENDED, Column, csv_names, csv_texts, null_if_empty, parse
-from gensr_dist.data.sources.faults import csv_fault, parquet_fault, shown, split_records
-from gensr_dist.data.sources.records import Counts, count_records
+from gensr_dist.data.sources.chunks import Advance, Chunk, Each, beginning, blocks, cut, parquet_names, row_groups
+from gensr_dist.data.sources.columns import BAD, BLANK, FIXED, Column, csv_names, csv_texts, null_if_empty, parse
+from gensr_dist.data.sources.faults import csv_fault, parquet_fault, split_records
+from gensr_dist.data.sources.raw_files import CHUNK_BYTES, base_name, readable, require_file, shown
+from gensr_dist.data.sources.records import RecordCounts, count_records
 from gensr_dist.data.sources.swallowed import refuse_swallowed
 from gensr_dist.errors import InputError
 
@@ -57,9 +42,8 @@ def cut_file(file: str | Path, size: int = CHUNK_BYTES, each: Each = map) -> tup
     Raises:
         InputError: the file is missing, unreadable or empty.
     """
-    with _readable(str(file)):
-        if not is_file(str(file)):
-            raise InputError(file, "the file does not exist", "check the folder given as data.raw")
+    with readable(str(file)):
+        require_file(str(file))
         return cut(file, size, each)
 
 
@@ -74,9 +58,8 @@ def look(file: str, columns: Sequence[Column], count: int) -> tuple[tuple[str, .
     Raises:
         InputError: the file is missing, unreadable or empty.
     """
-    with _readable(file):
-        if not is_file(file):
-            raise InputError(file, "the file does not exist", "check the folder given as data.raw")
+    with readable(file):
+        require_file(file)
         chunk = beginning(file, _LOOK_BYTES)
         names = parquet_names(file) if chunk.kind == "parquet" else _csv_names(chunk)
         wanted = [column.name for column in columns if column.name in names]
@@ -117,8 +100,8 @@ def read_chunk(
             names file and line.
     """
     kept = keep or [pl.col(column.name) for column in columns]
-    counted = Counts(0, 0, 0)
-    with _readable(chunk.file):
+    counted = RecordCounts(0, 0, 0)
+    with readable(chunk.file):
         if chunk.kind == "parquet":
             frame = _parquet_frame(chunk, columns, kept)
             advance(chunk.size)
@@ -126,25 +109,25 @@ def read_chunk(
             _require_columns(chunk.file, columns, _csv_names(chunk))
             found = [_csv_frame(chunk, block.start, block.data, columns, kept) for block in blocks(chunk, advance)]
             frame = pl.concat(part for part, _ in found)
-            counted = Counts(*(sum(column) for column in zip(*(counts for _, counts in found), strict=True)))
+            counted = RecordCounts(*(sum(column) for column in zip(*(counts for _, counts in found), strict=True)))
     blanks = int(frame[BLANK].sum())
     if blanks:
         frame = frame.filter(~pl.col(BLANK))
     name = base_name(chunk.file)
-    mended = [column for column in columns if MENDED + column.name in frame.columns]
+    fixed = [column for column in columns if FIXED + column.name in frame.columns]
     repairs = (
         Repair(f"blank rows of {name} dropped", blanks),
         Repair(f"line breaks within quoted fields of {name} read as blanks", counted.breaks),
         Repair(f"last line of {name} kept, which has no line end (it may be cut)", counted.unended),
-        *(Repair(f"{c.name} of {name} {c.mending}", int(frame[MENDED + c.name].sum())) for c in mended),
+        *(Repair(f"{c.name} of {name} {c.fixing}", int(frame[FIXED + c.name].sum())) for c in fixed),
     )
-    frame = frame.drop(BLANK, *(MENDED + column.name for column in mended))
+    frame = frame.drop(BLANK, *(FIXED + column.name for column in fixed))
     return Rows(frame, repairs, frame.height)
 
 
 def _csv_frame(
     chunk: Chunk, start: int, data: memoryview, columns: Sequence[Column], keep: Sequence[pl.Expr]
-) -> tuple[pl.DataFrame, Counts]:
+) -> tuple[pl.DataFrame, RecordCounts]:
     width = len(csv_names(chunk.header))
     counts = count_records(data, width)
     if counts is None:
@@ -232,16 +215,3 @@ def _require_columns(file: str, columns: Sequence[Column], names: Sequence[str])
             f"missing column {', '.join(missing)}, found {shown(', '.join(names))}",
             "rename or add the columns" if parquet else "name the columns in the first line, separated by commas",
         )
-
-
-@contextmanager
-def _readable(file: str) -> Iterator[None]:
-    """Turn what libraries and the system raise about a file's bytes into an InputError."""
-    try:
-        yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        problem = f"the gzip file is cut short or damaged ({error})"
-        raise InputError(file, problem, "copy or download it again") from None
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError) as error:
-        problem = f"the file cannot be read ({shown(str(error))})"
-        raise InputError(file, problem, "check that it is complete and readable") from None

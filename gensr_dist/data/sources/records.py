@@ -22,7 +22,7 @@ class Layout:
     first_wrong: int  # R if none is
 
 
-class Counts(NamedTuple):
+class RecordCounts(NamedTuple):
     """Of some text: records, blank ones included; line breaks within quotes; whether the last line has no end."""
 
     records: int
@@ -30,7 +30,7 @@ class Counts(NamedTuple):
     unended: int
 
 
-def count_records(data: memoryview, width: int) -> Counts | None:
+def count_records(data: memoryview, width: int) -> RecordCounts | None:
     """Count records; None if one is wrong. Few passes over the bytes, few copies.
 
     Args:
@@ -39,7 +39,7 @@ def count_records(data: memoryview, width: int) -> Counts | None:
     """
     byte_N = np.frombuffer(data, dtype=np.uint8)
     if not len(byte_N):
-        return Counts(0, 0, 0)
+        return RecordCounts(0, 0, 0)
     quote_Q = np.flatnonzero(byte_N == _QUOTE)
     if len(quote_Q) % 2 or len(_misplaced(byte_N, quote_Q)):
         return None
@@ -52,7 +52,7 @@ def count_records(data: memoryview, width: int) -> Counts | None:
         commas = _count_outside(np.flatnonzero(byte_N == _COMMA), quote_Q)
     else:
         lines, commas = (int(np.count_nonzero(byte_N == sign)) for sign in (_LF, _COMMA))
-    counts = Counts(lines + unended, breaks, unended)
+    counts = RecordCounts(lines + unended, breaks, unended)
     if commas == counts.records * (width - 1):
         return counts
     layout = find_records(data, width)  # blank records, or a wrong one

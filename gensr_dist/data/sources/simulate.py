@@ -10,7 +10,6 @@ import polars as pl
 from tqdm import tqdm
 
 from gensr_dist.data.config import SimulateConfig
-from gensr_dist.data.os_errors import numbered_os_errors
 from gensr_dist.data.sources.simulated_catalogue import Catalogue, item_features, plant_catalogue, word_lists
 from gensr_dist.data.sources.simulated_sessions import (
     Population,
@@ -18,7 +17,9 @@ from gensr_dist.data.sources.simulated_sessions import (
     plant_population,
     simulate_sessions,
 )
-from gensr_dist.storage.files import atomic_folder
+from gensr_dist.sentences import sentence
+from gensr_dist.storage.durable import durable_folder
+from gensr_dist.storage.output_errors import numbered_errors
 
 START_MS = 1_684_713_600_000  # 2023-05-22, midnight UTC, so that simulated days are calendar days
 _CHUNK_EVENTS = 1_000_000  # shown items held in memory at once
@@ -40,9 +41,13 @@ class SimulatedLog:
     search_results: int  # shown items
     search_clicks: int
 
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        return (sentence(self),)
+
 
 @dataclass(frozen=True, kw_only=True)
-class Chunk:
+class UserChunk:
     """Some users' sessions; the users are the rows `users` of the whole log."""
 
     users: slice
@@ -56,7 +61,7 @@ def simulate(config: SimulateConfig, seed: int, folder: Path) -> SimulatedLog:
     The same config and seed give the same bytes. Memory holds the items' facts and a chunk of users, not the log.
     """
     rec_shown = rec_clicks = searches = results = search_clicks = 0
-    with atomic_folder(folder) as target:
+    with durable_folder(folder) as target:
         catalogue, population = plant(config, seed)
         _write_items(target / "item_features.csv", catalogue, seed)
         with (
@@ -98,13 +103,13 @@ def plant(config: SimulateConfig, seed: int) -> tuple[Catalogue, Population]:
     return catalogue, plant_population(config, catalogue, rng)
 
 
-def chunks(config: SimulateConfig, seed: int, catalogue: Catalogue, population: Population) -> Iterator[Chunk]:
+def chunks(config: SimulateConfig, seed: int, catalogue: Catalogue, population: Population) -> Iterator[UserChunk]:
     """Simulate the users in chunks of a bounded number of events, each with random numbers of its own."""
     size = max(1, int(_CHUNK_EVENTS / config.events_per_user))
     for number, start in enumerate(range(0, config.users, size)):
         rng = np.random.default_rng([seed, 1, number])
         users = slice(start, min(start + size, config.users))
-        yield Chunk(users=users, sessions=simulate_sessions(config, catalogue, population, users, rng), rng=rng)
+        yield UserChunk(users=users, sessions=simulate_sessions(config, catalogue, population, users, rng), rng=rng)
 
 
 def _write_items(path: Path, catalogue: Catalogue, seed: int) -> None:
@@ -119,7 +124,7 @@ def _write_items(path: Path, catalogue: Catalogue, seed: int) -> None:
 
 
 def _append(file: BinaryIO, rows: pl.DataFrame, *, header: bool) -> None:
-    with numbered_os_errors(file.name):
+    with numbered_errors(Path(file.name)):
         rows.write_csv(file, include_header=header)
 
 
@@ -127,7 +132,7 @@ def _clock(timestamp: pl.Expr) -> pl.Expr:
     return pl.from_epoch(timestamp.cast(pl.Int64) + _CLOCK_MS, time_unit="ms").dt.strftime(_CLOCK_FORMAT)
 
 
-def _recommendations(chunk: Chunk, searched_N: np.ndarray) -> pl.DataFrame:
+def _recommendations(chunk: UserChunk, searched_N: np.ndarray) -> pl.DataFrame:
     """Rows of `rec_inter.csv`."""
     sessions, rng = chunk.sessions, chunk.rng
     shown_R = np.flatnonzero(~searched_N)
@@ -153,7 +158,7 @@ def _recommendations(chunk: Chunk, searched_N: np.ndarray) -> pl.DataFrame:
     return rows.insert_column(4, rows.select(time=_clock(pl.col("timestamp")))["time"])
 
 
-def _searches(chunk: Chunk, searched_N: np.ndarray, sessions_before: int) -> pl.DataFrame:
+def _searches(chunk: UserChunk, searched_N: np.ndarray, sessions_before: int) -> pl.DataFrame:
     """Rows of `src_inter.csv`."""
     sessions, rng = chunk.sessions, chunk.rng
     shown_R = np.flatnonzero(searched_N)
@@ -177,7 +182,7 @@ def _searches(chunk: Chunk, searched_N: np.ndarray, sessions_before: int) -> pl.
     return rows.insert_column(2, clock["search_session_time"])
 
 
-def _user_features(chunk: Chunk, searched_N: np.ndarray) -> pl.DataFrame:
+def _user_features(chunk: UserChunk, searched_N: np.ndarray) -> pl.DataFrame:
     """Rows of `user_features.csv`."""
     users = chunk.users.stop - chunk.users.start
     user_N = chunk.sessions.user_S[chunk.sessions.session_N]
@@ -193,7 +198,7 @@ def _user_features(chunk: Chunk, searched_N: np.ndarray) -> pl.DataFrame:
     )
 
 
-def _follows(chunk: Chunk, population: Population) -> pl.DataFrame:
+def _follows(chunk: UserChunk, population: Population) -> pl.DataFrame:
     """Rows of `social_network.csv`: about two users of the same community for each user."""
     by_community = np.argsort(population.community_U, kind="stable")
     size_C = np.bincount(population.community_U)

@@ -17,6 +17,8 @@ CAPTION_VOCABULARY = 4  # the topic's other words are only searched for: users a
 CAPTION_TOPIC_WORDS = 3
 STYLE_DIMENSIONS = 4
 STYLE_PROTOTYPES = 24
+HIT_LIFT = 12.0  # popularity of the least hit; an ordinary item's median is 1
+HIT_EXPONENT = 2.6  # of the hits' Pareto law: lower is a heavier tail
 
 _AREAS: dict[str, tuple[str, ...]] = {
     "Food": ("Baking", "Street Food", "Home Cooking", "Tea", "Seafood"),
@@ -115,7 +117,7 @@ def _lift_hits(popularity_I: np.ndarray, config: SimulateConfig, rng: np.random.
     """
     hits = round(config.hit_share * len(popularity_I))
     row_H = rng.permutation(len(popularity_I))[:hits] if hits else np.zeros(0, dtype=np.int64)
-    popularity_I[row_H] = config.hit_lift * (1 - rng.random(hits)) ** (-1 / config.hit_exponent)
+    popularity_I[row_H] = HIT_LIFT * (1 - rng.random(hits)) ** (-1 / HIT_EXPONENT)
 
 
 def item_features(catalogue: Catalogue, start: int, stop: int, rng: np.random.Generator) -> pl.DataFrame:

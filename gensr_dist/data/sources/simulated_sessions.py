@@ -15,8 +15,8 @@ import numpy as np
 
 from gensr_dist.data.config import SimulateConfig
 from gensr_dist.data.sources.simulated_catalogue import TOPIC_WORDS, Catalogue
+from gensr_dist.data.sources.times import DAY_MS
 
-DAY_MS = 86_400_000
 FOCUS_WEIGHTS_K = np.array([0.36, 0.24, 0.17, 0.13, 0.10])  # how often each liked topic becomes the focus
 KEEP_FOCUS = 0.6  # chance that a session keeps the focus of the one before
 REPLACE_PER_DAY = 0.03  # chance that a liked topic is replaced, each day
@@ -150,11 +150,11 @@ def _liked_topics(
 
 
 def _sticky_slot(user_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """[S] which liked topic is the focus: kept from the user's session before, or drawn anew."""
+    """[S] which liked topic is the focus: kept from the user's session before, or drawn again."""
     drawn_S = rng.choice(len(FOCUS_WEIGHTS_K), len(user_S), p=FOCUS_WEIGHTS_K)
-    anew_S = rng.random(len(user_S)) >= KEEP_FOCUS
-    anew_S[np.flatnonzero(np.diff(user_S, prepend=-1))] = True
-    return drawn_S[np.maximum.accumulate(np.where(anew_S, np.arange(len(user_S)), 0))]
+    redrawn_S = rng.random(len(user_S)) >= KEEP_FOCUS
+    redrawn_S[np.flatnonzero(np.diff(user_S, prepend=-1))] = True
+    return drawn_S[np.maximum.accumulate(np.where(redrawn_S, np.arange(len(user_S)), 0))]
 
 
 def _any_of(liked_SK: np.ndarray, rng: np.random.Generator) -> np.ndarray:

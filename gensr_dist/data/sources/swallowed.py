@@ -6,8 +6,9 @@ where no column is strict enough to tell, its line breaks are counted.
 
 from collections.abc import Sequence
 
-from gensr_dist.data.sources.chunks import Chunk, lines_before
+from gensr_dist.data.sources.chunks import Chunk
 from gensr_dist.data.sources.columns import BAD, BLANK, Column, csv_names, csv_texts, parse
+from gensr_dist.data.sources.raw_files import lines_before
 from gensr_dist.data.sources.records import find_records, find_swallowing
 from gensr_dist.errors import InputError
 

@@ -7,7 +7,7 @@ import polars as pl
 from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.columns import Column
-from gensr_dist.data.sources.ids import MENDED, explain_id, is_decimal, parse_id
+from gensr_dist.data.sources.ids import FIXED, explain_id, is_decimal, parse_id
 from gensr_dist.data.sources.listing import RawFile, table_file
 from gensr_dist.data.sources.parts import WHOLE, Sample, SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
@@ -61,8 +61,8 @@ def _id_column(name: str, role: str) -> Column:
         parse=partial(parse_id, column=name),
         explain=partial(explain_id, column=name),
         exact=True,
-        mended=is_decimal,
-        mending=MENDED,
+        fixed=is_decimal,
+        fixing=FIXED,
     )
 
 
@@ -115,7 +115,7 @@ def parts(raw: Folder, each: Each = map, sample: Sample = WHOLE) -> SourceParts:
     users = _table(raw, "users", required=False)
     return SourceParts(
         interactions=cut_table(events, _events, each, sample=sample),
-        items=cut_table(items, _items, each, sample=sample),
+        items=cut_table(items, item_rows, each, sample=sample),
         users=cut_table(users, _users, each, sample=sample) if users else (),
     )
 
@@ -138,7 +138,12 @@ def _events(chunk: Chunk, advance: Advance) -> Rows:
     return Rows(rows.frame.drop("stray").with_columns(queries), rows.repairs + repairs + more, rows.read)
 
 
-def _items(chunk: Chunk, advance: Advance) -> Rows:
+def item_rows(chunk: Chunk, advance: Advance) -> Rows:
+    """Rows of an items table: item_id and text; also of one that comes after training.
+
+    Raises:
+        InputError: the file is unreadable, lacks a column, or has a field that does not parse.
+    """
     rows = read_chunk(chunk, ITEM_COLUMNS, (pl.col("item_id"), pl.col("text").fill_null("")), advance)
     texts, repairs = clean(rows.frame["text"], "texts of items")
     return Rows(rows.frame.with_columns(texts), rows.repairs + repairs, rows.read)

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import DTypeLike
 from typing_extensions import Self
+
+COLUMNS: dict[str, DTypeLike] = {  # of an event, as `Timelines` says
+    "item_N": np.uint32,
+    "time_N": np.int64,
+    "query_N": np.int32,
+    "behaviour_N": np.uint8,
+    "positive_N": np.bool_,
+    "split_N": np.uint8,
+}
 
 
 @dataclass(frozen=True)
@@ -29,25 +39,24 @@ class Timelines:
 
     @property
     def user_N(self) -> np.ndarray:
-        """User of each event, int64 [N]; computed anew each time, as it would take more memory than the items."""
+        """User of each event, int64 [N]; computed each time, as it would take more memory than the items."""
         return np.repeat(np.arange(self.users), np.diff(self.user_start_V))
 
     def user_of(self, event_R: np.ndarray) -> np.ndarray:
         """User of some events, int64 [R]; needs no array of all events' users."""
         return np.searchsorted(self.user_start_V, event_R, side="right") - 1
 
+    @classmethod
+    def empty(cls, users: int, events: int) -> Self:
+        """Arrays to be filled: of the starts all zero, of the events whatever the memory held."""
+        columns = {name: np.empty(events, dtype) for name, dtype in COLUMNS.items()}
+        return cls(user_start_V=np.zeros(users + 1, dtype=np.int64), **columns)
+
     def of_users(self, first: int, end: int) -> Self:
         """Users `first:end` alone, their events counted from the first of them."""
         start, stop = self.user_start_V[[first, end]].tolist()
-        return type(self)(
-            user_start_V=self.user_start_V[first : end + 1] - start,
-            item_N=self.item_N[start:stop],
-            time_N=self.time_N[start:stop],
-            query_N=self.query_N[start:stop],
-            behaviour_N=self.behaviour_N[start:stop],
-            positive_N=self.positive_N[start:stop],
-            split_N=self.split_N[start:stop],
-        )
+        columns = {name: getattr(self, name)[start:stop] for name in COLUMNS}
+        return type(self)(user_start_V=self.user_start_V[first : end + 1] - start, **columns)
 
 
 def build_timelines(users: int, events: pl.DataFrame) -> Timelines:
@@ -66,10 +75,5 @@ def build_timelines(users: int, events: pl.DataFrame) -> Timelines:
     count_V = np.bincount(events["user"].to_numpy(), minlength=users)
     return Timelines(
         user_start_V=np.concatenate([[0], np.cumsum(count_V)]).astype(np.int64),
-        item_N=events["item"].to_numpy().astype(np.uint32),
-        time_N=events["time"].to_numpy().astype(np.int64),
-        query_N=events["query"].to_numpy().astype(np.int32),
-        behaviour_N=events["behaviour"].to_numpy().astype(np.uint8),
-        positive_N=events["positive"].to_numpy().astype(bool),
-        split_N=events["split"].to_numpy().astype(np.uint8),
+        **{name: events[name.removesuffix("_N")].to_numpy().astype(dtype) for name, dtype in COLUMNS.items()},
     )

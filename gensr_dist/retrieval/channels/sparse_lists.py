@@ -28,20 +28,22 @@ def float32_rows(matrix_NK: csr_array) -> csr_array:
 def heaviest(matrix_NK: csr_array, most: int) -> csr_array:
     """Each row's `most` entries of highest weight, equal ones in the order of columns; columns ascend in each row.
 
-    A row costs a partition, and only rows that are too long cost a sort.
+    A long row costs a partition; what is left of it is sorted.
     """
-    matrix_NK.sort_indices()
     keep_M = np.ones(matrix_NK.nnz, dtype=bool)
     for row in np.flatnonzero(np.diff(matrix_NK.indptr) > most).tolist():
         own = slice(matrix_NK.indptr[row], matrix_NK.indptr[row + 1])
         weight_K = matrix_NK.data[own]
         limit = np.partition(weight_K, len(weight_K) - most)[-most]
         above_K, equal_K = weight_K > limit, np.flatnonzero(weight_K == limit)
-        above_K[equal_K[: most - np.count_nonzero(above_K)]] = True
+        missing = most - np.count_nonzero(above_K)
+        above_K[equal_K[np.argsort(matrix_NK.indices[own][equal_K], kind="stable")[:missing]]] = True
         keep_M[own] = above_K
     before_M = np.concatenate([[0], np.cumsum(keep_M)])
     start_N = before_M[matrix_NK.indptr]
-    return csr_array((matrix_NK.data[keep_M], matrix_NK.indices[keep_M], start_N), shape=matrix_NK.shape)
+    kept_NK = csr_array((matrix_NK.data[keep_M], matrix_NK.indices[keep_M], start_N), shape=matrix_NK.shape)
+    kept_NK.sort_indices()
+    return kept_NK
 
 
 def stacked(blocks: Iterable[csr_array], columns: int) -> csr_array:

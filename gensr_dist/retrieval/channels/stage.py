@@ -16,7 +16,6 @@ from typing_extensions import Self
 from gensr_dist.baselines.sparse_vectors import present
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.query_items import ITEMS, STARTS
-from gensr_dist.data.shards.manifest import FileRecord, check_recorded, record_files
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.channels.item_neighbours import covisitation, text_neighbours
@@ -27,7 +26,10 @@ from gensr_dist.retrieval.channels.query_lists import query_items
 from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.retrieval.channels.sparse_lists import list_files, map_array, open_lists, save_lists
 from gensr_dist.retrieval.channels.words import probe
-from gensr_dist.storage.files import atomic_folder, read_record, write_json
+from gensr_dist.sentences import sentence
+from gensr_dist.storage.checked_files import CheckedFiles, record_files
+from gensr_dist.storage.durable import durable_folder
+from gensr_dist.storage.records import read_record, write_json
 
 FILES = (
     "words.npy",
@@ -52,14 +54,17 @@ class ChannelsResult:
     seconds: float
     warnings: tuple[str, ...]
 
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        return (sentence(self), *(f"warning: {line}" for line in self.warnings))
+
 
 @dataclass(frozen=True, kw_only=True)
-class _Contents:
+class _Contents(CheckedFiles):
     """channels.json."""
 
     items: int
     word_probe: str  # `words.probe` at the time of writing
-    files: tuple[FileRecord, ...]
 
 
 def build_channels(store: TimelineStore, items: ItemStore, folder: Path) -> ChannelsResult:
@@ -74,10 +79,10 @@ def build_channels(store: TimelineStore, items: ItemStore, folder: Path) -> Chan
     sources = ChannelSources.of(store, items)
     arrays = ChannelArrays.build(sources)
     listed = query_items(present(sources.word_QW), arrays.clicks, arrays.bm25_WI)
-    with atomic_folder(folder) as temporary:
+    with durable_folder(folder) as temporary:
         arrays.save(temporary)
         listed.save(temporary)
-        files = record_files(temporary, temporary.iterdir())
+        files = record_files(temporary)
         contents = _Contents(items=store.items, word_probe=probe(), files=files)
         write_json(temporary / RECORD, asdict(contents))
     entries = {**arrays.entries(), "items of queries": len(listed.item_M)}
@@ -133,13 +138,11 @@ class ChannelArrays:
         """
         path = folder / RECORD
         contents = read_record(path, _Contents, "channels", missing="run `gensr channels` first", wrong=REMEDY)
-        if sorted(record.name for record in contents.files) != sorted(FILES):
-            raise InputError(path, f"expected records of {', '.join(FILES)}", REMEDY)
         if contents.items != items:
             raise InputError(path, f"made for {contents.items} items, the shards hold {items}", REMEDY)
         if contents.word_probe != probe():
             raise InputError(path, "its words were hashed by another release of polars", REMEDY)
-        check_recorded(folder, contents.files, RECORD, REMEDY)
+        contents.require(path, FILES, REMEDY)
         return cls(
             hash_W=map_array(folder / "words.npy"),
             covisited_II=open_lists(folder, "covisitation", items),

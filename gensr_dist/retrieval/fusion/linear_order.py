@@ -48,7 +48,7 @@ class LinearOrder:
 def fit_order(
     features: Sequence[str], feature_MF: NDArray[np.floating], start_G: Int, positive_G: Int
 ) -> LinearOrder | None:
-    """Maximise sum_g log softmax of the positive's score among the candidates of g, less a ridge, by L-BFGS.
+    """Maximise sum_g log softmax of the positive's score among the candidates of g, minus a ridge, by L-BFGS.
 
     Args:
         features: names.

@@ -12,7 +12,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.folds import fold_of_users
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.data.timelines.splits import Split
@@ -123,14 +123,14 @@ def expected_history(timelines: Timelines, user: int, time: int) -> tuple[list[i
     return [key[1] for key, _ in newest] + padding, [code for _, code in newest] + [0] * len(padding)
 
 
-def met_in_training(log: Timelines) -> set[tuple[int, int]]:
+def seen_in_training(log: Timelines) -> set[tuple[int, int]]:
     training_N = log.split_N == Split.TRAIN
     return set(zip(log.user_N[training_N].tolist(), log.item_N[training_N].tolist(), strict=True))
 
 
 def test_a_training_batch_holds_what_the_log_says(world: World) -> None:
     collator, log = world.collator, world.log
-    met = met_in_training(log)
+    seen = seen_in_training(log)
     rows_G = mixed_rows(world, 80)
     batch = training(collator, rows_G)
     check_item_table(collator, batch, training=True)
@@ -150,7 +150,7 @@ def test_a_training_batch_holds_what_the_log_says(world: World) -> None:
         assert batch.behaviour_GL[group].tolist() == codes
         assert candidate_GC[group, 0] == log.item_N[event]
         assert len(set(candidate_GC[group])) == 5
-        assert not {(user, int(item)) for item in candidate_GC[group, 1:]} & met
+        assert not {(user, int(item)) for item in candidate_GC[group, 1:]} & seen
     assert batch.label_GC.tolist() == [[1, 0, 0, 0, 0]] * len(rows_G)
     assert np.array_equal(batch.row_G.numpy(), rows_G)
     assert batch.step_groups == len(rows_G)
@@ -183,10 +183,10 @@ def test_held_out_items_are_negatives_like_any_other(world: World) -> None:
         for user, items in zip(batch.user_G.tolist(), negative_GC.tolist(), strict=True):
             drawn |= {(user, item) for item in items}
     users = set(log.user_N[world.training_event_R].tolist())
-    met = {(user, item) for user, item in met_in_training(log) if user in users}
-    unmet = len(users) * collator.store.items - len(met)
-    held_out = {(user, item) for user, item in held_out if user in users} - met
-    assert 0.5 < (len(held_out & drawn) / len(held_out)) / (len(drawn) / unmet) < 2
+    seen = {(user, item) for user, item in seen_in_training(log) if user in users}
+    unseen = len(users) * collator.store.items - len(seen)
+    held_out = {(user, item) for user, item in held_out if user in users} - seen
+    assert 0.5 < (len(held_out & drawn) / len(held_out)) / (len(drawn) / unseen) < 2
 
 
 def test_a_row_does_not_depend_on_its_batch(world: World) -> None:
@@ -283,7 +283,7 @@ def test_vectors_of_another_catalogue_are_refused(collator: Collator) -> None:
 
 def test_too_many_negatives_are_refused(collator: Collator) -> None:
     many = TrainingNegatives(count=collator.store.items, hard=0, popularity=None)
-    with pytest.raises(InputError, match="has met"):
+    with pytest.raises(InputError, match="has seen"):
         training(collator, np.arange(9), negatives=many)
 
 

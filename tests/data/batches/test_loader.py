@@ -13,7 +13,7 @@ from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.errors import InputError
 
@@ -181,5 +181,5 @@ def test_a_batch_larger_than_an_epoch_is_refused(collator: Collator) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_bad_input_found_by_a_worker_is_one_line(collator: Collator, workers: int) -> None:
-    with pytest.raises(InputError, match="has met"):
+    with pytest.raises(InputError, match="has seen"):
         next(loader(collator, negatives=10_000, workers=workers).batches(0, 1))

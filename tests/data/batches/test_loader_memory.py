@@ -20,7 +20,7 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.store import TimelineStore

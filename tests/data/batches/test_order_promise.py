@@ -14,7 +14,7 @@ from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.config import PROMPT_TOKENS
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.negatives.unmet import TrainingNegatives
+from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.storage.folder import Folder
 
@@ -138,7 +138,7 @@ def test_tokens_are_those_of_the_batches_and_keep_the_budget(collator: Collator,
         for batch in batches:
             titles_G = (batch.title_UT != 0).sum(1)[batch.history_GL].sum(1)
             token_G = titles_G + PROMPT_TOKENS * batch.candidate_GC.shape[1]
-            assert np.array_equal(whole.dealt.tokens(batch.row_G.numpy()), token_G.numpy()), step
+            assert np.array_equal(whole.micro_batches.tokens(batch.row_G.numpy()), token_G.numpy()), step
             assert int(token_G.sum()) <= MICRO_TOKENS
     assert len(counts) > 1  # as many micro-batches as a step's tokens need
 

@@ -21,7 +21,7 @@ Counts = dict[str, int]
 
 
 def read(config: DataConfig, folder: Path) -> Counts | str:
-    """What was mended, or the error."""
+    """What was fixed, or the error."""
     try:
         return {repair.what: repair.count for repair in read_source(config, folder).repairs}
     except InputError as error:
@@ -29,7 +29,7 @@ def read(config: DataConfig, folder: Path) -> Counts | str:
 
 
 def check(config: DataConfig, folder: Path) -> tuple[Counts, str]:
-    """What the report says was mended, and the error, empty for none."""
+    """What the report says was fixed, and the error, empty for none."""
     try:
         report = check_log(config, str(folder), full=True)
     except InputError as error:

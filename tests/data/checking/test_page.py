@@ -61,7 +61,7 @@ def test_lost_events_come_first_among_changes(tmp_path: Path) -> None:
     assert "changes   3 reviews dropped" in lines
 
 
-def test_mended_tables_say_how(tmp_path: Path) -> None:
+def test_fixed_tables_say_how(tmp_path: Path) -> None:
     rows = ("a,x.0,rec,1700000000000,", "a,7.0,rec,1700100000001,", "b,7,src,1700200000000,")
     events = "\n".join(["user_id,item_id,behaviour,time,query", *rows])
     items = 'item_id,text\n7,"Hat\nred"\nx.0,Shoes \x01 blue\nz,NULL\n'

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from gensr_dist.data.events import EVENT_SCHEMA, EventLog
 from gensr_dist.data.preparation.filtering import (
     Activity,
+    Core,
     Counts,
-    Kept,
     Numbering,
     count,
+    k_core,
     keep_active,
     queries_left,
-    same,
-    tighten,
 )
 
 
@@ -67,18 +66,17 @@ def test_filtering_in_parts(seed: int, minimum: int, both: bool, cuts: list[int]
     parts = [events.filter(pl.col("user").is_between(a, b - 1)) for a, b in itertools.pairwise(edges)]
     if not all(expected):
         return
-    kept = Kept.all_of(users, items)
-    while True:
+
+    def count_in(core: Core) -> Counts:
         counts = Counts(*(np.zeros(n, dtype) for n, dtype in ((users, np.int32), (items, np.int32), (users, np.uint8))))
         for part in parts:
-            counts += count(Activity.of(part), kept)
-        tighter = tighten(kept, counts, min_interactions=minimum, both_behaviours=both)
-        if same(kept, tighter):
-            break
-        kept = tighter
-    assert (set(np.flatnonzero(kept.user_V)), set(np.flatnonzero(kept.item_I))) == expected
-    left_Q = np.logical_or.reduce([queries_left(part, kept, queries) for part in parts])
-    numbering = Numbering(kept, left_Q)
+            counts += count(Activity.of(part), core)
+        return counts
+
+    core = k_core(users, items, count_in, min_interactions=minimum, both_behaviours=both)
+    assert (set(np.flatnonzero(core.user_V)), set(np.flatnonzero(core.item_I))) == expected
+    left_Q = np.logical_or.reduce([queries_left(part, core, queries) for part in parts])
+    numbering = Numbering(core, left_Q)
     whole = keep_active(
         EventLog(
             users=pl.DataFrame({"user_id": [str(n) for n in range(users)]}),
@@ -96,5 +94,5 @@ def test_filtering_in_parts(seed: int, minimum: int, both: bool, cuts: list[int]
 
 def test_no_query_at_all(make_rows_log: Callable[..., EventLog]) -> None:
     events = make_rows_log([(0, item, 0, item, -1, True) for item in range(4)], 1, 4).events
-    numbered = Numbering(Kept.all_of(1, 4), np.zeros(0, dtype=bool)).apply(events)
+    numbered = Numbering(Core.all_of(1, 4), np.zeros(0, dtype=bool)).apply(events)
     assert numbered.equals(events)

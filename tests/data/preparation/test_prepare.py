@@ -11,7 +11,7 @@ import pytest
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Behaviour, EventLog, Repair
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.negatives.unmet import Met
+from gensr_dist.data.negatives.sampling import SeenPairs
 from gensr_dist.data.preparation import item_store
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
@@ -52,10 +52,10 @@ def test_result_counts(tmp_path: Path, make_log: Callable[..., EventLog], small_
     log = make_log()
     texts = log.items["text"].to_list()
     texts[3] = "  "
-    log = replace(log, items=log.items.with_columns(text=pl.Series(texts)), repairs=(Repair("mended", 2),))
+    log = replace(log, items=log.items.with_columns(text=pl.Series(texts)), repairs=(Repair("fixed", 2),))
     result = prepare(LocalEngine(log), small_config, 0, Folder.at(tmp_path / "shards"))
     store, items = TimelineStore.open(Folder.at(tmp_path / "shards")), ItemStore.open(Folder.at(tmp_path / "shards"))
-    assert result.repairs == (Repair("mended", 2), Repair("items without text: their title is all padding", 1))
+    assert result.repairs == (Repair("fixed", 2), Repair("items without text: their title is all padding", 1))
     assert not items.title_IT[3].any()
     assert (items.title_IT[np.arange(result.items) != 3, 0] > 0).all()
     for task, counts in ((Behaviour.RECOMMENDATION, result.recommendation), (Behaviour.SEARCH, result.search)):
@@ -73,14 +73,14 @@ def test_result_counts(tmp_path: Path, make_log: Callable[..., EventLog], small_
 def test_evaluation_rows(prepared: Path) -> None:
     store = TimelineStore.open(Folder.at(prepared))
     timelines = store.window(0).timelines
-    met = Met.from_timelines(timelines, store.users, store.items)
+    seen = SeenPairs.from_timelines(timelines, store.users, store.items)
     for split in (Split.VALID, Split.TEST):
         for task in Behaviour:
             rows = store.eval_rows(split, task)
             assert len(rows) > 20
             assert rows.candidate_RC.shape == (len(rows), 5)
             assert np.array_equal(rows.candidate_RC[:, 0], timelines.item_N[rows.event_R])
-            assert not met.contains(rows.user_R[:, None], rows.candidate_RC[:, 1:]).any()
+            assert not seen.contains(rows.user_R[:, None], rows.candidate_RC[:, 1:]).any()
             assert all(len(set(candidates)) == 5 for candidates in rows.candidate_RC.tolist())
             assert np.array_equal(rows.user_R, timelines.user_N[rows.event_R])
             assert timelines.positive_N[rows.event_R].all()

@@ -5,11 +5,12 @@ import pytest
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
-from gensr_dist.data.preparation.splitting import DAY, assign_splits, find_moments
+from gensr_dist.data.preparation.splitting import assign_splits, find_moments
+from gensr_dist.data.sources.times import DAY_MS
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 
-HOUR = DAY // 24
+HOUR = DAY_MS // 24
 
 
 def split_of(log: EventLog, method: str, valid: float = 0.1, test: float = 0.1) -> list[int]:
@@ -22,13 +23,13 @@ def split_of(log: EventLog, method: str, valid: float = 0.1, test: float = 0.1) 
 
 
 def test_days_take_the_last_two_with_events(make_rows_log: Callable[..., EventLog]) -> None:
-    times = [5 * DAY, 5 * DAY - 1, 3 * DAY, 3 * DAY - 1, 0, 5 * DAY + HOUR]
+    times = [5 * DAY_MS, 5 * DAY_MS - 1, 3 * DAY_MS, 3 * DAY_MS - 1, 0, 5 * DAY_MS + HOUR]
     log = make_rows_log([(0, 0, 0, time, -1, index != 0) for index, time in enumerate(times)], 1, 1)
     assert split_of(log, "days") == [2, 1, 0, 0, 0, 2]
 
 
 def test_two_days_are_not_enough(make_rows_log: Callable[..., EventLog]) -> None:
-    log = make_rows_log([(0, 0, 0, 0, -1, True), (0, 0, 0, DAY, -1, True)], 1, 1)
+    log = make_rows_log([(0, 0, 0, 0, -1, True), (0, 0, 0, DAY_MS, -1, True)], 1, 1)
     with pytest.raises(InputError, match=r"data\.split: .* at least 3 days .* has 2; set"):
         split_of(log, "days")
 

@@ -1,7 +1,6 @@
 import contextlib
 import io
 import tarfile
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from gensr_dist.data.shards.block import MEMBERS, Block, encode
 from gensr_dist.data.shards.tar import read_shard, shard_blocks, write_shard
 from gensr_dist.data.timelines.histories import Histories
 from gensr_dist.data.timelines.rows import evaluation_rows
-from gensr_dist.data.timelines.timelines import Timelines
+from gensr_dist.data.timelines.timelines import COLUMNS, Timelines
 from gensr_dist.errors import InputError
 from tests.data.timeline_folders import random_negatives, random_timelines, write_folder
 
@@ -29,11 +28,9 @@ def tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same(one: Block, other: Block) -> bool:
-    return all(
-        np.array_equal(getattr(one, field.name), getattr(other, field.name))
-        and getattr(one, field.name).dtype == getattr(other, field.name).dtype
-        for field in fields(Block)
-    )
+    pairs = [(one.eval_negative_RC, other.eval_negative_RC)]
+    pairs += [(getattr(one.timelines, name), getattr(other.timelines, name)) for name in ("user_start_V", *COLUMNS)]
+    return all(np.array_equal(mine, theirs) and mine.dtype == theirs.dtype for mine, theirs in pairs)
 
 
 @settings(max_examples=60)
@@ -74,12 +71,15 @@ def test_blocks_come_back_as_they_were(
     assert len(back) == len(blocks) == -(-users // users_per_sample)
     assert all(same(block, written) for block, (_, written) in zip(back, blocks, strict=True))
     assert [key for key, _ in blocks] == list(range(first_user, first_user + users, users_per_sample))
-    for name in ("item", "time", "query", "behaviour", "positive", "split"):
-        assert np.array_equal(np.concatenate([getattr(block, name) for block in back]), getattr(timelines, f"{name}_N"))
-    assert np.array_equal(np.concatenate([block.eval_negative for block in back]), np.sort(negative_RC, axis=1))
+    for name in COLUMNS:
+        joined = np.concatenate([getattr(block.timelines, name) for block in back])
+        assert np.array_equal(joined, getattr(timelines, name))
+    assert np.array_equal(np.concatenate([block.eval_negative_RC for block in back]), np.sort(negative_RC, axis=1))
     without = list(read_shard(path.read_bytes(), path, first_user, negatives=False))
-    assert all(np.array_equal(one.time, other.time) for one, other in zip(back, without, strict=True))
-    assert all(block.eval_negative.shape == (len(block.eval_event), 0) for block in without)
+    assert all(
+        np.array_equal(one.timelines.time_N, other.timelines.time_N) for one, other in zip(back, without, strict=True)
+    )
+    assert all(block.eval_negative_RC.shape == (len(block.eval_event_R), 0) for block in without)
 
 
 @pytest.mark.parametrize(("users_per_sample", "users_per_shard"), [(1, 1), (3, 6), (7, 7), (100, 10_000)])
@@ -150,10 +150,11 @@ def test_stock_webdataset_finds_the_members_of_the_specification(tar: Path) -> N
             assert sample[f"{name}.npy"].dtype.str in dtypes
             assert sample[f"{name}.npy"].ndim == dimensions
         t0, unit, count, _ = sample["header.npy"].tolist()
-        assert count == block.eval_negative.shape[1]
-        assert [t0 + unit * int(time) for time in sample["time.npy"]] == block.time.tolist()
-        for flag, event in zip(sample["flags.npy"].tolist(), range(len(block.item)), strict=True):
-            shown = (block.behaviour[event], block.positive[event], block.split[event], block.query[event] >= 0)
+        assert count == block.eval_negative_RC.shape[1]
+        events = block.timelines
+        assert [t0 + unit * int(time) for time in sample["time.npy"]] == events.time_N.tolist()
+        columns = (events.behaviour_N, events.positive_N, events.split_N, events.query_N >= 0)
+        for flag, shown in zip(sample["flags.npy"].tolist(), zip(*columns, strict=True), strict=True):
             assert (flag & 1, flag >> 1 & 1, flag >> 2 & 3, flag >> 4) == shown
 
 
@@ -208,23 +209,22 @@ def sample_of(**changed: np.ndarray) -> bytes:
 
 
 def sample_members(key: int, **changed: np.ndarray) -> list[tuple[str, bytes]]:
-    block = Block(
-        user_start=np.array([0, 1, 3]),
-        item=np.array([4, 5, 6], dtype=np.uint32),
-        time=np.array([50, 10, 30]),
-        query=np.array([-1, 2, -1], dtype=np.int32),
-        behaviour=np.array([0, 1, 0], dtype=np.uint8),
-        positive=np.array([True, True, True]),
-        split=np.array([0, 0, 2], dtype=np.uint8),
-        eval_negative=np.array([[1, 3]], dtype=np.uint32),
+    timelines = Timelines(
+        user_start_V=np.array([0, 1, 3]),
+        item_N=np.array([4, 5, 6], dtype=np.uint32),
+        time_N=np.array([50, 10, 30]),
+        query_N=np.array([-1, 2, -1], dtype=np.int32),
+        behaviour_N=np.array([0, 1, 0], dtype=np.uint8),
+        positive_N=np.array([True, True, True]),
+        split_N=np.array([0, 0, 2], dtype=np.uint8),
     )
-    members = {**encode(block), **changed}
+    members = {**encode(Block(timelines, np.array([[1, 3]], dtype=np.uint32))), **changed}
     return [(f"{key:010d}.{name}.npy", npy(array)) for name, array in members.items()]
 
 
 def test_the_sample_of_the_next_tests_is_whole() -> None:
     (block,) = read_shard(sample_of(), "shard-00000.tar", 0)
-    assert (block.eval_negative.tolist(), block.eval_event.tolist(), block.time.tolist()) == (
+    assert (block.eval_negative_RC.tolist(), block.eval_event_R.tolist(), block.timelines.time_N.tolist()) == (
         [[1, 3]],
         [2],
         [50, 10, 30],

@@ -15,7 +15,7 @@ import pytest
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.negatives.exposures import Exposures
-from gensr_dist.data.negatives.unmet import Met
+from gensr_dist.data.negatives.sampling import SeenPairs
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.histories import Histories
@@ -75,8 +75,8 @@ def test_windows_are_the_log_in_parts(folder: Path, shuffle_shards: int) -> None
         assert np.array_equal(start_V, HISTORIES.user_start_V[users])
         span = slice(window.first_row, window.first_row + rows)
         assert np.array_equal(window.training_event_R + window.first_event, ROWS[span])
-        met = Met.from_timelines(window.timelines, window.timelines.users, ITEMS, Split.TRAIN)
-        assert np.array_equal(window.met_in_training.key_K, met.key_K)
+        seen = SeenPairs.from_timelines(window.timelines, window.timelines.users, ITEMS, Split.TRAIN)
+        assert np.array_equal(window.seen_in_training.key_K, seen.key_K)
         assert np.array_equal(window.exposures.item_E, Exposures.from_timelines(window.timelines).item_E)
     assert sum(store.window_rows) == len(ROWS)
     assert windows[-1].first_user + windows[-1].timelines.users == USERS

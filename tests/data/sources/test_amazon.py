@@ -213,10 +213,10 @@ def test_damaged_absent_and_empty_files(tmp_path: Path) -> None:
     path = write(tmp_path) / "reviews_Toy_5.json.gz"
     packed = path.read_bytes()
     path.write_bytes(packed[:-12])
-    with pytest.raises(InputError, match=r"reviews_Toy_5.json.gz: the gzip file is damaged or cut short"):
+    with pytest.raises(InputError, match=r"reviews_Toy_5.json.gz: the gzip file is cut short or damaged"):
         read(tmp_path)
     path.write_bytes(b"not gzip at all")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="Not a gzipped file"):
         read(tmp_path)
     path.write_bytes(gzip.compress(b""))
     with pytest.raises(InputError, match="holds no reviews"):

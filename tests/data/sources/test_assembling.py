@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from gensr_dist.data.events import EVENT_SCHEMA, Repair
-from gensr_dist.data.sources.assembling import Met, assemble, drop_repeats
+from gensr_dist.data.sources.assembling import References, assemble, drop_repeats
 from gensr_dist.data.sources.reading import Rows
 
 
@@ -58,7 +58,7 @@ def test_numbers_follow_the_order_of_ids(ids: list[object], expected: list[int])
 
 def test_what_parts_refer_to_adds_up() -> None:
     rows = interactions([5, 3, 4, 3], [1, 2, 2, 9])
-    joined = Met.joined([Met.of(rows[:1]), Met.of(rows[1:3]), Met.of(rows[3:])])
-    whole = Met.of(rows)
+    joined = References.joined([References.of(rows[:1]), References.of(rows[1:3]), References.of(rows[3:])])
+    whole = References.of(rows)
     for name in ("user_id", "item_id", "query"):
         assert sorted(getattr(joined, name)) == sorted(getattr(whole, name))

@@ -1,4 +1,4 @@
-"""Inputs as other programs write them: refused in one line that says where and why, or mended and counted."""
+"""Inputs as other programs write them: refused in one line that says where and why, or fixed and counted."""
 
 import gzip
 import json
@@ -177,7 +177,7 @@ def test_files_of_other_programs(tmp_path: Path, change: Callable[[str], bytes],
         read_tables(tmp_path)
 
 
-def test_entities_and_long_words_are_mended_and_counted(tmp_path: Path) -> None:
+def test_entities_and_long_words_are_fixed_and_counted(tmp_path: Path) -> None:
     items = [["i0", "Caf&eacute; &#9733; AT&T"], ["i1", "a " + "x" * 300_000 + " b"], *ITEMS[2:]]
     log = read(tmp_path, changed(4, lambda text, n: "salt &amp; pepper" if n else text), items)
     assert log.items["text"].to_list() == ["Café ★ AT&T", f"a {'x' * 500} b", "Shoes 2", "Shoes 3"]

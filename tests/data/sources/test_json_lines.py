@@ -46,5 +46,5 @@ def test_look_shows_values_as_they_are_written(tmp_path: Path) -> None:
 def test_look_at_a_damaged_file(tmp_path: Path) -> None:
     file = Path(write(tmp_path, LINES))
     file.write_bytes(file.read_bytes()[:40])
-    with pytest.raises(InputError, match="the gzip file is damaged or cut short"):
+    with pytest.raises(InputError, match="the gzip file is cut short or damaged"):
         look(str(file), ("id",), 2)

@@ -94,7 +94,7 @@ def test_captions(tmp_path: Path, caption: str, text: str) -> None:
     assert log.items["text"][0] == text
 
 
-def test_gaps_and_duplicates_are_mended_and_counted(tmp_path: Path) -> None:
+def test_gaps_and_duplicates_are_fixed_and_counted(tmp_path: Path) -> None:
     log = read(
         write_kuaisar(
             tmp_path,

@@ -9,7 +9,8 @@ from gensr_dist.data.events import Behaviour, EventLog
 from gensr_dist.data.preparation.filtering import keep_active
 from gensr_dist.data.sources import read_source, simulate
 from gensr_dist.data.sources.simulated_catalogue import TOPIC_WORDS, Catalogue
-from gensr_dist.data.sources.simulated_sessions import CLICK_LOGIT, DAY_MS, RECOMMENDED_FROM, STYLE_WEIGHT, Sessions
+from gensr_dist.data.sources.simulated_sessions import CLICK_LOGIT, RECOMMENDED_FROM, STYLE_WEIGHT, Sessions
+from gensr_dist.data.sources.times import DAY_MS
 
 CONFIG = SimulateConfig()
 LEVELS = [

@@ -70,7 +70,7 @@ def test_damaged_files_are_input_errors(folder: Path, small_store: TimelineStore
         path.unlink()
     else:
         path.write_bytes(content if fault == "changed" else content[:-3])
-    with pytest.raises(InputError, match=r"(checksum|does not exist).*run `gensr channels` again") as caught:
+    with pytest.raises(InputError, match=r"(checksum|cut short|missing).*run `gensr channels` again") as caught:
         ChannelArrays.open(folder, small_store.items)
     assert name in str(caught.value)
 

@@ -1,0 +1,134 @@
+"""The Python interface: run a config, open a finished run, ask it.
+
+import gensr_dist
+
+done = gensr_dist.run("configs/quickstart.yaml", "train.steps=300")
+done.metrics["rec"]["ndcg@10"]
+gensr_dist.Run.open("runs/quickstart").search("red lipstick", user="17", k=5).items[0].text
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
+
+from gensr_dist.config.root import Config, load_config
+from gensr_dist.errors import InputError
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.run.records import check_consistent
+from gensr_dist.stages.runner import run_all
+from gensr_dist.storage.records import read_json
+
+if TYPE_CHECKING:
+    from gensr_dist.retrieval.answer import Answerer, Answers
+    from gensr_dist.retrieval.item_lists import GivenHistory
+    from gensr_dist.run.trained_run import TrainedRun
+
+LOG = logging.getLogger("gensr_dist")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, wherever its folder lies now; what answering needs is opened at the first question."""
+
+    folder: RunFolder
+    config: Config  # that it was made with
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Self:
+        """Open a run folder that `gensr run` or `gensr index` has filled.
+
+        Raises:
+            InputError: a stage has not finished, or its results do not belong together.
+        """
+        run = RunFolder(Path(folder))
+        check_consistent("index", run)
+        config = load_config(run.config, done=True)
+        return cls(RunFolder.of(config, run.root), config)
+
+    @cached_property
+    def trained(self) -> "TrainedRun":
+        """Model, shards and vectors, with the items that came after training.
+
+        Raises:
+            InputError: a result is broken.
+        """
+        from gensr_dist.retrieval.added.opening import open_with_added
+
+        return open_with_added(self.folder, self.config)
+
+    @cached_property
+    def answerer(self) -> "Answerer":
+        """Everything that answering needs.
+
+        Raises:
+            InputError: a result is broken.
+        """
+        from gensr_dist.retrieval.answer import Answerer
+
+        return Answerer(self.trained, self.config)
+
+    def recommend(self, user: str | None = None, *, history: Sequence[str] | None = None, k: int = 10) -> "Answers":
+        """The k best items for a user of the log, or for someone with a history.
+
+        Args:
+            user: id as in the log.
+            history: ids of items, oldest first, in place of a user.
+            k: wanted.
+
+        Raises:
+            InputError: neither or both are given, or there is no such user.
+        """
+        return self.answerer.recommend(self._who(user, history), k)
+
+    def search(
+        self, query: str, user: str | None = None, *, history: Sequence[str] | None = None, k: int = 10
+    ) -> "Answers":
+        """The k best items for someone who types a query; the other arguments are those of `recommend`.
+
+        Raises:
+            InputError: as `recommend`, or the query is empty.
+        """
+        return self.answerer.search(self._who(user, history), query, k)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What `gensr evaluate` found: `metrics["rec"]["ndcg@10"]` and so on.
+
+        Raises:
+            InputError: it has not run.
+        """
+        metrics: dict[str, Any] = read_json(self.folder.metrics, "run `gensr evaluate` first")
+        return metrics
+
+    def _who(self, user: str | None, history: Sequence[str] | None) -> "str | GivenHistory":
+        if user is not None and history is None:
+            return user
+        if history is None or user is not None:
+            raise InputError("user", "expected a user or a history", "give one of the two")
+        from gensr_dist.retrieval.item_lists import history_of
+
+        return history_of(history, self.trained.items.item_ids)
+
+
+def run(config: Config | str | Path, *overrides: str) -> Run:
+    """Run every stage that is due, as `gensr run` does, and open the result.
+
+    Args:
+        config: or the path of its YAML file.
+        overrides: `a.b=c`, as of `--set`; only with a path.
+
+    Raises:
+        InputError: what a stage finds wrong.
+        Paused: a stage was asked to end.
+    """
+    if not isinstance(config, Config):
+        config = load_config(Path(config), overrides)
+    elif overrides:
+        raise InputError("overrides", "the config is given as an object", "change that instead")
+    done = run_all(config, LOG.info)
+    return Run.open(done.run)

@@ -1,0 +1,96 @@
+"""The lists of channels over the items of the log and added ones: what no event can tell stays mapped as it was.
+
+Dimensions: I items, W words, Q queries, N rows of a list.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from typing_extensions import Self
+
+from gensr_dist.baselines.item_words import TextWords, word_counts
+from gensr_dist.baselines.sparse_vectors import present
+from gensr_dist.retrieval.channels.item_neighbours import text_neighbours
+from gensr_dist.retrieval.channels.lexical import bm25_lists
+from gensr_dist.retrieval.channels.query_clicks import ClickGraph
+from gensr_dist.retrieval.channels.sparse_lists import list_files, map_array, open_lists, save_lists
+from gensr_dist.retrieval.channels.stage import ChannelArrays
+
+FILES = ("words.npy", *list_files("text"), *list_files("bm25"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextLists:
+    """Lists that depend on texts alone, over all items; mapped."""
+
+    hash_W: NDArray[np.uint64]  # of the words of all texts and of the log's queries, ascending
+    text_II: csr_array
+    bm25_WI: csr_array
+
+    @classmethod
+    def build(cls, hash_W: NDArray[np.uint64], count_IW: csr_array) -> Self:
+        """Compare all items.
+
+        Args:
+            hash_W: of `words_of`.
+            count_IW: of `words_of`.
+        """
+        return cls(hash_W=hash_W, text_II=text_neighbours(present(count_IW)), bm25_WI=bm25_lists(count_IW))
+
+    def save(self, folder: Path) -> None:
+        """Write FILES into an existing folder."""
+        np.save(folder / "words.npy", self.hash_W, allow_pickle=False)
+        save_lists(folder, "text", self.text_II)
+        save_lists(folder, "bm25", self.bm25_WI)
+
+    @classmethod
+    def open(cls, folder: Path, items: int) -> Self:
+        """Map what `save` wrote for so many items."""
+        return cls(
+            hash_W=map_array(folder / "words.npy"),
+            text_II=open_lists(folder, "text", items),
+            bm25_WI=open_lists(folder, "bm25", items),
+        )
+
+    def joined(self, arrays: ChannelArrays) -> ChannelArrays:
+        """These in place of the log's, beside the log's counts of events, which no added item has.
+
+        Args:
+            arrays: of the log's items; their words are among the words of these lists.
+        """
+        items, words, clicks = self.text_II.shape[0], len(self.hash_W), arrays.clicks
+        place_W = np.searchsorted(self.hash_W, arrays.hash_W)
+        idf_W = np.zeros(words, dtype=np.float32)
+        idf_W[place_W] = clicks.idf_W
+        return ChannelArrays(
+            hash_W=self.hash_W,
+            covisited_II=_spread(arrays.covisited_II, np.arange(arrays.covisited_II.shape[0]), (items, items)),
+            text_II=self.text_II,
+            bm25_WI=self.bm25_WI,
+            clicks=ClickGraph(
+                idf_W=idf_W,
+                found_WI=_spread(clicks.found_WI, place_W, (words, items)),
+                query_WQ=_spread(clicks.query_WQ, place_W, (words, clicks.query_WQ.shape[1])),
+                found_QI=_spread(
+                    clicks.found_QI, np.arange(clicks.found_QI.shape[0]), (clicks.found_QI.shape[0], items)
+                ),
+            ),
+        )
+
+
+def words_of(texts: pl.Series, queries: pl.Series) -> tuple[NDArray[np.uint64], csr_array]:
+    """Hashes of the words of texts and queries, ascending [W], and how often each text has each [I, W]."""
+    hash_W, (count_IW, _) = word_counts(TextWords.of(texts), TextWords.of(queries))
+    return hash_W, count_IW
+
+
+def _spread(list_NK: csr_array, place_N: NDArray[np.integer], shape: tuple[int, int]) -> csr_array:
+    """The same rows at ascending places among more, which are empty; entries are not copied."""
+    length = np.zeros(shape[0] + 1, dtype=list_NK.indptr.dtype)
+    length[place_N + 1] = np.diff(list_NK.indptr)
+    start = np.cumsum(length, dtype=list_NK.indptr.dtype)
+    return csr_array((list_NK.data, list_NK.indices, start), shape=shape)

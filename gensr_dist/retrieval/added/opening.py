@@ -1,0 +1,42 @@
+"""Opening a run for answers: with the items that were added to it, where they belong to its present index."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from gensr_dist.config.root import Config
+from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.item_vectors import ItemVectors
+from gensr_dist.errors import InputError
+from gensr_dist.retrieval.added.folder import AddedFolder, Origin
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.run.trained_run import TrainedRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrownRun(TrainedRun):
+    """A run whose `items`, `item_IE` and `collator` know the added items too; `store` and the events are the log's."""
+
+    added: AddedFolder
+
+
+def open_with_added(run: RunFolder, config: Config) -> TrainedRun:
+    """Open a trained and indexed run. Added items that are broken or of another index are left out, and a note says so.
+
+    Raises:
+        InputError: as `TrainedRun.open`, or the run has no index.
+    """
+    trained = TrainedRun.open(run, config)
+    if not run.added.exists():
+        return trained
+    try:
+        return grown(trained, AddedFolder.open(run.added, Origin.of(run, trained.store.manifest)))
+    except InputError as fault:
+        return dataclasses.replace(trained, notes=(f"added items are ignored: {fault}",))
+
+
+def grown(trained: TrainedRun, added: AddedFolder) -> GrownRun:
+    """The same run with added items."""
+    items, item_IE = added.store(trained.items), added.vectors()
+    values = {field.name: getattr(trained, field.name) for field in dataclasses.fields(TrainedRun)}
+    collator = Collator(trained.store, items, ItemVectors(item_IE), trained.collator.history)
+    return GrownRun(**{**values, "items": items, "item_IE": item_IE, "collator": collator, "added": added})

@@ -1,0 +1,44 @@
+"""`gensr evaluate`: how good it is."""
+
+from pathlib import Path
+
+from gensr_dist.config.root import Config
+from gensr_dist.run.folder import RunFolder
+from gensr_dist.stages.stage import Job, Outcome, Stage
+
+
+class Evaluate(Stage):
+    """Ranks test rows among frozen negatives and over the whole catalogue, by GenSR and by baselines."""
+
+    name = "evaluate"
+    summary = "evaluate GenSR and the baselines; write RUN/metrics.json and RUN/report.md"
+    help = "One positive among frozen negatives, both tasks apart, then the whole catalogue through its candidates."
+    form = 2
+    sections = ("evaluation.", "retrieval.", "data.history")
+
+    def needs(self, config: Config) -> tuple[str, ...]:
+        """Everything."""
+        return ("prepare", "lightgcn", "channels", "train", "index")
+
+    def results(self, run: RunFolder) -> tuple[Path, ...]:
+        """Metrics, report, and the ranks of all rows for `gensr compare`."""
+        return (run.metrics, run.report, run.ranks)
+
+    def do(self, job: Job) -> Outcome:
+        """See `evaluation.stage` and `retrieval.catalogue`."""
+        from gensr_dist.evaluation.report import metrics_json, result_lines
+        from gensr_dist.evaluation.stage import evaluate
+        from gensr_dist.retrieval.candidate_recall import evaluate_candidates
+        from gensr_dist.retrieval.catalogue import evaluate_catalogue
+        from gensr_dist.retrieval.stage import open_ranker
+        from gensr_dist.run.trained_run import TrainedRun
+
+        config = job.config
+        trained = TrainedRun.open(job.run, config)
+        if config.evaluation.compile:
+            trained.compile()
+        ranker = open_ranker(trained, config)
+        catalogue = evaluate_catalogue(trained, ranker, config.retrieval.candidates, config.evaluation, config.seed)
+        candidates = evaluate_candidates(trained, ranker.generator, config.evaluation, config.seed)
+        result = evaluate(trained, config.evaluation, config.seed, catalogue=catalogue, candidates=candidates)
+        return Outcome(summary=result_lines(result), result=metrics_json(result))

@@ -1,0 +1,92 @@
+"""The record of a stage while it runs: unfinished on entry, finished by `finish`."""
+
+import dataclasses
+import time
+from types import TracebackType
+
+from typing_extensions import Self
+
+from gensr_dist.config.root import resolved_yaml
+from gensr_dist.errors import InputError
+from gensr_dist.run.records import StageRecord, read_record, record_path
+from gensr_dist.stages.stage import Outcome, Stage
+from gensr_dist.stages.status import RunStatus, fingerprinted
+from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.records import write_json
+
+
+class Recorder:
+    """Bad input that is found before the stage has changed its results leaves the run folder as it was.
+
+    Args:
+        stage: that begins.
+        status: of its run.
+
+    Raises:
+        InputError: a stage that it needs is not finished.
+    """
+
+    def __init__(self, stage: Stage, status: RunStatus) -> None:
+        status.check_inputs(stage)
+        self.stage, self.status, self.run, self.config = stage, status, status.run, status.config
+        self.record = status.expected(stage)
+        self.earlier = read_record(stage.name, status.run)
+
+    @property
+    def resume(self) -> bool:
+        """Whether checkpoints are to go on from, where there are any.
+
+        Those of a training that finished with other settings have served. Those of one that was interrupted have not:
+        it refuses to go on with other settings, so that a slip does not cost what was trained.
+        """
+        earlier = self.earlier
+        return earlier is None or not earlier.finished or earlier.fingerprint == self.record.fingerprint
+
+    def __enter__(self) -> Self:
+        self._replaced = {
+            path: path.read_bytes() if path.exists() else None
+            for path in (self.run.config, record_path(self.stage.name, self.run))
+        }
+        self._before = self.stage.states(self.run)
+        with durable_file(self.run.config) as temporary:
+            temporary.write_text(resolved_yaml(self.config), encoding="utf-8")
+        write_json(record_path(self.stage.name, self.run), self.record)
+        self._started = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, InputError) or self.stage.states(self.run) != self._before:
+            return
+        for path, content in self._replaced.items():
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                with durable_file(path) as temporary:
+                    temporary.write_bytes(content)
+
+    def finish(self, outcome: Outcome) -> StageRecord:
+        """Write the finished record."""
+        folders = self.stage.outside(self.config)
+        outside = {key: folders[key].with_digests(states) for key, states in self.record.outside.items()}
+        record = fingerprinted(dataclasses.replace(self.record, outside=outside))
+        done = dataclasses.replace(
+            record,
+            made=self.stage.made(record, self.run),
+            files=self._files(),
+            finished=True,
+            seconds=round(time.monotonic() - self._started, 3),
+            summary=outcome.summary,
+            result=outcome.result,
+        )
+        write_json(record_path(self.stage.name, self.run), done)
+        self.status.note(done)
+        return done
+
+    def _files(self) -> tuple[str, ...]:
+        """What the stage has left, relative to the run folder."""
+        places = self.stage.results(self.run)
+        paths = {path for place in places for path in (place, *place.rglob("*")) if path.is_file()}
+        names = sorted(path.relative_to(self.run.root).as_posix() for path in paths if not path.name.startswith("."))
+        return tuple(names)

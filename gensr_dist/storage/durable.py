@@ -1,0 +1,88 @@
+"""Writing results so that a reader sees the old one or the new one, never half of one, and after a power cut too."""
+
+import glob
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gensr_dist.storage.output_errors import numbered_errors
+
+
+@contextmanager
+def durable_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path next to `path`; rename it over `path` when the block ends well, else delete it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with numbered_errors(path):
+            yield temporary
+            _give_usual_mode(temporary)
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def durable_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder next to `path`; it takes the place of `path` when the block ends well.
+
+    What killed processes left of earlier attempts is deleted. Of a link, the folder that it names is replaced.
+    """
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        with numbered_errors(path):
+            yield temporary
+            _give_usual_mode(temporary)
+            for written in (*temporary.rglob("*"), temporary):
+                _sync(written)
+            if path.exists():
+                path.rename(replaced)
+            temporary.rename(path)
+            _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _give_usual_mode(path: Path) -> None:
+    """Give a new file, or all files of a new folder, the mode that a file made with `open` has here.
+
+    Some libraries write through a temporary file of their own, which only its owner may read.
+    """
+    # Asked of the file system: the umask cannot be read without changing it, and a folder's default rules come first.
+    probe = path.with_name(f".{path.name}.{os.getpid()}.mode") if path.is_file() else path / ".mode"
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for file in (path,) if path.is_file() else path.rglob("*"):
+        if file.is_file() and not file.is_symlink() and stat.S_IMODE(file.stat().st_mode) != mode:
+            file.chmod(mode)
+
+
+def _sync(path: Path) -> None:
+    """Make what was written into a file, or renamed inside a folder, last through a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(path: Path) -> None:
+    """Delete temporary folders of `path` whose process is gone."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        owner = re.fullmatch(re.escape(f".{path.name}.") + r"(\d+)\.(tmp|old)", left.name)
+        if owner and not Path(f"/proc/{owner[1]}").exists():
+            shutil.rmtree(left, ignore_errors=True)

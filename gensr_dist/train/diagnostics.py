@@ -1,0 +1,120 @@
+"""What a step says of each task apart: loss, log-odds of positives and negatives, gradient at the answers; and MFU.
+
+Dimensions: G groups, C candidates, K tasks, S statistics.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from gensr_dist.data.batches.batch import IGNORED, Batch
+from gensr_dist.data.events import Behaviour
+from gensr_dist.model.gensr import GenSROutput
+from gensr_dist.model.inputs import ModelInput
+
+# Dense bf16 FLOP/s of a whole GPU, from the vendor's data sheets, by a part of its name.
+PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A10": 125e12, "4090": 165e12}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDiagnosis:
+    """Means over the prompts of one task since the last reading, over all ranks."""
+
+    loss: float  # -log P(answer) of a prompt (eq. 9)
+    positive_log_odds: float  # log P(Yes) - log P(No) where Yes is right
+    negative_log_odds: float  # where No is right
+    # Euclidean norm of P(Yes) - label over the prompts, by the root of their number: the part of the gradient that
+    # this task sends into the model, before any layer.
+    answer_gradient: float
+
+    def values(self) -> dict[str, float]:
+        """By name."""
+        return dict(vars(self))
+
+
+class Diagnostics:
+    """Adds up what micro-batches say, without waiting for the device.
+
+    Args:
+        device: of this rank.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._begin()
+
+    def _begin(self) -> None:
+        self._sum_KS = torch.zeros(len(Behaviour), 7, dtype=torch.float64, device=self.device)
+        self._tokens = 0
+
+    def see(self, output: GenSROutput, inputs: ModelInput) -> None:
+        """Count a micro-batch."""
+        self._sum_KS += task_sums(output, inputs.batch)
+        layout = inputs.layout
+        self._tokens += layout.own.tokens + (layout.contexts.tokens if layout.contexts is not None else 0)
+
+    def read(self) -> tuple[Mapping[Behaviour, TaskDiagnosis], int]:
+        """What all ranks saw since the last reading, and the tokens that T5 encoded for it. Every rank must call it."""
+        sums_X = torch.cat([self._sum_KS.flatten(), self._sum_KS.new_tensor([float(self._tokens)])])
+        dist.all_reduce(sums_X)
+        *values, tokens = sums_X.tolist()
+        self._begin()
+        width = self._sum_KS.shape[1]
+        tasks = {}
+        for place, task in enumerate(Behaviour):
+            loss, prompts, yes, positives, no, negatives, squares = values[place * width : (place + 1) * width]
+            if prompts:
+                tasks[task] = TaskDiagnosis(
+                    loss=loss / prompts,
+                    positive_log_odds=yes / max(positives, 1.0),
+                    negative_log_odds=no / max(negatives, 1.0),
+                    answer_gradient=(squares / prompts) ** 0.5,
+                )
+        return tasks, int(tokens)
+
+
+def task_sums(output: GenSROutput, batch: Batch) -> Tensor:
+    """Sums over the prompts of each task, float64 [K, 7]: loss, prompts, log-odds and number of positives and of
+    negatives, squares of P(Yes) - label.
+    """
+    odds_GC = output.yes_log_odds_GC.detach().double()
+    yes_GC, no_GC = batch.label_GC == 1, batch.label_GC == 0
+    error_GC = torch.where(batch.label_GC != IGNORED, odds_GC.sigmoid() - yes_GC.double(), 0.0)
+    nothing = odds_GC.new_zeros(())
+    statistic_GS = torch.stack(
+        [
+            output.nll_GC.detach().double().sum(1),
+            (yes_GC | no_GC).double().sum(1),
+            torch.where(yes_GC, odds_GC, nothing).sum(1),
+            yes_GC.double().sum(1),
+            torch.where(no_GC, odds_GC, nothing).sum(1),
+            no_GC.double().sum(1),
+            error_GC.square().sum(1),
+        ],
+        dim=1,
+    )
+    place_G = torch.zeros_like(batch.task_G)
+    for place, task in enumerate(Behaviour):
+        place_G = torch.where(batch.task_G == int(task), place, place_G)
+    sum_KS = statistic_GS.new_zeros(len(Behaviour), statistic_GS.shape[1])
+    return sum_KS.index_add(0, place_G, statistic_GS)
+
+
+def flops_utilisation(parameters: int, tokens: int, seconds: float, devices: int, name: str) -> float | None:
+    """Share of a GPU's bf16 operations that T5 uses: 6 a parameter and token, forward and backward (MFU).
+
+    Args:
+        parameters: of the encoder's and the decoder's blocks; the token table is looked up.
+        tokens: that all ranks encoded.
+        seconds: for it.
+        devices: ranks.
+        name: of the GPU.
+
+    Returns:
+        None for a device whose peak is not known, as a CPU's.
+    """
+    peak = next((flops for part, flops in PEAK_FLOPS.items() if part in name), None)
+    return 6 * parameters * tokens / (seconds * devices * peak) if peak and seconds else None

@@ -1,0 +1,73 @@
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gensr_dist.storage.durable import durable_file, durable_folder
+from gensr_dist.storage.records import write_json
+
+
+@pytest.fixture(params=[0o022, 0o002, 0o077])
+def mode(request: pytest.FixtureRequest) -> Iterator[int]:
+    """What the umask leaves of a new file's mode."""
+    before = os.umask(request.param)
+    yield 0o666 & ~request.param
+    os.umask(before)
+
+
+def modes(folder: Path) -> set[int]:
+    return {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()}
+
+
+def only_for_its_owner(path: Path) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(b"x")
+    Path(file.name).replace(path)
+
+
+def test_files_have_the_mode_of_the_umask_however_they_were_written(tmp_path: Path, mode: int) -> None:
+    with durable_file(tmp_path / "files" / "a") as temporary:
+        only_for_its_owner(temporary)
+    write_json(tmp_path / "files" / "b.json", {})
+    with durable_folder(tmp_path / "files" / "folder") as folder:
+        (folder / "below").mkdir()
+        only_for_its_owner(folder / "below" / "c")
+        save_file({"x": torch.zeros(2)}, folder / "d.safetensors")
+    assert modes(tmp_path / "files") == {mode}
+    assert {path.name for path in (tmp_path / "files").rglob("*")} == {
+        "a",
+        "b.json",
+        "folder",
+        "below",
+        "c",
+        "d.safetensors",
+    }
+
+
+def test_all_is_on_the_disk_before_the_name_and_the_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink().name))
+    with durable_folder(tmp_path / "a") as folder:
+        (folder / "below").mkdir()
+        (folder / "below" / "b").write_bytes(b"b")
+    temporary = f".a.{os.getpid()}.tmp"
+    assert synced == ["below", "b", temporary, tmp_path.name]
+    synced.clear()
+    with durable_file(tmp_path / "c") as file:
+        file.write_bytes(b"c")
+    assert synced == [f".c.{os.getpid()}.tmp", tmp_path.name]
+
+
+def test_what_dead_processes_left_is_deleted_and_what_living_ones_write_stays(tmp_path: Path) -> None:
+    dead, living = 2**22 + 1, os.getppid()  # process ids end below 2**22
+    names = [f".a.{dead}.tmp", f".a.{dead}.old", f".a.{living}.tmp", f".b.{dead}.tmp", ".a.tmp"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    with durable_folder(tmp_path / "a"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"a", *names[2:]}
