@@ -11,7 +11,7 @@ import torch
 
 from gensr_dist.bench.baseline import BaselineCollator, BaselineGenSR
 from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, synthetic_batch, word_tokenizer
-from gensr_dist.bench.workload import BACKBONES, Contender, SpeedSetting, baseline, ours
+from gensr_dist.bench.workload import BACKBONES, Contender, SpeedSetting, baseline_model, our_model
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
@@ -43,7 +43,7 @@ def twins(monkeypatch: pytest.MonkeyPatch, history: str) -> tuple[Contender, Con
         return model
 
     monkeypatch.setattr(GenSR, "build", classmethod(spread))
-    return ours(setting(history), CPU), baseline(setting(history), CPU)
+    return our_model(setting(history), CPU), baseline_model(setting(history), CPU)
 
 
 def batch_with_padding() -> Batch:
