@@ -18,11 +18,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, T5ForConditionalGeneration
+from transformers import T5Config, T5ForConditionalGeneration
 from typing_extensions import Self
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import ModelConfig, PromptConfig
 from gensr_dist.model.gensr import GenSR
@@ -71,19 +72,19 @@ class PlainCollator:
         width: M, to which prompts are padded.
     """
 
-    def __init__(self, prompts: PromptConfig, tokenizer: PreTrainedTokenizerBase, width: int = PROMPT) -> None:
+    def __init__(self, prompts: PromptConfig, tokenizer: TextTokenizer, width: int = PROMPT) -> None:
         self.width = width
-        ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in SENTINELS.items()}
+        ids = {name: tokenizer.vocabulary[token] for name, token in SENTINELS.items()}
         self.query = ids["query"]
         self.slots = {ids[name]: -1 - number for number, name in enumerate(SLOTS)}
         self.templates: dict[int, list[int]] = {
-            task: tokenizer(template.format(**SENTINELS), add_special_tokens=False)["input_ids"]
+            task: tokenizer.encode(template.format(**SENTINELS))
             for task, template in (
                 (Behaviour.RECOMMENDATION, prompts.recommendation),
                 (Behaviour.SEARCH, prompts.search),
             )
         }
-        no, yes = (tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in ("No", "Yes"))
+        no, yes = (tokenizer.encode(word)[0] for word in ("No", "Yes"))
         self.answers = torch.tensor([no, yes])
 
     def __call__(self, batch: Batch) -> PlainRows:
@@ -184,7 +185,7 @@ class PlainGenSR(nn.Module):
         if not whole or cf_match is None or semantic_match is None or match is None or term_match is None:
             raise ValueError("the plain way has no ablations")
         source = model.backbone.t5
-        t5 = T5ForConditionalGeneration(copy.deepcopy(source.config))  # transformers' layers, whatever ours have become
+        t5 = T5ForConditionalGeneration(T5Config(**source.config.config()))  # transformers' own layers
         t5.load_state_dict(source.state_dict())
         plain = cls(
             t5,
@@ -209,7 +210,7 @@ class PlainGenSR(nn.Module):
         ):
             assert isinstance(other_filter, SoftFilter)
             own_filter.copy_weights(other_filter)
-        return plain.to(source.device)
+        return plain.to(model.answers.device)
 
     def forward(self, rows: PlainRows) -> PlainOutput:
         """Answer every row."""

@@ -1,4 +1,4 @@
-"""T5 that answers with one token, over transformers' weights.
+"""T5 that answers with one token.
 
 Two ways to encode a group's prompts. `joint` is the paper's: each candidate's prompt is a sequence of its own in which
 every token sees every other. `shared` lets the context (instruction, query) see only itself, and each candidate's block
@@ -19,15 +19,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.fx.experimental._config
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import T5ForConditionalGeneration
 
 from gensr_dist.model.attention import attend, mask_bias
 from gensr_dist.model.dropout import dropout
 from gensr_dist.model.prompt_layout import PromptLayout, Scoring
-from gensr_dist.model.t5_layers import fuse_layers
+from gensr_dist.model.t5_modules import T5
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,8 @@ class Memory:
 class Backbone(nn.Module):
     """The T5 forward pass for groups of candidates."""
 
-    def __init__(self, t5: T5ForConditionalGeneration, scoring: Scoring) -> None:
+    def __init__(self, t5: T5, scoring: Scoring) -> None:
         super().__init__()
-        fuse_layers(t5)
         self.t5 = t5
         self.scoring = scoring
         self.dropout = t5.config.dropout_rate
@@ -68,6 +65,8 @@ class Backbone(nn.Module):
         A program serves all blocks of a stack and batches of any shape, but a batch with a size of 1 where others had
         more, or with padding where they had none, needs another. Each takes a CPU some ten seconds to make.
         """
+        import torch.fx.experimental._config  # answering does without it
+
         # Else sizes that are equal by chance in the first batch would have to be equal in all.
         torch.fx.experimental._config.use_duck_shape = False
         for block in ("_encoder_block", "_decoder_block"):
@@ -167,7 +166,7 @@ class Backbone(nn.Module):
         """Relative-position bias [H, N, N] of the encoder, which all its layers share."""
         attention: Any = self.t5.encoder.block[0].layer[0].SelfAttention
         # Fused attention refuses a bias whose last dimension is not the innermost.
-        return attention.compute_bias(length, length, device=like.device)[0].to(like.dtype).contiguous()
+        return attention.position_bias(length).to(like.dtype).contiguous()
 
     def attend(self, query_BHNK: Tensor, key_BHNK: Tensor, value_BHNK: Tensor, bias: Tensor) -> Tensor:
         """Attention of whole sequences, unscaled as T5's; [B, H, N, K]."""

@@ -104,7 +104,7 @@ class _Training:
         check_same_shards([shard.name for shard in store.lost], ranks)
         self.items = ItemStore.open(run.shards)
         self.vectors, _ = load_cf(run.cf, folds=True)
-        self.tokenizer = self.items.tokenizer()
+        self.tokenizer = self.items.tokenizer
         collator = Collator(store, self.items, self.vectors, config.data.history)
         self.loader = TrainingLoader(
             collator,

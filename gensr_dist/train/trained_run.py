@@ -52,7 +52,7 @@ class TrainedRun:
         store = TimelineStore.open(folder.shards, shuffle_shards=data.shuffle_shards, on_corrupt=data.on_corrupt)
         items = ItemStore.open(folder.shards)
         vectors, user_VE = load_cf(folder.cf, folds=False)
-        model = GenSR.from_pretrained(folder.model, reads=items.tokenizer(), cf_width=vectors.width)
+        model = GenSR.from_pretrained(folder.model, reads=items.tokenizer, cf_width=vectors.width)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if config.train.precision == "bf16" and device.type == "cuda" else torch.float32
         return cls(
