@@ -79,10 +79,6 @@ class TextTokenizer:
         """Those that `encode` takes out of a text."""
         return tuple(token.content for token in self.fast.get_added_tokens_decoder().values() if token.special)
 
-    def same_tokens(self, other: "TextTokenizer") -> bool:
-        """Whether both have the same vocabulary."""
-        return self.files[_TOKENIZER] == other.files[_TOKENIZER] or self.vocabulary == other.vocabulary
-
     def __len__(self) -> int:
         """Number of tokens."""
         return self.fast.get_vocab_size(with_added_tokens=True)

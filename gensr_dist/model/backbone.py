@@ -43,7 +43,7 @@ class Backbone(nn.Module):
 
     def __init__(self, t5: T5, scoring: Scoring) -> None:
         super().__init__()
-        self.t5 = t5
+        self.t5: Any = t5
         self.scoring = scoring
         self.dropout = t5.config.dropout_rate
         self.heads = t5.config.num_heads
@@ -123,7 +123,7 @@ class Backbone(nn.Module):
             linear(normed_TD).unflatten(-1, (self.heads, -1)) for linear in (weights.q, weights.k, weights.v)
         )
         out_THK = attention(query_THK, key_THK, value_THK)
-        return block.layer[-1](x_TD + layer.dropout(weights.o(out_THK.flatten(1))))
+        return _feed_forward(block.layer[-1], x_TD + layer.dropout(weights.o(out_THK.flatten(1))))
 
     def _decode(self, memory: Memory, start_D: Tensor, answers: Tensor | None) -> Tensor:
         decoder = self.t5.decoder
@@ -148,7 +148,7 @@ class Backbone(nn.Module):
         value_HKD = cross.v.weight.unflatten(0, (self.heads, -1))
         out_GCHK = torch.einsum("gchd,hkd->gchk", pooled_GCHD, value_HKD)
         x_GCD = x_GCD + block.layer[1].dropout(cross.o(out_GCHK.flatten(2)))
-        return block.layer[-1](x_GCD)
+        return _feed_forward(block.layer[-1], x_GCD)
 
     def _pool(self, query_GCHD: Tensor, memory: Memory) -> Tensor:
         """Mean of the memory [G, C, H, D], weighted by softmax of its products with each query."""
@@ -164,7 +164,7 @@ class Backbone(nn.Module):
 
     def position_bias(self, length: int, like: Tensor) -> Tensor:
         """Relative-position bias [H, N, N] of the encoder, which all its layers share."""
-        attention: Any = self.t5.encoder.block[0].layer[0].SelfAttention
+        attention = self.t5.encoder.block[0].layer[0].SelfAttention
         # Fused attention refuses a bias whose last dimension is not the innermost.
         return attention.position_bias(length).to(like.dtype).contiguous()
 
@@ -191,6 +191,10 @@ class Backbone(nn.Module):
         # To the block's end, though its last layers need not be computed again, and without a look at shapes: weights
         # that are sharded over ranks are there only between the hooks before and after a layer.
         return checkpoint(computed, *inputs, use_reentrant=False, determinism_check="none", early_stop=False)
+
+
+def _feed_forward(layer: Any, x_BD: Tensor) -> Tensor:
+    return x_BD + layer.dropout(layer.DenseReluDense(layer.layer_norm(x_BD)))
 
 
 class _JointAttention:

@@ -9,7 +9,6 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ from gensr_dist.model.match import Match, MatchTowers
 from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
 from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
 from gensr_dist.model.t5 import load_t5, open_t5, save_t5
-from gensr_dist.model.t5_layers import GatedFeedForward, RMSNorm
+from gensr_dist.model.t5_layers import FeedForward, RMSNorm
 from gensr_dist.model.t5_modules import T5
 from gensr_dist.model.term_match import TermMatch
 from gensr_dist.storage.durable import durable_folder
@@ -168,7 +167,7 @@ class GenSR(nn.Module):
         except (OSError, ValueError, SafetensorError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(folder, f"not a saved GenSR model ({reason})", remedy) from None
-        if reads is not None and not reads.same_tokens(tokenizer):
+        if reads is not None and reads.vocabulary != tokenizer.vocabulary:
             raise InputError(folder, "the model was trained with another tokenizer than that of the shards", remedy)
         if cf_width is not None and cf_width != shape.cf_width:
             raise InputError(folder, f"a model for CF vectors of width {shape.cf_width}, not {cf_width}", remedy)
@@ -192,7 +191,7 @@ class GenSR(nn.Module):
         # cuDNN's attention makes a plan for every new shape, and hardly two batches have the same: no run wants it.
         torch.backends.cuda.enable_cudnn_sdp(False)
         for module in self.modules():
-            if isinstance(module, SoftFilter | RMSNorm | GatedFeedForward):
+            if isinstance(module, SoftFilter | RMSNorm | FeedForward):
                 module.kernels = path
         return self
 
@@ -274,8 +273,7 @@ class GenSR(nn.Module):
 
     def token_embeddings(self) -> nn.Parameter:
         """The token table [V, D]."""
-        table_VD: Any = self.backbone.t5.shared.weight
-        return table_VD
+        return self.backbone.t5.shared.weight
 
     def views(self, inputs: ModelInput) -> "Views":
         """Items and encoded histories in both views."""

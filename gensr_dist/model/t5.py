@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import T5ForConditionalGeneration
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_SIZE_NAMES = ("d_model", "d_kv", "num_heads", "d_ff", "num_layers", "num_decoder_layers")  # of an entry of SIZES
 
 
 def load_t5(name: str, vocabulary: int, dropout: float) -> T5:
@@ -35,39 +36,33 @@ def load_t5(name: str, vocabulary: int, dropout: float) -> T5:
     Raises:
         InputError: `name` is none of these, the Hub cannot be reached, or the folder is damaged.
     """
-    if name in SIZES:
-        from transformers import T5Config, T5ForConditionalGeneration
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import T5Config, T5ForConditionalGeneration
+    from transformers.utils.logging import disable_progress_bar
 
-        d_model, d_kv, heads, d_ff, encoder_layers, decoder_layers = SIZES[name]
-        return of_transformers(
-            T5ForConditionalGeneration(
-                T5Config(
-                    vocab_size=vocabulary,
-                    d_model=d_model,
-                    d_kv=d_kv,
-                    num_heads=heads,
-                    d_ff=d_ff,
-                    num_layers=encoder_layers,
-                    num_decoder_layers=decoder_layers,
-                    feed_forward_proj="gated-gelu",
-                    dropout_rate=dropout,
-                    decoder_start_token_id=0,
-                )
-            )
-        )
-    remedy = f"give one of {', '.join(SIZES)}, a folder with a T5, or a Hub name that this machine can reach"
-    t5 = _pretrained(name, remedy, dropout)
-    head_VD = t5.lm_head.weight
-    missing = vocabulary - head_VD.shape[0]
-    if missing > 0:
-        tied = head_VD is t5.shared.weight
-        t5.resize_token_embeddings(vocabulary)
-        if not tied:  # resizing ties the head to the token table
-            t5.lm_head.weight = nn.Parameter(torch.cat([head_VD, head_VD.mean(0).expand(missing, -1)]).detach())
+    if name in SIZES:
+        sizes = dict(zip(_SIZE_NAMES, SIZES[name], strict=True))
+        kind = {"feed_forward_proj": "gated-gelu", "dropout_rate": dropout, "decoder_start_token_id": 0}
+        return of_transformers(T5ForConditionalGeneration(T5Config(vocab_size=vocabulary, **sizes, **kind)))
+    disable_progress_bar()  # one line for every file of weights
     try:
+        t5, report = T5ForConditionalGeneration.from_pretrained(
+            name, dtype=torch.float32, output_loading_info=True, dropout_rate=dropout
+        )
+        if lacking := report["missing_keys"]:  # transformers fills them with random ones
+            raise ValueError(f"it lacks {min(lacking)}")
+        head_VD = t5.lm_head.weight
+        missing = vocabulary - head_VD.shape[0]
+        if missing > 0:
+            tied = head_VD is t5.shared.weight
+            t5.resize_token_embeddings(vocabulary)
+            if not tied:  # resizing ties the head to the token table
+                t5.lm_head.weight = nn.Parameter(torch.cat([head_VD, head_VD.mean(0).expand(missing, -1)]).detach())
         return of_transformers(t5)
-    except ValueError as error:
-        raise InputError("model.backbone", f"cannot use {name!r} ({error})", remedy) from None
+    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        remedy = f"give one of {', '.join(SIZES)}, a folder with a T5, or a Hub name that this machine can reach"
+        raise InputError("model.backbone", f"cannot load {name!r} ({reason})", remedy) from None
 
 
 def of_transformers(t5: "T5ForConditionalGeneration") -> T5:
@@ -98,26 +93,3 @@ def save_t5(t5: T5, folder: Path) -> None:
     folder.mkdir()
     (folder / CONFIG).write_text(json.dumps(t5.config.config(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
     save_file(t5.own_weights(), folder / WEIGHTS, metadata={"format": "pt"})
-
-
-def _pretrained(name: str, remedy: str, dropout: float) -> "T5ForConditionalGeneration":
-    """A pretrained T5 in single precision, with every one of its weights.
-
-    Raises:
-        InputError: it cannot be read, or lacks weights, which transformers would fill with random ones.
-    """
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import T5ForConditionalGeneration
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # one line for every file of weights
-    try:
-        t5, report = T5ForConditionalGeneration.from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True, dropout_rate=dropout
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError("model.backbone", f"cannot load {name!r} ({reason})", remedy) from None
-    if report["missing_keys"]:
-        raise InputError("model.backbone", f"cannot load {name!r} (it lacks {min(report['missing_keys'])})", remedy)
-    return t5

@@ -34,40 +34,31 @@ class RMSNorm(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """W_o relu(W x), of the first T5.
+    """W_o relu(W x) of the first T5, or W_o (gelu(W_0 x) * W_1 x) of T5 1.1 and flan-T5.
 
     Args:
         width: D.
-        inner: width between both matrices.
+        inner: width between the matrices.
+        gated: the second kind.
         dropout: rate.
     """
 
-    def __init__(self, width: int, inner: int, dropout: float) -> None:
-        super().__init__()
-        self.wi = nn.Linear(width, inner, bias=False)
-        self.wo = nn.Linear(inner, width, bias=False)
-        self.dropout = Dropout(dropout)
-
-    def forward(self, x_BD: Tensor) -> Tensor:
-        """[B, D]."""
-        return self.wo(self.dropout(F.relu(self.wi(x_BD))))
-
-
-class GatedFeedForward(nn.Module):
-    """W_o (gelu(W_0 x) * W_1 x), of T5 1.1 and flan-T5; arguments of `FeedForward`."""
-
     kernels: KernelPath = "auto"
 
-    def __init__(self, width: int, inner: int, dropout: float) -> None:
+    def __init__(self, width: int, inner: int, *, gated: bool, dropout: float) -> None:
         super().__init__()
-        self.wi_0 = nn.Linear(width, inner, bias=False)
-        self.wi_1 = nn.Linear(width, inner, bias=False)
+        self.gated = gated
+        if gated:
+            self.wi_0, self.wi_1 = (nn.Linear(width, inner, bias=False) for _ in range(2))
+        else:
+            self.wi = nn.Linear(width, inner, bias=False)
         self.wo = nn.Linear(inner, width, bias=False)
         self.dropout = Dropout(dropout)
 
     def forward(self, x_BD: Tensor) -> Tensor:
         """[B, D]."""
-        return self.wo(self.dropout(gated_gelu(self.wi_0(x_BD), self.wi_1(x_BD), self.kernels)))
+        inside = gated_gelu(self.wi_0(x_BD), self.wi_1(x_BD), self.kernels) if self.gated else F.relu(self.wi(x_BD))
+        return self.wo(self.dropout(inside))
 
 
 class Head(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from gensr_dist.model.dropout import Dropout
-from gensr_dist.model.t5_layers import FeedForward, GatedFeedForward, Head, RMSNorm
+from gensr_dist.model.t5_layers import FeedForward, Head, RMSNorm
 
 _SHARED = "shared.weight"
 _COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")  # always the token table
@@ -72,73 +72,31 @@ class T5Shape:
 
 
 class Attention(nn.Module):
-    """Weights of an attention, and the relative positions that a stack's first one knows."""
+    """Weights of an attention; the first of a stack knows relative positions."""
 
-    def __init__(self, shape: T5Shape, *, positions: bool = False) -> None:
+    def __init__(self, shape: T5Shape, *, first: bool = False) -> None:
         super().__init__()
-        inner = shape.num_heads * shape.d_kv
+        self.shape, inner = shape, shape.num_heads * shape.d_kv
         self.q, self.k, self.v = (nn.Linear(shape.d_model, inner, bias=False) for _ in range(3))
         self.o = nn.Linear(inner, shape.d_model, bias=False)
-        self.shape = shape
-        if positions:
+        if first:
             self.relative_attention_bias = _table(shape.relative_attention_num_buckets, shape.num_heads)
 
     def position_bias(self, length: int) -> Tensor:
-        """Of all pairs of positions, of which each may see every other: [H, N, N].
+        """Of all pairs of positions [H, N, N], of which each may see every other.
 
-        Half of the buckets are for each direction; of these, half are for single distances, the others grow with the
+        A half of the buckets for each direction; a half of these for single distances, the others grow with the
         logarithm, and the last holds all that is far.
         """
         buckets = self.shape.relative_attention_num_buckets // 2
         single, farthest = buckets // 2, self.shape.relative_attention_max_distance
         position_N = torch.arange(length, device=self.relative_attention_bias.weight.device)
-        offset_NN = position_N[None, :] - position_N[:, None]
+        offset_NN = position_N - position_N[:, None]
         distance_NN = offset_NN.abs()
         growth_NN = torch.log(distance_NN.float() / single) / math.log(farthest / single) * (buckets - single)
         far_NN = (single + growth_NN.to(torch.long)).clamp_max(buckets - 1)
         bucket_NN = torch.where(distance_NN < single, distance_NN, far_NN) + (offset_NN > 0) * buckets
         return self.relative_attention_bias(bucket_NN).permute(2, 0, 1)
-
-
-class _Layer(nn.Module):
-    """A norm before and a dropout after something."""
-
-    def __init__(self, shape: T5Shape, **inside: nn.Module) -> None:
-        super().__init__()
-        for name, module in inside.items():
-            setattr(self, name, module)
-        self.layer_norm = RMSNorm(shape.d_model, shape.layer_norm_epsilon)
-        self.dropout = Dropout(shape.dropout_rate)
-
-
-class _FeedForwardLayer(_Layer):
-    DenseReluDense: nn.Module
-
-    def __init__(self, shape: T5Shape) -> None:
-        kind = GatedFeedForward if shape.feed_forward_proj == "gated-gelu" else FeedForward
-        super().__init__(shape, DenseReluDense=kind(shape.d_model, shape.d_ff, shape.dropout_rate))
-
-    def forward(self, x_BD: Tensor) -> Tensor:
-        """[B, D] with the residual."""
-        return x_BD + self.dropout(self.DenseReluDense(self.layer_norm(x_BD)))
-
-
-class _Block(nn.Module):
-    def __init__(self, shape: T5Shape, *, first: bool, decodes: bool) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [_Layer(shape, SelfAttention=Attention(shape, positions=first))]
-        if decodes:
-            layers.append(_Layer(shape, EncDecAttention=Attention(shape)))
-        self.layer = nn.ModuleList([*layers, _FeedForwardLayer(shape)])
-
-
-class _Stack(nn.Module):
-    def __init__(self, shape: T5Shape, layers: int, *, decodes: bool) -> None:
-        super().__init__()
-        self.embed_tokens = _table(shape.vocab_size, shape.d_model)
-        self.block: Any = nn.ModuleList(_Block(shape, first=not number, decodes=decodes) for number in range(layers))
-        self.final_layer_norm = RMSNorm(shape.d_model, shape.layer_norm_epsilon)
-        self.dropout = Dropout(shape.dropout_rate)
 
 
 class T5(nn.Module):
@@ -148,8 +106,8 @@ class T5(nn.Module):
         super().__init__()
         self.config = shape
         self.shared = _table(shape.vocab_size, shape.d_model)
-        self.encoder = _Stack(shape, shape.num_layers, decodes=False)
-        self.decoder = _Stack(shape, shape.num_decoder_layers, decodes=True)
+        self.encoder = _stack(shape, shape.num_layers, decodes=False)
+        self.decoder = _stack(shape, shape.num_decoder_layers, decodes=True)
         self.lm_head = Head(shape.vocab_size, shape.d_model)
 
     @classmethod
@@ -182,6 +140,37 @@ class T5(nn.Module):
         """Each weight once, as `of` takes them: the head only where it is not the token table."""
         aliases = {*_COPIES, *([_HEAD] if self.lm_head.weight is self.shared.weight else [])}
         return {name: weight_X.contiguous() for name, weight_X in self.state_dict().items() if name not in aliases}
+
+
+def _stack(shape: T5Shape, layers: int, *, decodes: bool) -> nn.Module:
+    def layer(**inside: nn.Module) -> nn.Module:
+        return _module(**inside, layer_norm=norm(), dropout=Dropout(shape.dropout_rate))
+
+    def norm() -> RMSNorm:
+        return RMSNorm(shape.d_model, shape.layer_norm_epsilon)
+
+    def block(number: int) -> nn.Module:
+        parts = [layer(SelfAttention=Attention(shape, first=not number))]
+        if decodes:
+            parts.append(layer(EncDecAttention=Attention(shape)))
+        gated = shape.feed_forward_proj == "gated-gelu"
+        dense = FeedForward(shape.d_model, shape.d_ff, gated=gated, dropout=shape.dropout_rate)
+        return _module(layer=nn.ModuleList([*parts, layer(DenseReluDense=dense)]))
+
+    return _module(
+        embed_tokens=_table(shape.vocab_size, shape.d_model),
+        block=nn.ModuleList(map(block, range(layers))),
+        final_layer_norm=norm(),
+        dropout=Dropout(shape.dropout_rate),
+    )
+
+
+def _module(**inside: nn.Module) -> nn.Module:
+    """One that only holds others; the backbone computes with them."""
+    module = nn.Module()
+    for name, child in inside.items():
+        module.add_module(name, child)
+    return module
 
 
 def _table(rows: int, width: int) -> nn.Embedding:

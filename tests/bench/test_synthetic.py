@@ -58,7 +58,7 @@ def test_the_tokenizer_has_exactly_the_vocabulary_and_knows_the_prompts() -> Non
     tokenizer = word_tokenizer(300)
     assert len(tokenizer) == 300
     assert max(tokenizer.vocabulary.values()) == 299
-    assert tokenizer.pad_token_id == 0
+    assert tokenizer.special_tokens[0] == "<pad>"
     text = PromptConfig().recommendation.format(history_cf="", history_text="", item_cf="", item_text="") + " Yes No"
     ids = tokenizer.encode(text)
     assert len(ids) == len(text.split())

@@ -116,10 +116,7 @@ def test_a_saved_folder_is_opened_byte_for_byte(tmp_path: Path, tokenizer: TextT
     tokenizer.save(tmp_path / "a")
     opened = TextTokenizer.open(tmp_path / "a")
     assert opened.files == tokenizer.files
-    assert opened.same_tokens(tokenizer)
-    again = load_tokenizer(str(tmp_path / "a"))
-    assert again.same_tokens(tokenizer)
-    assert not again.same_tokens(train_tokenizer(iter(["others"]), 300))
+    assert load_tokenizer(str(tmp_path / "a")).vocabulary == tokenizer.vocabulary
 
 
 def test_no_such_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

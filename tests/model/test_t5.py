@@ -64,7 +64,7 @@ def test_a_saved_folder_comes_back_and_is_one_of_transformers(tmp_path: Path, fe
 def test_a_feed_forward_of_another_kind_is_a_one_line_error(tmp_path: Path) -> None:
     tiny_t5(feed_forward="gated-silu").save_pretrained(tmp_path)
     with pytest.raises(
-        InputError, match=r"cannot use '.*' \(feed_forward_proj of its config: .+\); give one of nano, "
+        InputError, match=r"cannot load '.*' \(feed_forward_proj of its config: .+\); give one of nano, "
     ):
         load_t5(str(tmp_path), 10, dropout=0.1)
 
