@@ -1,8 +1,11 @@
 """`gensr recommend`, `search` and `answer`: answers of a finished run. What they need is imported only then."""
 
 import argparse
+import dataclasses
+import gc
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -114,16 +117,17 @@ def answer(run: RunFolder, question: Question, say: Say) -> AnswerList:
     Raises:
         InputError: the run is not finished, does not know the user, or a file cannot be read.
     """
-    from gensr_dist.retrieval.answer import Answerer, Choice
-    from gensr_dist.retrieval.item_lists import read_history, read_items
+    with _uncollected():
+        from gensr_dist.retrieval.answer import Answerer, Choice
+        from gensr_dist.retrieval.item_lists import read_history, read_items
 
-    config, trained = _opened(run)
+        config, trained = _opened(run, shuffle_shards=1)  # of the log, only the shard of the asked user is decoded
+        answerer = Answerer(trained, config)
     item_ids = trained.items.item_ids
     who = question.user if question.history is None else read_history(question.history, item_ids)
     assert who is not None
     only, exclude = (None if path is None else read_items(path, item_ids) for path in (question.only, question.exclude))
     choice, query, k = Choice(only=only, exclude=exclude), question.query, question.k
-    answerer = Answerer(trained, config)
     started = time.monotonic()
     if query is None:
         answers = answerer.recommend(who, k, choice=choice, explain=question.explain)
@@ -186,12 +190,23 @@ def _reason_lines(reason: "Reason") -> list[str]:
     return lines
 
 
-def _opened(run: RunFolder) -> "tuple[Config, TrainedRun]":
-    """A run folder, wherever it lies now, with the config that it was made with."""
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection, which looks again and again at all that imports make: a sixth of their time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _opened(run: RunFolder, **data: Any) -> "tuple[Config, TrainedRun]":
+    """A run folder, wherever it lies now, with the config that it was made with but for some of `data`."""
     check_consistent("index", run)
     from gensr_dist.retrieval.added.opening import open_with_added
 
     config = load_config(run.config, done=True)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, **data))
     return config, open_with_added(RunFolder.of(config, run.root), config)
 
 

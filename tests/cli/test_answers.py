@@ -22,7 +22,7 @@ def test_no_control_character_of_a_log_reaches_the_terminal(tmp_path: Path, monk
     )
     answers = Answers(items=(item,), notes=("unknown words: \x1b[31m",))
     trained = SimpleNamespace(items=SimpleNamespace(item_ids=pl.Series(["i0"])))
-    monkeypatch.setattr(module, "_opened", lambda _: (None, trained))
+    monkeypatch.setattr(module, "_opened", lambda *_, **__: (None, trained))
     monkeypatch.setattr(Answerer, "__init__", lambda *_: None)
     monkeypatch.setattr(Answerer, "search", lambda *_, **__: answers)
     said: list[str] = []
