@@ -18,9 +18,9 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5ForConditionalGeneration
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
+from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.kernels.config import KernelPath
 from gensr_dist.kernels.dispatch import check_path
@@ -32,8 +32,9 @@ from gensr_dist.model.inputs import InputBuilder, ModelInput
 from gensr_dist.model.match import Match, MatchTowers
 from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
 from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
-from gensr_dist.model.t5 import load_t5, open_t5
-from gensr_dist.model.t5_layers import GatedFeedForward, RMSNorm
+from gensr_dist.model.t5 import load_t5, open_t5, save_t5
+from gensr_dist.model.t5_layers import FeedForward, RMSNorm
+from gensr_dist.model.t5_modules import T5
 from gensr_dist.model.term_match import TermMatch
 from gensr_dist.storage.durable import durable_folder
 
@@ -64,9 +65,7 @@ class GenSRShape:
 class GenSR(nn.Module):
     """The model of section 4. Build one with `GenSR.build` or `GenSR.from_pretrained`."""
 
-    def __init__(
-        self, shape: GenSRShape, t5: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, token_idf_V: Tensor
-    ) -> None:
+    def __init__(self, shape: GenSRShape, t5: T5, tokenizer: TextTokenizer, token_idf_V: Tensor) -> None:
         super().__init__()
         config = shape.model
         self.shape = shape
@@ -98,7 +97,7 @@ class GenSR(nn.Module):
     def build(
         cls,
         config: ModelConfig,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: TextTokenizer,
         cf_width: int,
         cf_scale: float = 1.0,
         token_idf_V: NDArray[np.float32] | None = None,
@@ -116,7 +115,7 @@ class GenSR(nn.Module):
             InputError: the backbone cannot be loaded, a template is wrong, heads do not divide a width, or the
                 tokenizer begins both answers with the same token.
         """
-        yes, no = (tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in ("Yes", "No"))
+        yes, no = (tokenizer.encode(word)[0] for word in ("Yes", "No"))
         if yes == no:
             raise InputError(
                 "data.tokenizer",
@@ -136,18 +135,18 @@ class GenSR(nn.Module):
             weight_V[: len(token_idf_V)] = torch.from_numpy(token_idf_V)
         return cls(shape, t5, tokenizer, weight_V)
 
-    def save_pretrained(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    def save_pretrained(self, folder: Path, tokenizer: TextTokenizer) -> None:
         """Write `gensr.json`, `gensr.safetensors`, `backbone/` and `tokenizer/`, replacing the folder as a whole."""
         with durable_folder(folder) as temporary:
             (temporary / "gensr.json").write_text(json.dumps(dataclasses.asdict(self.shape), indent=2) + "\n")
             own = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("backbone.")}
             save_file(own, temporary / "gensr.safetensors")
-            self.backbone.t5.save_pretrained(temporary / "backbone")
-            tokenizer.save_pretrained(temporary / "tokenizer")
+            save_t5(self.backbone.t5, temporary / "backbone")
+            tokenizer.save(temporary / "tokenizer")
 
     @classmethod
     def from_pretrained(
-        cls, folder: Path, *, reads: PreTrainedTokenizerBase | None = None, cf_width: int | None = None
+        cls, folder: Path, *, reads: TextTokenizer | None = None, cf_width: int | None = None
     ) -> "GenSR":
         """Load what `save_pretrained` wrote.
 
@@ -163,16 +162,15 @@ class GenSR(nn.Module):
         try:
             shape = TypeAdapter(GenSRShape).validate_json((folder / "gensr.json").read_text(encoding="utf-8"))
             own = load_file(folder / "gensr.safetensors")
-            tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+            tokenizer = TextTokenizer.open(folder / "tokenizer")
+            t5 = open_t5(folder / "backbone")
         except (OSError, ValueError, SafetensorError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(folder, f"not a saved GenSR model ({reason})", remedy) from None
-        if reads is not None and reads.get_vocab() != tokenizer.get_vocab():
+        if reads is not None and reads.vocabulary != tokenizer.vocabulary:
             raise InputError(folder, "the model was trained with another tokenizer than that of the shards", remedy)
         if cf_width is not None and cf_width != shape.cf_width:
             raise InputError(folder, f"a model for CF vectors of width {shape.cf_width}, not {cf_width}", remedy)
-        # An absolute path is never taken for the name of a model on the Hub.
-        t5 = open_t5(str((folder / "backbone").absolute()), where=folder, remedy=remedy)
         try:
             model = cls(shape, t5, tokenizer, torch.ones(t5.shared.num_embeddings))
             own_names = {name for name in model.state_dict() if not name.startswith("backbone.")}
@@ -193,7 +191,7 @@ class GenSR(nn.Module):
         # cuDNN's attention makes a plan for every new shape, and hardly two batches have the same: no run wants it.
         torch.backends.cuda.enable_cudnn_sdp(False)
         for module in self.modules():
-            if isinstance(module, SoftFilter | RMSNorm | GatedFeedForward):
+            if isinstance(module, SoftFilter | RMSNorm | FeedForward):
                 module.kernels = path
         return self
 

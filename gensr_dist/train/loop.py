@@ -97,7 +97,7 @@ class _Training:
         self.request, self.watchdog, self.clock = request, watchdog, clock
         self.data = data = PreparedData.open(run, config, folds=True)
         check_same_shards([shard.name for shard in data.store.lost], ranks)
-        self.tokenizer = data.items.tokenizer()
+        self.tokenizer = data.items.tokenizer
         self.loader = TrainingLoader(
             data.collator,
             SampleOrder(data.store.window_rows, settings.batch, config.seed),

@@ -139,8 +139,8 @@ def test_a_prompt_is_the_template_with_the_query_and_the_slots_in_their_places()
             if name == "query":
                 expected += batch.query_GQ[g][batch.query_GQ[g] != 0].tolist()
             else:
-                expected.append(-1 - SLOTS.index(name) if name in SLOTS else tokenizer.convert_tokens_to_ids(name))
-        assert tokenizer.unk_token_id not in expected
+                expected.append(-1 - SLOTS.index(name) if name in SLOTS else tokenizer.vocabulary[name])
+        assert tokenizer.vocabulary["<unk>"] not in expected
         for row in (2 * g, 2 * g + 1):
             assert rows.prompt_BM[row].tolist() == expected + [0] * (95 - len(expected))
 

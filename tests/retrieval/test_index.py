@@ -133,7 +133,7 @@ def test_vectors_of_the_tower_are_the_models(trained: TrainedRun, monkeypatch: p
 
 
 def test_a_model_without_towers_has_no_vectors(trained: TrainedRun) -> None:
-    model = GenSR.build(replace(CONFIG.model, match=False), trained.items.tokenizer(), trained.item_IE.shape[1])
+    model = GenSR.build(replace(CONFIG.model, match=False), trained.items.tokenizer, trained.item_IE.shape[1])
     assert tower_vectors(model, trained.item_IE, trained.items.title_IT).shape == (trained.store.items, 0)
 
 

@@ -126,7 +126,7 @@ def _write(folder: Path, trained: TrainedRun, config: Config, table: pl.DataFram
     """Fill an empty folder; returns which added items have a CF vector, bool [A]."""
     items, item_IE = trained.items, trained.item_IE
     hash_W, count_XW = words_of(pl.concat([items.texts, table["text"]]), items.queries)
-    title_AT = token_table(items.tokenizer(), table["text"].to_list(), items.title_IT.shape[1])
+    title_AT = token_table(items.tokenizer, table["text"].to_list(), items.title_IT.shape[1])
     item_AE = vectors_by_text(present(count_XW), item_IE)
     item_AH = tower_vectors(trained.model, item_AE, title_AT)
     item_IH = CatalogueIndex.open(trained.folder.index).item_IH
