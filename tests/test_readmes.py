@@ -26,6 +26,7 @@ TEXTS = sorted(
 )
 KEYS = keys_of(Config)
 SECTIONS = {key.split(".")[0] for key in KEYS if "." in key}
+GENERATED = ROOT / "configs" / "README.md"
 OWN = {"configs/mine.yaml", "launch/hostfile"}  # files that the reader writes
 PLACEHOLDERS = {"SOURCE": "tables", "NAME": "data"}  # of words that only some values are
 PLACEHOLDER = re.compile(r"[A-Z]+(_[A-Z]+)?")
@@ -73,10 +74,10 @@ def broken_links(path: Path, text: str) -> list[str]:
             continue
         name, _, anchor = link.partition("#")
         target = path.parent / name if name else path
-        if not target.exists():
-            broken.append(link)
-        elif anchor and anchor not in anchors(text if target == path else target.read_text(encoding="utf-8")):
-            broken.append(link)
+        there = target.exists()
+        if there and anchor:
+            there = anchor in anchors(text if target == path else target.read_text(encoding="utf-8"))
+        broken += [] if there else [link]
     return broken
 
 
@@ -101,7 +102,7 @@ def unknown_keys(text: str) -> list[str]:
         key = re.fullmatch(r"([a-z]+\.[a-z_.0-9]+)([:=].*)?", code)
         if key and key[1].split(".")[0] in SECTIONS:
             named.append(key[1])
-    return [key for key in named if key not in KEYS]
+    return [key for key in named if key not in KEYS and key != "a.b"]
 
 
 def missing_files(text: str) -> list[str]:
@@ -128,7 +129,7 @@ def test_the_readme_is_short_and_narrow() -> None:
     assert wide_lines(text, tables=False) == []
 
 
-@each()
+@each(*(path for path in TEXTS if path != GENERATED))
 def test_lines_are_narrow_but_in_tables(path: Path) -> None:
     assert wide_lines(path.read_text(encoding="utf-8"), tables=True) == []
 
