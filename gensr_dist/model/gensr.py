@@ -36,6 +36,7 @@ from gensr_dist.model.t5 import load_t5, open_t5, save_t5
 from gensr_dist.model.t5_layers import FeedForward, RMSNorm
 from gensr_dist.model.t5_modules import T5
 from gensr_dist.model.term_match import TermMatch
+from gensr_dist.model.views import Views
 from gensr_dist.storage.durable import durable_folder
 
 
@@ -230,15 +231,15 @@ class GenSR(nn.Module):
         slot_GCXD = torch.stack(
             [history_cf_GCD, history_text_GCD, self.cf_projection(item_cf_GCE), item_text_GCD], dim=2
         )
-        right_GC = batch.label_GC  # 0 and 1 are the places of No and Yes among the answers, too
+        target_GC = batch.label_GC  # 0 and 1 are the places of No and Yes among the answers, too
         if likelihood == "vocabulary":
             logit_GCA = self._answer(inputs, views.token_WD, slot_GCXD, None)
             no_yes_GC2 = logit_GCA[..., self.answers]
-            right_GC = torch.where(right_GC == IGNORED, IGNORED, self.answers[right_GC.clamp_min(0)])
+            target_GC = torch.where(target_GC == IGNORED, IGNORED, self.answers[target_GC.clamp_min(0)])
         else:
             logit_GCA = no_yes_GC2 = self._answer(inputs, views.token_WD, slot_GCXD, self.answers)
         return GenSROutput(
-            nll_GC=self._nll(logit_GCA, right_GC),
+            nll_GC=self._nll(logit_GCA, target_GC),
             yes_log_odds_GC=no_yes_GC2[..., 1] - no_yes_GC2[..., 0],
             user_cf_GD=self.cf_projection(views.user_cf_GE),
             user_semantic_GD=views.user_text_GD,
@@ -275,7 +276,7 @@ class GenSR(nn.Module):
         """The token table [V, D]."""
         return self.backbone.t5.shared.weight
 
-    def views(self, inputs: ModelInput) -> "Views":
+    def views(self, inputs: ModelInput) -> Views:
         """Items and encoded histories in both views."""
         batch, cf_history, text_history = inputs.batch, inputs.cf_history, inputs.semantic_history
         cf_UE = batch.cf_UE.to(self.cf_projection.weight.dtype) * self.shape.cf_scale
@@ -296,7 +297,7 @@ class GenSR(nn.Module):
             user_text_GD=masked_mean(text_GND, text_history.mask_GN),
         )
 
-    def _match_users(self, match: MatchTowers, inputs: ModelInput, views: "Views") -> Tensor:
+    def _match_users(self, match: MatchTowers, inputs: ModelInput, views: Views) -> Tensor:
         user = self._visible(views.user_cf_GE, views.user_text_GD)
         return match.users(user, self._asked(inputs, views.token_WD, views.weight_W))
 
@@ -327,25 +328,11 @@ class GenSR(nn.Module):
         return self.backbone(context_RSD, block_GCPD, token_WD[inputs.start], inputs.layout, answers)
 
     @staticmethod
-    def _nll(logit_GCA: Tensor, right_GC: Tensor) -> Tensor:
+    def _nll(logit_GCA: Tensor, target_GC: Tensor) -> Tensor:
         """-log softmax of the target's logit."""
         return F.cross_entropy(
-            logit_GCA.float().flatten(0, 1), right_GC.flatten(), ignore_index=IGNORED, reduction="none"
-        ).view_as(right_GC)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Views:
-    """A batch's items and histories, before any candidate is looked at."""
-
-    cf_UE: Tensor  # scaled
-    token_WD: Tensor
-    weight_W: Tensor  # of tokens in pooled texts
-    text_UD: Tensor
-    cf_GNE: Tensor  # encoded
-    text_GND: Tensor
-    user_cf_GE: Tensor  # means of the encoded
-    user_text_GD: Tensor
+            logit_GCA.float().flatten(0, 1), target_GC.flatten(), ignore_index=IGNORED, reduction="none"
+        ).view_as(target_GC)
 
 
 def _pooled(title_UT: Tensor, table_WD: Tensor, weight_W: Tensor) -> Tensor:
