@@ -39,7 +39,7 @@ def build_faiss(
 
     Args:
         vector_JD: what is found.
-        calibration_RD: queries like those to come; the search width doubles until `RECALL` of their neighbours is found.
+        calibration_RD: queries as they will come; the search width doubles until `RECALL` of their neighbours is found.
         kind: flat searches exactly; ivf looks into the nearest of about sqrt(J) k-means lists; hnsw walks a graph.
         neighbours: K of the measured recall.
         seed: of k-means.
