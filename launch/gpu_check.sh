@@ -36,6 +36,7 @@ part() { # NAME SECONDS COMMAND...: run it for at most so long and within LIMIT,
     [ "$most" -le "$left" ] || most=$left
     if [ "$most" -le 0 ]; then
         code=124
+        : >"$out/$name.err"
     else
         timeout --kill-after=5 "$most" "$@" >"$out/$name.txt" 2>"$out/$name.err"
         code=$?
@@ -47,7 +48,7 @@ part() { # NAME SECONDS COMMAND...: run it for at most so long and within LIMIT,
     esac
     [ "$code" -eq 0 ] || failed=1
     printf '%-18s %4d s  %s\n' "$name" $((SECONDS - since)) "$result" | tee -a "$out/summary.txt"
-    [ "$code" -eq 0 ] || tail -n 3 "$out/$name.err" | sed 's/^/    /'
+    if [ "$code" -ne 0 ]; then tail -n 3 "$out/$name.err" | sed 's/^/    /'; fi
 }
 
 gensr() { "$python" -m gensr_dist "$@"; }
