@@ -21,6 +21,7 @@ from gensr_dist.run.folder import RunFolder
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 SHARED = ("shards", "cf", "channels")  # what runs of one log have in common
 _POLL_S = 0.2
+_END_S = 40.0
 SMALL_RUN: dict[str, Any] = {  # a log, CF vectors and a model of seconds
     "simulate": {"users": 200, "items": 600, "days": 12, "events_per_user": 60},
     "data": {
@@ -82,8 +83,7 @@ def run_gensr(
                     raise InputError(shown, f"not done after {at_most_s:.0f} s", "try a machine with less load")
                 time.sleep(_POLL_S)
         finally:
-            process.kill()
-            process.wait()
+            _end(process)
         seconds = time.monotonic() - began
         if process.returncode:
             said.seek(0)
@@ -131,6 +131,16 @@ def write_config(run: RunFolder, settings: Mapping[str, Any]) -> Path:
 def config_of(run: RunFolder) -> Path:
     """Where `write_config` wrote it."""
     return run.root / "given.yaml"
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a command that still runs; a launcher gets the time to end its ranks."""
+    process.terminate()
+    try:
+        process.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _memory_of(pid: int) -> int:
