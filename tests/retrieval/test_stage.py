@@ -51,7 +51,8 @@ def test_the_orders_that_were_fitted_are_opened(
 
 def test_lines_tell_all_weights(indexed: tuple[RunFolder, IndexStageResult]) -> None:
     result = indexed[1]
-    lines = result.lines()
+    sizes, *lines = result.lines()
+    assert sizes.startswith("items 80, views (cf (items 78")
     assert len(lines) == 8
     assert lines[0].startswith("fusion of rec fitted on ")
     assert lines[3].startswith("fusion of search weights a deviation: ")
@@ -67,7 +68,7 @@ def test_unfitted_runs_rank_by_reciprocal_ranks_and_the_model_alone(copied: RunF
     trained = TrainedRun.open(copied, config)
     result = index_run(trained, config)
     assert result.orders == FittedOrders()
-    assert result.lines() == ()
+    assert result.lines()[1:] == tuple(f"warning: {warning}" for warning in result.warnings)
     told = ["rec: candidates", "search: candidates", "rec: GenSR alone", "search: GenSR alone"] if rows else []
     assert [
         " ".join(warning.split()[: len(start.split())]) for warning, start in zip(result.warnings, told, strict=True)
