@@ -18,11 +18,13 @@ NOT_NEEDED = (
 PROGRAM = """
 import sys
 from pathlib import Path
-from gensr_dist import interface
 from gensr_dist.cli.answers import Question, answer
+from gensr_dist.config.root import load_config
+from gensr_dist.interface import Run
+from gensr_dist.run.folder import RunFolder
 
-interface.check_consistent = lambda *_: None  # a run of the tests has no records of stages
-run = interface.Run.open(sys.argv[1])
+folder = RunFolder(Path(sys.argv[1]))
+run = Run(folder, load_config(folder.config, done=True))
 for query in (None, "red w3"):
     found = answer(run, Question(k=3, user="u1", query=query, explain=True), lambda _: None)
     assert len(found.answers.items) == 3
