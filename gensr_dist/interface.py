@@ -7,6 +7,7 @@ done.metrics["rec"]["ndcg@10"]
 gensr_dist.Run.open("runs/quickstart").search("red lipstick", user="17", k=5).items[0].text
 """
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,8 +40,12 @@ class Run:
     config: Config  # that it was made with
 
     @classmethod
-    def open(cls, folder: str | Path) -> Self:
+    def open(cls, folder: str | Path, *, many: bool = False) -> Self:
         """Open a run folder that `gensr run` or `gensr index` has filled.
+
+        Args:
+            folder: of the run.
+            many: many users will be asked for; else, of the log, only the shards of the asked ones are decoded.
 
         Raises:
             InputError: a stage has not finished, or its results do not belong together.
@@ -48,6 +53,8 @@ class Run:
         run = RunFolder(Path(folder))
         check_consistent("index", run)
         config = load_config(run.config, done=True)
+        if not many:
+            config = dataclasses.replace(config, data=dataclasses.replace(config.data, shuffle_shards=1))
         return cls(RunFolder.of(config, run.root), config)
 
     @cached_property

@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +89,9 @@ def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
         yield name, float(value)
 
 
-def differences(old: dict[Any, Any], new: dict[Any, Any], what: str) -> list[str]:
+def differences(what: str, pair: Sequence[Mapping[Any, Any]]) -> list[str]:
     """Lines about keys that are in one alone or have other values."""
+    old, new = pair
     lines = [f"{what}: {key} is only in {'OLD' if key in old else 'NEW'}" for key in sorted(set(old) ^ set(new))]
     for key in sorted(set(old) & set(new)):
         if isinstance(old[key], str):
@@ -113,18 +114,18 @@ def compare(old: Path, new: Path, beauty: Path | None, work: Path) -> list[str]:
     first, second = (place for _, place in places.values())
     for log in sorted(path.name for path in first.iterdir()):
         shards = [digests(place / log / "shards") for place in (first, second)]
-        found += differences(*shards, f"shards of {log}")
+        found += differences(f"shards of {log}", shards)
         print(f"{log}: {len(shards[0])} files of shards", flush=True)
     for run in ("quickstart", "whole"):
         losses = [curves(place / run) for place in (first, second)]
-        found += differences(*losses, f"losses of {run}")
+        found += differences(f"losses of {run}", losses)
         weights = [load_file(next((place / run / "model").glob("*.safetensors"))) for place in (first, second)]
-        found += differences(*weights, f"weights of {run}")
+        found += differences(f"weights of {run}", weights)
         print(f"{run}: {len(losses[0])} losses, {len(weights[0])} weights", flush=True)
     metrics = [
         dict(numbers(json.loads((place / "whole" / "metrics.json").read_text("utf-8")))) for place in (first, second)
     ]
-    found += differences(*metrics, "metrics")
+    found += differences("metrics", metrics)
     print(f"whole: {len(metrics[0])} numbers in metrics.json", flush=True)
     return found
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, T5ForConditionalGeneration
+from transformers import T5Config, T5ForConditionalGeneration
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import PromptConfig
 from gensr_dist.model.gensr import GenSR
@@ -60,13 +61,13 @@ class BaselineCollator:
         width: M, to which prompts are padded.
     """
 
-    def __init__(self, prompts: PromptConfig, tokenizer: PreTrainedTokenizerBase, width: int = PROMPT) -> None:
+    def __init__(self, prompts: PromptConfig, tokenizer: TextTokenizer, width: int = PROMPT) -> None:
         def ids(text: str) -> list[int]:
-            return tokenizer(text, add_special_tokens=False)["input_ids"]
+            return tokenizer.encode(text)
 
         self.width = width
-        self.query = tokenizer.convert_tokens_to_ids(SENTINELS["query"])
-        self.slots = {tokenizer.convert_tokens_to_ids(SENTINELS[name]): -1 - s for s, name in enumerate(SLOTS)}
+        self.query = tokenizer.vocabulary[SENTINELS["query"]]
+        self.slots = {tokenizer.vocabulary[SENTINELS[name]]: -1 - s for s, name in enumerate(SLOTS)}
         self.templates: dict[int, list[int]] = {
             Behaviour.RECOMMENDATION: ids(prompts.recommendation.format(**SENTINELS)),
             Behaviour.SEARCH: ids(prompts.search.format(**SENTINELS)),
@@ -139,7 +140,7 @@ class BaselineGenSR(nn.Module):
             raise ValueError("the baseline has no ablations")
         self.pooled, self.cf_scale = config.semantic_history == "pooled", model.shape.cf_scale
         source = model.backbone.t5
-        self.t5 = T5ForConditionalGeneration(copy.deepcopy(source.config))  # its own layers, whatever ours have become
+        self.t5 = T5ForConditionalGeneration(T5Config(**source.config.config()))  # transformers' own layers
         self.t5.load_state_dict(source.state_dict())
         self.cf_history = BaselineHistory(model.cf_history)
         self.semantic_history = BaselineHistory(model.semantic_history)
@@ -149,7 +150,7 @@ class BaselineGenSR(nn.Module):
         self.match, self.term_match = BaselineTowers(model.match), BaselineTerms(model.term_match)
         self.token_idf_V: Tensor
         self.register_buffer("token_idf_V", model.token_idf_V.clone())
-        self.to(source.device)
+        self.to(model.answers.device)
 
     def forward(self, rows: BaselineRows) -> BaselineOutput:
         """Answer every row."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from gensr_dist.run.folder import RunFolder
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 SHARED = ("shards", "cf", "channels")  # what runs of one log have in common
 _POLL_S = 0.2
+_END_S = 40.0
 SMALL_RUN: dict[str, Any] = {  # a log, CF vectors and a model of seconds
     "simulate": {"users": 200, "items": 600, "days": 12, "events_per_user": 60},
     "data": {
@@ -41,46 +43,53 @@ class Finished:
 
     result: Any  # what `--json` gave; None without
     seconds: float  # wall clock
-    peak_gb: float  # 1e9 bytes, of all its processes together, shared pages counted once
+    peak_gb: float  # 1e9 bytes, of all its processes together, shared pages counted once; 0 where nobody watched
 
 
 def run_gensr(
-    command: str, *options: str, launcher: Sequence[str] = (), threads: int = 0, at_most_s: float = float("inf")
+    command: str,
+    *options: str,
+    launcher: Sequence[str] = (),
+    threads: int = 0,
+    at_most_s: float = float("inf"),
+    watch_memory: bool = False,
 ) -> Finished:
     """Run a command to its end, as if no launcher had started this process.
 
     Args:
-        command: of `gensr`, such as `prepare simulate`; with a launcher, a module.
+        command: of `gensr`, such as `prepare simulate`.
         options: that it takes; with `--json` its result is read.
-        launcher: arguments of Python that start the module.
+        launcher: arguments of Python that come first and start its ranks.
         threads: of each of its processes; 0 leaves that to torch.
         at_most_s: seconds after which it is killed.
+        watch_memory: find out its peak, which takes some of the time of a core.
 
     Raises:
-        InputError: it failed, with the last line that it said, or took longer.
+        InputError: it failed, with the last error that it told, or took longer.
     """
-    shown = command if launcher else f"gensr {command}"
+    shown = f"gensr {command}"
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
     began, peak = time.monotonic(), 0
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as said:
-        line = [sys.executable, *(launcher or ["-m", "gensr_dist"]), *command.split(), *options]
+        line = [sys.executable, *launcher, "-m", "gensr_dist", *command.split(), *options]
         process = subprocess.Popen(line, env=environment, stdout=output, stderr=said)
         try:
             while process.poll() is None:
-                peak = max(peak, _memory_of(process.pid))
+                if watch_memory:
+                    peak = max(peak, _memory_of(process.pid))
                 if time.monotonic() - began > at_most_s:
                     raise InputError(shown, f"not done after {at_most_s:.0f} s", "try a machine with less load")
                 time.sleep(_POLL_S)
         finally:
-            process.kill()
-            process.wait()
+            _end(process)
         seconds = time.monotonic() - began
         if process.returncode:
             said.seek(0)
             lines = said.read().decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
-            raise InputError(shown, lines[-1], "run it alone to see more, and correct that first")
+            errors = [line for line in lines if re.search(r"[Ee]rror: \S", line)]  # a launcher says more after it
+            raise InputError(shown, (errors or lines)[-1].strip(), "run it alone to see more, and correct that first")
         output.seek(0)
         result = json.loads(output.read())["result"] if "--json" in options else None
     return Finished(result, round(seconds, 2), round(peak / 1e9, 3))
@@ -122,6 +131,16 @@ def write_config(run: RunFolder, settings: Mapping[str, Any]) -> Path:
 def config_of(run: RunFolder) -> Path:
     """Where `write_config` wrote it."""
     return run.root / "given.yaml"
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a command that still runs; a launcher gets the time to end its ranks."""
+    process.terminate()
+    try:
+        process.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _memory_of(pid: int) -> int:

@@ -75,7 +75,9 @@ def bench_data(preset: str, folder: Path | None = None) -> DataBench:
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
         run = Path(place) / "run"
         options = ("--preset", preset, "--set", f"run={run}", "--json")
-        simulated, prepared = (run_gensr(stage, *options) for stage in ("simulate", "prepare simulate"))
+        simulated, prepared = (
+            run_gensr(stage, *options, watch_memory=True) for stage in ("simulate", "prepare simulate")
+        )
         loader_rows_per_s, baseline_rows_per_s, ratio = measure_loader(run / "shards")
     return DataBench(
         preset=preset,

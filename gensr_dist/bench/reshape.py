@@ -114,8 +114,8 @@ def _train(
     run = twin_of(base, base.root.with_name(name.replace(" ", "_")), SMALL_RUN | changes)
     if checkpoint is not None:
         shutil.copytree(checkpoint, run.checkpoints / checkpoint.name)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(layout.ranks), "-m"]
-    run_gensr("gensr_dist.train", str(config_of(run)), launcher=launcher, threads=1, at_most_s=_SECONDS)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(layout.ranks)]
+    run_gensr("train", str(config_of(run)), launcher=launcher, threads=1, at_most_s=_SECONDS)
     progress.update()
     return run
 

@@ -225,7 +225,7 @@ def _started(run: RunFolder, ranks: int) -> Iterator[list[subprocess.Popen[bytes
         "MASTER_PORT": str(free_port()),
         "OMP_NUM_THREADS": "1",  # the same sums in the same order, whatever the machine does beside
     }
-    command = [sys.executable, "-m", "gensr_dist.train", str(config_of(run))]
+    command = [sys.executable, "-m", "gensr_dist", "train", str(config_of(run))]
     with (run.root / "output.txt").open("ab") as output:
         processes = [
             subprocess.Popen(
@@ -249,4 +249,4 @@ def _finish(run: RunFolder, processes: Sequence[subprocess.Popen[bytes]]) -> Non
     codes = [process.wait() for process in processes]
     if any(codes):
         said = (run.root / "output.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise InputError("gensr_dist.train", f"exit codes {codes}, the last line is: {said[-1]}", "correct that first")
+        raise InputError("gensr train", f"exit codes {codes}, the last line is: {said[-1]}", "correct that first")

@@ -15,7 +15,7 @@ import torch
 
 from gensr_dist.bench.interleaved import Spread, Variant, Worker, cores, interleave, running
 from gensr_dist.bench.synthetic import synthetic_batch
-from gensr_dist.bench.workload import BACKBONES, Precision, SpeedSetting, Workload, baseline, ours
+from gensr_dist.bench.workload import BACKBONES, Precision, SpeedSetting, Workload, baseline_model, our_model
 from gensr_dist.errors import InputError
 from gensr_dist.kernels.dispatch import check_compiler
 
@@ -152,7 +152,7 @@ def bench_speed(setting: SpeedSetting, *, training: bool, rounds: int, profile: 
 
 def workload(setting: SpeedSetting, worker: Worker, *, training: bool, product: bool) -> Workload:
     """Passes of ours (`product`) or of the baseline."""
-    model = (ours if product else baseline)(setting, worker.device)
+    model = (our_model if product else baseline_model)(setting, worker.device)
     return Workload(model, training, setting.shape(setting.our_groups if product else setting.groups), worker)
 
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.model.config import PromptConfig
 from gensr_dist.model.prompt import SENTINELS
 
@@ -102,7 +102,7 @@ def synthetic_idf(vocabulary: int) -> NDArray[np.float32]:
     return idf_V
 
 
-def word_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
+def word_tokenizer(vocabulary: int) -> TextTokenizer:
     """A tokenizer of exactly `vocabulary` whole words: those of the default prompts, the answers, and made-up ones.
 
     Prompts have the lengths that a tokenizer trained on the corpus gives them: one token a word.
@@ -114,13 +114,8 @@ def word_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     known += [f"word{number}" for number in range(vocabulary - len(known))]
     tokenizer = Tokenizer(models.WordLevel({word: id_ for id_, word in enumerate(known)}, unk_token="<unk>"))  # noqa: S106
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",  # noqa: S106
-        eos_token="</s>",  # noqa: S106
-        unk_token="<unk>",  # noqa: S106
-        additional_special_tokens=list(SENTINELS.values()),
-    )
+    tokenizer.add_special_tokens([*_SPECIAL, *SENTINELS.values()])
+    return TextTokenizer({"tokenizer.json": tokenizer.to_str().encode()})
 
 
 def _spread(count: int) -> NDArray[np.float64]:

@@ -79,7 +79,7 @@ class Contender:
     tokens: Callable[[Any], int] = lambda _: 0  # contexts, blocks, and the history's title tokens or items
 
 
-def ours(setting: SpeedSetting, device: torch.device) -> Contender:
+def our_model(setting: SpeedSetting, device: torch.device) -> Contender:
     """The product's model, called as its training and evaluation call it."""
     model = _gensr(setting).to(device, _DTYPES[setting.precision])
     config = Config(model=setting.model, train=TRAINING)
@@ -104,7 +104,7 @@ def ours(setting: SpeedSetting, device: torch.device) -> Contender:
     )
 
 
-def baseline(setting: SpeedSetting, device: torch.device) -> Contender:
+def baseline_model(setting: SpeedSetting, device: torch.device) -> Contender:
     """The baseline with the same weights; transformers' loss is in no part of its own."""
     source = _gensr(setting)
     model = BaselineGenSR(source).to(device, _DTYPES[setting.precision])

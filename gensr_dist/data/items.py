@@ -3,8 +3,6 @@
 Dimensions: I items, T title tokens, Q queries (rows), query_QT their tokens.
 """
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerFast
 from typing_extensions import Self
 
-from gensr_dist.data.shards.manifest import Manifest
+from gensr_dist.data.shards.manifest import TOKENIZER, Manifest
 from gensr_dist.data.shards.verify import check_item_store
-from gensr_dist.data.tokenizer import load_tokenizer
+from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.storage.arrays import open_array
 from gensr_dist.storage.checked_files import REMEDY
@@ -84,13 +81,18 @@ class ItemStore:
         """Text of each query, String [Q]."""
         return pl.read_parquet(self.files["items/queries.parquet"]).to_series()
 
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        """The tokenizer that made the tokens."""
-        with tempfile.TemporaryDirectory() as folder:  # cached copies have other names
-            for name, path in self.files.items():
-                if name.startswith("tokenizer/"):
-                    shutil.copyfile(path, Path(folder) / Path(name).name)
-            return load_tokenizer(folder)
+    @cached_property
+    def tokenizer(self) -> TextTokenizer:
+        """The tokenizer that made the tokens.
+
+        Raises:
+            InputError: it is none.
+        """
+        files = {name: path for name, path in self.files.items() if name.startswith("tokenizer/")}
+        try:
+            return TextTokenizer({Path(name).name: path.read_bytes() for name, path in files.items()})
+        except ValueError as error:
+            raise InputError(files.get(TOKENIZER, "tokenizer"), str(error), REMEDY) from None
 
     def item_row(self, item_id: str) -> int:
         """Row of a raw item id.

@@ -3,33 +3,95 @@
 Both kinds split at white space first and mark the start of every word, as T5 does. So the tokens of `a + " " + b` are
 the tokens of `a` followed by those of `b`, and prompts can be put together from pieces that were tokenised once.
 
+Both are folders that transformers opens. It takes seconds to import, so only fetching a pretrained one does.
+
 Dimensions: I texts, T tokens a text.
 """
 
 import json
+import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tqdm import tqdm
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from typing_extensions import Self
 
 from gensr_dist.errors import InputError
 
 _SPECIAL = ("<pad>", "</s>", "<unk>", *(f"<extra_id_{slot}>" for slot in range(10)))
 _ANSWERS = ("Yes", "No")
+_TOKENIZER = "tokenizer.json"
 _PRINTABLE = [chr(code) for code in range(33, 127)]
 _BATCH = 16_384  # texts handed to the tokenizer at once
 
 
-def load_tokenizer(name_or_folder: str) -> PreTrainedTokenizerFast:
-    """Open a tokenizer folder, or fetch one by its Hub name.
+class TextTokenizer:
+    """Ids of texts as `tokenizer.json` makes them. Padding is 0.
+
+    Args:
+        files: contents of a tokenizer folder by name, kept to be saved again.
+
+    Raises:
+        ValueError: `tokenizer.json` is not among them, or is not one.
+    """
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.files = files
+        try:
+            self.fast = Tokenizer.from_buffer(files[_TOKENIZER])
+        except Exception as error:  # the library raises nothing more special
+            raise ValueError(f"expected a {_TOKENIZER} ({error!r})") from None
+        self.fast.no_truncation()
+        self.fast.no_padding()
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Read a folder.
+
+        Raises:
+            OSError: a file cannot be read.
+            ValueError: as the class.
+        """
+        return cls({path.name: path.read_bytes() for path in sorted(folder.iterdir())})
+
+    def save(self, folder: Path) -> None:
+        """Write a new folder."""
+        folder.mkdir()
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, whose special tokens count as such; none at its end."""
+        return self.fast.encode(text, add_special_tokens=False).ids
+
+    @cached_property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Id of each token."""
+        return self.fast.get_vocab(with_added_tokens=True)
+
+    @cached_property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Those that `encode` takes out of a text."""
+        return tuple(token.content for token in self.fast.get_added_tokens_decoder().values() if token.special)
+
+    def __len__(self) -> int:
+        """Number of tokens."""
+        return self.fast.get_vocab_size(with_added_tokens=True)
+
+
+def load_tokenizer(name_or_folder: str) -> TextTokenizer:
+    """Open a tokenizer folder of anybody's, or fetch one by its Hub name.
 
     Raises:
         InputError: there is none, or it is not a fast tokenizer with padding, end and whole-word pieces.
     """
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(name_or_folder)
     except (OSError, ValueError, ImportError) as error:
@@ -45,10 +107,12 @@ def load_tokenizer(name_or_folder: str) -> PreTrainedTokenizerFast:
             "expected a fast tokenizer whose padding id is 0 and which has an end token, as T5's",
             "set data.tokenizer to 'corpus' or to a T5 tokenizer",
         )
-    return tokenizer
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        return TextTokenizer.open(Path(folder))
 
 
-def train_tokenizer(texts: Iterator[str], vocabulary: int, phrases: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterator[str], vocabulary: int, phrases: Sequence[str] = ()) -> TextTokenizer:
     """Train byte-pair pieces on a corpus; the same texts give the same tokenizer.
 
     Ids 0, 1, 2 are `<pad>`, `</s>`, `<unk>`; `<extra_id_0>`.. follow. "Yes" and "No" are one token each, as is every
@@ -86,7 +150,7 @@ def train_tokenizer(texts: Iterator[str], vocabulary: int, phrases: Sequence[str
     return _wrap(_with_whole_words(trained, whole), normalizer)
 
 
-def token_table(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], width: int) -> np.ndarray:
+def token_table(tokenizer: TextTokenizer, texts: Sequence[str], width: int) -> np.ndarray:
     """Tokenise texts without end tokens: int32 [I, T], cut at `width` and padded with 0.
 
     Text that spells a special token, such as "</s>", is read as ordinary characters. A text without words is all
@@ -97,11 +161,9 @@ def token_table(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], width:
     return table_IT
 
 
-def fill_token_table(
-    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str] | pl.Series, table_IT: np.ndarray
-) -> None:
+def fill_token_table(tokenizer: TextTokenizer, texts: Sequence[str] | pl.Series, table_IT: np.ndarray) -> None:
     """Write what `token_table` returns into an array, possibly one on disk."""
-    fast = tokenizer.backend_tokenizer
+    fast = tokenizer.fast
     fast.encode_special_tokens = True
     fast.enable_truncation(table_IT.shape[1])
     fast.enable_padding(length=table_IT.shape[1], pad_id=0)
@@ -136,17 +198,20 @@ def _with_whole_words(trained: Tokenizer, words: Sequence[str]) -> models.BPE:
     return models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", fuse_unk=True)  # noqa: S106
 
 
-def _wrap(model: models.BPE, normalizer: normalizers.Normalizer) -> PreTrainedTokenizerFast:
+def _wrap(model: models.BPE, normalizer: normalizers.Normalizer) -> TextTokenizer:
     """Give the model T5's surroundings: normaliser, word marks, end token, special tokens."""
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     tokenizer.decoder = decoders.Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",  # noqa: S106
-        eos_token="</s>",  # noqa: S106
-        unk_token="<unk>",  # noqa: S106
-        additional_special_tokens=list(_SPECIAL[3:]),
-    )
+    tokenizer.add_special_tokens(list(_SPECIAL))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": "<pad>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "additional_special_tokens": _SPECIAL[3:],
+    }
+    contents = {_TOKENIZER: tokenizer.to_str(pretty=True), "tokenizer_config.json": json.dumps(config, indent=2) + "\n"}
+    return TextTokenizer({name: content.encode() for name, content in contents.items()})

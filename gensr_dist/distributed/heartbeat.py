@@ -47,7 +47,7 @@ class _Seen:
     at: float = field(default_factory=time.monotonic)
 
 
-class PeerWatch:
+class Heartbeat:
     """Ends this process when another rank has been silent for too long.
 
     Args:

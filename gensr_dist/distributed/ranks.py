@@ -11,13 +11,13 @@ import torch
 import torch.distributed as dist
 
 from gensr_dist.distributed.gathering import Gathering
-from gensr_dist.distributed.heartbeat import PeerWatch
+from gensr_dist.distributed.heartbeat import Heartbeat
 from gensr_dist.distributed.launcher_variables import LAUNCHER_VARIABLES, started_by_launcher
 from gensr_dist.errors import InputError
 
 Result = TypeVar("Result")
 
-_watches: list[PeerWatch] = []  # that of this process's group, while it is in one with others
+_watches: list[Heartbeat] = []  # that of this process's group, while it is in one with others
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _watch_peers(device: torch.device) -> None:
     session = torch.tensor([int.from_bytes(os.urandom(7), "big")], device=device)
     dist.broadcast(session, src=0)
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    _watches.append(PeerWatch(host, port, int(session), dist.get_rank(), dist.get_world_size()))
+    _watches.append(Heartbeat(host, port, int(session), dist.get_rank(), dist.get_world_size()))
 
 
 def _leave() -> None:

@@ -6,7 +6,7 @@ Dimensions: V users, I items, N = V + I nodes (users first), E width, e columns 
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -79,7 +79,7 @@ class GraphTraining:
         settings |= {"training edges": train.digest(), "validation edges": valid.digest()}
         self.progress = GraphProgress(settings=settings)
 
-    def run(self, bar: tqdm) -> Trained:
+    def run(self, bar: "tqdm[Any]") -> Trained:
         """Train to the end, or do nothing where it is reached; the bar counts its steps.
 
         Raises:
@@ -132,7 +132,7 @@ def folder_name(fold: int) -> str:
 class _Loop:
     """The loop over epochs, validations and checkpoints; holds the trainer, which ends with it."""
 
-    def __init__(self, training: GraphTraining, bar: tqdm) -> None:
+    def __init__(self, training: GraphTraining, bar: "tqdm[Any]") -> None:
         self.training, self.bar = training, bar
         self.config, self.ranks, self.recall = training.config, training.ranks, training.recall
         self.checkpoints = training.checkpoints
@@ -205,7 +205,7 @@ class _Loop:
         self.checkpoints.save_best(epoch, out_Ne, self.trainer.users, self.training.touched_N)
 
 
-def _skip(bar: tqdm, steps: int) -> None:
+def _skip(bar: "tqdm[Any]", steps: int) -> None:
     """Count steps of an earlier start, but not for the speed."""
     if not bar.disable:
         bar.n += steps

@@ -1,4 +1,4 @@
-"""T5 that answers with one token, over transformers' weights.
+"""T5 that answers with one token.
 
 Two ways to encode a group's prompts. `joint` is the paper's: each candidate's prompt is a sequence of its own in which
 every token sees every other. `shared` lets the context (instruction, query) see only itself, and each candidate's block
@@ -19,16 +19,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.fx.experimental._config
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import T5ForConditionalGeneration
 
 from gensr_dist.model.attention import attend, mask_bias
 from gensr_dist.model.config import Scoring
 from gensr_dist.model.dropout import dropout
 from gensr_dist.model.prompt_layout import PromptLayout
-from gensr_dist.model.t5_layers import fuse_layers
+from gensr_dist.model.t5_modules import T5
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,9 @@ class Memory:
 class Backbone(nn.Module):
     """The T5 forward pass for groups of candidates."""
 
-    def __init__(self, t5: T5ForConditionalGeneration, scoring: Scoring) -> None:
+    def __init__(self, t5: T5, scoring: Scoring) -> None:
         super().__init__()
-        fuse_layers(t5)
-        self.t5 = t5
+        self.t5: Any = t5
         self.scoring = scoring
         self.dropout = t5.config.dropout_rate
         self.heads = t5.config.num_heads
@@ -69,6 +66,8 @@ class Backbone(nn.Module):
         A program serves all blocks of a stack and batches of any shape, but a batch with a size of 1 where others had
         more, or with padding where they had none, needs another. Each takes a CPU some ten seconds to make.
         """
+        import torch.fx.experimental._config  # answering does without it
+
         # Else sizes that are equal by chance in the first batch would have to be equal in all.
         torch.fx.experimental._config.use_duck_shape = False
         for block in ("_encoder_block", "_decoder_block"):
@@ -125,7 +124,7 @@ class Backbone(nn.Module):
             linear(normed_TD).unflatten(-1, (self.heads, -1)) for linear in (weights.q, weights.k, weights.v)
         )
         out_THK = attention(query_THK, key_THK, value_THK)
-        return block.layer[-1](x_TD + layer.dropout(weights.o(out_THK.flatten(1))))
+        return _feed_forward(block.layer[-1], x_TD + layer.dropout(weights.o(out_THK.flatten(1))))
 
     def _decode(self, memory: Memory, start_D: Tensor, answers: Tensor | None) -> Tensor:
         decoder = self.t5.decoder
@@ -150,7 +149,7 @@ class Backbone(nn.Module):
         value_HKD = cross.v.weight.unflatten(0, (self.heads, -1))
         out_GCHK = torch.einsum("gchd,hkd->gchk", pooled_GCHD, value_HKD)
         x_GCD = x_GCD + block.layer[1].dropout(cross.o(out_GCHK.flatten(2)))
-        return block.layer[-1](x_GCD)
+        return _feed_forward(block.layer[-1], x_GCD)
 
     def _pool(self, query_GCHD: Tensor, memory: Memory) -> Tensor:
         """Mean of the memory [G, C, H, D], weighted by softmax of its products with each query."""
@@ -166,9 +165,9 @@ class Backbone(nn.Module):
 
     def position_bias(self, length: int, like: Tensor) -> Tensor:
         """Relative-position bias [H, N, N] of the encoder, which all its layers share."""
-        attention: Any = self.t5.encoder.block[0].layer[0].SelfAttention
+        attention = self.t5.encoder.block[0].layer[0].SelfAttention
         # Fused attention refuses a bias whose last dimension is not the innermost.
-        return attention.compute_bias(length, length, device=like.device)[0].to(like.dtype).contiguous()
+        return attention.position_bias(length).to(like.dtype).contiguous()
 
     def attend(self, query_BHNK: Tensor, key_BHNK: Tensor, value_BHNK: Tensor, bias: Tensor) -> Tensor:
         """Attention of whole sequences, unscaled as T5's; [B, H, N, K]."""
@@ -193,6 +192,10 @@ class Backbone(nn.Module):
         # To the block's end, though its last layers need not be computed again, and without a look at shapes: weights
         # that are sharded over ranks are there only between the hooks before and after a layer.
         return checkpoint(computed, *inputs, use_reentrant=False, determinism_check="none", early_stop=False)
+
+
+def _feed_forward(layer: Any, x_BD: Tensor) -> Tensor:
+    return x_BD + layer.dropout(layer.DenseReluDense(layer.layer_norm(x_BD)))
 
 
 class _JointAttention:

@@ -18,9 +18,9 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5ForConditionalGeneration
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
+from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.kernels.config import KernelPath
 from gensr_dist.kernels.dispatch import check_path
@@ -32,9 +32,11 @@ from gensr_dist.model.inputs import InputBuilder, ModelInput
 from gensr_dist.model.match import Match, MatchTowers
 from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
 from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
-from gensr_dist.model.t5 import load_t5, open_t5
-from gensr_dist.model.t5_layers import GatedFeedForward, RMSNorm
+from gensr_dist.model.t5 import load_t5, open_t5, save_t5
+from gensr_dist.model.t5_layers import FeedForward, RMSNorm
+from gensr_dist.model.t5_modules import T5
 from gensr_dist.model.term_match import TermMatch
+from gensr_dist.model.views import Views
 from gensr_dist.storage.durable import durable_folder
 
 
@@ -64,9 +66,7 @@ class GenSRShape:
 class GenSR(nn.Module):
     """The model of section 4. Build one with `GenSR.build` or `GenSR.from_pretrained`."""
 
-    def __init__(
-        self, shape: GenSRShape, t5: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, token_idf_V: Tensor
-    ) -> None:
+    def __init__(self, shape: GenSRShape, t5: T5, tokenizer: TextTokenizer, token_idf_V: Tensor) -> None:
         super().__init__()
         config = shape.model
         self.shape = shape
@@ -98,7 +98,7 @@ class GenSR(nn.Module):
     def build(
         cls,
         config: ModelConfig,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: TextTokenizer,
         cf_width: int,
         cf_scale: float = 1.0,
         token_idf_V: NDArray[np.float32] | None = None,
@@ -116,7 +116,7 @@ class GenSR(nn.Module):
             InputError: the backbone cannot be loaded, a template is wrong, heads do not divide a width, or the
                 tokenizer begins both answers with the same token.
         """
-        yes, no = (tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in ("Yes", "No"))
+        yes, no = (tokenizer.encode(word)[0] for word in ("Yes", "No"))
         if yes == no:
             raise InputError(
                 "data.tokenizer",
@@ -136,18 +136,18 @@ class GenSR(nn.Module):
             weight_V[: len(token_idf_V)] = torch.from_numpy(token_idf_V)
         return cls(shape, t5, tokenizer, weight_V)
 
-    def save_pretrained(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    def save_pretrained(self, folder: Path, tokenizer: TextTokenizer) -> None:
         """Write `gensr.json`, `gensr.safetensors`, `backbone/` and `tokenizer/`, replacing the folder as a whole."""
         with durable_folder(folder) as temporary:
             (temporary / "gensr.json").write_text(json.dumps(dataclasses.asdict(self.shape), indent=2) + "\n")
             own = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("backbone.")}
             save_file(own, temporary / "gensr.safetensors")
-            self.backbone.t5.save_pretrained(temporary / "backbone")
-            tokenizer.save_pretrained(temporary / "tokenizer")
+            save_t5(self.backbone.t5, temporary / "backbone")
+            tokenizer.save(temporary / "tokenizer")
 
     @classmethod
     def from_pretrained(
-        cls, folder: Path, *, reads: PreTrainedTokenizerBase | None = None, cf_width: int | None = None
+        cls, folder: Path, *, reads: TextTokenizer | None = None, cf_width: int | None = None
     ) -> "GenSR":
         """Load what `save_pretrained` wrote.
 
@@ -163,16 +163,15 @@ class GenSR(nn.Module):
         try:
             shape = TypeAdapter(GenSRShape).validate_json((folder / "gensr.json").read_text(encoding="utf-8"))
             own = load_file(folder / "gensr.safetensors")
-            tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+            tokenizer = TextTokenizer.open(folder / "tokenizer")
+            t5 = open_t5(folder / "backbone")
         except (OSError, ValueError, SafetensorError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(folder, f"not a saved GenSR model ({reason})", remedy) from None
-        if reads is not None and reads.get_vocab() != tokenizer.get_vocab():
+        if reads is not None and reads.vocabulary != tokenizer.vocabulary:
             raise InputError(folder, "the model was trained with another tokenizer than that of the shards", remedy)
         if cf_width is not None and cf_width != shape.cf_width:
             raise InputError(folder, f"a model for CF vectors of width {shape.cf_width}, not {cf_width}", remedy)
-        # An absolute path is never taken for the name of a model on the Hub.
-        t5 = open_t5(str((folder / "backbone").absolute()), where=folder, remedy=remedy)
         try:
             model = cls(shape, t5, tokenizer, torch.ones(t5.shared.num_embeddings))
             own_names = {name for name in model.state_dict() if not name.startswith("backbone.")}
@@ -193,7 +192,7 @@ class GenSR(nn.Module):
         # cuDNN's attention makes a plan for every new shape, and hardly two batches have the same: no run wants it.
         torch.backends.cuda.enable_cudnn_sdp(False)
         for module in self.modules():
-            if isinstance(module, SoftFilter | RMSNorm | GatedFeedForward):
+            if isinstance(module, SoftFilter | RMSNorm | FeedForward):
                 module.kernels = path
         return self
 
@@ -232,15 +231,15 @@ class GenSR(nn.Module):
         slot_GCXD = torch.stack(
             [history_cf_GCD, history_text_GCD, self.cf_projection(item_cf_GCE), item_text_GCD], dim=2
         )
-        right_GC = batch.label_GC  # 0 and 1 are the places of No and Yes among the answers, too
+        target_GC = batch.label_GC  # 0 and 1 are the places of No and Yes among the answers, too
         if likelihood == "vocabulary":
             logit_GCA = self._answer(inputs, views.token_WD, slot_GCXD, None)
             no_yes_GC2 = logit_GCA[..., self.answers]
-            right_GC = torch.where(right_GC == IGNORED, IGNORED, self.answers[right_GC.clamp_min(0)])
+            target_GC = torch.where(target_GC == IGNORED, IGNORED, self.answers[target_GC.clamp_min(0)])
         else:
             logit_GCA = no_yes_GC2 = self._answer(inputs, views.token_WD, slot_GCXD, self.answers)
         return GenSROutput(
-            nll_GC=self._nll(logit_GCA, right_GC),
+            nll_GC=self._nll(logit_GCA, target_GC),
             yes_log_odds_GC=no_yes_GC2[..., 1] - no_yes_GC2[..., 0],
             user_cf_GD=self.cf_projection(views.user_cf_GE),
             user_semantic_GD=views.user_text_GD,
@@ -277,7 +276,7 @@ class GenSR(nn.Module):
         """The token table [V, D]."""
         return self.backbone.t5.shared.weight
 
-    def views(self, inputs: ModelInput) -> "Views":
+    def views(self, inputs: ModelInput) -> Views:
         """Items and encoded histories in both views."""
         batch, cf_history, text_history = inputs.batch, inputs.cf_history, inputs.semantic_history
         cf_UE = batch.cf_UE.to(self.cf_projection.weight.dtype) * self.shape.cf_scale
@@ -298,7 +297,7 @@ class GenSR(nn.Module):
             user_text_GD=masked_mean(text_GND, text_history.mask_GN),
         )
 
-    def _match_users(self, match: MatchTowers, inputs: ModelInput, views: "Views") -> Tensor:
+    def _match_users(self, match: MatchTowers, inputs: ModelInput, views: Views) -> Tensor:
         user = self._visible(views.user_cf_GE, views.user_text_GD)
         return match.users(user, self._asked(inputs, views.token_WD, views.weight_W))
 
@@ -329,25 +328,11 @@ class GenSR(nn.Module):
         return self.backbone(context_RSD, block_GCPD, token_WD[inputs.start], inputs.layout, answers)
 
     @staticmethod
-    def _nll(logit_GCA: Tensor, right_GC: Tensor) -> Tensor:
+    def _nll(logit_GCA: Tensor, target_GC: Tensor) -> Tensor:
         """-log softmax of the target's logit."""
         return F.cross_entropy(
-            logit_GCA.float().flatten(0, 1), right_GC.flatten(), ignore_index=IGNORED, reduction="none"
-        ).view_as(right_GC)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Views:
-    """A batch's items and histories, before any candidate is looked at."""
-
-    cf_UE: Tensor  # scaled
-    token_WD: Tensor
-    weight_W: Tensor  # of tokens in pooled texts
-    text_UD: Tensor
-    cf_GNE: Tensor  # encoded
-    text_GND: Tensor
-    user_cf_GE: Tensor  # means of the encoded
-    user_text_GD: Tensor
+            logit_GCA.float().flatten(0, 1), target_GC.flatten(), ignore_index=IGNORED, reduction="none"
+        ).view_as(target_GC)
 
 
 def _pooled(title_UT: Tensor, table_WD: Tensor, weight_W: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import PromptConfig
 from gensr_dist.model.template import SLOTS, check_template
@@ -50,8 +50,8 @@ class PromptAssembler:
             the tokenizer lacks a sentinel.
     """
 
-    def __init__(self, config: PromptConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-        if missing := sorted(set(SENTINELS.values()) - tokenizer.get_vocab().keys()):
+    def __init__(self, config: PromptConfig, tokenizer: TextTokenizer) -> None:
+        if missing := sorted(set(SENTINELS.values()) - tokenizer.vocabulary.keys()):
             raise InputError(
                 "data.tokenizer", f"it lacks the token {missing[0]}", "use a T5 tokenizer or one trained on the corpus"
             )
@@ -59,7 +59,7 @@ class PromptAssembler:
             config.recommendation, tokenizer, "recommendation"
         )
         search, search_block, search_slots = _tokenize(config.search, tokenizer, "search")
-        at = search.index(tokenizer.convert_tokens_to_ids(SENTINELS["query"]))
+        at = search.index(tokenizer.vocabulary[SENTINELS["query"]])
         width = max(len(recommendation_block), len(search_block))
         blocks = ((recommendation_block, recommendation_slots), (search_block, search_slots))
         self.before_query_A = torch.tensor(search[:at], dtype=torch.long)
@@ -113,12 +113,12 @@ def _pad_left(tokens_RX: Tensor, width: int) -> Tensor:
 
 
 def _tokenize(
-    template: str, tokenizer: PreTrainedTokenizerBase, task: Literal["recommendation", "search"]
+    template: str, tokenizer: TextTokenizer, task: Literal["recommendation", "search"]
 ) -> tuple[list[int], list[int], list[int]]:
     """Tokens of the context, and tokens and slots of the block."""
-    check_template(template, task, tokenizer.all_special_tokens)
-    ids = tokenizer(template.format(**SENTINELS), add_special_tokens=False)["input_ids"]
-    slot_of = {tokenizer.convert_tokens_to_ids(SENTINELS[name]): number for number, name in enumerate(SLOTS)}
+    check_template(template, task, tokenizer.special_tokens)
+    ids = tokenizer.encode(template.format(**SENTINELS))
+    slot_of = {tokenizer.vocabulary[SENTINELS[name]]: number for number, name in enumerate(SLOTS)}
     first = min(position for position, token in enumerate(ids) if token in slot_of)
     if first == 0:
         raise InputError(

@@ -1,24 +1,31 @@
-"""T5 backbones: built from a config, or pretrained from a folder or the Hub.
+"""T5 backbones: with random weights, pretrained from a folder or the Hub, or from the folder of a run.
+
+The first two are made by transformers, which takes seconds to import: only training needs it.
 
 Dimensions: V vocabulary, D width.
 """
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import T5Config, T5ForConditionalGeneration
-from transformers.utils.logging import disable_progress_bar
 
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import SIZES
+from gensr_dist.model.t5_modules import T5, T5Shape
 
-disable_progress_bar()  # one line for every file of weights that is read or written
+if TYPE_CHECKING:
+    from transformers import T5ForConditionalGeneration
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_SIZE_NAMES = ("d_model", "d_kv", "num_heads", "d_ff", "num_layers", "num_decoder_layers")  # of an entry of SIZES
 
 
-def load_t5(name: str, vocabulary: int, dropout: float) -> T5ForConditionalGeneration:
+def load_t5(name: str, vocabulary: int, dropout: float) -> T5:
     """A T5 of one of our sizes with random weights, or pretrained from a folder or the Hub.
 
     Args:
@@ -29,57 +36,60 @@ def load_t5(name: str, vocabulary: int, dropout: float) -> T5ForConditionalGener
     Raises:
         InputError: `name` is none of these, the Hub cannot be reached, or the folder is damaged.
     """
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import T5Config, T5ForConditionalGeneration
+    from transformers.utils.logging import disable_progress_bar
+
     if name in SIZES:
-        d_model, d_kv, heads, d_ff, encoder_layers, decoder_layers = SIZES[name]
-        return T5ForConditionalGeneration(
-            T5Config(
-                vocab_size=vocabulary,
-                d_model=d_model,
-                d_kv=d_kv,
-                num_heads=heads,
-                d_ff=d_ff,
-                num_layers=encoder_layers,
-                num_decoder_layers=decoder_layers,
-                feed_forward_proj="gated-gelu",
-                dropout_rate=dropout,
-                decoder_start_token_id=0,
-            )
-        )
-    t5 = open_t5(
-        name,
-        where="model.backbone",
-        remedy=f"give one of {', '.join(SIZES)}, a folder with a T5, or a Hub name that this machine can reach",
-        dropout_rate=dropout,
-    )
-    head_VD = t5.lm_head.weight
-    missing = vocabulary - head_VD.shape[0]
-    if missing > 0:
-        tied = head_VD is t5.shared.weight
-        t5.resize_token_embeddings(vocabulary)
-        if not tied:  # resizing ties the head to the token table
-            t5.lm_head.weight = nn.Parameter(torch.cat([head_VD, head_VD.mean(0).expand(missing, -1)]).detach())
-    return t5
-
-
-def open_t5(name: str, *, where: str | Path, remedy: str, **changes: float) -> T5ForConditionalGeneration:
-    """A pretrained T5 in single precision, with every one of its weights.
-
-    Args:
-        name: folder or Hub name.
-        where: see `InputError`.
-        remedy: see `InputError`.
-        changes: entries of its config to replace.
-
-    Raises:
-        InputError: it cannot be read, or lacks weights, which transformers would fill with random ones.
-    """
+        sizes = dict(zip(_SIZE_NAMES, SIZES[name], strict=True))
+        kind = {"feed_forward_proj": "gated-gelu", "dropout_rate": dropout, "decoder_start_token_id": 0}
+        return of_transformers(T5ForConditionalGeneration(T5Config(vocab_size=vocabulary, **sizes, **kind)))
+    disable_progress_bar()  # one line for every file of weights
     try:
         t5, report = T5ForConditionalGeneration.from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True, **changes
+            name, dtype=torch.float32, output_loading_info=True, dropout_rate=dropout
         )
+        if lacking := report["missing_keys"]:  # transformers fills them with random ones
+            raise ValueError(f"it lacks {min(lacking)}")
+        head_VD = t5.lm_head.weight
+        missing = vocabulary - head_VD.shape[0]
+        if missing > 0:
+            tied = head_VD is t5.shared.weight
+            t5.resize_token_embeddings(vocabulary)
+            if not tied:  # resizing ties the head to the token table
+                t5.lm_head.weight = nn.Parameter(torch.cat([head_VD, head_VD.mean(0).expand(missing, -1)]).detach())
+        return of_transformers(t5)
     except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(where, f"cannot load {name!r} ({reason})", remedy) from None
-    if report["missing_keys"]:
-        raise InputError(where, f"cannot load {name!r} (it lacks {min(report['missing_keys'])})", remedy)
-    return t5
+        remedy = f"give one of {', '.join(SIZES)}, a folder with a T5, or a Hub name that this machine can reach"
+        raise InputError("model.backbone", f"cannot load {name!r} ({reason})", remedy) from None
+
+
+def of_transformers(t5: "T5ForConditionalGeneration") -> T5:
+    """Our modules with the very weights of transformers'.
+
+    Raises:
+        ValueError: it is of a kind that we do not know.
+    """
+    weights = t5.state_dict()
+    if t5.lm_head.weight is t5.shared.weight:
+        del weights["lm_head.weight"]
+    return T5.of(T5Shape.read(t5.config.to_dict()), weights)
+
+
+def open_t5(folder: Path) -> T5:
+    """What `save_t5` wrote, in single precision; such weights are mapped.
+
+    Raises:
+        OSError, SafetensorError: a file cannot be read.
+        ValueError: the files do not fit together.
+    """
+    shape = T5Shape.read(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    return T5.of(shape, {name: weight_X.float() for name, weight_X in load_file(folder / WEIGHTS).items()})
+
+
+def save_t5(t5: T5, folder: Path) -> None:
+    """Write a new folder, which transformers opens, too."""
+    folder.mkdir()
+    (folder / CONFIG).write_text(json.dumps(t5.config.config(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    save_file(t5.own_weights(), folder / WEIGHTS, metadata={"format": "pt"})

@@ -10,8 +10,8 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from gensr_dist.config.root import Config
 from gensr_dist.data.tokenizer import token_table
@@ -142,7 +142,7 @@ class Answerer:
         words = _words_of(pl.Series([query])).to_list()
         unknown = [word for word in words if word not in self._words]
         # One token more than the model reads, to see whether the query is cut.
-        token_GT = token_table(self.items.tokenizer(), [query], self.query_tokens + 1).astype(np.int64)
+        token_GT = token_table(self.items.tokenizer, [query], self.query_tokens + 1).astype(np.int64)
         if token_GT[0, -1]:
             notes += (f"the query is too long: only its first {self.query_tokens} tokens count (data.query_tokens)",)
         if len(unknown) == len(words):
@@ -200,7 +200,7 @@ class Answerer:
                 left += " and that are allowed"
             notes += (f"{k:,} items were asked for, but only {len(place_K):,} {left}",)
         row_K = ranked.candidates.item_GK[0, place_K].tolist()
-        score_K = expit(ranked.odds_GK[0, place_K].astype(np.float64)).tolist()
+        score_K = torch.from_numpy(ranked.odds_GK[0, place_K]).double().sigmoid().tolist()
         reasons = self._reasons(requests, ranked, place_K) if explain else [None] * len(row_K)
         return Answers(
             items=tuple(

@@ -24,12 +24,12 @@ class BuiltIndex:
 
     index: Any  # faiss.Index
     recall: float  # of the first K against exact search; 1 for flat
-    effort: int  # nprobe or efSearch that reached it; 0 for flat
+    search_width: int  # nprobe or efSearch that reached it; 0 for flat
 
 
 def build_faiss(
     vector_JD: NDArray[np.float32],
-    trial_RD: NDArray[np.float32],
+    calibration_RD: NDArray[np.float32],
     *,
     kind: Literal["flat", "ivf", "hnsw"],
     neighbours: int,
@@ -39,7 +39,7 @@ def build_faiss(
 
     Args:
         vector_JD: what is found.
-        trial_RD: queries like those to come; the search effort is doubled until `RECALL` of their neighbours is found.
+        calibration_RD: queries as they will come; the search width doubles until `RECALL` of their neighbours is found.
         kind: flat searches exactly; ivf looks into the nearest of about sqrt(J) k-means lists; hnsw walks a graph.
         neighbours: K of the measured recall.
         seed: of k-means.
@@ -49,8 +49,8 @@ def build_faiss(
     count, width = vector_JD.shape
     flat = faiss.IndexFlatIP(width)
     flat.add(vector_JD)
-    if kind == "flat" or not count or not len(trial_RD):
-        return BuiltIndex(index=flat, recall=1.0, effort=0)
+    if kind == "flat" or not count or not len(calibration_RD):
+        return BuiltIndex(index=flat, recall=1.0, search_width=0)
     index: Any
     if kind == "ivf":
         lists = max(1, min(round(count**0.5), count // 39))
@@ -66,18 +66,18 @@ def build_faiss(
         limit = count
     index.add(vector_JD)
     k = min(neighbours, count)
-    _, true_RK = flat.search(trial_RD, k)
-    effort = 1 if kind == "ivf" else k
+    _, true_RK = flat.search(calibration_RD, k)
+    search_width = 1 if kind == "ivf" else k
     while True:
-        _set_effort(index, kind, effort)
-        recall = _recall(index.search(trial_RD, k)[1], true_RK, count)
-        if recall >= RECALL or effort >= limit:
-            return BuiltIndex(index=index, recall=recall, effort=effort)
-        effort = min(2 * effort, limit)
+        _set_width(index, kind, search_width)
+        recall = _recall(index.search(calibration_RD, k)[1], true_RK, count)
+        if recall >= RECALL or search_width >= limit:
+            return BuiltIndex(index=index, recall=recall, search_width=search_width)
+        search_width = min(2 * search_width, limit)
 
 
 def write_faiss(index: Any, path: Path) -> None:
-    """Save an index, its search effort included.
+    """Save an index, its search width included.
 
     Raises:
         InputError: the file cannot be written, for example because the disk is full.
@@ -106,11 +106,11 @@ def read_faiss(path: Path, remedy: str) -> Any:
         raise InputError(path, f"expected a FAISS index ({reason})", remedy) from None
 
 
-def _set_effort(index: Any, kind: str, effort: int) -> None:
+def _set_width(index: Any, kind: str, search_width: int) -> None:
     if kind == "ivf":
-        index.nprobe = effort
+        index.nprobe = search_width
     else:
-        index.hnsw.efSearch = effort
+        index.hnsw.efSearch = search_width
 
 
 def _recall(found_RK: NDArray[np.int64], true_RK: NDArray[np.int64], count: int) -> float:

@@ -27,7 +27,7 @@ from gensr_dist.storage.records import read_record, write_json
 VIEWS = ("cf", "semantic", "tower")
 RECORD = "index.json"
 REMEDY = "run `gensr index` again"
-_TRIAL_QUERIES = 256  # of the measurement that sets an approximate index's effort
+_CALIBRATION_QUERIES = 256  # of the calibration that sets an approximate index's search width
 _ITEMS = 65_536  # given to the model at once
 
 
@@ -38,7 +38,7 @@ class ViewIndexResult:
     items: int  # with a vector; the others are not in this index
     width: int
     recall: float  # of its nearest neighbours against exact search, on a sample
-    effort: int  # nprobe of ivf, efSearch of hnsw, 0 of flat
+    search_width: int  # nprobe of ivf, efSearch of hnsw, 0 of flat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def write_index(
         write_faiss(built.index, folder / f"{name}.faiss")
         np.save(folder / f"{name}_items.npy", row_J, allow_pickle=False)
         views[name] = ViewIndexResult(
-            items=len(row_J), width=vector_ID.shape[1], recall=built.recall, effort=built.effort
+            items=len(row_J), width=vector_ID.shape[1], recall=built.recall, search_width=built.search_width
         )
     files = record_files(folder)
     contents = _Contents(kind=config.index, seed=seed, items=len(item_IE), views=views, files=files)
@@ -173,6 +173,6 @@ class CatalogueIndex:
 
 def _sample(query_RD: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     """Some non-zero queries."""
-    drawn = np.random.default_rng(seed).permutation(len(query_RD))[: 4 * _TRIAL_QUERIES]
+    drawn = np.random.default_rng(seed).permutation(len(query_RD))[: 4 * _CALIBRATION_QUERIES]
     sample = query_RD[np.sort(drawn)]
-    return np.ascontiguousarray(sample[np.any(sample != 0, axis=1)][:_TRIAL_QUERIES], dtype=np.float32)
+    return np.ascontiguousarray(sample[np.any(sample != 0, axis=1)][:_CALIBRATION_QUERIES], dtype=np.float32)

@@ -105,7 +105,7 @@ def answer_part(answerer: Answerer, asks: pl.DataFrame, k: int) -> pl.DataFrame:
         requests = Requests.of_moments(store, user_G, store.history_span(user_G)[1])
         if searches:
             texts = chosen["query"].to_list()
-            token_GQ = token_table(items.tokenizer(), texts, answerer.query_tokens).astype(np.int64)
+            token_GQ = token_table(items.tokenizer, texts, answerer.query_tokens).astype(np.int64)
             requests = dataclasses.replace(requests, texts=tuple(texts), token_GQ=token_GQ)
         ranked = answerer.ranker.rank(requests, answerer.scored(k))
         place_GK = ranked.order_GK[:, :k]

@@ -33,6 +33,7 @@ class Requests:
     texts: tuple[str, ...] | None = None  # queries as they were typed; None: recommendations are wanted
     token_GQ: Int | None = None  # the queries' tokens, padded with 0
     allowed_I: Bool | None = None  # what may be answered; None: everything
+    user_G: Int | None = None  # known users, whose own training events say nothing new of them; None: unknown ones
 
     @classmethod
     def of_moments(
@@ -65,6 +66,7 @@ class Requests:
             texts=None if texts is None else tuple(texts),
             token_GQ=token_GQ,
             allowed_I=allowed_I,
+            user_G=user_G,
         )
 
     @classmethod
@@ -113,7 +115,11 @@ class Requests:
     def without_queries(self) -> "Requests":
         """The same histories, asking for recommendations."""
         return Requests(
-            start_G=self.start_G, item_M=self.item_M, behaviour_M=self.behaviour_M, allowed_I=self.allowed_I
+            start_G=self.start_G,
+            item_M=self.item_M,
+            behaviour_M=self.behaviour_M,
+            allowed_I=self.allowed_I,
+            user_G=self.user_G,
         )
 
     def take(self, group_P: Int) -> "Requests":
@@ -128,6 +134,7 @@ class Requests:
             texts=None if self.texts is None else tuple(self.texts[group] for group in group_P.tolist()),
             token_GQ=None if self.token_GQ is None else self.token_GQ[group_P],
             allowed_I=self.allowed_I,
+            user_G=None if self.user_G is None else self.user_G[group_P],
         )
 
     def __len__(self) -> int:

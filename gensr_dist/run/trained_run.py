@@ -49,7 +49,7 @@ class TrainedRun:
         """
         check_path(config.kernels)
         data = PreparedData.open(folder, config, folds=False)
-        model = GenSR.from_pretrained(folder.model, reads=data.items.tokenizer(), cf_width=data.vectors.width)
+        model = GenSR.from_pretrained(folder.model, reads=data.items.tokenizer, cf_width=data.vectors.width)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if config.train.precision == "bf16" and device.type == "cuda" else torch.float32
         return cls(

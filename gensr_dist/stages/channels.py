@@ -13,7 +13,7 @@ class Channels(Stage):
     name = "channels"
     summary = "count what goes together: the lists that channels of candidates read"
     help = "Items met by the same users, alike texts, what searches found. Training draws hard negatives from them."
-    form = 1
+    form = 2  # sessions of training users
     sections = ()
 
     def needs(self, config: Config) -> tuple[str, ...]:

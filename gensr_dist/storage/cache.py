@@ -141,7 +141,7 @@ class Cache:
                 held.release()
                 return None
             try:
-                self._reserve(held.descriptor, part, size, where)
+                self._reserve(held.descriptor, size, where)
                 with os.fdopen(os.dup(held.descriptor), "r+b") as file:
                     fill(file)
                     file.flush()
@@ -161,7 +161,7 @@ class Cache:
         held.release()
         return None
 
-    def _reserve(self, descriptor: int, part: Path, size: int, where: str) -> None:
+    def _reserve(self, descriptor: int, size: int, where: str) -> None:
         """Give a part its full length, after evicting as many copies as that takes."""
         deadline = time.monotonic() + self.patience_s
         os.ftruncate(descriptor, 0)

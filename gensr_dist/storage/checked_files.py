@@ -1,11 +1,14 @@
-"""What files were like when they were written: whoever reads them finds out whether they still are."""
+"""What files were like when they were written: whoever reads them finds out whether they still are.
 
-import hashlib
+Of a large file only the first look reads all bytes, see `read_before.py`.
+"""
+
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gensr_dist.errors import InputError
+from gensr_dist.storage.read_before import known_sha256, sha256_of_file
 
 REMEDY = "run `gensr prepare` again, or copy the folder again from where it was whole"
 
@@ -57,7 +60,7 @@ class FileRecord:
         """
         where = where or str(path)
         try:
-            size, sha256 = path.stat().st_size, sha256_of_file(path)
+            size, sha256 = path.stat().st_size, known_sha256(path)
         except FileNotFoundError:
             return DamagedError(where, expected=self.bytes, size=None, remedy=remedy)
         except OSError as error:
@@ -97,12 +100,3 @@ def record_files(folder: Path, paths: Iterable[Path] | None = None) -> tuple[Fil
         FileRecord(name=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=sha256_of_file(path))
         for path in sorted(folder.iterdir() if paths is None else paths)
     )
-
-
-def sha256_of_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -21,10 +21,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
-import fsspec
 from tqdm import tqdm
 from typing_extensions import Self
 
@@ -33,6 +32,9 @@ from gensr_dist.storage.cache import Cache
 from gensr_dist.storage.checked_files import DamagedError
 from gensr_dist.storage.records import read_json
 from gensr_dist.storage.transfers import CREDENTIALS, NotFoundError, attempt, require_client
+
+if TYPE_CHECKING:
+    import fsspec
 
 _CHUNK = 8 << 20  # bytes of one request
 _TRIES = 3  # downloads of a file whose checksum does not fit
@@ -213,8 +215,10 @@ class Folder:
             raise DamagedError(str(path), expected=size, size=None)
         return path
 
-    def _connect(self) -> tuple[fsspec.AbstractFileSystem, str]:
+    def _connect(self) -> "tuple[fsspec.AbstractFileSystem, str]":
         """The storage's client and the folder's path there; fsspec makes one client for each process."""
+        import fsspec  # local folders do without it
+
         system, root = attempt(lambda: fsspec.core.url_to_fs(self.place), self.place)
         return system, root.rstrip("/")
 

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
-
-import fsspec
+from typing import TYPE_CHECKING, TypeVar
 
 from gensr_dist.errors import InputError
+
+if TYPE_CHECKING:
+    import fsspec
 
 _ATTEMPTS = 3  # besides the retries of the storage's own client
 _PAUSE_S = 0.5  # before the second attempt, twice as long before each further one
@@ -24,12 +25,14 @@ class NotFoundError(Exception):
     """There is no such object or folder."""
 
 
-def require_client(scheme: str, where: str) -> type[fsspec.AbstractFileSystem]:
+def require_client(scheme: str, where: str) -> "type[fsspec.AbstractFileSystem]":
     """The fsspec class that opens URLs of a scheme.
 
     Raises:
         InputError: fsspec does not know the scheme, or its package is not installed.
     """
+    import fsspec  # local folders do without it
+
     try:
         return fsspec.get_filesystem_class(scheme)
     except ValueError:

@@ -33,7 +33,7 @@ class Event:
     digest: str = ""  # of the weights, hexadecimal SHA-256
 
 
-class EventLog:
+class TrainingEvents:
     """Appends a rank's events to its file, if any is asked for.
 
     Args:

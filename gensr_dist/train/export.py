@@ -1,37 +1,37 @@
 """The model under training as a `save_pretrained` folder, whatever its precision and sharding."""
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from transformers import PreTrainedTokenizerBase, T5ForConditionalGeneration
 
+from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.model.gensr import GenSR
+from gensr_dist.model.t5 import CONFIG, WEIGHTS
+from gensr_dist.model.t5_modules import T5
 from gensr_dist.train.checkpoints import Checkpoints, Progress
 from gensr_dist.train.engine import Engine
 
 LOG = logging.getLogger("gensr_dist.train")
 
 
-def export_model(engine: Engine, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def export_model(engine: Engine, tokenizer: TextTokenizer, folder: Path) -> None:
     """Write the fp32 weights as they are now, replacing `folder` as a whole. Every rank must call it."""
     weights = engine.weights()
     if engine.ranks.first:
-        model = engine.model
-        with torch.device("meta"):  # takes its weights from the dictionary, so that none are made twice
-            t5 = T5ForConditionalGeneration(model.backbone.t5.config)
+        model, prefix = engine.model, "backbone.t5."
+        t5_weights = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         token_idf_V = model.token_idf_V.float().cpu()
-        copy = GenSR(model.shape, t5, tokenizer, token_idf_V)
-        copy.load_state_dict(weights | {"token_idf_V": token_idf_V}, assign=True)
+        copy = GenSR(model.shape, T5.of(model.backbone.t5.config, t5_weights), tokenizer, token_idf_V)
+        copy.load_state_dict(weights | {"token_idf_V": token_idf_V})
         copy.save_pretrained(folder, tokenizer)
     dist.barrier()
 
 
 def restore_model(
-    checkpoints: Checkpoints, beginning: Progress, progress: Progress, tokenizer: PreTrainedTokenizerBase, folder: Path
+    checkpoints: Checkpoints, beginning: Progress, progress: Progress, tokenizer: TextTokenizer, folder: Path
 ) -> Progress | None:
     """Make the best model again of its checkpoint where it was deleted. Every rank must call it.
 
@@ -63,17 +63,8 @@ def restore_model(
 
 def is_exported(folder: Path) -> bool:
     """Whether every file is there that `export_model` leaves and loading needs."""
-    backbone = folder / "backbone"
-    needed = [folder / "gensr.json", folder / "gensr.safetensors", folder / "tokenizer" / "tokenizer.json"]
-    needed += [folder / "tokenizer" / "tokenizer_config.json", backbone / "config.json"]
-    index = backbone / "model.safetensors.index.json"  # of weights in several files
-    try:
-        weights = (
-            set(json.loads(index.read_bytes())["weight_map"].values()) if index.exists() else {"model.safetensors"}
-        )
-    except (OSError, ValueError, KeyError, AttributeError):
-        return False
-    return all(path.is_file() for path in (*needed, *(backbone / name for name in weights)))
+    files = ("gensr.json", "gensr.safetensors", "tokenizer/tokenizer.json", f"backbone/{CONFIG}", f"backbone/{WEIGHTS}")
+    return all((folder / name).is_file() for name in files)
 
 
 def digest_of_weights(engine: Engine) -> str:

@@ -28,7 +28,7 @@ from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
 from gensr_dist.train.engine import Engine
-from gensr_dist.train.events import EventLog
+from gensr_dist.train.events import TrainingEvents
 from gensr_dist.train.export import digest_of_weights, export_model, restore_model
 from gensr_dist.train.meter import PhaseClock
 from gensr_dist.train.negatives import training_negatives
@@ -92,12 +92,12 @@ class _Training:
         resume: bool,
     ) -> None:
         settings = config.train
-        self.events = EventLog(ranks.rank)
+        self.events = TrainingEvents(ranks.rank)
         self.config, self.settings, self.run_folder, self.ranks = config, settings, run, ranks
         self.request, self.watchdog, self.clock = request, watchdog, clock
         self.data = data = PreparedData.open(run, config, folds=True)
         check_same_shards([shard.name for shard in data.store.lost], ranks)
-        self.tokenizer = data.items.tokenizer()
+        self.tokenizer = data.items.tokenizer
         self.loader = TrainingLoader(
             data.collator,
             SampleOrder(data.store.window_rows, settings.batch, config.seed),

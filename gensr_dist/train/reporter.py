@@ -98,7 +98,7 @@ class Reporter:
         gradient_norm = self.engine.gradient_norm
         speed = self.meter.read()
         DETAIL.info(
-            f"step {steps} {speed.rows} prompts in {speed.seconds:.3f} s, of them {speed.waited:.3f} s for the loader"
+            f"step {steps}: {speed.rows} prompts in {speed.seconds:.3f} s, of them {speed.waited:.3f} s for the loader"
         )
         totals = torch.tensor([speed.rows, speed.tokens], dtype=torch.float64, device=self.ranks.device)
         dist.all_reduce(totals)

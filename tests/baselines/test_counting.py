@@ -22,6 +22,7 @@ from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.storage.folder import Folder
 from tests.data.timeline_folders import ITEMS, QUERIES, random_negatives, random_timelines, write_folder
+from tests.timelines import timelines_of_columns
 
 WORDS = "red blue soap lamp tea salt glass wool oak tin".split()  # noqa: SIM905
 CLOSE, RARE_SHARE = {"users": 0.7, "words": 0.3, "queries": 0.02}, 1 / 30
@@ -227,15 +228,8 @@ def plain(tmp_path: Path) -> Log:
         (4, 9, 3, 1, 2, 2),
     ]
     user_N, time_N, item_N, behaviour_N, query_N, split_N = np.array(rows).T
-    timelines = Timelines(
-        user_start_V=np.searchsorted(user_N, np.arange(6)),
-        item_N=item_N.astype(np.uint32),
-        time_N=time_N,
-        query_N=query_N.astype(np.int32),
-        behaviour_N=behaviour_N.astype(np.uint8),
-        positive_N=np.ones(len(rows), dtype=bool),
-        split_N=split_N.astype(np.uint8),
-    )
+    columns = {"item_N": item_N, "time_N": time_N, "behaviour_N": behaviour_N, "query_N": query_N, "split_N": split_N}
+    timelines = timelines_of_columns(5, user_N, **columns)
     write_folder(tmp_path, timelines, np.tile(np.array([5, 6, 7, 8], dtype=np.uint32), (4, 1)), users_per_shard=5)
     popularity_I = np.bincount(item_N[split_N == 0], minlength=ITEMS)
     texts = ["", "", "", "green cup", "", "", "dark jug", "plate", "", *[""] * (ITEMS - 9)]

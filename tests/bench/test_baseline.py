@@ -11,7 +11,7 @@ import torch
 
 from gensr_dist.bench.baseline import BaselineCollator, BaselineGenSR
 from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, synthetic_batch, word_tokenizer
-from gensr_dist.bench.workload import BACKBONES, Contender, SpeedSetting, baseline, ours
+from gensr_dist.bench.workload import BACKBONES, Contender, SpeedSetting, baseline_model, our_model
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
@@ -32,7 +32,7 @@ def twins(monkeypatch: pytest.MonkeyPatch, history: str) -> tuple[Contender, Con
     """Both without dropout, ours with a prompt a candidate, biases and filters large enough to matter."""
     config = ModelConfig(backbone="nano", scoring="joint", semantic_history=history, dropout=0.0)
     monkeypatch.setattr(SpeedSetting, "model", config)
-    build = GenSR.build.__func__
+    build = GenSR.build.__func__  # type: ignore[attr-defined]
 
     def spread(cls: type[GenSR], *arguments: object, **named: object) -> GenSR:
         model = build(cls, *arguments, **named)
@@ -43,7 +43,7 @@ def twins(monkeypatch: pytest.MonkeyPatch, history: str) -> tuple[Contender, Con
         return model
 
     monkeypatch.setattr(GenSR, "build", classmethod(spread))
-    return ours(setting(history), CPU), baseline(setting(history), CPU)
+    return our_model(setting(history), CPU), baseline_model(setting(history), CPU)
 
 
 def batch_with_padding() -> Batch:
@@ -139,8 +139,8 @@ def test_a_prompt_is_the_template_with_the_query_and_the_slots_in_their_places()
             if name == "query":
                 expected += batch.query_GQ[g][batch.query_GQ[g] != 0].tolist()
             else:
-                expected.append(-1 - SLOTS.index(name) if name in SLOTS else tokenizer.convert_tokens_to_ids(name))
-        assert tokenizer.unk_token_id not in expected
+                expected.append(-1 - SLOTS.index(name) if name in SLOTS else tokenizer.vocabulary[name])
+        assert tokenizer.vocabulary["<unk>"] not in expected
         for row in (2 * g, 2 * g + 1):
             assert rows.prompt_BM[row].tolist() == expected + [0] * (95 - len(expected))
 

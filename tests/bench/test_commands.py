@@ -10,7 +10,8 @@ from gensr_dist.errors import InputError
 
 def test_the_result_the_time_and_the_memory_of_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "3")  # of a launcher that this process is part of
-    done = run_gensr("simulate", "--preset", "tiny", "--set", f"run={tmp_path / 'run'}", "--json", threads=1)
+    options = ("--preset", "tiny", "--set", f"run={tmp_path / 'run'}", "--json")
+    done = run_gensr("simulate", *options, threads=1, watch_memory=True)
     assert done.result["users"] > 0
     assert done.seconds > 0
     assert 0.01 < done.peak_gb < 5
@@ -19,10 +20,14 @@ def test_the_result_the_time_and_the_memory_of_a_command(tmp_path: Path, monkeyp
 def test_a_command_that_fails_is_named_with_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^gensr verify: .*manifest\.json.*; run it alone to see more"):
         run_gensr("verify", str(tmp_path))
-    with pytest.raises(InputError, match=r"^no_such_module: .*No module named"):
-        run_gensr("no_such_module", launcher=["-m"])
 
 
 def test_a_command_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^gensr simulate: not done after 0 s; try a machine with less load$"):
         run_gensr("simulate", "--preset", "small", "--set", f"run={tmp_path / 'run'}", at_most_s=0.0)
+
+
+def test_behind_a_launcher_the_error_of_the_program_is_shown(tmp_path: Path) -> None:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "1"]
+    with pytest.raises(InputError, match=r"^gensr train: .*nowhere\.yaml.*; run it alone"):
+        run_gensr("train", str(tmp_path / "nowhere.yaml"), launcher=launcher)

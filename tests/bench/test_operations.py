@@ -8,7 +8,7 @@ import torch
 from gensr_dist.bench.baseline import BaselineCollator
 from gensr_dist.bench.parts import PartTimes
 from gensr_dist.bench.synthetic import CF_WIDTH, HISTORY, synthetic_batch, word_tokenizer
-from gensr_dist.bench.workload import baseline, ours
+from gensr_dist.bench.workload import baseline_model, our_model
 from gensr_dist.data.events import Behaviour
 from gensr_dist.model.config import ModelConfig
 from tests.bench.operation_counts import (
@@ -38,7 +38,7 @@ def test_counts_by_hand_are_those_of_torch(history: str) -> None:
     setting = dataclasses.replace(SETTING, history=history)
     batch = synthetic_batch(setting.shape(2), 0)
     sizes = Sizes.of(setting.model, setting.vocabulary, CF_WIDTH)
-    unfused, model = baseline(setting, CPU), ours(setting, CPU)
+    unfused, model = baseline_model(setting, CPU), our_model(setting, CPU)
     unfused.module.eval()
     counted = count_operations(lambda: unfused.score(unfused.ready(batch))) / 8
     assert counted == pytest.approx(baseline_row(sizes), rel=0.01)
@@ -53,7 +53,7 @@ def test_counts_by_hand_are_those_of_torch(history: str) -> None:
 @torch.no_grad()
 def test_counts_by_hand_of_likenesses_are_those_of_torch() -> None:
     batch = synthetic_batch(dataclasses.replace(SETTING, lengths="log").shape(12), 0)
-    model, times = ours(SETTING, CPU), PartTimes(CPU)
+    model, times = our_model(SETTING, CPU), PartTimes(CPU)
     for name, owner, method in model.parts:
         times.watch(owner, method, name)
     counted = times.operations(lambda: model.score(model.ready(batch)))
@@ -100,7 +100,7 @@ def test_lengths_of_groups_leave_padding_out_and_count_equal_contexts_once() -> 
 @pytest.mark.parametrize("training", [False, True])
 def test_tokens_of_ours_are_those_of_its_groups(history: str, training: bool) -> None:
     setting = tiny_setting(history=history, candidates=4)
-    batch, model = synthetic_batch(setting.shape(7), 0), ours(setting, CPU)
+    batch, model = synthetic_batch(setting.shape(7), 0), our_model(setting, CPU)
     model.module.train(training)
     groups = GroupTokens.of_batch(batch, collator_of(100), share_contexts=not training)
     histories = sum(group.titles if history == "tokens" else group.items for group in groups)
@@ -110,7 +110,7 @@ def test_tokens_of_ours_are_those_of_its_groups(history: str, training: bool) ->
 
 def test_training_counts_a_context_a_group() -> None:
     batch = synthetic_batch(SETTING.shape(8), 0)
-    model = ours(SETTING, CPU)
+    model = our_model(SETTING, CPU)
     collator = collator_of(100)
     sizes = Sizes.of(SETTING.model, SETTING.vocabulary, CF_WIDTH)
     counted = count_operations(lambda: model.loss(model.ready(batch)).backward())

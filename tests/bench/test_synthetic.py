@@ -57,9 +57,9 @@ def test_a_batch_is_whole(lengths: str) -> None:
 def test_the_tokenizer_has_exactly_the_vocabulary_and_knows_the_prompts() -> None:
     tokenizer = word_tokenizer(300)
     assert len(tokenizer) == 300
-    assert max(tokenizer.get_vocab().values()) == 299
-    assert tokenizer.pad_token_id == 0
+    assert max(tokenizer.vocabulary.values()) == 299
+    assert tokenizer.special_tokens[0] == "<pad>"
     text = PromptConfig().recommendation.format(history_cf="", history_text="", item_cf="", item_text="") + " Yes No"
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = tokenizer.encode(text)
     assert len(ids) == len(text.split())
-    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.vocabulary["<unk>"] not in ids

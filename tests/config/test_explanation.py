@@ -22,7 +22,7 @@ def test_the_page_is_current() -> None:
 
 def test_an_explained_config_reads_back(tmp_path: Path) -> None:
     config = load_config(
-        None, ["train.steps=300", "model.prompts.recommendation={history_cf}{history_text}{item_cf}{item_text}"]
+        None, ["train.steps=300", "model.prompts.recommendation=Say {history_cf}{history_text}{item_cf}{item_text}"]
     )
     path = tmp_path / "config.yaml"
     path.write_text(explained_yaml(config), encoding="utf-8")

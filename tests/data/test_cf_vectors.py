@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from gensr_dist.data import cf_vectors as vectors
 from gensr_dist.data.cf_vectors import load_cf, save_cf
 from gensr_dist.errors import InputError
-from gensr_dist.graph import vectors
 
 RECORD = {"seed": 7, "settings": {"width": 4, "folds": 0}, "result": {"items": 3, "users": 2}}
 WIDER = {**RECORD, "settings": {"width": 5, "folds": 0}}

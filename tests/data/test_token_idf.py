@@ -70,7 +70,7 @@ def test_a_title_less_catalogue_weighs_nothing() -> None:
 def test_of_the_mapped_titles_of_a_store(small_items: ItemStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(items, "_BLOCK", 7)
     before_IT = np.array(small_items.title_IT)
-    vocabulary = len(small_items.tokenizer())
+    vocabulary = len(small_items.tokenizer)
     idf_V = token_idf(small_items.title_IT, vocabulary)
     assert idf_V == pytest.approx(reference(before_IT, vocabulary), rel=1e-6)
     assert len(np.unique(idf_V)) > 3

@@ -11,6 +11,7 @@ from gensr_dist.data.shards.tar import shard_blocks, shard_name, write_shard
 from gensr_dist.data.timelines.rows import evaluation_rows
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.storage.checked_files import FileRecord
+from tests.timelines import timelines_of_columns
 
 ITEMS, QUERIES, NEGATIVES = 50, 9, 4
 
@@ -28,14 +29,15 @@ def random_timelines(seed: int, users: int, events: int) -> Timelines:
     order = np.lexsort((item_N, time_N, user_N))
     user_N, time_N, item_N, behaviour_N = (column[order] for column in (user_N, time_N, item_N, behaviour_N))
     searched = (behaviour_N == 1) & (draw.random(len(order)) < 0.8)
-    return Timelines(
-        user_start_V=np.searchsorted(user_N, np.arange(users + 1)),
-        item_N=item_N.astype(np.uint32),
+    return timelines_of_columns(
+        users,
+        user_N,
+        item_N=item_N,
         time_N=1_684_000_000_000 + 250 * time_N,
-        query_N=np.where(searched, draw.integers(0, QUERIES, len(order)), -1).astype(np.int32),
+        query_N=np.where(searched, draw.integers(0, QUERIES, len(order)), -1),
         behaviour_N=behaviour_N,
         positive_N=draw.random(len(order)) < 0.7,
-        split_N=np.select([time_N < 28, time_N < 34], [0, 1], 2).astype(np.uint8),
+        split_N=np.select([time_N < 28, time_N < 34], [0, 1], 2),
     )
 
 

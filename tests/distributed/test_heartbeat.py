@@ -10,7 +10,7 @@ import time
 import pytest
 import torch.distributed as dist
 
-from gensr_dist.distributed.heartbeat import PeerWatch, free_port, lost_connection, say
+from gensr_dist.distributed.heartbeat import Heartbeat, free_port, lost_connection, say
 
 # A rank that waits for ever in the main thread, as in a collective.
 RANK = """
@@ -21,7 +21,7 @@ from gensr_dist.distributed import heartbeat as peers
 rank, port = int(sys.argv[1]), int(sys.argv[2])
 peers.INTERVAL, peers.SILENCE = 0.1, 8.0
 store = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False) if rank == 0 else None
-watch = peers.PeerWatch("127.0.0.1", port, 5, rank, 3)
+watch = peers.Heartbeat("127.0.0.1", port, 5, rank, 3)
 print("here", flush=True)
 time.sleep(600)
 """
@@ -71,8 +71,8 @@ def test_who_leaves_after_stop_is_not_missed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("gensr_dist.distributed.heartbeat.SILENCE", 3.0)
     port = free_port()
     store = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
-    watch = PeerWatch("127.0.0.1", port, 1, rank=0, world=1)
-    other = PeerWatch("127.0.0.1", port, 1, rank=1, world=2)
+    watch = Heartbeat("127.0.0.1", port, 1, rank=0, world=1)
+    other = Heartbeat("127.0.0.1", port, 1, rank=1, world=2)
     time.sleep(4.0)  # rank 1 hears of rank 0 all the time
     other.stop()
     watch.stop()

@@ -73,7 +73,7 @@ def run(
             "settings": {"width": 8, "folds": 0},
         },
     )
-    tokenizer = small_items.tokenizer()
+    tokenizer = small_items.tokenizer
     GenSR.build(ModelConfig(), tokenizer, cf_width=8).save_pretrained(run.model, tokenizer)
     return run
 

@@ -13,6 +13,7 @@ from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.cross_fitting import train_lightgcn
 from gensr_dist.graph.result import LightGCNResult
 from gensr_dist.graph.trainer import ColumnTrainer
+from tests.timelines import timelines_of_columns
 
 USERS, ITEMS = 60, 40
 CONFIG = LightGCNConfig(width=8, layers=2, epochs=12, batch=128, validate_every=3, patience=2, folds=0)
@@ -27,15 +28,8 @@ def two_tastes(seed: int = 0, events: int = 12) -> Timelines:
     half = ITEMS // 2
     item_N = np.concatenate([rng.choice(half - 1, events, replace=False) + (user % 2) * half for user in range(USERS)])
     split_N = np.tile([Split.TRAIN] * (events - 2) + [Split.VALID, Split.TEST], USERS)
-    return Timelines(
-        user_start_V=np.arange(USERS + 1) * events,
-        item_N=item_N.astype(np.uint32),
-        time_N=np.tile(np.arange(events), USERS),
-        query_N=np.full(len(user_N), -1, dtype=np.int32),
-        behaviour_N=np.zeros(len(user_N), dtype=np.uint8),
-        positive_N=np.ones(len(user_N), dtype=bool),
-        split_N=split_N.astype(np.uint8),
-    )
+    time_N = np.tile(np.arange(events), USERS)
+    return timelines_of_columns(USERS, user_N, item_N=item_N, time_N=time_N, split_N=split_N)
 
 
 def train(

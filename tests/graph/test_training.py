@@ -17,6 +17,7 @@ from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.recall import CatalogueRecall
 from gensr_dist.storage.records import read_json
 from tests.graph.builders import CONFIG, ITEMS, USERS, train, two_tastes
+from tests.timelines import timelines_of_columns
 
 
 def test_learns_planted_tastes_and_records_what_it_did(tmp_path):
@@ -114,9 +115,7 @@ def test_windows_of_the_log_make_the_graph_of_the_whole(tmp_path):
     whole = two_tastes()
     windows = []
     for first, end in ((0, 7), (7, 8), (8, USERS)):
-        start, stop = whole.user_start_V[[first, end]]
-        arrays = {name: getattr(whole, name)[start:stop] for name in COLUMNS}
-        windows.append((first, Timelines(user_start_V=whole.user_start_V[first : end + 1] - start, **arrays)))
+        windows.append((first, whole.of_users(first, end)))
     expected = recommendation_edges([(0, whole)], users=USERS, items=ITEMS)
     for edges, known in zip(recommendation_edges(windows, users=USERS, items=ITEMS), expected, strict=True):
         np.testing.assert_array_equal(edges.key_Z, known.key_Z)
@@ -155,15 +154,7 @@ def test_negatives_are_never_edges_even_for_users_who_met_nearly_everything():
 
 
 def test_a_user_who_met_everything_does_not_stop_training(tmp_path):
-    timelines = Timelines(
-        user_start_V=np.array([0, 3, 5]),
-        item_N=np.array([0, 1, 2, 0, 1], dtype=np.uint32),
-        time_N=np.arange(5),
-        query_N=np.full(5, -1, dtype=np.int32),
-        behaviour_N=np.zeros(5, dtype=np.uint8),
-        positive_N=np.ones(5, dtype=bool),
-        split_N=np.zeros(5, dtype=np.uint8),
-    )
+    timelines = timelines_of_columns(2, [0, 0, 0, 1, 1], item_N=[0, 1, 2, 0, 1])
     result = train_lightgcn([(0, timelines)], 2, 3, CONFIG, 0, tmp_path / "cf", tmp_path / "checkpoint")
     assert result.edges == 5
 

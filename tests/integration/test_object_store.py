@@ -78,7 +78,7 @@ def test_gives_what_the_local_folder_gives(remote: Folder, local: Path) -> None:
     ours, theirs = ItemStore.open(here), ItemStore.open(remote)
     assert np.array_equal(ours.title_IT, theirs.title_IT)
     assert ours.item_ids.equals(theirs.item_ids)
-    assert ours.tokenizer().get_vocab() == theirs.tokenizer().get_vocab()
+    assert ours.tokenizer.vocabulary == theirs.tokenizer.vocabulary
     for _ in stores[1].windows():  # the item store stays, whatever else is read
         pass
     assert np.array_equal(ours.title_IT, np.load(theirs.files["items/title_tokens.npy"]))

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import T5Config, T5ForConditionalGeneration
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
+from gensr_dist.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from gensr_dist.model.backbone import Backbone
 from gensr_dist.model.config import ModelConfig, PromptConfig
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.prompt_layout import PromptLayout
+from gensr_dist.model.t5_modules import T5
 
 CF_WIDTH = 8
 FLAN_T5_TOKENIZER = Path(__file__).parents[3] / "shared" / "t5_tokenizer"
@@ -29,12 +30,12 @@ WORDS = ("red", "lipstick", "matte", "blue", "nail", "polish", "shine", "oil", "
 
 
 @functools.cache
-def corpus_tokenizer() -> PreTrainedTokenizerFast:
+def corpus_tokenizer() -> TextTokenizer:
     templates = " ".join([PromptConfig().recommendation, PromptConfig().search])
     return train_tokenizer(iter([" ".join(WORDS), templates] * 20), 260)
 
 
-def tokenizer_named(name: str) -> PreTrainedTokenizerBase:
+def tokenizer_named(name: str) -> TextTokenizer:
     """The corpus tokenizer or flan-t5's; skips the test where the latter is absent."""
     if name == "corpus":
         return corpus_tokenizer()
@@ -82,7 +83,7 @@ def tiny_t5(
     return t5.eval()
 
 
-def spread_position_bias(t5: T5ForConditionalGeneration) -> None:
+def spread_position_bias(t5: T5 | T5ForConditionalGeneration) -> None:
     for stack in (t5.encoder, t5.decoder):
         torch.nn.init.normal_(stack.block[0].layer[0].SelfAttention.relative_attention_bias.weight)
 

@@ -15,6 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from gensr_dist.model.attention import attend
 from gensr_dist.model.backbone import Backbone
+from gensr_dist.model.t5 import of_transformers
 from tests.model.builders import answer, tiny_t5
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -37,7 +38,7 @@ def inputs(seed: int, *, groups: int = 3, candidates: int = 4, context: int = 6,
 
 
 def backbone_of(t5: T5ForConditionalGeneration, scoring: Literal["joint", "shared"]) -> Backbone:
-    return Backbone(t5, scoring).eval()
+    return Backbone(of_transformers(t5), scoring).eval()
 
 
 def one_at_a_time(backbone: Backbone, arguments: Inputs) -> Tensor:

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import Likelihood
 from gensr_dist.model.gensr import GenSR, GenSROutput
@@ -63,7 +63,7 @@ def test_score_is_the_full_softmax_restricted_to_the_two_answers(scoring: str) -
     model = tiny_model(scoring=scoring)
     logit_GCV, _ = logits(model)
     probability_GCV = logit_GCV.double().softmax(-1)
-    ids = corpus_tokenizer()("Yes No", add_special_tokens=False)["input_ids"]
+    ids = corpus_tokenizer().encode("Yes No")
     yes_GC, no_GC = probability_GCV[..., ids[0]], probability_GCV[..., ids[1]]
     with torch.no_grad():
         score_GC = model.score(random_batch(0, padded_candidates=True))
@@ -74,7 +74,7 @@ def test_score_is_the_full_softmax_restricted_to_the_two_answers(scoring: str) -
 def test_likelihood_is_over_the_whole_vocabulary_and_zero_for_padded_candidates(model: GenSR) -> None:
     logit_GCV, output = logits(model)
     batch = random_batch(0, padded_candidates=True)
-    yes, no = corpus_tokenizer()("Yes No", add_special_tokens=False)["input_ids"]
+    yes, no = corpus_tokenizer().encode("Yes No")
     log_probability_GCV = logit_GCV.double().log_softmax(-1)
     assert (batch.label_GC == IGNORED).any()
     for g, c in torch.cartesian_prod(*map(torch.arange, batch.label_GC.shape)).tolist():
@@ -323,7 +323,7 @@ def test_heads_that_do_not_divide_are_an_error(changes: dict[str, int], message:
 def test_a_tokenizer_that_cannot_tell_the_answers_apart_is_an_error() -> None:
     words = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2}, unk_token="<unk>"))
     with pytest.raises(InputError, match=r"^data\.tokenizer: its first tokens of 'Yes' and 'No' are the same; "):
-        GenSR.build(tiny_config(), PreTrainedTokenizerFast(tokenizer_object=words), CF_WIDTH)
+        GenSR.build(tiny_config(), TextTokenizer({"tokenizer.json": words.to_str().encode()}), CF_WIDTH)
 
 
 @SCORINGS

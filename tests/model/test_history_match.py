@@ -354,7 +354,7 @@ def test_what_a_group_is_told_does_not_depend_on_the_rest_of_the_batch(
 def test_items_without_a_vector_leave_gradients_as_they_are() -> None:
     """A length of zero has no direction: what the likeness would tear at must not reach the weights."""
     model = learnt_model(semantic_history="pooled", term_match=False).float()
-    unknown = corpus_tokenizer().unk_token_id
+    unknown = corpus_tokenizer().vocabulary["<unk>"]
     model.token_idf_V[unknown] = 0
     batch = batch_with_repeats(5)
     title_UT = batch.title_UT.clone()

@@ -101,13 +101,13 @@ def match_reference(user_GD: Tensor, item_GCD: Tensor, items: list[list[int]]) -
     for g, (positive, *_) in enumerate(items):
         if positive == -1:
             continue
-        right = user_GD[g] @ item_GCD[g, 0]
-        exponents = [right.exp()]
+        target = user_GD[g] @ item_GCD[g, 0]
+        exponents = [target.exp()]
         for other, (_, *negatives) in enumerate(items):
             for c, negative in enumerate(negatives, start=1):
                 if negative not in (-1, positive):
                     exponents.append((user_GD[g] @ item_GCD[other, c]).exp())
-        total = total - (right.exp() / sum(exponents)).log()
+        total = total - (target.exp() / sum(exponents)).log()
     return total
 
 

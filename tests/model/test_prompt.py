@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import PromptConfig
 from gensr_dist.model.prompt import SENTINELS, SLOTS, TEXT_SLOT, PromptAssembler, Prompts
@@ -28,9 +28,7 @@ TEMPLATES = [
 ]
 
 
-def assemble(
-    tokenizer: PreTrainedTokenizerBase, config: PromptConfig, queries: list[str | None], room: int = 2
-) -> Prompts:
+def assemble(tokenizer: TextTokenizer, config: PromptConfig, queries: list[str | None], room: int = 2) -> Prompts:
     """The prompts of one group a query (None: recommendation), with `room` more query tokens than needed."""
     tokens = [[] if query is None else ids_of(tokenizer, query) for query in queries]
     query_GQ = torch.zeros(len(queries), max(map(len, tokens)) + room, dtype=torch.long)
@@ -40,13 +38,13 @@ def assemble(
     return PromptAssembler(config, tokenizer)(task_G, query_GQ)
 
 
-def ids_of(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+def ids_of(tokenizer: TextTokenizer, text: str) -> list[int]:
+    return tokenizer.encode(text)
 
 
-def assembled_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompts, group: int) -> list[int]:
+def assembled_ids(tokenizer: TextTokenizer, prompt: Prompts, group: int) -> list[int]:
     """Token ids without padding, each slot as its sentinel."""
-    sentinels = tokenizer.convert_tokens_to_ids([SENTINELS[slot] for slot in SLOTS])
+    sentinels = [tokenizer.vocabulary[SENTINELS[slot]] for slot in SLOTS]
     block = [
         token if slot == TEXT_SLOT else sentinels[slot]
         for token, slot, kept in zip(
@@ -156,4 +154,4 @@ def test_doubled_braces_are_text() -> None:
 def test_tokenizer_without_sentinels_is_an_error() -> None:
     words = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2, "<extra_id_0>": 3}, unk_token="<unk>"))
     with pytest.raises(InputError, match=r"^data\.tokenizer: it lacks the token <extra_id_1>; "):
-        PromptAssembler(PromptConfig(), PreTrainedTokenizerFast(tokenizer_object=words))
+        PromptAssembler(PromptConfig(), TextTokenizer({"tokenizer.json": words.to_str().encode()}))

@@ -1,16 +1,22 @@
 """Backbones from a config, a folder or a name."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig
+from transformers import BertConfig, T5Config, T5ForConditionalGeneration
 
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import SIZES
-from gensr_dist.model.t5 import load_t5
+from gensr_dist.model.dropout import Dropout
+from gensr_dist.model.t5 import load_t5, of_transformers, open_t5, save_t5
 from tests.model.builders import corpus_tokenizer, tiny_t5
+
+KINDS = pytest.mark.parametrize(
+    ("feed_forward", "untied"), [("gated-gelu", False), ("gated-gelu", True), ("relu", False)]
+)
 
 
 @pytest.mark.parametrize("size", ["nano", "mini"])
@@ -22,7 +28,54 @@ def test_sizes_are_built_from_a_config(size: str) -> None:
     assert (len(t5.encoder.block), len(t5.decoder.block)) == (encoder_layers, decoder_layers)
     assert config.vocab_size == 100
     assert t5.lm_head.weight is t5.shared.weight
-    assert {module.p for module in t5.modules() if isinstance(module, torch.nn.Dropout)} == {0.25}
+    assert {module.rate for module in t5.modules() if isinstance(module, Dropout)} == {0.25}
+
+
+def test_random_weights_are_those_of_transformers_and_cost_no_other_random_numbers() -> None:
+    torch.manual_seed(3)
+    ours, after = load_t5("nano", 90, dropout=0.1), torch.rand(2)
+    torch.manual_seed(3)
+    theirs, expected = T5ForConditionalGeneration(T5Config(**ours.config.config())), torch.rand(2)
+    assert torch.equal(after, expected)
+    weights, expected_weights = ours.state_dict(), theirs.state_dict()
+    assert list(weights) == list(expected_weights)
+    assert all(torch.equal(weights[name], expected_weights[name]) for name in weights)
+    # Sums over all parameters, such as the norm of a gradient, depend on their order.
+    assert [name for name, _ in ours.named_parameters()] == [name for name, _ in theirs.named_parameters()]
+
+
+@KINDS
+def test_a_saved_folder_comes_back_and_is_one_of_transformers(tmp_path: Path, feed_forward: str, untied: bool) -> None:
+    source = tiny_t5(feed_forward=feed_forward, untied=untied)
+    ours = of_transformers(source)
+    save_t5(ours, tmp_path / "t5")
+    theirs = T5ForConditionalGeneration.from_pretrained(tmp_path / "t5")
+    expected = source.state_dict()
+    for loaded in (open_t5(tmp_path / "t5"), theirs):
+        weights = loaded.state_dict()
+        assert list(weights) == list(expected)
+        assert all(torch.equal(weights[name], expected[name]) for name in weights)
+        assert (loaded.lm_head.weight is loaded.shared.weight) is not untied
+    for name, value in asdict(ours.config).items():
+        assert getattr(source.config, name) == getattr(theirs.config, name) == value
+    assert open_t5(tmp_path / "t5").config == ours.config
+
+
+def test_a_feed_forward_of_another_kind_is_a_one_line_error(tmp_path: Path) -> None:
+    tiny_t5(feed_forward="gated-silu").save_pretrained(tmp_path)
+    with pytest.raises(
+        InputError, match=r"cannot load '.*' \(feed_forward_proj of its config: .+\); give one of nano, "
+    ):
+        load_t5(str(tmp_path), 10, dropout=0.1)
+
+
+@pytest.mark.parametrize("length", [1, 2, 17, 300])
+@torch.no_grad()
+def test_relative_positions_are_those_of_transformers(length: int) -> None:
+    source = tiny_t5()
+    theirs = source.encoder.block[0].layer[0].SelfAttention.compute_bias(length, length)[0]
+    ours = of_transformers(source).encoder.block[0].layer[0].SelfAttention.position_bias(length)
+    assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("untied", [False, True])

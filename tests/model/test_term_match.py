@@ -256,7 +256,7 @@ def test_searching_groups_are_told_which_words_their_candidates_have() -> None:
 
 @torch.no_grad()
 def test_a_query_of_one_word_that_the_tokenizer_does_not_know() -> None:
-    model, unknown = tiny_model().double(), corpus_tokenizer().unk_token_id
+    model, unknown = tiny_model().double(), corpus_tokenizer().vocabulary["<unk>"]
     assert unknown
     batch = random_batch(5, groups=4)
     query_GQ = torch.zeros_like(batch.query_GQ)

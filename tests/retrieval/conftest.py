@@ -71,7 +71,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, IndexS
     store = TimelineStore.open(run.shards)
     parts = ((window.first_user, window.timelines) for window in store.windows())
     train_lightgcn(parts, store.users, store.items, CONFIG.lightgcn, CONFIG.seed, run.cf, run.root / "lightgcn")
-    tokenizer = ItemStore.open(run.shards).tokenizer()
+    tokenizer = ItemStore.open(run.shards).tokenizer
     GenSR.build(CONFIG.model, tokenizer, CONFIG.lightgcn.width).save_pretrained(run.model, tokenizer)
     build_channels(store, ItemStore.open(run.shards), run.channels)
     with pytest.MonkeyPatch.context() as patch:

@@ -198,7 +198,7 @@ def test_a_fitted_fusion_finds_more_than_reciprocal_ranks(tmp_path: Path, monkey
     assert fusion.groups > 350
     assert fusion.loss < fusion.even - 1
     weight = dict(zip(fusion.features, fusion.weight, strict=True))
-    assert weight["covisitation of the latest"] > 5 * max(abs(weight["lightgcn"]), abs(weight["tower"]))
+    assert weight["sessions"] > 5 * max(abs(weight["lightgcn"]), abs(weight["tower"]))
 
     fused = CandidateGenerator(plain.channels, ITEMS, exclude_seen=True, fusion=orders.fusion)
     rows = store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION)

@@ -62,7 +62,7 @@ def test_flat_equals_brute_force(tmp_path: Path, arrays: Arrays, query_RE: np.nd
         "semantic": (ITEMS - 1, 24),
         "tower": (ITEMS, 12),
     }
-    assert {(view.recall, view.effort) for view in result.views.values()} == {(1, 0)}
+    assert {(view.recall, view.search_width) for view in result.views.values()} == {(1, 0)}
 
     found = index.views["cf"].search(query_RE, 30).item_GK
     expected = 7 + np.argsort(-(query_RE @ arrays["item_IE"][7:].T), axis=1)[:, :30]
@@ -94,7 +94,7 @@ def test_approximate_kinds_find_the_true_neighbours_after_reopening(
     assert recall >= 0.9
     assert result.recall >= RECALL
     assert result.recall == pytest.approx(recall, abs=0.06)
-    assert result.effort >= 1
+    assert result.search_width >= 1
     assert type(index.faiss).__name__ == {"ivf": "IndexIVFFlat", "hnsw": "IndexHNSWFlat"}[kind]
 
 
@@ -133,7 +133,7 @@ def test_vectors_of_the_tower_are_the_models(trained: TrainedRun, monkeypatch: p
 
 
 def test_a_model_without_towers_has_no_vectors(trained: TrainedRun) -> None:
-    model = GenSR.build(replace(CONFIG.model, match=False), trained.items.tokenizer(), trained.item_IE.shape[1])
+    model = GenSR.build(replace(CONFIG.model, match=False), trained.items.tokenizer, trained.item_IE.shape[1])
     assert tower_vectors(model, trained.item_IE, trained.items.title_IT).shape == (trained.store.items, 0)
 
 

@@ -89,7 +89,7 @@ def test_the_same_run_gives_the_same_files(
 
 
 def test_a_model_without_towers_is_indexed(copied: RunFolder) -> None:
-    tokenizer = TrainedRun.open(copied, CONFIG).items.tokenizer()
+    tokenizer = TrainedRun.open(copied, CONFIG).items.tokenizer
     model = GenSR.build(dataclasses.replace(CONFIG.model, match=False), tokenizer, CONFIG.lightgcn.width)
     model.save_pretrained(copied.model, tokenizer)
     trained = TrainedRun.open(copied, CONFIG)

@@ -135,6 +135,7 @@ def random_world(
         pl.Series(typed, dtype=pl.String),
         user_M=user_M,
         item_M=item_M,
+        time_M=rng.integers(0, 50, events),
         found_IQ=counted(*found, (items, queries)),
     )
 

@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 from gensr_dist.config.root import Config
 from gensr_dist.errors import InputError
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.train import checkpoints, loop, tensor_files
+from gensr_dist.train import checkpoints, tensor_files
 from gensr_dist.train.checkpoints import Progress, series_in
 from gensr_dist.train.loop import train
+from gensr_dist.train.report import StepReport
 from gensr_dist.train.state import PARTS, State
 from gensr_dist.train.tensor_files import write_tensors
 from gensr_dist.train.validation import ValidationResult
@@ -129,7 +130,7 @@ def test_writing_in_the_background_gives_the_same_bytes_as_waiting(
         train(small_config(keep_last=9), waiting)
 
     steps = threading.Semaphore(0)
-    whole_write, whole_step = checkpoints.write_tensors, loop.StepReport.line
+    whole_write, whole_step = checkpoints.write_tensors, StepReport.line
 
     def late_write(folder: Path, state: State) -> None:
         if "step_00000002" in folder.name:
@@ -142,7 +143,7 @@ def test_writing_in_the_background_gives_the_same_bytes_as_waiting(
         return whole_step(*arguments)
 
     monkeypatch.setattr(checkpoints, "write_tensors", late_write)
-    monkeypatch.setattr(loop.StepReport, "line", counted)
+    monkeypatch.setattr(StepReport, "line", counted)
     steps.acquire(blocking=False)
     train(small_config(validate_every=4, keep_last=9), small_run)
     for step in (2, 4):

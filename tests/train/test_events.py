@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gensr_dist.run.folder import RunFolder
-from gensr_dist.train.events import VARIABLE, EventLog, events_path, read_events
+from gensr_dist.train.events import VARIABLE, TrainingEvents, events_path, read_events
 from gensr_dist.train.loop import train
 from tests.train.small_runs import small_config
 
@@ -12,11 +12,11 @@ def test_a_line_that_a_killed_start_left_torn_is_passed_over(tmp_path: Path, mon
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     file = events_path(tmp_path, 2)
     assert read_events(file) == []
-    EventLog(2).add("begin", 4)
+    TrainingEvents(2).add("begin", 4)
     end = file.stat().st_size
     with file.open("a") as torn:
         torn.write('{"time": 17')
-    EventLog(2).add("update", 5, rows=[7, 3])
+    TrainingEvents(2).add("update", 5, rows=[7, 3])
     assert [(event.kind, event.step, event.rows) for event in read_events(file)] == [
         ("start", 0, ()),
         ("begin", 4, ()),

@@ -21,7 +21,7 @@ from tests.train.small_runs import small_config
 def test_it_weighs_tokens_as_the_catalogue_does(small_run: RunFolder, small_items: ItemStore, precision: str) -> None:
     config = small_config(steps=1, validate_every=1, precision=precision)
     train(dataclasses.replace(config, model=dataclasses.replace(config.model, cf_heads=2)), small_run)
-    expected_V = token_idf(small_items.title_IT, len(small_items.tokenizer()))
+    expected_V = token_idf(small_items.title_IT, len(small_items.tokenizer))
     assert len(np.unique(expected_V)) > 3
     model = GenSR.from_pretrained(small_run.model)
     assert model.token_idf_V.dtype == torch.float32

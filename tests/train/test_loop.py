@@ -36,14 +36,14 @@ class InterruptedRunError(Exception):
 def train_until(step: int, config: Config, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train, but fall over after so many finished steps of this start, before the next is."""
     whole = loop.Engine.step
+    calls: list[None] = []
 
     def falling_over(engine: Any) -> bool:
-        falling_over.calls += 1
-        if falling_over.calls > step:
+        calls.append(None)
+        if len(calls) > step:
             raise InterruptedRunError
         return whole(engine)
 
-    falling_over.calls = 0
     with monkeypatch.context() as patch:
         patch.setattr(loop.Engine, "step", falling_over)
         with pytest.raises(InterruptedRunError):

@@ -27,7 +27,7 @@ ROWS, HISTORY, FOLDS = 12, 4, 3
 def model(small_items: ItemStore) -> GenSR:
     torch.manual_seed(0)
     # Dropout, so that a forgotten evaluation mode is seen.
-    return GenSR.build(ModelConfig(cf_heads=2, dropout=0.3), small_items.tokenizer(), 8)
+    return GenSR.build(ModelConfig(cf_heads=2, dropout=0.3), small_items.tokenizer, 8)
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from gensr_dist.data.preparation.splitting import assign_splits, count_positives
 from gensr_dist.data.sources import list_files, open_source
 from gensr_dist.data.sources.assembling import assemble
 from gensr_dist.data.sources.ids import require_known
-from gensr_dist.data.sources.listing import Look, RawFile
+from gensr_dist.data.sources.listing import RawFile
 from gensr_dist.data.sources.parts import Part, Sample, UntilFault, read_until_fault
-from gensr_dist.data.sources.raw_files import base_name, file_size
+from gensr_dist.data.sources.raw_files import Look, base_name, file_size
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.errors import InputError
 

@@ -8,19 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from transformers import PreTrainedTokenizerFast
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Repair
 from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.shards.manifest import vocabulary_fingerprint
-from gensr_dist.data.tokenizer import fill_token_table
+from gensr_dist.data.tokenizer import TextTokenizer, fill_token_table
 from gensr_dist.storage.output_errors import numbered_errors
 from gensr_dist.storage.records import write_json
 
 
 def write_item_store(
-    folder: Path, log: CleanLog, tokenizer: PreTrainedTokenizerFast, popularity_I: np.ndarray, config: DataConfig
+    folder: Path, log: CleanLog, tokenizer: TextTokenizer, popularity_I: np.ndarray, config: DataConfig
 ) -> tuple[Repair, ...]:
     """Write `items/` and `tokenizer/` below `folder`; returns how many texts hold no token.
 
@@ -31,7 +30,7 @@ def write_item_store(
         popularity_I: uint32, positive training events of each item.
         config: kept tokens an item and a query.
     """
-    tokenizer.save_pretrained(folder / "tokenizer")
+    tokenizer.save(folder / "tokenizer")
     store = folder / "items"
     store.mkdir()
     _write_parquet(store / "items.parquet", log.items.select("item_id", "text"))
@@ -57,7 +56,7 @@ def _write_parquet(path: Path, table: pl.DataFrame) -> None:
         table.write_parquet(path)
 
 
-def _write_tokens(path: Path, tokenizer: PreTrainedTokenizerFast, texts: pl.Series, width: int) -> int:
+def _write_tokens(path: Path, tokenizer: TextTokenizer, texts: pl.Series, width: int) -> int:
     """Write an int32 table, a batch at a time; returns the number of rows that are all padding."""
     if not len(texts):  # an empty file cannot be mapped
         np.save(path, np.zeros((0, width), dtype=np.int32))

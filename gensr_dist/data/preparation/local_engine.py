@@ -2,10 +2,10 @@
 
 import multiprocessing
 import os
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from functools import partial
 
 from tqdm import tqdm
 
@@ -53,77 +53,56 @@ class LocalEngine:
 
     def write_shards(self, target: Folder, config: DataConfig, seed: int) -> list[ShardResult]:
         """As `PreparationEngine.write_shards`."""
-        work = _Work(self._timelines, self._items, target, config, seed)
-        shards = -(-self._timelines.users // users_per_shard(config))
-        done: dict[int, ShardResult] = {}
-        with tqdm(
-            total=len(self._timelines.item_N), desc="write shards", unit="event", unit_scale=True, disable=None
-        ) as bar:
-            for number, result in work.of_all(shards, min(self._workers, shards)):
-                done[number] = result
+        step = users_per_shard(config)
+        users, events = self._timelines.users, len(self._timelines.item_N)
+        write = partial(_write_shard, self._timelines, self._items, target, config, seed)
+        firsts = range(0, users, step)
+        done: list[ShardResult] = []
+        with tqdm(total=events, desc="write shards", unit="event", unit_scale=True, disable=None) as bar:
+            for result in _of_all(write, firsts, min(self._workers, len(firsts)), target.place):
+                done.append(result)
                 bar.update(result.record.events)
-        return [done[number] for number in range(shards)]
+        return sorted(done, key=lambda result: result.record.first_user)
 
 
-class _Work:
-    """Writing any shard of a log; forked processes share its arrays."""
-
-    def __init__(self, timelines: Timelines, items: int, target: Folder, config: DataConfig, seed: int) -> None:
-        self.timelines, self.items, self.target, self.config, self.seed = timelines, items, target, config, seed
-
-    def of_all(self, shards: int, workers: int) -> Iterator[tuple[int, ShardResult]]:
-        """Write every shard, in any order."""
-        if workers == 1:
-            yield from ((number, self.of_shard(number)) for number in range(shards))
-            return
-        try:
-            with _shared(self), _pool(workers) as pool:
-                number_of: dict[Future[ShardResult], int] = {pool.submit(_of_shard, n): n for n in range(shards)}
-                try:
-                    for future in as_completed(number_of):
-                        yield number_of[future], future.result()
-                finally:
-                    pool.shutdown(cancel_futures=True)
-        except BrokenProcessPool:
-            raise InputError(
-                self.target.place, "a process that wrote shards was killed", "free memory, or lower --workers"
-            ) from None
-
-    def of_shard(self, number: int) -> ShardResult:
-        """Write one shard."""
-        per_shard = users_per_shard(self.config)
-        first = number * per_shard
-        return write_users(
-            self.target,
-            number,
-            self.timelines.of_users(first, min(first + per_shard, self.timelines.users)),
-            first,
-            items=self.items,
-            config=self.config,
-            seed=self.seed,
-        )
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    with enough_shared_memory("add --workers 1"):
-        return ProcessPoolExecutor(
-            workers, multiprocessing.get_context("fork"), die_with_parent, initargs=(os.getpid(),)
-        )
-
-
-_work: _Work | None = None  # what forked processes find instead of a pickled copy
-
-
-@contextmanager
-def _shared(work: _Work) -> Iterator[None]:
-    global _work
-    _work = work
+def _of_all(
+    write: Callable[[int], ShardResult], firsts: Sequence[int], workers: int, where: str
+) -> Iterator[ShardResult]:
+    """Write the shards that begin with these users, in any order; forked processes share the log's arrays."""
+    if workers == 1:
+        yield from map(write, firsts)
+        return
+    context = multiprocessing.get_context("fork")
     try:
-        yield
-    finally:
-        _work = None
+        with enough_shared_memory("add --workers 1"):
+            pool = ProcessPoolExecutor(workers, context, _begin, initargs=(os.getpid(), write))
+        with pool:
+            try:
+                for future in as_completed([pool.submit(_write_here, first) for first in firsts]):
+                    yield future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+    except BrokenProcessPool:
+        problem, remedy = "a process that wrote shards was killed", "free memory, or lower --workers"
+        raise InputError(where, problem, remedy) from None
 
 
-def _of_shard(number: int) -> ShardResult:
-    assert _work is not None
-    return _work.of_shard(number)
+def _write_shard(
+    timelines: Timelines, items: int, target: Folder, config: DataConfig, seed: int, first: int
+) -> ShardResult:
+    step = users_per_shard(config)
+    users = timelines.of_users(first, min(first + step, timelines.users))
+    return write_users(target, first // step, users, first, items=items, config=config, seed=seed)
+
+
+_write: Callable[[int], ShardResult]  # of a forked process, which would else get it with every task, as a pickled copy
+
+
+def _begin(parent: int, write: Callable[[int], ShardResult]) -> None:
+    global _write
+    die_with_parent(parent)
+    _write = write
+
+
+def _write_here(first: int) -> ShardResult:
+    return _write(first)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from transformers import PreTrainedTokenizerFast
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Repair
@@ -28,7 +27,7 @@ from gensr_dist.data.shards.manifest import (
     vocabulary_fingerprint,
 )
 from gensr_dist.data.shards.tar import shard_name
-from gensr_dist.data.tokenizer import load_tokenizer, train_tokenizer
+from gensr_dist.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from gensr_dist.errors import InputError
 from gensr_dist.sentences import sentence
 from gensr_dist.storage.checked_files import record_files
@@ -167,7 +166,7 @@ def _popularity(shards: Sequence[ShardResult], items: int) -> np.ndarray:
     return popularity_I
 
 
-def _tokenizer(log: CleanLog, config: DataConfig, phrases: Sequence[str]) -> PreTrainedTokenizerFast:
+def _tokenizer(log: CleanLog, config: DataConfig, phrases: Sequence[str]) -> TextTokenizer:
     if config.tokenizer != "corpus":
         return load_tokenizer(config.tokenizer)
     return train_tokenizer(_corpus(log), config.vocabulary, phrases)

@@ -125,8 +125,8 @@ class RayEngine:
             target = Folder.at(target.local.resolve())
         write = partial(write_bucket, target=target, users=self._users, items=self._items, config=config, seed=seed)
         tables = [_call.remote(pl.DataFrame.to_arrow, bucket) for bucket in self._buckets]
-        dealt_out = ray.data.from_arrow_refs(tables).groupby("shard")
-        written = dealt_out.map_groups(_written, fn_kwargs={"work": write}, batch_format="pyarrow")
+        by_shard = ray.data.from_arrow_refs(tables).groupby("shard")
+        written = by_shard.map_groups(_written, fn_kwargs={"work": write}, batch_format="pyarrow")
         done: dict[str, ShardResult] = {}
         bar = tqdm(total=self._events, desc="write shards", unit="event", unit_scale=True, disable=None)
         with bar, _explained():

@@ -9,12 +9,11 @@ from gensr_dist.data.events import EventLog
 from gensr_dist.data.sources import amazon, kuaisar, tables
 from gensr_dist.data.sources.assembling import assemble
 from gensr_dist.data.sources.chunks import Each
-from gensr_dist.data.sources.listing import RawFile
+from gensr_dist.data.sources.listing import RawFile, cut_files
 from gensr_dist.data.sources.parts import WHOLE, Sample, SourceParts, read_parts
 from gensr_dist.errors import InputError
 from gensr_dist.storage.folder import Folder
 
-SOURCES = {"kuaisar": kuaisar.parts, "simulate": kuaisar.parts, "amazon": amazon.parts, "tables": tables.parts}
 FILES = {"kuaisar": kuaisar.files, "simulate": kuaisar.files, "amazon": amazon.files, "tables": tables.files}
 
 
@@ -43,7 +42,10 @@ def open_source(config: DataConfig, raw: str | Path, each: Each = map, sample: S
     Raises:
         InputError: there is no such folder, or the source's files are missing, unreadable or empty.
     """
-    return SOURCES[config.source](_folder(config, raw), each, sample)
+    folder = _folder(config, raw)
+    if config.source == "amazon":
+        return amazon.parts(folder, sample)
+    return cut_files(FILES[config.source](folder), each, sample)
 
 
 def _folder(config: DataConfig, raw: str | Path) -> Folder:

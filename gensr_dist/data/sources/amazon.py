@@ -15,7 +15,7 @@ import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.hashing import mix
-from gensr_dist.data.sources.chunks import Advance, Each
+from gensr_dist.data.sources.chunks import Advance
 from gensr_dist.data.sources.ids import FIXED, id_order, is_decimal, parse_id, require_known
 from gensr_dist.data.sources.json_lines import read_blocks
 from gensr_dist.data.sources.listing import RawFile, Use, json_file
@@ -105,7 +105,7 @@ def files(raw: Folder) -> tuple[RawFile, ...]:
     return json_file(reviews_file, "events", review_uses, alone), json_file(meta_file, "items", meta_uses)
 
 
-def parts(raw: Folder, each: Each = map, sample: Sample = WHOLE) -> SourceParts:
+def parts(raw: Folder, sample: Sample = WHOLE) -> SourceParts:
     """Read one file of reviews and one of meta lines from the folder `raw`, each with or without `.gz`.
 
     2014: `reviews_*_5.json` and `meta_*.json`; 2018: `*_5.json` and `meta_*.json`; 2023: `*.jsonl` and `meta_*.jsonl`.

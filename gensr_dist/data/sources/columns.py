@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from gensr_dist.data.sources.ids import EXACT
-from gensr_dist.data.sources.times import plausible
+from gensr_dist.data.sources.times import REMEDY, explain_time, plausible
 
 BAD, BLANK = "__bad", "__blank"  # columns of `parse`: the row does not parse; the row has no field at all
 FIXED = "__fixed_"  # prefix of columns of `parse`: the field was fixed
@@ -52,6 +52,20 @@ class Column:
     def is_bad(self, value: pl.Expr, empty: pl.Expr) -> pl.Expr:
         """Whether a field is wrong, of its value by `parse` and of whether it is empty."""
         return value.is_null() & ~empty if self.empty else value.is_null()
+
+
+def time_column(name: str, *, role: str, expected: str, parse: Callable[[pl.Expr], pl.Expr]) -> Column:
+    """A column of times."""
+    return Column(
+        name=name,
+        role=role,
+        expected=expected,
+        parse=parse,
+        explain=explain_time,
+        remedy=REMEDY,
+        exact=True,
+        strict=True,
+    )
 
 
 def parse_integer(text: pl.Expr) -> pl.Expr:

@@ -13,7 +13,15 @@ import polars as pl
 from tqdm import tqdm
 
 from gensr_dist.data.sources.ids import EXACT
-from gensr_dist.data.sources.raw_files import BYTE_ORDER_MARK, base_name, file_size, opened, readable, shown, unzipped
+from gensr_dist.data.sources.raw_files import (
+    BYTE_ORDER_MARK,
+    Look,
+    base_name,
+    file_size,
+    opened,
+    readable,
+    unzipped,
+)
 from gensr_dist.errors import InputError
 
 BLOCK_BYTES = 8 << 20  # text parsed at once; also the longest line that is accepted
@@ -61,7 +69,7 @@ def read_blocks(
         line += block.count(b"\n")
 
 
-def look(file: str, wanted: Sequence[str], count: int) -> tuple[tuple[str, ...], pl.DataFrame]:
+def look(file: str, wanted: Sequence[str], count: int) -> Look:
     """The names of the fields in a file's first lines, and the wanted ones' values as text, well written or not.
 
     Args:
@@ -79,9 +87,7 @@ def look(file: str, wanted: Sequence[str], count: int) -> tuple[tuple[str, ...],
             if line.strip():
                 records.append(_parse_line(line, f"{file}:{number}")[0])
     names = tuple(dict.fromkeys(name for record in records for name in record))
-    present = [name for name in wanted if name in names]
-    texts = {name: [shown(str(record.get(name, ""))) for record in records[:count]] for name in present}
-    return names, pl.DataFrame(texts, schema=dict.fromkeys(present, pl.String()))
+    return Look.of(names, [name for name in wanted if name in names], records[:count])
 
 
 def _holds_containers(texts: pl.Series) -> bool:

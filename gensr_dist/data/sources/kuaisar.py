@@ -4,17 +4,18 @@ Item text is the English category names, general to specific, then the anonymise
 w7`. A query is its anonymised words: `w12 w7`. Only columns that are used are required, so releases with fewer pass.
 """
 
+from functools import partial
+
 import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
-from gensr_dist.data.sources.chunks import Advance, Chunk, Each
-from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds
+from gensr_dist.data.sources.chunks import Advance, Chunk
+from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds, time_column
 from gensr_dist.data.sources.ids import MISSING
 from gensr_dist.data.sources.listing import RawFile, table_file
-from gensr_dist.data.sources.parts import WHOLE, Sample, SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
 from gensr_dist.data.sources.texts import clean, parse_text
-from gensr_dist.data.sources.times import EXPECTED, REMEDY, explain_time, require_exact
+from gensr_dist.data.sources.times import EXPECTED, require_exact
 from gensr_dist.errors import InputError
 from gensr_dist.storage.folder import Folder
 
@@ -71,29 +72,17 @@ def _id_column(name: str, role: str) -> Column:
     return Column(name=name, role=role, expected=ID, parse=parse_integer, exact=True, strict=True)
 
 
-def _time_column(name: str) -> Column:
-    return Column(
-        name=name,
-        role="time in milliseconds since 1970",
-        expected=EXPECTED,
-        parse=parse_milliseconds,
-        explain=explain_time,
-        remedy=REMEDY,
-        exact=True,
-        strict=True,
-    )
-
-
+_TIME = partial(time_column, role="time in milliseconds since 1970", expected=EXPECTED, parse=parse_milliseconds)
 REC_COLUMNS = (
     _id_column("user_id", "user"),
     _id_column("item_id", "item"),
-    _time_column("timestamp"),
+    _TIME("timestamp"),
     Column(name="click", role="positive", expected="0 or 1", parse=parse_flag),
 )
 SRC_COLUMNS = (
     _id_column("user_id", "user"),
     Column(name="item_id", role="item", expected="an integer", parse=parse_signed_integer, empty=True),
-    _time_column("search_session_timestamp"),
+    _TIME("search_session_timestamp"),
     Column(name="keyword", role="query", expected=WORDS, parse=parse_words, empty=True),
     Column(
         name="click_cnt",
@@ -112,46 +101,24 @@ USER_COLUMNS = (_id_column("user_id", "user"),)
 
 
 def files(raw: Folder) -> tuple[RawFile, ...]:
-    """The files that `parts` reads.
+    """The files of the log: every shown item is an event, positive if clicked; searches that showed none are dropped.
 
     Raises:
         InputError: one is missing.
     """
-    recommendations, searches, items, users = _files(raw)
-    return (
-        table_file(recommendations, "events", REC_COLUMNS),
-        table_file(searches, "events", SRC_COLUMNS),
-        table_file(items, "items", ITEM_COLUMNS),
-        table_file(users, "users", USER_COLUMNS),
-    )
-
-
-def parts(raw: Folder, each: Each = map, sample: Sample = WHOLE) -> SourceParts:
-    """Open a folder with rec_inter.csv, src_inter.csv, item_features.csv and user_features.csv.
-
-    Every shown item is an event, positive if clicked. Searches that showed no item are dropped and counted.
-
-    Raises:
-        InputError: a file is missing, unreadable or empty.
-    """
-    recommendations, searches, items, users = _files(raw)
-    unshown = "no search showed an item, expected item_id above 0 in some rows"
-    return SourceParts(
-        interactions=cut_table(recommendations, _recommendations, each, sample=sample)
-        + cut_table(searches, _searches, each, unshown, sample),
-        items=cut_table(items, _items, each, sample=sample),
-        users=cut_table(users, _users, each, sample=sample),
-    )
-
-
-def _files(raw: Folder) -> tuple[str, ...]:
-    """Paths or URLs of FILES."""
     found = raw.sizes()
     missing = [name for name in FILES if name not in found]
     if missing:
         problem = f"the folder lacks {', '.join(missing)}, expected {', '.join(FILES)}"
         raise InputError(raw.place, problem, "give the folder of a KuaiSAR release as data.raw")
-    return tuple(raw.where(name) for name in FILES)
+    recommendations, searches, items, users = (raw.where(name) for name in FILES)
+    unshown = "no search showed an item, expected item_id above 0 in some rows"
+    return (
+        table_file(recommendations, "events", REC_COLUMNS, _recommendations),
+        table_file(searches, "events", SRC_COLUMNS, _searches, unshown),
+        table_file(items, "items", ITEM_COLUMNS, _items),
+        table_file(users, "users", USER_COLUMNS, _users),
+    )
 
 
 def _recommendations(chunk: Chunk, advance: Advance) -> Rows:

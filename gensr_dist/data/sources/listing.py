@@ -1,14 +1,15 @@
 """The files of a raw log and what a source takes from each, known before they are read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import polars as pl
-
 from gensr_dist.data.sources import json_lines, reading
+from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.columns import Column
+from gensr_dist.data.sources.parts import Part, Sample, SourceParts, cut_table
+from gensr_dist.data.sources.raw_files import Look
 from gensr_dist.data.sources.reading import Rows
 
 Table = Literal["events", "items", "users"]
@@ -23,14 +24,6 @@ class Use:
     required: bool = True
 
 
-@dataclass(frozen=True)
-class Look:
-    """The beginning of a file as it is written."""
-
-    names: tuple[str, ...]  # of columns or fields
-    first: pl.DataFrame  # String: those that the source reads, in the first rows
-
-
 @dataclass(frozen=True, kw_only=True)
 class RawFile:
     """A file that a source reads.
@@ -43,6 +36,8 @@ class RawFile:
         alone: of a source that needs several files for its parts: reads what this file alone gives, of its first so
             many bytes after decompression, 0 for all; raises InputError.
         counted: whether the rows of the file's parts are the rows of the file.
+        load: reads a chunk of a file that can be cut; a function of a module, so that a part can travel.
+        none_kept: as `Part.none_kept`.
     """
 
     file: str
@@ -51,24 +46,43 @@ class RawFile:
     look: Callable[[int], Look]
     alone: Callable[[int], Rows] | None = None
     counted: bool = True
+    load: Callable[[Chunk, Advance], Rows] | None = None
+    none_kept: str = ""
 
 
-def table_file(file: str, table: Table, columns: Sequence[Column]) -> RawFile:
+def table_file(
+    file: str,
+    table: Table,
+    columns: Sequence[Column],
+    load: Callable[[Chunk, Advance], Rows],
+    none_kept: str = "",
+) -> RawFile:
     """A CSV or Parquet file."""
     uses = tuple(Use(column.name, column.role or column.name, column.required) for column in columns)
-    return RawFile(file=file, table=table, uses=uses, look=partial(_look_at_table, file, columns))
+    look = partial(reading.look, file, columns)
+    return RawFile(file=file, table=table, uses=uses, look=look, load=load, none_kept=none_kept)
+
+
+def cut_files(files: Iterable[RawFile], each: Each, sample: Sample) -> SourceParts:
+    """The parts of a log of `table_file`s.
+
+    Args:
+        files: of the log.
+        each: as for `chunks.cut`.
+        sample: how much of them is read.
+
+    Raises:
+        InputError: one is missing, unreadable or empty.
+    """
+    parts: dict[Table, tuple[Part, ...]] = {"events": (), "items": (), "users": ()}
+    for file in files:
+        assert file.load is not None
+        parts[file.table] += cut_table(file.file, file.load, each, file.none_kept, sample)
+    return SourceParts(interactions=parts["events"], items=parts["items"], users=parts["users"])
 
 
 def json_file(file: str, table: Table, uses: Sequence[Use], alone: Callable[[int], Rows] | None = None) -> RawFile:
     """A file of one JSON object a line."""
     names = tuple(use.name for use in uses)
-    look = partial(_look_at_lines, file, names)
+    look = partial(json_lines.look, file, names)
     return RawFile(file=file, table=table, uses=tuple(uses), look=look, alone=alone, counted=False)
-
-
-def _look_at_table(file: str, columns: Sequence[Column], count: int) -> Look:
-    return Look(*reading.look(file, columns, count))
-
-
-def _look_at_lines(file: str, names: Sequence[str], count: int) -> Look:
-    return Look(*json_lines.look(file, names, count))

@@ -3,9 +3,9 @@
 import gzip
 import posixpath
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import IO, TypeVar, cast
+from typing import IO, NamedTuple, TypeVar, cast
 
 import fsspec
 import polars as pl
@@ -19,6 +19,19 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CHUNK_BYTES = 64 << 20
 LONGEST_SHOWN = 60  # characters of a wrong value that an error repeats
 _Value = TypeVar("_Value")
+
+
+class Look(NamedTuple):
+    """The beginning of a file as it is written."""
+
+    names: tuple[str, ...]  # of columns or fields
+    first: pl.DataFrame  # String: those that the source reads, in the first rows
+
+    @classmethod
+    def of(cls, names: Iterable[str], wanted: Sequence[str], rows: Sequence[Mapping[str, object]]) -> "Look":
+        """The texts of the wanted columns in some rows, which may lack some."""
+        texts = {name: [shown(str(row.get(name, ""))) for row in rows] for name in wanted}
+        return cls(tuple(names), pl.DataFrame(texts, schema=dict.fromkeys(wanted, pl.String())))
 
 
 def base_name(file: str) -> str:

@@ -19,7 +19,7 @@ from gensr_dist.data.events import Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk, Each, beginning, blocks, cut, parquet_names, row_groups
 from gensr_dist.data.sources.columns import BAD, BLANK, FIXED, Column, csv_names, csv_texts, null_if_empty, parse
 from gensr_dist.data.sources.faults import csv_fault, parquet_fault, split_records
-from gensr_dist.data.sources.raw_files import CHUNK_BYTES, base_name, readable, require_file, shown
+from gensr_dist.data.sources.raw_files import CHUNK_BYTES, Look, base_name, readable, require_file, shown
 from gensr_dist.data.sources.records import RecordCounts, count_records
 from gensr_dist.data.sources.swallowed import refuse_swallowed
 from gensr_dist.errors import InputError
@@ -47,7 +47,7 @@ def cut_file(file: str | Path, size: int = CHUNK_BYTES, each: Each = map) -> tup
         return cut(file, size, each)
 
 
-def look(file: str, columns: Sequence[Column], count: int) -> tuple[tuple[str, ...], pl.DataFrame]:
+def look(file: str, columns: Sequence[Column], count: int) -> Look:
     """The names of a file's columns, and the texts of the wanted ones in its first rows, well written or not.
 
     Args:
@@ -66,8 +66,7 @@ def look(file: str, columns: Sequence[Column], count: int) -> tuple[tuple[str, .
         rows = list(
             islice(_parquet_start(chunk, wanted) if chunk.kind == "parquet" else _csv_start(chunk, names), count)
         )
-    texts = {name: [shown(row.get(name, "")) for row in rows] for name in wanted}
-    return tuple(names), pl.DataFrame(texts, schema=dict.fromkeys(wanted, pl.String()))
+    return Look.of(names, wanted, rows)
 
 
 def _csv_start(chunk: Chunk, names: Sequence[str]) -> Iterator[dict[str, str]]:

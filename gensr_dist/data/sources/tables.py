@@ -5,15 +5,13 @@ from functools import partial
 import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
-from gensr_dist.data.sources.chunks import Advance, Chunk, Each
-from gensr_dist.data.sources.columns import Column
+from gensr_dist.data.sources.chunks import Advance, Chunk
+from gensr_dist.data.sources.columns import Column, time_column
 from gensr_dist.data.sources.ids import FIXED, explain_id, is_decimal, parse_id
 from gensr_dist.data.sources.listing import RawFile, table_file
-from gensr_dist.data.sources.parts import WHOLE, Sample, SourceParts, cut_table
 from gensr_dist.data.sources.reading import Rows, read_chunk
 from gensr_dist.data.sources.texts import clean, parse_text
-from gensr_dist.data.sources.times import REMEDY as TIME_REMEDY
-from gensr_dist.data.sources.times import explain_time, plausible, require_exact
+from gensr_dist.data.sources.times import plausible, require_exact
 from gensr_dist.errors import InputError
 from gensr_dist.storage.folder import Folder
 
@@ -70,15 +68,11 @@ EVENT_COLUMNS = (
     _id_column("user_id", "user"),
     _id_column("item_id", "item"),
     Column(name="behaviour", expected="rec or src", parse=parse_behaviour),
-    Column(
-        name="time",
+    time_column(
+        "time",
         role="time, milliseconds or ISO 8601",
         expected="milliseconds since 1970 or ISO 8601, from 1990 to tomorrow",
         parse=parse_time,
-        explain=explain_time,
-        remedy=TIME_REMEDY,
-        exact=True,
-        strict=True,
     ),
     Column(name="query", expected="text", parse=parse_text, required=False, empty=True),
     Column(name="positive", expected="true, false, 1 or 0", parse=parse_flag, required=False, empty=True),
@@ -91,7 +85,7 @@ USER_COLUMNS = (_id_column("user_id", "user"),)
 
 
 def files(raw: Folder) -> tuple[RawFile, ...]:
-    """The files that `parts` reads.
+    """The files of the log: `events`, `items` and optionally `users`, each as .csv, .csv.gz or .parquet.
 
     Raises:
         InputError: a file is missing or there twice.
@@ -99,24 +93,9 @@ def files(raw: Folder) -> tuple[RawFile, ...]:
     events, items = (_table(raw, name) for name in ("events", "items"))
     users = _table(raw, "users", required=False)
     return (
-        table_file(events, "events", EVENT_COLUMNS),
-        table_file(items, "items", ITEM_COLUMNS),
-        *((table_file(users, "users", USER_COLUMNS),) if users else ()),
-    )
-
-
-def parts(raw: Folder, each: Each = map, sample: Sample = WHOLE) -> SourceParts:
-    """Open a folder with `events`, `items` and optionally `users`, each as .csv, .csv.gz or .parquet.
-
-    Raises:
-        InputError: a file is missing, there twice, unreadable or empty.
-    """
-    events, items = (_table(raw, name) for name in ("events", "items"))
-    users = _table(raw, "users", required=False)
-    return SourceParts(
-        interactions=cut_table(events, _events, each, sample=sample),
-        items=cut_table(items, item_rows, each, sample=sample),
-        users=cut_table(users, _users, each, sample=sample) if users else (),
+        table_file(events, "events", EVENT_COLUMNS, _events),
+        table_file(items, "items", ITEM_COLUMNS, item_rows),
+        *((table_file(users, "users", USER_COLUMNS, _users),) if users else ()),
     )
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gensr_dist.baselines.sparse_vectors import present
 from gensr_dist.config.root import Config
 from gensr_dist.data.events import Repair
 from gensr_dist.data.tokenizer import token_table
@@ -38,7 +37,7 @@ class AddedItems:
     new: int  # items that the run did not know
     known: int  # ids that the log or an earlier file has: those items stay as they are
     repeated: int  # rows whose id came earlier in the file
-    without_vector: int  # new items whose text is like no text of the log: they have no CF vector
+    without_vector: int  # new items without a CF vector: no token of their text says anything
     added: int  # items of all files together, beside those of the log
     items: int  # that answers are chosen from
     repairs: tuple[Repair, ...]
@@ -50,7 +49,7 @@ class AddedItems:
         asides = (
             (self.known, "ids are in the catalogue already: those items stay as they are"),
             (self.repeated, "rows repeat an id of the file: the first counts"),
-            (self.without_vector, "new items have a text like no text of the log: no channel of histories finds them"),
+            (self.without_vector, "new items have a text that says nothing: histories do not find them"),
         )
         total = (
             f"{self.new:,} new items of {self.rows:,} rows; answers are chosen from {self.items:,} items, "
@@ -126,10 +125,10 @@ def _write(folder: Path, trained: TrainedRun, config: Config, table: pl.DataFram
     """Fill an empty folder; returns which added items have a CF vector, bool [A]."""
     items, item_IE = trained.items, trained.item_IE
     hash_W, count_XW = words_of(pl.concat([items.texts, table["text"]]), items.queries)
-    title_AT = token_table(items.tokenizer(), table["text"].to_list(), items.title_IT.shape[1])
-    item_AE = vectors_by_text(present(count_XW), item_IE)
+    title_AT = token_table(items.tokenizer, table["text"].to_list(), items.title_IT.shape[1])
+    index = CatalogueIndex.open(trained.folder.index)
+    item_AE = vectors_by_text(title_AT, index.views["semantic"], np.asarray(index.weighted_VD), item_IE)
     item_AH = tower_vectors(trained.model, item_AE, title_AT)
-    item_IH = CatalogueIndex.open(trained.folder.index).item_IH
     table.write_parquet(folder / TABLE)
     write_rows(folder / TITLES, [items.title_IT, title_AT])
     write_rows(folder / CF, [item_IE, item_AE])
@@ -139,7 +138,7 @@ def _write(folder: Path, trained: TrainedRun, config: Config, table: pl.DataFram
     write_index(
         folder / INDEX,
         item_IE=map_array(folder / CF),
-        item_IH=np.concatenate([item_IH, item_AH]),
+        item_IH=np.concatenate([index.item_IH, item_AH]),
         title_IT=map_array(folder / TITLES),
         token_VD=trained.model.token_embeddings().detach().float().cpu().numpy(),
         config=config.retrieval,

@@ -79,6 +79,7 @@ class TextLists:
                     clicks.found_QI, np.arange(clicks.found_QI.shape[0]), (clicks.found_QI.shape[0], items)
                 ),
             ),
+            sessions=arrays.sessions.with_more_items(items),
         )
 
 

@@ -19,6 +19,7 @@ from gensr_dist.retrieval.channels.lightgcn import LightGCNView
 from gensr_dist.retrieval.channels.neighbours import COVISITATION, DECAY, LATEST, TEXT, Neighbours
 from gensr_dist.retrieval.channels.popularity import PopularItems
 from gensr_dist.retrieval.channels.semantic import SemanticView
+from gensr_dist.retrieval.channels.session_neighbours import SessionNeighbours
 from gensr_dist.retrieval.channels.stage import ChannelArrays
 from gensr_dist.retrieval.channels.tower import MatchTower
 from gensr_dist.retrieval.channels.word_search import WordSearch
@@ -76,6 +77,7 @@ class ChannelSet:
                 "covisitation of the latest": near(visited, empty=no_visits, decay=LATEST),
                 "text": near(texts, empty=no_words),
                 "text of the latest": near(texts, empty=no_words, decay=LATEST),
+                "sessions": SessionNeighbours(arrays.sessions),
                 "lightgcn": LightGCNView(indices["cf"], item_IE),
                 "tower": tower,
                 "popularity": popular,

@@ -60,11 +60,11 @@ class VectorIndex:
         chosen = kinds.IDSelectorBatch(place_A)
         wider = len(self.item_J) / max(1, len(place_A))  # the fewer are allowed, the farther off they lie
         if isinstance(self.faiss, faiss.IndexIVF):
-            effort = min(self.faiss.nlist, math.ceil(wider * self.faiss.nprobe))
-            return kinds.SearchParametersIVF(sel=chosen, nprobe=effort)
+            search_width = min(self.faiss.nlist, math.ceil(wider * self.faiss.nprobe))
+            return kinds.SearchParametersIVF(sel=chosen, nprobe=search_width)
         if isinstance(self.faiss, faiss.IndexHNSW):
-            effort = min(len(self.item_J), math.ceil(wider * self.faiss.hnsw.efSearch))
-            return kinds.SearchParametersHNSW(sel=chosen, efSearch=effort)
+            search_width = min(len(self.item_J), math.ceil(wider * self.faiss.hnsw.efSearch))
+            return kinds.SearchParametersHNSW(sel=chosen, efSearch=search_width)
         return kinds.SearchParameters(sel=chosen)
 
 

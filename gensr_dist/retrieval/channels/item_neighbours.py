@@ -1,6 +1,6 @@
 """Neighbours of every item: by the users who met both within a few interactions, and by the words of their texts.
 
-Dimensions: I items, V users, W words, M events, B items of a block, N items compared with K others.
+Dimensions: I items, V users, W words, M events, B items of a block.
 """
 
 from collections.abc import Iterator
@@ -77,34 +77,17 @@ def text_neighbours(text_IW: csr_array, *, most: int = NEIGHBOURS, word_pairs: i
     """
     items = text_IW.shape[0]
     vector_IW = tfidf_vectors(_without_frequent(text_IW, word_pairs), MOST_SHARE)
-    return stacked(_close_rows(vector_IW, vector_IW, first=0, most=most), items)
+    vector_WI = csr_array(vector_IW.T)
 
+    def blocks() -> Iterator[csr_array]:
+        for first in range(0, items, _BLOCK):
+            close_BI = csr_array(vector_IW[first : first + _BLOCK] @ vector_WI)
+            row_M = np.repeat(np.arange(first, first + close_BI.shape[0]), np.diff(close_BI.indptr))
+            close_BI.data[row_M == close_BI.indices] = 0
+            close_BI.eliminate_zeros()
+            yield heaviest(close_BI, most)
 
-def earlier_text_neighbours(text_IW: csr_array, first: int, *, most: int, word_pairs: int = WORD_PAIRS) -> csr_array:
-    """The same closeness of the items from `first` on, to those before it alone.
-
-    Args:
-        text_IW: 0 and 1, words of each item's text.
-        first: number of the items that are neighbours, the first ones.
-        most: neighbours kept of an item.
-        word_pairs: as for `text_neighbours`.
-
-    Returns:
-        [I - first, first], float32.
-    """
-    vector_IW = tfidf_vectors(_without_frequent(text_IW, word_pairs), MOST_SHARE)
-    return stacked(_close_rows(vector_IW[first:], vector_IW[:first], first=first, most=most), first)
-
-
-def _close_rows(own_NW: csr_array, other_KW: csr_array, *, first: int, most: int) -> Iterator[csr_array]:
-    """Blocks of rows of heaviest products; row n is item first + n, which is no neighbour of its own."""
-    other_WK = csr_array(other_KW.T)
-    for start in range(0, own_NW.shape[0], _BLOCK):
-        close_BK = csr_array(own_NW[start : start + _BLOCK] @ other_WK)
-        row_M = np.repeat(np.arange(close_BK.shape[0]) + start + first, np.diff(close_BK.indptr))
-        close_BK.data[row_M == close_BK.indices] = 0
-        close_BK.eliminate_zeros()
-        yield heaviest(close_BK, most)
+    return stacked(blocks(), items)
 
 
 def _without_frequent(text_IW: csr_array, word_pairs: int) -> csr_array:

@@ -24,6 +24,7 @@ class ChannelSources:
 
     user_M: Int  # ascending
     item_M: Int  # in order of time
+    time_M: Int
     found_IQ: csr_array  # searches with the query that ended at the item
     hash_W: NDArray[np.uint64]  # of the words of texts and queries, ascending
     text_IW: csr_array  # how often each item's text has each word
@@ -33,24 +34,36 @@ class ChannelSources:
     def of(cls, store: TimelineStore, items: ItemStore) -> Self:
         """Read the log; texts and queries may be empty."""
         none = np.empty(0, dtype=np.int64)
-        user_parts, item_parts = [none], [none]
+        user_parts, item_parts, time_parts = [none], [none], [none]
         for window in store.windows():
             event_M = window.training_event_R
             user_parts.append(window.timelines.user_of(event_M) + window.first_user)
             item_parts.append(window.timelines.item_N[event_M].astype(np.int64))
+            time_parts.append(window.timelines.time_N[event_M])
         return cls.from_texts(
             items.texts,
             items.queries,
             user_M=np.concatenate(user_parts),
             item_M=np.concatenate(item_parts),
+            time_M=np.concatenate(time_parts),
             found_IQ=TrainingCounts.of(store, len(items.queries)).found_IQ,
         )
 
     @classmethod
-    def from_texts(cls, texts: pl.Series, queries: pl.Series, *, user_M: Int, item_M: Int, found_IQ: csr_array) -> Self:
+    def from_texts(
+        cls, texts: pl.Series, queries: pl.Series, *, user_M: Int, item_M: Int, time_M: Int, found_IQ: csr_array
+    ) -> Self:
         """Split texts [I] and queries [Q] into words."""
         hash_W, (text_IW, word_QW) = word_counts(TextWords.of(texts), TextWords.of(queries))
-        return cls(user_M=user_M, item_M=item_M, found_IQ=found_IQ, hash_W=hash_W, text_IW=text_IW, word_QW=word_QW)
+        return cls(
+            user_M=user_M,
+            item_M=item_M,
+            time_M=time_M,
+            found_IQ=found_IQ,
+            hash_W=hash_W,
+            text_IW=text_IW,
+            word_QW=word_QW,
+        )
 
     @classmethod
     def silent(cls, items: int) -> Self:
@@ -61,5 +74,6 @@ class ChannelSources:
             pl.Series([], dtype=pl.String),
             user_M=none,
             item_M=none,
+            time_M=none,
             found_IQ=counted(none, none, (items, 0)),
         )

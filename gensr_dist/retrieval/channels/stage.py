@@ -23,6 +23,8 @@ from gensr_dist.retrieval.channels.lexical import bm25_lists
 from gensr_dist.retrieval.channels.query_clicks import FILES as CLICK_FILES
 from gensr_dist.retrieval.channels.query_clicks import ClickGraph
 from gensr_dist.retrieval.channels.query_lists import query_items
+from gensr_dist.retrieval.channels.sessions import FILES as SESSION_FILES
+from gensr_dist.retrieval.channels.sessions import Sessions
 from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.retrieval.channels.sparse_lists import list_files, map_array, open_lists, save_lists
 from gensr_dist.retrieval.channels.words import probe
@@ -37,6 +39,7 @@ FILES = (
     *list_files("text"),
     *list_files("bm25"),
     *CLICK_FILES,
+    *SESSION_FILES,
     STARTS,
     ITEMS,
 )
@@ -104,6 +107,7 @@ class ChannelArrays:
     text_II: csr_array
     bm25_WI: csr_array
     clicks: ClickGraph
+    sessions: Sessions
 
     @classmethod
     def build(cls, sources: ChannelSources) -> Self:
@@ -115,6 +119,7 @@ class ChannelArrays:
             text_II=text_neighbours(present(sources.text_IW)),
             bm25_WI=bm25_lists(sources.text_IW),
             clicks=ClickGraph.of(present(sources.word_QW), sources.found_IQ),
+            sessions=Sessions.of(sources.user_M, sources.item_M, sources.time_M, items),
         )
 
     def save(self, folder: Path) -> None:
@@ -124,6 +129,7 @@ class ChannelArrays:
         save_lists(folder, "text", self.text_II)
         save_lists(folder, "bm25", self.bm25_WI)
         self.clicks.save(folder)
+        self.sessions.save(folder)
 
     @classmethod
     def open(cls, folder: Path, items: int) -> Self:
@@ -149,6 +155,7 @@ class ChannelArrays:
             text_II=open_lists(folder, "text", items),
             bm25_WI=open_lists(folder, "bm25", items),
             clicks=ClickGraph.open(folder, items),
+            sessions=Sessions.open(folder),
         )
 
     def entries(self) -> dict[str, int]:
@@ -158,4 +165,5 @@ class ChannelArrays:
             "text": self.text_II.nnz,
             "bm25": self.bm25_WI.nnz,
             "clicks": self.clicks.found_WI.nnz,
+            "sessions": len(self.sessions.item_M),
         }

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -82,6 +81,8 @@ def fit_order(
         value = (best_P + np.log(total_P) - score_M[target_P]).sum() / len(fitted_P)
         slope_F = (share_M @ value_MF - target_F) / len(fitted_P)
         return value + ridge * weight_F @ weight_F, slope_F + 2 * ridge * weight_F
+
+    from scipy.optimize import minimize  # a third of a second, which answering does not need
 
     found = minimize(loss, np.zeros(len(features)), jac=True, method="L-BFGS-B", options={"maxiter": 200})
     return LinearOrder(

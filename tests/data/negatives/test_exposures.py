@@ -11,6 +11,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.negatives.exposures import GAP, Exposures
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
+from tests.timelines import timelines_of_columns
 
 MINUTE = 60_000
 REC, SEARCH = int(Behaviour.RECOMMENDATION), int(Behaviour.SEARCH)
@@ -21,15 +22,8 @@ Row = tuple[int, int, int, int, int, bool, int]  # user, minute, item, behaviour
 def timelines_of(rows: list[Row], users: int) -> Timelines:
     rows = sorted(rows, key=lambda row: row[:2])
     user, minute, item, behaviour, query, positive, split = (list(column) for column in zip(*rows, strict=True))
-    return Timelines(
-        user_start_V=np.searchsorted(user, np.arange(users + 1)),
-        item_N=np.array(item, dtype=np.uint32),
-        time_N=np.array(minute, dtype=np.int64) * MINUTE,
-        query_N=np.array(query, dtype=np.int32),
-        behaviour_N=np.array(behaviour, dtype=np.uint8),
-        positive_N=np.array(positive, dtype=bool),
-        split_N=np.array(split, dtype=np.uint8),
-    )
+    columns = {"item_N": item, "behaviour_N": behaviour, "query_N": query, "positive_N": positive, "split_N": split}
+    return timelines_of_columns(users, user, time_N=np.array(minute) * MINUTE, **columns)
 
 
 def offers_by_definition(timelines: Timelines, event: int) -> list[int]:

@@ -18,6 +18,7 @@ from gensr_dist.data.negatives.sampling import SeenPairs, TrainingNegatives, sam
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
+from tests.timelines import timelines_of_columns
 
 CHI_SQUARE = {3: 21.1, 5: 25.7, 9: 33.7, 14: 42.6, 19: 50.8}  # exceeded by chance once in 10,000; by degrees of freedom
 
@@ -27,15 +28,8 @@ def timelines_of(pairs: Sequence[tuple[int, int]], users: int, positive: Sequenc
     order = sorted(range(len(pairs)), key=lambda at: pairs[at][0])
     user = [pairs[at][0] for at in order]
     clicked = [False if positive is None else positive[at] for at in order]
-    return Timelines(
-        user_start_V=np.searchsorted(user, np.arange(users + 1)),
-        item_N=np.array([pairs[at][1] for at in order], dtype=np.uint32),
-        time_N=np.arange(len(pairs), dtype=np.int64) * 60_000,
-        query_N=np.full(len(pairs), -1, dtype=np.int32),
-        behaviour_N=np.zeros(len(pairs), dtype=np.uint8),
-        positive_N=np.array(clicked, dtype=bool),
-        split_N=np.zeros(len(pairs), dtype=np.uint8),
-    )
+    item, time = [pairs[at][1] for at in order], np.arange(len(pairs)) * 60_000
+    return timelines_of_columns(users, user, item_N=item, time_N=time, positive_N=clicked)
 
 
 def seen_pairs_of(pairs: Sequence[tuple[int, int]], users: int, items: int) -> SeenPairs:

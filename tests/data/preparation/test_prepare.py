@@ -67,7 +67,7 @@ def test_result_counts(tmp_path: Path, make_log: Callable[..., EventLog], small_
     tars = sum(path.stat().st_size for path in (tmp_path / "shards").glob("*.tar"))
     assert result.bytes_per_event == tars / result.events
     assert (store.users, store.items, result.queries) == (result.users, result.items, len(items.queries))
-    assert result.vocabulary == len(items.tokenizer())
+    assert result.vocabulary == len(items.tokenizer)
 
 
 def test_evaluation_rows(prepared: Path) -> None:
@@ -97,7 +97,7 @@ def test_item_store_looks_up_raw_ids(prepared: Path) -> None:
     assert items.item_row("i7") == items.item_ids.to_list().index("i7")
     assert items.texts[items.item_row("i7")] == "kind 0 w7"
     assert items.user_row("u3") == items.users.to_list().index("u3")
-    words = items.tokenizer().decode(items.title_IT[items.item_row("i7")], skip_special_tokens=True)
+    words = items.tokenizer.fast.decode(items.title_IT[items.item_row("i7")], skip_special_tokens=True)
     assert words == "kind 0 w7"
     with pytest.raises(InputError, match="item 'nope': no such item among the 60 prepared ones"):
         items.item_row("nope")

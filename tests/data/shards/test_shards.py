@@ -16,6 +16,7 @@ from gensr_dist.data.timelines.rows import evaluation_rows
 from gensr_dist.data.timelines.timelines import COLUMNS, Timelines
 from gensr_dist.errors import InputError
 from tests.data.timeline_folders import random_negatives, random_timelines, write_folder
+from tests.timelines import timelines_of_columns
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +124,14 @@ def test_a_log_like_kuaisar_takes_at_most_24_bytes_an_event(tmp_path: Path) -> N
     users, each, items, queries, negatives = 64, 800, 673_415, 453_667, 99
     events = users * each
     behaviour_N = (draw.random(events) < 0.25).astype(np.uint8)
-    timelines = Timelines(
-        user_start_V=np.arange(users + 1) * each,
-        item_N=draw.integers(0, items, events).astype(np.uint32),
+    timelines = timelines_of_columns(
+        users,
+        np.repeat(np.arange(users), each),
+        item_N=draw.integers(0, items, events),
         time_N=np.sort(draw.integers(0, 19 * 86_400_000, (users, each)), axis=1).ravel() + 1_684_000_000_000,
-        query_N=np.where(behaviour_N == 1, draw.integers(0, queries, events), -1).astype(np.int32),
+        query_N=np.where(behaviour_N == 1, draw.integers(0, queries, events), -1),
         behaviour_N=behaviour_N,
-        positive_N=np.ones(events, dtype=bool),
-        split_N=np.where(draw.random(events) < 0.04, 2, 0).astype(np.uint8),
+        split_N=np.where(draw.random(events) < 0.04, 2, 0),
     )
     rows = len(evaluation_rows(timelines))
     base_R1, stride_R1 = draw.integers(0, items, (rows, 1)), draw.integers(1, items // negatives, (rows, 1))
@@ -209,15 +210,8 @@ def sample_of(**changed: np.ndarray) -> bytes:
 
 
 def sample_members(key: int, **changed: np.ndarray) -> list[tuple[str, bytes]]:
-    timelines = Timelines(
-        user_start_V=np.array([0, 1, 3]),
-        item_N=np.array([4, 5, 6], dtype=np.uint32),
-        time_N=np.array([50, 10, 30]),
-        query_N=np.array([-1, 2, -1], dtype=np.int32),
-        behaviour_N=np.array([0, 1, 0], dtype=np.uint8),
-        positive_N=np.array([True, True, True]),
-        split_N=np.array([0, 0, 2], dtype=np.uint8),
-    )
+    columns = {"item_N": [4, 5, 6], "time_N": [50, 10, 30], "query_N": [-1, 2, -1], "behaviour_N": [0, 1, 0]}
+    timelines = timelines_of_columns(2, [0, 1, 1], **columns, split_N=[0, 0, 2])
     members = {**encode(Block(timelines, np.array([[1, 3]], dtype=np.uint32))), **changed}
     return [(f"{key:010d}.{name}.npy", npy(array)) for name, array in members.items()]
 

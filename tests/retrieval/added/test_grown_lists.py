@@ -34,6 +34,7 @@ def had_been_there(world: World) -> ChannelArrays:
             pl.Series(world.queries, dtype=pl.String),
             user_M=world.sources.user_M,
             item_M=world.sources.item_M,
+            time_M=world.sources.time_M,
             found_IQ=more,
         )
     )

@@ -17,6 +17,7 @@ RECOMMENDING = [
     "covisitation of the latest",
     "text",
     "text of the latest",
+    "sessions",
     "lightgcn",
     "tower",
     "popularity",

@@ -1,0 +1,102 @@
+"""Notes of checksums: a file that somebody touched is read again, one that nobody touched is not."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gensr_dist.storage import read_before
+from gensr_dist.storage.checked_files import DamagedError, FileRecord
+from gensr_dist.storage.read_before import forget, known_sha256, sha256_of_file
+
+SIZE = 1 << 12
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(read_before, "_LEAST", SIZE)
+    monkeypatch.setattr(read_before, "_SETTLED_S", 0.0)
+    path = tmp_path / "data" / "file"
+    path.parent.mkdir()
+    path.write_bytes(os.urandom(SIZE))
+    time.sleep(0.05)
+    return path
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Files that were read."""
+    seen: list[Path] = []
+
+    def reading(path: Path) -> str:
+        seen.append(path)
+        return sha256_of_file(path)
+
+    monkeypatch.setattr(read_before, "sha256_of_file", reading)
+    return seen
+
+
+def rewrite(path: Path) -> None:
+    status = path.stat()
+    path.write_bytes(os.urandom(SIZE))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # as a tool that copies times leaves it
+
+
+def exchange(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(os.urandom(SIZE))
+    shutil.copystat(path, other)
+    other.replace(path)
+
+
+def one_byte(path: Path) -> None:
+    with path.open("r+b") as file:
+        first = file.read(1)
+        file.seek(0)
+        file.write(bytes([first[0] ^ 1]))
+
+
+def test_a_file_is_read_once(file: Path, read: list[Path]) -> None:
+    assert known_sha256(file) == known_sha256(file) == sha256_of_file(file)
+    assert read == [file]
+    forget()
+    assert known_sha256(file) == sha256_of_file(file)
+    assert read == [file, file]
+
+
+@pytest.mark.parametrize("change", [rewrite, exchange, one_byte])
+def test_a_changed_file_of_the_same_size_is_found(file: Path, change: Callable[[Path], None]) -> None:
+    record = FileRecord(name="file", bytes=SIZE, sha256=sha256_of_file(file))
+    assert record.damage(file) is None
+    change(file)
+    assert isinstance(record.damage(file), DamagedError)
+
+
+def test_what_changed_just_now_may_change_again_and_gets_no_note(
+    file: Path, read: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_before, "_SETTLED_S", 60.0)
+    known_sha256(file)
+    known_sha256(file)
+    assert len(read) == 2
+
+
+@pytest.mark.parametrize("fault", ["small", "no cache folder", "broken note"])
+def test_without_a_note_the_file_is_read(
+    file: Path, read: list[Path], fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if fault == "small":
+        monkeypatch.setattr(read_before, "_LEAST", SIZE + 1)
+    elif fault == "no cache folder":
+        (tmp_path / "cache").touch()
+    else:
+        known_sha256(file)
+        for note in read_before._notes().iterdir():
+            note.write_text(note.read_text()[:-70])
+        read.clear()
+    assert known_sha256(file) == sha256_of_file(file)
+    assert read == [file]
