@@ -39,5 +39,6 @@ def test_its_cells_run_and_answer(
     texts = [[line[11:43].strip() for line in output.splitlines() if "  B" in line] for output in said[5:]]
     assert [len(found) for found in texts] == [5, 5, 5, 6]
     assert all(text.endswith("watering can") for text in texts[1][:3])
-    assert sum(text.startswith("fishing") for text in texts[2]) >= 4
-    assert [text.split()[0] for text in (texts[3][0], texts[3][3])] == ["baking", "painting"]
+    assert sum(text.startswith("fishing") for text in texts[2]) >= 3
+    baker, painter = texts[3][:3], texts[3][3:]
+    assert sum("painting" in text for text in painter) > sum("painting" in text for text in baker)

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -194,6 +195,19 @@ def test_fenced_yaml_and_python_can_be_read(path: Path, tmp_path: Path) -> None:
     for body in [*fences(text, "yaml"), *re.findall(r"^echo '(.*)' > \S+\.yaml$", text, re.MULTILINE)]:
         (tmp_path / "fenced.yaml").write_text(body, encoding="utf-8")
         load_config(tmp_path / "fenced.yaml")
+
+
+def test_the_python_of_the_readme_finds_what_it_calls() -> None:
+    (body,) = fences((ROOT / "README.md").read_text(encoding="utf-8"), "python")
+    names: dict[str, Any] = {}
+    tree = ast.parse(body)
+    exec("\n".join(ast.unparse(line) for line in tree.body if isinstance(line, ast.Import | ast.ImportFrom)), names)
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert called == {"run", "print"}
+    assert callable(names["run"])
+    methods = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} - {"rank", "text", "score"}
+    assert methods == {"metrics", "recommend", "items"}
+    assert all(hasattr(names["Run"], name) for name in ("metrics", "recommend", "search", "open"))
 
 
 def test_the_tour_visits_every_room_in_order() -> None:
