@@ -19,15 +19,15 @@ from typing_extensions import Self
 
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import InputError
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.records import check_consistent
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.records import check_consistent
 from gensr_dist.stages.runner import run_all
 from gensr_dist.storage.records import read_json
 
 if TYPE_CHECKING:
     from gensr_dist.retrieval.answer import Answerer, Answers
     from gensr_dist.retrieval.item_lists import GivenHistory
-    from gensr_dist.run.trained_run import TrainedRun
+    from gensr_dist.runs.trained_run import TrainedRun
 
 LOG = logging.getLogger("gensr_dist")
 
@@ -90,7 +90,8 @@ class Run:
         Raises:
             InputError: neither or both are given, or there is no such user.
         """
-        return self.answerer.recommend(self._who(user, history), k)
+        who = self._who(user, history)
+        return self.answerer.recommend(who, k)
 
     def search(
         self, query: str, user: str | None = None, *, history: Sequence[str] | None = None, k: int = 10
@@ -100,7 +101,8 @@ class Run:
         Raises:
             InputError: as `recommend`, or the query is empty.
         """
-        return self.answerer.search(self._who(user, history), query, k)
+        who = self._who(user, history)
+        return self.answerer.search(who, query, k)
 
     @property
     def metrics(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.storage.folder import Folder
 
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

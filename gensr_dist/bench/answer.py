@@ -20,9 +20,9 @@ from gensr_dist.retrieval.candidates import DEPTH
 from gensr_dist.retrieval.ranker import Ranker
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.records import check_consistent
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.records import check_consistent
+from gensr_dist.runs.trained_run import TrainedRun
 
 _WARM_UP = 5  # answers of each task that are not counted
 

@@ -16,7 +16,7 @@ import psutil
 import yaml
 
 from gensr_dist.errors import InputError
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 SHARED = ("shards", "cf", "channels")  # what runs of one log have in common

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from gensr_dist.bench.commands import SMALL_RUN, config_of, prepared_run, run_gensr, twin_of
 from gensr_dist.errors import InputError
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 
 RANKS = (1, 2, 4)
 STAGES = (0, 1, 2, 3)

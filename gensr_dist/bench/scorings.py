@@ -20,8 +20,8 @@ from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.model.config import Scoring
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.records import record_path
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.records import record_path
 from gensr_dist.storage.records import read_json
 
 _SHARED_STAGES: tuple[str, ...] = ("simulate", "prepare", "lightgcn", "channels")

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import printable
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.records import check_consistent, locked
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.records import check_consistent, locked
 from gensr_dist.stages.runner import Say, run_stage
 
 if TYPE_CHECKING:

@@ -171,7 +171,7 @@ def _speed(options: argparse.Namespace, say: Say, groups: tuple[int, int], candi
 
 def _answer(options: argparse.Namespace, say: Say) -> Any:
     from gensr_dist.bench.answer import bench_answer
-    from gensr_dist.run.folder import RunFolder
+    from gensr_dist.runs.folder import RunFolder
 
     return _lines(bench_answer(RunFolder(options.run), options.answers), say)
 

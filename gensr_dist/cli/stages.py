@@ -9,7 +9,7 @@ from typing import Any
 from gensr_dist.cli.arguments import integer
 from gensr_dist.cli.commands import Commands, add_config, add_ray, check_ray, load
 from gensr_dist.interface import Run
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.stages.order import STAGES
 from gensr_dist.stages.runner import LOCAL, Say, rank_of_launcher, run_all, run_stage
 from gensr_dist.stages.stage import PrepareWorkers

@@ -7,7 +7,7 @@ from typing import Any
 from gensr_dist.cli.commands import Commands, add_config, load
 from gensr_dist.config.explanation import explained_yaml
 from gensr_dist.config.root import resolved_yaml
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.stages.runner import Say
 
 

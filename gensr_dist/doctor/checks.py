@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from gensr_dist.config.root import Config
 from gensr_dist.doctor.hosts import Host, Problem, handed_on_variables, read_hostfile, run_module
 from gensr_dist.doctor.probe import Findings, ProbeRequest, is_loopback
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 
 PORT = 29500  # deepspeed's and torchrun's
 _MOST_SKEW = 5.0  # seconds; a busy node answers a second late

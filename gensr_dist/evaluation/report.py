@@ -18,7 +18,7 @@ from gensr_dist.evaluation.metrics import (
 )
 from gensr_dist.evaluation.significance import CUTOFF, PairedTest
 from gensr_dist.evaluation.strata import Stratum, TaskStrata, strata_json
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import write_json
 

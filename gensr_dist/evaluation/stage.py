@@ -31,8 +31,8 @@ from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
 from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult, write_report
 from gensr_dist.evaluation.significance import paired_test, save_ranks
 from gensr_dist.evaluation.strata import TaskStrata, training_users
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.trained_run import TrainedRun
 
 BASELINE_BATCH = 4_096  # rows; baselines need little memory a row
 BASELINE_TASKS: Mapping[str, Sequence[Behaviour]] = {

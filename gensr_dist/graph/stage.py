@@ -14,8 +14,8 @@ from gensr_dist.graph.cross_fitting import train_lightgcn
 from gensr_dist.graph.leak import Leak, measure_leak
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.result import LightGCNResult
-from gensr_dist.run.event_files import forget_events
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.event_files import forget_events
+from gensr_dist.runs.folder import RunFolder
 
 LOG = logging.getLogger("gensr_dist.graph")
 

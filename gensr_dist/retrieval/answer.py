@@ -20,7 +20,7 @@ from gensr_dist.retrieval.item_lists import GivenHistory, GivenItems
 from gensr_dist.retrieval.ranker import Ranked
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.trained_run import TrainedRun
 
 SHOWN = 3  # interactions of an explanation
 

@@ -17,7 +17,7 @@ from gensr_dist.evaluation.metrics import CANDIDATE_CUTOFFS, MISSED, CandidateMe
 from gensr_dist.evaluation.protocol import draw_rows
 from gensr_dist.retrieval.candidates import CandidateGenerator
 from gensr_dist.retrieval.requests import Requests
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.trained_run import TrainedRun
 
 FUSION = "fusion"
 _ROWS = 64  # at a time

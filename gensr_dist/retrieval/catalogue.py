@@ -21,7 +21,7 @@ from gensr_dist.evaluation.metrics import MISSED
 from gensr_dist.evaluation.protocol import draw_rows
 from gensr_dist.retrieval.ranker import Ranker
 from gensr_dist.retrieval.requests import Requests
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.trained_run import TrainedRun
 
 COUNTED_UP_TO = 200_000  # items: counting scores every one of them for every row
 _ROWS = 64  # at a time

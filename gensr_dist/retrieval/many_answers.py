@@ -22,7 +22,7 @@ from gensr_dist.retrieval.added.opening import GrownRun
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.orders_file import ORDERS
 from gensr_dist.retrieval.requests import Requests
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.trained_run import TrainedRun
 from gensr_dist.storage.checked_files import sha256_of_file
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import read_json, write_json

@@ -12,7 +12,7 @@ from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.opening import open_with_added
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.many_answers import AnswerParts, NumberedPart, answer_part
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 
 try:
     import ray

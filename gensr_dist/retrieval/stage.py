@@ -23,7 +23,7 @@ from gensr_dist.retrieval.index import REMEDY, CatalogueIndex, IndexResult, towe
 from gensr_dist.retrieval.orders_file import read_orders, save_orders
 from gensr_dist.retrieval.ranker import Ranker
 from gensr_dist.retrieval.request_scorer import RequestScorer
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.trained_run import TrainedRun
 from gensr_dist.sentences import sentence
 from gensr_dist.storage.durable import durable_folder
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gensr_dist.config.root import Config
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.stages.stage import Job, Outcome, Stage
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gensr_dist.config.root import Config
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.stages.stage import Job, Outcome, Stage
 
 
@@ -31,7 +31,7 @@ class Evaluate(Stage):
         from gensr_dist.retrieval.candidate_recall import evaluate_candidates
         from gensr_dist.retrieval.catalogue import evaluate_catalogue
         from gensr_dist.retrieval.stage import open_ranker
-        from gensr_dist.run.trained_run import TrainedRun
+        from gensr_dist.runs.trained_run import TrainedRun
 
         config = job.config
         trained = TrainedRun.open(job.run, config)

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from gensr_dist.config.root import Config
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.stages.stage import Job, Outcome, Stage
 
 
@@ -28,7 +28,7 @@ class Index(Stage):
     def do(self, job: Job) -> Outcome:
         """See `retrieval.stage`."""
         from gensr_dist.retrieval.stage import index_run
-        from gensr_dist.run.trained_run import TrainedRun
+        from gensr_dist.runs.trained_run import TrainedRun
 
         made = index_run(TrainedRun.open(job.run, job.config), job.config)
         values = dataclasses.asdict(made)

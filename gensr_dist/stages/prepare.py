@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from gensr_dist.config.marks import Mark, marked
 from gensr_dist.config.root import Config, flattened
 from gensr_dist.errors import InputError
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.outside_files import OutsideFolder, log_folder, tokenizer_folder
-from gensr_dist.run.records import StageRecord
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.outside_files import OutsideFolder, log_folder, tokenizer_folder
+from gensr_dist.runs.records import StageRecord
 from gensr_dist.stages.stage import Job, Outcome, Settings, Stage
 from gensr_dist.storage.folder import Folder
 

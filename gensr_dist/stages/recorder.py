@@ -8,7 +8,7 @@ from typing_extensions import Self
 
 from gensr_dist.config.root import resolved_yaml
 from gensr_dist.errors import InputError
-from gensr_dist.run.records import StageRecord, read_record, record_path
+from gensr_dist.runs.records import StageRecord, read_record, record_path
 from gensr_dist.stages.stage import Outcome, Stage
 from gensr_dist.stages.status import RunStatus, fingerprinted
 from gensr_dist.storage.durable import durable_file

@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias
 from gensr_dist.config.root import Config
 from gensr_dist.distributed.launcher_variables import started_by_launcher
 from gensr_dist.errors import InputError, Paused
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.records import StageRecord, locked, record_path
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.records import StageRecord, locked, record_path
 from gensr_dist.stages.order import BY_NAME, plan
 from gensr_dist.stages.recorder import Recorder
 from gensr_dist.stages.stage import Job, PrepareWorkers, Stage

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from gensr_dist.config.marks import Mark, marked
 from gensr_dist.config.root import Config, flattened
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.outside_files import OutsideFolder
-from gensr_dist.run.records import StageRecord, missing_result
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.outside_files import OutsideFolder
+from gensr_dist.runs.records import StageRecord, missing_result
 
 Settings: TypeAlias = Mapping[str, str | int | float | bool]  # by dotted key
 

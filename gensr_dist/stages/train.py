@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from gensr_dist.config.root import Config
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.outside_files import OutsideFolder, backbone_folder
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.outside_files import OutsideFolder, backbone_folder
 from gensr_dist.stages.stage import Job, Outcome, Settings, Stage
 from gensr_dist.train.settings import training_settings
 

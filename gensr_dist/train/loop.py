@@ -21,9 +21,9 @@ from gensr_dist.distributed.watchdog import Watchdog
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.kernels.dispatch import check_path
 from gensr_dist.model.gensr import GenSR
-from gensr_dist.run.event_files import forget_events
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.prepared_data import PreparedData
+from gensr_dist.runs.event_files import forget_events
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.prepared_data import PreparedData
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard

@@ -4,7 +4,7 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.query_items import QueryItems
 from gensr_dist.data.negatives.sampling import TrainingNegatives
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 
 
 def training_negatives(config: DataConfig, run: RunFolder, items: ItemStore) -> TrainingNegatives:

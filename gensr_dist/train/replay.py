@@ -20,7 +20,7 @@ from gensr_dist.config.root import Config, load_config
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.order import PADDING
 from gensr_dist.model.gensr import GenSR, GenSROutput
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.storage.records import read_record
 from gensr_dist.train.not_finite import CONFIG, MODEL, RECORD, REMEDY, NotFinite, load_batches, rows_of
 from gensr_dist.train.objective import LossValues, compares_rows, joint_losses, seed_dropout

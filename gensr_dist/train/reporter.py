@@ -13,8 +13,8 @@ from gensr_dist.distributed.rank_log import DETAIL
 from gensr_dist.evaluation.fit import FitRecord, fit_warnings, keep_fit, read_fit
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.inputs import ModelInput
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.prepared_data import PreparedData
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.prepared_data import PreparedData
 from gensr_dist.train.checkpoints import Progress
 from gensr_dist.train.diagnostics import Diagnostics, flops_utilisation
 from gensr_dist.train.display import Display

@@ -10,7 +10,7 @@ from gensr_dist.config.root import Config, resolved_yaml
 from gensr_dist.data.items import ItemStore
 from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.model.gensr import GenSR
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.checkpoints import Settings
 from gensr_dist.train.report import StepReport
 from gensr_dist.train.validation import ValidationResult

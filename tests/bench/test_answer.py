@@ -8,7 +8,7 @@ import pytest
 
 from gensr_dist.bench.answer import bench_answer
 from gensr_dist.errors import InputError
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from tests.retrieval.conftest import indexed, run  # noqa: F401
 
 

@@ -10,7 +10,7 @@ from gensr_dist.config.root import load_config
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.edges import Edges, recommendation_edges
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.stages.runner import run_stage
 from gensr_dist.stages.stage import PrepareWorkers
 from tests.bench import lightgcn_quality

@@ -11,7 +11,7 @@ from gensr_dist.cli import answers as module
 from gensr_dist.cli.answers import Question
 from gensr_dist.interface import Run
 from gensr_dist.retrieval.answer import Answer, Answers, Attended, Reason
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 
 NASTY = "red\x1b]0;owned\x07\nnote: forged\u202e"
 

@@ -9,7 +9,7 @@ from gensr_dist.data.config import DataConfig
 from gensr_dist.distributed.signals import Stop, StopRequest
 from gensr_dist.errors import Paused
 from gensr_dist.model.config import ModelConfig
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.loop import train
 

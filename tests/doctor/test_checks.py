@@ -12,7 +12,7 @@ from gensr_dist.doctor import checks
 from gensr_dist.doctor.checks import check_hosts, judge
 from gensr_dist.doctor.hosts import Host, Problem, run_module
 from gensr_dist.doctor.probe import Findings, Gpu, Interface, ProbeRequest, look
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from tests.doctor.conftest import FakeHosts
 from tests.waiting import becomes, has_ended
 

@@ -28,8 +28,8 @@ from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.channels.stage import build_channels
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.stage import index_run
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.trained_run import TrainedRun
 from gensr_dist.stages.evaluate import Evaluate
 from gensr_dist.stages.stage import Job
 

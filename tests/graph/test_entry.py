@@ -13,8 +13,8 @@ from gensr_dist.cli.main import main
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.graph.stage import lightgcn
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.records import StageRecord
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.records import StageRecord
 from gensr_dist.stages.order import BY_NAME
 from gensr_dist.stages.runner import run_stage
 from gensr_dist.stages.stage import PrepareWorkers

@@ -3,7 +3,7 @@
 import resource
 import signal
 
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.checkpoints import series_in
 from tests.integration.two_rank_runs import TORCHRUN, launch, short_config, train_with
 

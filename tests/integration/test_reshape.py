@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from gensr_dist.bench.reshape import RANKS, STAGES, RankLayout, all_cases, bench_reshape, covering_cases
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from tests.integration.two_rank_runs import STEPS, TORCHRUN, curve, short_config, train_with
 
 

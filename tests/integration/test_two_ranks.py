@@ -5,7 +5,7 @@ import math
 import pytest
 
 from gensr_dist.model.gensr import GenSR
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from tests.integration.two_rank_runs import STEPS, TORCHRUN, VALIDATED, curve, short_config, train_with
 
 ONE_PLACE = (1 - 1 / math.log2(3)) / VALIDATED  # most that NDCG changes where two candidates of one row change places

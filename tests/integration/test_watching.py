@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gensr_dist.data.cf_vectors import save_cf
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.events import VARIABLE, events_path, read_events
 from gensr_dist.train.replay import replay
 from tests.integration.two_rank_runs import launch, write_config

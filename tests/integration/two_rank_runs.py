@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 
 STEPS = 4  # of a short training
 VALIDATED = 7  # rows a task

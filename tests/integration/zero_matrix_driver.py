@@ -15,7 +15,7 @@ import torch.distributed as dist
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.distributed.ranks import Ranks, join_processes
 from gensr_dist.model.gensr import GenSR
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.storage.records import write_json
 from gensr_dist.train import engine, loop
 from gensr_dist.train.config import TrainConfig

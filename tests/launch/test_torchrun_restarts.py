@@ -11,7 +11,7 @@ import psutil
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from tests.launch.launch_folder import LAUNCH
 from tests.waiting import becomes
 

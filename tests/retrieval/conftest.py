@@ -23,8 +23,8 @@ from gensr_dist.retrieval.channels.stage import build_channels
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.fusion import linear_order
 from gensr_dist.retrieval.stage import IndexStageResult, index_run
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.trained_run import TrainedRun
 
 USERS, ITEMS, EVENTS = 30, 80, 900
 CONFIG = Config(

@@ -13,8 +13,8 @@ from gensr_dist.errors import InputError
 from gensr_dist.retrieval.answer import SHOWN, Answerer, Choice, _words_of
 from gensr_dist.retrieval.item_lists import GivenHistory, GivenItems
 from gensr_dist.retrieval.requests import Requests
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.trained_run import TrainedRun
 
 
 @pytest.fixture(scope="module")

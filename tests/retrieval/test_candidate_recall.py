@@ -14,8 +14,8 @@ from gensr_dist.retrieval.candidate_recall import candidate_metrics, evaluate_ca
 from gensr_dist.retrieval.candidates import CandidateGenerator
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.trained_run import TrainedRun
 
 
 @pytest.fixture(scope="module")

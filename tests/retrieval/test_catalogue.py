@@ -17,8 +17,8 @@ from gensr_dist.retrieval.catalogue import catalogue_metrics, evaluate_catalogue
 from gensr_dist.retrieval.ranker import Ranker
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.trained_run import TrainedRun
 
 EVALUATION = EvaluationConfig(bootstrap=50)
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 
 NOT_NEEDED = (
     "transformers",
@@ -21,7 +21,7 @@ from pathlib import Path
 from gensr_dist.cli.answers import Question, answer
 from gensr_dist.config.root import load_config
 from gensr_dist.interface import Run
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 
 folder = RunFolder(Path(sys.argv[1]))
 run = Run(folder, load_config(folder.config, done=True))

@@ -29,8 +29,8 @@ from gensr_dist.retrieval.fusion.linear_order import LinearOrder, fit_order
 from gensr_dist.retrieval.ranker import GENSR
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.trained_run import TrainedRun
 from gensr_dist.storage.folder import Folder
 from tests.retrieval.world import vector_index
 

@@ -18,7 +18,7 @@ from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.faiss_index import RECALL, read_faiss, write_faiss
 from gensr_dist.retrieval.index import CatalogueIndex, IndexResult, tower_vectors, write_index
 from gensr_dist.retrieval.semantic import pool, unit, weighted_tokens
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.trained_run import TrainedRun
 from tests.retrieval.conftest import CONFIG
 
 ITEMS, QUERIES, VOCABULARY = 3_000, 200, 500

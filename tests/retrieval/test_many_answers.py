@@ -12,8 +12,8 @@ from gensr_dist.retrieval import many_answers
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.many_answers import SCHEMA, ManyAnswers, NumberedPart, answer_many, answer_part, read_asks
 from gensr_dist.retrieval.orders_file import ORDERS
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.trained_run import TrainedRun
 
 K = 4
 

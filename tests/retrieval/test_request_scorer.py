@@ -12,7 +12,7 @@ from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.request_scorer import RequestScorer
 from gensr_dist.retrieval.requests import Requests
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.trained_run import TrainedRun
 
 CANDIDATES = 11
 

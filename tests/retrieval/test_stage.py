@@ -15,8 +15,8 @@ from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.fitting import FittedOrders
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import IndexStageResult, index_run, open_ranker
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.trained_run import TrainedRun
 from tests.retrieval.conftest import CONFIG
 
 

@@ -13,10 +13,10 @@ from gensr_dist.cli.main import main
 from gensr_dist.config.marks import Mark, marked
 from gensr_dist.config.root import Config, digest, flattened, load_config
 from gensr_dist.errors import InputError, Paused
-from gensr_dist.run.event_files import forget_events
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.outside_files import OutsideFolder
-from gensr_dist.run.records import check_consistent, locked, read_record, record_path
+from gensr_dist.runs.event_files import forget_events
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.outside_files import OutsideFolder
+from gensr_dist.runs.records import check_consistent, locked, read_record, record_path
 from gensr_dist.stages import order, status
 from gensr_dist.stages.order import BY_NAME
 from gensr_dist.stages.runner import run_all, run_stage
@@ -181,7 +181,7 @@ def test_touched_files_and_strangers_beside_the_tables_change_nothing(
     (raw / "old").mkdir()
     (raw / "old" / "events.csv").write_text("older")
     assert done(run, *settings) == []
-    monkeypatch.setattr("gensr_dist.run.outside_files._digest", None)  # a touched file is read once only
+    monkeypatch.setattr("gensr_dist.runs.outside_files._digest", None)  # a touched file is read once only
     assert done(run, *settings) == []
 
 

@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from gensr_dist.config.root import Config
 from gensr_dist.data.config import DataConfig
 from gensr_dist.model.config import ModelConfig
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.config import TrainConfig
 
 BUDGET = 113  # `micro_tokens` with which steps of eight groups have three, two, two and three micro-batches

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from gensr_dist.config.root import Config
 from gensr_dist.errors import InputError
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train import checkpoints, tensor_files
 from gensr_dist.train.checkpoints import Progress, series_in
 from gensr_dist.train.loop import train

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.events import VARIABLE, TrainingEvents, events_path, read_events
 from gensr_dist.train.loop import train
 from tests.train.small_runs import small_config

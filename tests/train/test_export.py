@@ -10,7 +10,7 @@ import torch
 
 from gensr_dist.data.items import ItemStore, token_idf
 from gensr_dist.model.gensr import GenSR
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.export import is_exported
 from gensr_dist.train.loop import train
 from gensr_dist.train.validation import ValidationResult

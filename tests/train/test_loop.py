@@ -15,7 +15,7 @@ from gensr_dist.errors import InputError
 from gensr_dist.evaluation.fit import fit_warnings, read_fit
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train import loop
 from gensr_dist.train.loop import train
 from gensr_dist.train.validation import ValidationResult

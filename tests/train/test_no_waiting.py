@@ -10,7 +10,7 @@ from deepspeed.accelerator import get_accelerator
 from gensr_dist.config.root import Config
 from gensr_dist.distributed.signals import Stop
 from gensr_dist.model.config import ModelConfig
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train import loop
 from gensr_dist.train.objective import StepLosses, step_losses
 from gensr_dist.train.prefetcher import Prefetcher

@@ -25,7 +25,7 @@ from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.history import HistoryEncoder
 from gensr_dist.model.inputs import ModelInput
 from gensr_dist.model.match import Match
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.loop import train
 from gensr_dist.train.negatives import training_negatives
 from gensr_dist.train.not_finite import save_batches

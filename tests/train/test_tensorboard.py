@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.evaluation.fit import RowsFit, TaskFit
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.objective import LossValues
 from gensr_dist.train.report import StepReport
 from gensr_dist.train.tensorboard import TrainingBoard

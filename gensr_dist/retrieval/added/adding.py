@@ -22,8 +22,8 @@ from gensr_dist.retrieval.added.grown_lists import TextLists, words_of
 from gensr_dist.retrieval.added.reading import read_item_table
 from gensr_dist.retrieval.channels.sparse_lists import map_array
 from gensr_dist.retrieval.index import CatalogueIndex, tower_vectors, write_index
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.trained_run import TrainedRun
 from gensr_dist.storage.durable import durable_folder
 
 

@@ -24,7 +24,7 @@ from gensr_dist.retrieval.added.grown_lists import FILES as LIST_FILES
 from gensr_dist.retrieval.channels.sparse_lists import map_array
 from gensr_dist.retrieval.channels.stage import RECORD as CHANNELS_RECORD
 from gensr_dist.retrieval.index import RECORD as INDEX_RECORD
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.storage.checked_files import CheckedFiles, record_files, sha256_of_file
 from gensr_dist.storage.records import read_record, write_json
 

@@ -8,8 +8,8 @@ from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.folder import AddedFolder, Origin
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.trained_run import TrainedRun
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,8 @@ from gensr_dist.retrieval.item_lists import GivenHistory, read_history, read_ite
 from gensr_dist.retrieval.many_answers import identity
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import index_run, open_ranker
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.trained_run import TrainedRun
 from tests.retrieval.conftest import CONFIG, ITEMS
 
 # i5 has the text "blue w5 p2": "w5" relates them.

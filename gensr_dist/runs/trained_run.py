@@ -16,8 +16,8 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.kernels.dispatch import check_compiler, check_path
 from gensr_dist.model.gensr import GenSR
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.prepared_data import PreparedData
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.prepared_data import PreparedData
 
 
 @dataclass(frozen=True, kw_only=True)

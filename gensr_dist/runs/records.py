@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gensr_dist.errors import InputError
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.outside_files import FileStates
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.outside_files import FileStates
 from gensr_dist.storage.records import read_record as read_json_record
 
 

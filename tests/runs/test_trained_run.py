@@ -9,8 +9,8 @@ import pytest
 
 from gensr_dist.config.root import Config
 from gensr_dist.errors import InputError
-from gensr_dist.run.folder import RunFolder
-from gensr_dist.run.trained_run import TrainedRun
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.trained_run import TrainedRun
 
 
 def test_kernels_that_cannot_run_here_are_refused_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.data.sources import kuaisar
-from gensr_dist.run import outside_files
-from gensr_dist.run.outside_files import FileState, OutsideFolder, differing
+from gensr_dist.runs import outside_files
+from gensr_dist.runs.outside_files import FileState, OutsideFolder, differing
 from gensr_dist.stages.prepare import Prepare
 from gensr_dist.stages.train import Train
 

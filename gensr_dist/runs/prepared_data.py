@@ -15,7 +15,7 @@ from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.run.folder import RunFolder
+from gensr_dist.runs.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
