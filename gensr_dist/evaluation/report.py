@@ -7,7 +7,7 @@ from typing import Any
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.evaluation.catalogue_metrics import ANSWERS, ORDERS, CatalogueMetrics
-from gensr_dist.evaluation.fit import FitRecord, StepFit, fit_warnings
+from gensr_dist.evaluation.fit import NDCG, FitRecord, StepFit, fit_warnings
 from gensr_dist.evaluation.metrics import (
     CANDIDATE_CUTOFFS,
     CUTOFFS,
@@ -105,8 +105,9 @@ def metrics_json(result: EvaluationResult) -> dict[str, Any]:
 
 
 def result_lines(result: EvaluationResult) -> tuple[str, ...]:
-    """Tables for a terminal, then warnings."""
-    lines: list[str] = []
+    """What counts most, then tables for a terminal. Warnings stand in the report; training has told them."""
+    best = (f"{TASK_NAMES[task]} {metrics.named()[NDCG].value:.4f}" for task, metrics in result.gensr.items())
+    lines = [f"{NDCG} of GenSR: {', '.join(best)}"]
     for task, title in TASK_TITLES.items():
         if task in result.gensr:
             count, negatives = result.gensr[task].count, result.protocol.negatives
@@ -114,7 +115,7 @@ def result_lines(result: EvaluationResult) -> tuple[str, ...]:
             lines += [*_aligned(results_table(result, task)), ""]
         else:
             lines += [f"{title}: no {result.protocol.split} row", ""]
-    return (*lines, *(f"warning: {line}" for line in fit_warnings(result.fit)))
+    return tuple(lines)
 
 
 def _aligned(table: list[str]) -> list[str]:

@@ -39,10 +39,9 @@ class IndexStageResult:
     def lines(self) -> tuple[str, ...]:
         """For people: sizes, the weights of all orders, warnings."""
         weights = (
-            f"{what} of {TASK_NAMES[task]} {line}"
+            f"{what} of {TASK_NAMES[task]} {'; '.join(order.lines())}"
             for what, orders in (("fusion", self.orders.fusion), ("answers", self.orders.answers))
             for task, order in orders.items()
-            for line in order.lines()
         )
         return (sentence(self.index), *weights, *(f"warning: {line}" for line in self.warnings))
 

@@ -1,8 +1,9 @@
 """The one driver of stages: a stage alone or on the ranks of a launcher, or all of them in order."""
 
 import os
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -167,7 +168,8 @@ def _on_ranks(stage: Stage, config: Config, run: RunFolder, say: Say, resume: Re
 
 
 def _do(stage: Stage, status: RunStatus, say: Say, workers: PrepareWorkers, resume: Resume) -> StageRecord:
-    say(f"{stage.name}: running")
+    if sys.stderr.isatty():  # elsewhere the line that says it is done is enough
+        say(f"{stage.name}: running")
     recorder = Recorder(stage, status)
     _tell_why(stage, status, recorder, say)
     goes_on = recorder.resume and (resume == "auto" or _restarted())
@@ -218,10 +220,15 @@ def _tell_skipped(record: StageRecord, run: RunFolder, say: Say) -> None:
 
 
 def _tell(record: StageRecord, say: Say) -> None:
-    say(f"{record.stage}: done in {record.seconds:.1f} s")
-    _tell_summary(record, say)
+    first = f": {record.summary[0]}" if record.summary else ""
+    say(f"{record.stage}: done in {record.seconds:.1f} s{first}")
+    _tell_lines(record.summary[1:], say)
 
 
 def _tell_summary(record: StageRecord, say: Say) -> None:
-    for line in record.summary:
+    _tell_lines(record.summary, say)
+
+
+def _tell_lines(lines: Sequence[str], say: Say) -> None:
+    for line in lines:
         say(f"  {line}" if line else "")

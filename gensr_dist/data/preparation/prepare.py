@@ -57,7 +57,8 @@ class PrepareResult:
 
     def lines(self) -> tuple[str, ...]:
         """For people: counts, then what was dropped or mended."""
-        return (sentence(self), *(f"{repair.count:,} {repair.what}" for repair in self.repairs))
+        repairs = "; ".join(f"{repair.count:,} {repair.what}" for repair in self.repairs)
+        return (sentence(self), repairs) if repairs else (sentence(self),)
 
 
 def prepare(
