@@ -35,4 +35,4 @@ def started_by_launcher(environment: Mapping[str, str] = os.environ) -> bool:
         raise InputError("RANK", f"{rank}, expected less than WORLD_SIZE, which is {world}", remedy)
     if port > 65_535 or (world > 1 and not port):
         raise InputError("MASTER_PORT", f"{port}, expected the number of a TCP port", remedy)
-    return True
+    return port > 0  # 0: `join_processes` has set them in this process or its parent, for a group of one

@@ -8,7 +8,8 @@ WHOLE = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "host
 
 def test_all_or_none() -> None:
     assert started_by_launcher(WHOLE)
-    assert started_by_launcher({**WHOLE, "RANK": "0", "WORLD_SIZE": "1", "MASTER_PORT": "0"})
+    assert started_by_launcher({**WHOLE, "RANK": "0", "WORLD_SIZE": "1"})
+    assert not started_by_launcher({**WHOLE, "RANK": "0", "WORLD_SIZE": "1", "MASTER_PORT": "0"})  # as we set them
     assert not started_by_launcher({})
     assert not started_by_launcher({"MASTER_ADDR": "host0", "MASTER_PORT": "29500", "LOCAL_RANK": "3"})
 

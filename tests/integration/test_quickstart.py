@@ -51,7 +51,7 @@ def test_one_command_runs_every_stage_and_shows_results(first_run: tuple[Any, st
         assert f"{stage}: done in " in shown
     for title in ("GenSR ", "Popularity ", "Counting ", "LightGCN ", "BM25 "):
         assert f"\n  {title}" in shown
-    assert shown.count("\n  recommended:\n    - ") == 3
+    assert shown.count("\n  is recommended: ") == 3
     assert shown.count("\n  searches '") == 3
     assert "tensorboard --logdir runs/tiny/tensorboard" in shown
 

@@ -14,7 +14,7 @@ DEEPSPEED = ["-m", "deepspeed.launcher.runner", "--num_accelerators", "2", "--mo
 
 @pytest.fixture
 def one_rank(small_run: RunFolder) -> RunFolder:
-    return train_with(["-m"], short_config(small_run, "one"))
+    return train_with([*TORCHRUN[:-2], "1", "-m"], short_config(small_run, "one"))
 
 
 def test_two_ranks_have_the_loss_curve_of_one(small_run: RunFolder, one_rank: RunFolder) -> None:

@@ -1,5 +1,7 @@
 """A stage on the ranks of a launcher: who decides, what is resumed, exit codes and messages."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +123,21 @@ def test_what_one_process_does_is_refused_on_several(
     assert main(["channels", str(config_file)]) == 2
     message = "WORLD_SIZE: 2, but `gensr channels` is the work of one process; start it without a launcher"
     assert message in capsys.readouterr().err
+
+
+def test_a_group_that_the_process_made_for_itself_is_no_launcher(
+    tmp_path: Path,
+) -> None:
+    """Stages after a training in one process keep records and ask for those of earlier stages, as before it."""
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"run": str(tmp_path / "run")}))
+    program = (
+        "import sys; from gensr_dist.distributed.ranks import join_processes; from gensr_dist.cli.main import main; "
+        f"join_processes(); join_processes(); sys.exit(main(['train', {str(path)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 2
+    assert "stage prepare has not run in" in done.stderr
 
 
 def test_other_ranks_are_silent_and_name_themselves_in_errors(
