@@ -25,7 +25,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 TOLERANCE = 1e-6
 SHORT = (
-    *("simulate.users=150", "simulate.items=300", "lightgcn.epochs=5", "train.steps=60", "train.validate_every=30"),
+    *(
+        "simulate.users=150",
+        "simulate.items=300",
+        "data.eval_negatives=20",
+        "lightgcn.epochs=5",
+        "train.steps=60",
+        "train.validate_every=30",
+    ),
     *("train.warmup_steps=10", "train.checkpoint_every=30", "train.log_every=1", "retrieval.fit_rows=150"),
 )
 UNTIMED = ("seconds", "rows_per_second")
