@@ -206,12 +206,14 @@ def _wrap(model: models.BPE, normalizer: normalizers.Normalizer) -> TextTokenize
     tokenizer.decoder = decoders.Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     tokenizer.add_special_tokens(list(_SPECIAL))
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "pad_token": "<pad>",
+    config = {  # as transformers 5 writes it, whose `AutoTokenizer` then reads the folder
+        "backend": "tokenizers",
         "eos_token": "</s>",
+        "extra_special_tokens": _SPECIAL[3:],
+        "model_max_length": int(1e30),
+        "pad_token": "<pad>",
+        "tokenizer_class": "TokenizersBackend",
         "unk_token": "<unk>",
-        "additional_special_tokens": _SPECIAL[3:],
     }
     contents = {_TOKENIZER: tokenizer.to_str(pretty=True), "tokenizer_config.json": json.dumps(config, indent=2) + "\n"}
     return TextTokenizer({name: content.encode() for name, content in contents.items()})
