@@ -174,7 +174,7 @@ def test_bad_kuaisar_rows_name_file_line_and_column(
         (tmp_path / "raw" / f"{file}.csv").write_bytes(lines(*rows, *([row] if file == name else [])))
     code, out, err = prepared("kuaisar", tmp_path, monkeypatch, capfd)
     assert (code, out) == (2, "")
-    assert f"\ngensr: error: raw/{name}.csv:3: {expected}" in err
+    assert f"gensr: error: raw/{name}.csv:3: {expected}" in err
     assert not (tmp_path / "runs" / "c" / "shards").exists()
 
 
