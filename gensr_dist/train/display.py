@@ -5,7 +5,6 @@ from contextlib import ExitStack
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
-from typing_extensions import Self
 
 from gensr_dist.train.report import StepReport
 
@@ -29,12 +28,6 @@ class Display:
         )
         if not self._bar.disable:  # lines of events go above the bar
             self._stack.enter_context(logging_redirect_tqdm())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def advance(self) -> None:
         """A step is done."""
