@@ -13,6 +13,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.errors import InputError
 
@@ -25,6 +26,16 @@ class Scorer(Protocol):
     def score(self, rows: EvalRows) -> NDArray[np.floating]:
         """Scores [R, C] of the candidates of each row. A row's scores do not depend on the other rows."""
         ...
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A scorer that takes part in an evaluation."""
+
+    name: str  # key of report.TITLES
+    scorer: Scorer
+    tasks: frozenset[Behaviour]  # that it serves
+    rows_a_call: int = 4_096  # of those that need little memory a row
 
 
 class LossScorer(Protocol):

@@ -7,10 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gensr_dist.baselines.bm25 import BM25
-from gensr_dist.baselines.counting import Counting
-from gensr_dist.baselines.lightgcn import LightGCNDotProduct
-from gensr_dist.baselines.popularity import Popularity
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.data.timelines.rows import EvalRows
@@ -27,20 +23,12 @@ from gensr_dist.evaluation.metrics import (
     CandidateMetrics,
     TaskMetrics,
 )
-from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
+from gensr_dist.evaluation.protocol import Rival, draw_rows, rank_positives
 from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult, write_report
 from gensr_dist.evaluation.significance import paired_test, save_ranks
 from gensr_dist.evaluation.strata import TaskStrata, training_users
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.trained_run import TrainedRun
-
-BASELINE_BATCH = 4_096  # rows; baselines need little memory a row
-BASELINE_TASKS: Mapping[str, Sequence[Behaviour]] = {
-    "popularity": (Behaviour.RECOMMENDATION, Behaviour.SEARCH),
-    "counting": (Behaviour.RECOMMENDATION, Behaviour.SEARCH),
-    "lightgcn": (Behaviour.RECOMMENDATION,),
-    "bm25": (Behaviour.SEARCH,),
-}
 
 
 def evaluate(
@@ -48,6 +36,7 @@ def evaluate(
     config: EvaluationConfig,
     seed: int,
     *,
+    rivals: Sequence[Rival] = (),
     catalogue: Sequence[CatalogueMetrics] = (),
     candidates: Sequence[CandidateMetrics] = (),
 ) -> EvaluationResult:
@@ -57,45 +46,39 @@ def evaluate(
         trained: the run.
         config: protocol settings.
         seed: of the run; draws rows and resamples.
+        rivals: what GenSR is compared with.
         catalogue: whole-catalogue results of the retrieval stage, for the report.
         candidates: recall of its channels, for the report.
 
     Raises:
         InputError: there is no test row, or the model gives NaN.
     """
-    store, items = trained.store, trained.items
+    store = trained.store
     available = {task: store.eval_rows(Split.TEST, task) for task in TASK_NAMES}
     rows = {task: draw_rows(all_rows, config.rows, seed) for task, all_rows in available.items() if len(all_rows)}
     if not rows:
         raise InputError(store.folder.place, "no test row of either task", "prepare a longer log or another data.split")
 
     gensr = GenSRScorer(trained.model, trained.collator, trained.device, config.prompts)
-    scorers: dict[str, Scorer] = {
-        GENSR: gensr,
-        "popularity": Popularity(items.popularity_I),
-        "counting": Counting.of_log(store, items),
-    }
-    if Behaviour.RECOMMENDATION in rows:
-        scorers["lightgcn"] = LightGCNDotProduct(trained.item_IE, trained.user_VE)
-    if Behaviour.SEARCH in rows:
-        scorers["bm25"] = BM25(items.texts.to_list(), items.queries.to_list())
-
+    contenders = (Rival(GENSR, gensr, frozenset(Behaviour), ROWS_A_CALL), *rivals)
     ranks = {
-        name: {
+        contender.name: {
             task: rank_positives(
-                scorer,
-                rows[task],
-                ROWS_A_CALL if name == GENSR else BASELINE_BATCH,
-                progress=f"{TITLES[name]}, {TASK_NAMES[task]}",
+                contender.scorer,
+                task_rows,
+                contender.rows_a_call,
+                progress=f"{TITLES[contender.name]}, {TASK_NAMES[task]}",
             )
-            for task in BASELINE_TASKS.get(name, tuple(TASK_NAMES))
-            if task in rows
+            for task, task_rows in rows.items()
+            if task in contender.tasks
         }
-        for name, scorer in scorers.items()
+        for contender in contenders
     }
     training_users_I = training_users(store)
     result = EvaluationResult(
-        scorers=[_scorer_result(name, ranks, config, seed) for name in scorers],
+        scorers=[
+            _scorer_result(name, by_task, ranks[GENSR], config, seed) for name, by_task in ranks.items() if by_task
+        ],
         protocol=_protocol(store.manifest, rows, available, config, seed),
         strata={
             task: TaskStrata.of(_ranks_of_task(ranks, task), task_rows, store, training_users_I)
@@ -116,17 +99,21 @@ def _ranks_of_task(
 
 
 def _scorer_result(
-    name: str, ranks: Mapping[str, Mapping[Behaviour, NDArray[np.int64]]], config: EvaluationConfig, seed: int
+    name: str,
+    ranks: Mapping[Behaviour, NDArray[np.int64]],
+    gensr: Mapping[Behaviour, NDArray[np.int64]],
+    config: EvaluationConfig,
+    seed: int,
 ) -> ScorerResult:
     return ScorerResult(
         scorer=name,
         tasks={
             task: TaskMetrics.from_ranks(rank_R, resamples=config.bootstrap, seed=seed)
-            for task, rank_R in ranks[name].items()
+            for task, rank_R in ranks.items()
         },
         behind={
-            task: paired_test(ranks[GENSR][task], rank_R, resamples=config.bootstrap, seed=seed)
-            for task, rank_R in ranks[name].items()
+            task: paired_test(gensr[task], rank_R, resamples=config.bootstrap, seed=seed)
+            for task, rank_R in ranks.items()
             if name != GENSR and config.bootstrap > 0
         },
     )

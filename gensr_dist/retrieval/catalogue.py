@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gensr_dist.baselines.counting import Counting
+from gensr_dist.baselines.untrained.counting import Counting
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore

@@ -26,6 +26,7 @@ class Evaluate(Stage):
 
     def do(self, job: Job) -> Outcome:
         """See `evaluation.stage` and `retrieval.catalogue`."""
+        from gensr_dist.baselines.untrained.rivals import untrained_rivals
         from gensr_dist.evaluation.report import metrics_json, result_lines
         from gensr_dist.evaluation.stage import evaluate
         from gensr_dist.retrieval.candidate_recall import evaluate_candidates
@@ -40,5 +41,12 @@ class Evaluate(Stage):
         ranker = open_ranker(trained, config)
         catalogue = evaluate_catalogue(trained, ranker, config.retrieval.candidates, config.evaluation, config.seed)
         candidates = evaluate_candidates(trained, ranker.generator, config.evaluation, config.seed)
-        result = evaluate(trained, config.evaluation, config.seed, catalogue=catalogue, candidates=candidates)
+        result = evaluate(
+            trained,
+            config.evaluation,
+            config.seed,
+            rivals=untrained_rivals(trained.store, trained.items, trained.item_IE, trained.user_VE),
+            catalogue=catalogue,
+            candidates=candidates,
+        )
         return Outcome(summary=result_lines(result), result=metrics_json(result))

@@ -55,7 +55,7 @@ class Checkpoints:
         keep_last: how many are kept, besides that of the best validation.
     """
 
-    def __init__(self, folder: Path, engine: Engine, *, keep_last: int) -> None:
+    def __init__(self, folder: Path, engine: Engine[Any], *, keep_last: int) -> None:
         self.series = series_in(folder)
         self.engine = engine
         self.ranks = engine.ranks
@@ -209,7 +209,7 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_same_model(path: Path, engine: Engine) -> None:
+def _check_same_model(path: Path, engine: Engine[Any]) -> None:
     """Equal settings make equal models, unless the program has changed."""
     reader = TensorReader(path)
     found, expected = reader.shapes(), shapes(engine)

@@ -1,9 +1,11 @@
-"""DeepSpeed around GenSR: precision, ZeRO, micro-batches, clipping, optimizer and learning rate from `TrainConfig`."""
+"""DeepSpeed around a model: precision, ZeRO, micro-batches, clipping and optimizer from `TrainConfig`."""
 
 import contextlib
 import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +13,25 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from gensr_dist.distributed.deepspeed_library import deepspeed
 from gensr_dist.distributed.ranks import Ranks
-from gensr_dist.model.gensr import GenSR, GenSROutput
-from gensr_dist.model.inputs import ModelInput
+from gensr_dist.model.gensr import GenSR
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.schedule import learning_rate_factor
 
 _NEVER = 10**12  # steps between DeepSpeed's own reports
 
+Model = TypeVar("Model", bound=nn.Module)
 
-class Engine:
-    """GenSR under DeepSpeed.
+
+@dataclass(frozen=True)
+class Learning:
+    """How the weights of a model learn."""
+
+    groups: Sequence[dict[str, Any]]  # of AdamW
+    rate: Callable[[int], float]  # factor on the learning rate by step, counted from 0
+
+
+class Engine(Generic[Model]):
+    """A model under DeepSpeed.
 
     Under bf16 the optimizer holds fp32 master weights. DeepSpeed keeps those in its ZeRO optimizer, so that stage 0
     with bf16 runs as stage 1.
@@ -29,33 +40,33 @@ class Engine:
         model: to train; it moves to the rank's device.
         config: of training.
         ranks: this process among the others.
+        learning: of the model.
     """
 
-    def __init__(self, model: GenSR, config: TrainConfig, ranks: Ranks) -> None:
+    def __init__(self, model: Model, config: TrainConfig, ranks: Ranks, learning: Learning) -> None:
         self.config = config
         self.ranks = ranks
         self.zero_stage = max(config.zero_stage, 1) if config.precision == "bf16" else config.zero_stage
-        model.backbone.recompute = config.activation_checkpointing
-        factor = partial(learning_rate_factor, warmup_steps=config.warmup_steps, steps=config.steps)
         with contextlib.redirect_stdout(io.StringIO()):  # the bf16 optimizer prints how much memory it takes
             self.deepspeed, _, _, _ = deepspeed.initialize(
                 model=model,
                 optimizer=torch.optim.AdamW(
-                    parameter_groups(model, config),
+                    list(learning.groups),
                     lr=config.learning_rate,
                     betas=(0.9, 0.98),
                     fused=True,  # one pass over the weights: on CPUs a quarter of the time, and nothing is compiled
                 ),
-                lr_scheduler=lambda optimizer: LambdaLR(optimizer, factor),
+                lr_scheduler=lambda optimizer: LambdaLR(optimizer, learning.rate),
                 config=deepspeed_config(config, self.zero_stage, ranks.world),
                 dist_init_required=False,
             )
         self._gradient_norm: Tensor | None = None
 
     @property
-    def model(self) -> GenSR:
+    def model(self) -> Model:
         """The model under training; with ZeRO-3 its weights are there only during a forward pass."""
-        return self.deepspeed.module
+        model: Model = self.deepspeed.module
+        return model
 
     @property
     def learning_rate(self) -> float:
@@ -68,16 +79,16 @@ class Engine:
         norm = self._gradient_norm if self.zero_stage == 0 else self.deepspeed.get_global_grad_norm()
         return float("nan") if norm is None else float(norm)
 
-    def forward(self, inputs: ModelInput, *, last: bool) -> GenSROutput:
-        """Forward pass of one micro-batch, in training mode.
+    def forward(self, *inputs: Any, last: bool) -> Any:
+        """Forward pass of one micro-batch, in training mode; gives what the model gives.
 
         Args:
             inputs: of the model.
-            last: of the step, which has as many as its tokens need.
+            last: whether it is the last one of the step.
         """
         self.deepspeed.train()
         self.deepspeed.set_gradient_accumulation_boundary(last)
-        return self.deepspeed(inputs, self.config.likelihood)
+        return self.deepspeed(*inputs)
 
     def backward(self, loss: Tensor) -> None:
         """Backward pass of a micro-batch; after the last one of a step the sums of all ranks are averaged."""
@@ -145,6 +156,12 @@ def deepspeed_config(config: TrainConfig, zero_stage: int, world: int) -> dict[s
         settings["bf16"] = {"enabled": True, "immediate_grad_update": True}
         settings["data_types"] = {"grad_accum_dtype": "fp32"}
     return settings
+
+
+def gensr_learning(model: GenSR, config: TrainConfig) -> Learning:
+    """A token table of its own rate, no decay where there is none to wish for, half a cosine after the warm-up."""
+    rate = partial(learning_rate_factor, warmup_steps=config.warmup_steps, steps=config.steps)
+    return Learning(groups=parameter_groups(model, config), rate=rate)
 
 
 def parameter_groups(model: GenSR, config: TrainConfig) -> list[dict[str, Any]]:

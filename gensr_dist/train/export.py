@@ -17,7 +17,7 @@ from gensr_dist.train.engine import Engine
 LOG = logging.getLogger("gensr_dist.train")
 
 
-def export_model(engine: Engine, tokenizer: TextTokenizer, folder: Path) -> None:
+def export_model(engine: Engine[GenSR], tokenizer: TextTokenizer, folder: Path) -> None:
     """Write the fp32 weights as they are now, replacing `folder` as a whole. Every rank must call it."""
     weights = engine.weights()
     if engine.ranks.first:
@@ -67,7 +67,7 @@ def is_exported(folder: Path) -> bool:
     return all((folder / name).is_file() for name in files)
 
 
-def digest_of_weights(engine: Engine) -> str:
+def digest_of_weights(engine: Engine[GenSR]) -> str:
     """SHA-256 of the fp32 weights, empty on other ranks than the first. Every rank must call it."""
     weights = engine.weights()
     digest = hashlib.sha256()

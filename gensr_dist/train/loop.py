@@ -20,14 +20,14 @@ from gensr_dist.distributed.signals import Stop, StopRequest
 from gensr_dist.distributed.watchdog import Watchdog
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.kernels.dispatch import check_path
-from gensr_dist.model.gensr import GenSR
+from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.runs.event_files import forget_events
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
-from gensr_dist.train.engine import Engine
+from gensr_dist.train.engine import Engine, gensr_learning
 from gensr_dist.train.events import TrainingEvents
 from gensr_dist.train.export import digest_of_weights, export_model, restore_model
 from gensr_dist.train.meter import PhaseClock
@@ -116,7 +116,8 @@ class _Training:
             data.vectors.unit_scale(),
             token_idf(data.items.title_IT, len(self.tokenizer)),
         )
-        self.engine = Engine(model.use_kernels(config.kernels), settings, ranks)
+        model.backbone.recompute = settings.activation_checkpointing
+        self.engine = Engine(model.use_kernels(config.kernels), settings, ranks, gensr_learning(model, settings))
         self.validation = Validation(
             data.store, data.collator, self.engine, rows=settings.validate_rows, seed=config.seed
         )
@@ -190,7 +191,8 @@ class _Training:
         self.check.begin()
         for number, (batch, inputs) in enumerate(micro_batches, start=1):
             with self.clock.phase("forward"):
-                output = self.engine.forward(inputs, last=number == len(micro_batches))
+                last = number == len(micro_batches)
+                output: GenSROutput = self.engine.forward(inputs, self.settings.likelihood, last=last)
                 losses = step_losses(output, inputs.batch, self.config, self.ranks.world)
             with self.clock.phase("backward"):
                 self.engine.backward(losses.to_minimise(self.settings))

@@ -48,7 +48,9 @@ class Reporter:
         progress: at the start.
     """
 
-    def __init__(self, config: Config, run: RunFolder, engine: Engine, clock: PhaseClock, progress: Progress) -> None:
+    def __init__(
+        self, config: Config, run: RunFolder, engine: Engine[GenSR], clock: PhaseClock, progress: Progress
+    ) -> None:
         self.config, self.run, self.engine, self.clock, self.ranks = config, run, engine, clock, engine.ranks
         self.meter = Meter(clock, progress.train_seconds)
         self.diagnostics = Diagnostics(self.ranks.device)

@@ -21,12 +21,12 @@ PARTS: tuple[Part, ...] = get_args(Part)
 State: TypeAlias = Mapping[Part, Mapping[str, Tensor]]  # part -> name -> fp32 tensor on the CPU, of the model's shape
 
 
-def shapes(engine: Engine) -> dict[str, tuple[int, ...]]:
+def shapes(engine: Engine[Any]) -> dict[str, tuple[int, ...]]:
     """Shape of each parameter by name; a parameter of several names has the first."""
     return {name: tuple(_shape(parameter)) for name, parameter in engine.model.named_parameters()}
 
 
-def gather_state(engine: Engine) -> State:
+def gather_state(engine: Engine[Any]) -> State:
     """Copy the state to the CPU of rank 0; elsewhere it has no tensors. Every rank must call it.
 
     Parameters are gathered one by one, so that no other memory than the copy's is needed.
@@ -41,7 +41,7 @@ def gather_state(engine: Engine) -> State:
     return state
 
 
-def spread_state(engine: Engine, read: Callable[[Part, str], Tensor] | None, steps: int) -> None:
+def spread_state(engine: Engine[Any], read: Callable[[Part, str], Tensor] | None, steps: int) -> None:
     """Make the engine one that has done `steps` steps and has this state. Every rank must call it.
 
     Args:
@@ -67,7 +67,7 @@ def _shape(parameter: nn.Parameter) -> torch.Size:
     return getattr(parameter, "ds_shape", parameter.shape)
 
 
-def _gather(engine: Engine, parameter: nn.Parameter, part: Part) -> Tensor:
+def _gather(engine: Engine[Any], parameter: nn.Parameter, part: Part) -> Tensor:
     if engine.zero_stage == 0:
         return parameter if part == "weights" else engine.deepspeed.optimizer.state[parameter][part]
     if part == "weights":
@@ -76,7 +76,7 @@ def _gather(engine: Engine, parameter: nn.Parameter, part: Part) -> Tensor:
 
 
 @torch.no_grad()
-def _spread(engine: Engine, parameter: nn.Parameter, part: Part, value: Tensor) -> None:
+def _spread(engine: Engine[Any], parameter: nn.Parameter, part: Part, value: Tensor) -> None:
     if engine.zero_stage == 0:
         _gather(engine, parameter, part).copy_(value)
     elif engine.zero_stage == 3:
@@ -90,7 +90,7 @@ def _spread(engine: Engine, parameter: nn.Parameter, part: Part, value: Tensor) 
         deepspeed.utils.safe_set_full_optimizer_state(parameter, value, part)
 
 
-def _spread_local(engine: Engine, parameter: Any, part: Part, value: Tensor) -> None:
+def _spread_local(engine: Engine[Any], parameter: Any, part: Part, value: Tensor) -> None:
     """ZeRO-3: each rank sets its own piece. DeepSpeed's setters of whole tensors fail where pieces need padding."""
     size = parameter.ds_tensor.ds_numel
     padded = pad(value.flatten(), (0, size * engine.ranks.world - value.numel()))
@@ -101,7 +101,7 @@ def _spread_local(engine: Engine, parameter: Any, part: Part, value: Tensor) -> 
         deepspeed.utils.safe_set_local_optimizer_state(parameter, piece, part)
 
 
-def _prepare_moments(engine: Engine, steps: int = 0) -> None:
+def _prepare_moments(engine: Engine[Any], steps: int = 0) -> None:
     """Give the optimizer its moments, which it else has only after the first step, and DeepSpeed its views of them."""
     optimizer = engine.deepspeed.optimizer
     base = optimizer if engine.zero_stage == 0 else optimizer.optimizer
@@ -124,7 +124,7 @@ def _prepare_moments(engine: Engine, steps: int = 0) -> None:
                 mapping.set_optim_state_fragment(master, base.state[master])
 
 
-def _set_steps(engine: Engine, steps: int) -> None:
+def _set_steps(engine: Engine[Any], steps: int) -> None:
     """Counters of DeepSpeed, and the learning rates of the next step."""
     engine.deepspeed.global_steps = steps
     engine.deepspeed.global_samples = steps * engine.config.batch

@@ -21,6 +21,7 @@ from gensr_dist.evaluation.gensr_scorer import ROWS_A_CALL, GenSRScorer
 from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.evaluation.protocol import draw_rows, ranks_and_losses
 from gensr_dist.model.attention_weights import mean_entropies
+from gensr_dist.model.gensr import GenSR
 from gensr_dist.train.engine import Engine
 
 _PROMPTS = 3_200  # candidates a pass and rank
@@ -66,7 +67,9 @@ class Validation:
         InputError: neither task has validation rows, or a user has seen so many items that too few are left.
     """
 
-    def __init__(self, store: TimelineStore, collator: Collator, engine: Engine, *, rows: int, seed: int) -> None:
+    def __init__(
+        self, store: TimelineStore, collator: Collator, engine: Engine[GenSR], *, rows: int, seed: int
+    ) -> None:
         samples = {task: draw_rows(store.eval_rows(Split.VALID, task), rows, seed) for task in Behaviour}
         self.samples = {task: sample for task, sample in samples.items() if len(sample)}
         if not self.samples:

@@ -2,10 +2,12 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from gensr_dist.baselines.untrained.rivals import untrained_rivals
 from gensr_dist.config.root import Config
 from gensr_dist.data.cf_vectors import save_cf
 from gensr_dist.data.config import DataConfig
@@ -92,9 +94,15 @@ def opened(run: RunFolder) -> TrainedRun:
     return TrainedRun.open(run, Config(data=DataConfig(history=5)))
 
 
+def evaluated(trained: TrainedRun, config: EvaluationConfig, **more: Any) -> EvaluationResult:
+    """Beside the scorers that every evaluation shows."""
+    rivals = untrained_rivals(trained.store, trained.items, trained.item_IE, trained.user_VE)
+    return evaluate(trained, config, 0, rivals=rivals, **more)
+
+
 @pytest.fixture(scope="module")
 def result(run: RunFolder) -> EvaluationResult:
-    return evaluate(opened(run), CONFIG, 0, catalogue=CATALOGUE, candidates=CANDIDATES)
+    return evaluated(opened(run), CONFIG, catalogue=CATALOGUE, candidates=CANDIDATES)
 
 
 def test_metrics_json_has_the_published_shape(run: RunFolder, result: EvaluationResult) -> None:
@@ -190,14 +198,12 @@ def test_saved_ranks_are_those_of_the_table(run: RunFolder, result: EvaluationRe
 
 
 def test_results_do_not_depend_on_the_budget(run: RunFolder, result: EvaluationResult) -> None:
-    again = evaluate(
-        opened(run), dataclasses.replace(CONFIG, prompts=70), 0, catalogue=CATALOGUE, candidates=CANDIDATES
-    )
+    again = evaluated(opened(run), dataclasses.replace(CONFIG, prompts=70), catalogue=CATALOGUE, candidates=CANDIDATES)
     assert again == result
 
 
 def test_without_bootstrap_there_is_no_significance(run: RunFolder) -> None:
-    quick = evaluate(opened(run), EvaluationConfig(rows=10, bootstrap=0), 0)
+    quick = evaluated(opened(run), EvaluationConfig(rows=10, bootstrap=0))
     assert all(not scorer.behind for scorer in quick.scorers)
     assert quick.gensr[Behaviour.SEARCH].mrr.interval is None
     write_report(run, quick)
@@ -231,7 +237,7 @@ def test_training_rows_stand_beside_validation_rows_where_the_training_kept_them
     )
     record = keep_fit(run.fit, None, step, is_best=True, cf_saw_rows=False)
     try:
-        found = evaluate(opened(run), dataclasses.replace(CONFIG, rows=2), 0)
+        found = evaluated(opened(run), dataclasses.replace(CONFIG, rows=2))
     finally:
         run.fit.unlink()
     assert found.fit == record
@@ -261,7 +267,7 @@ def test_a_log_without_searches_has_no_search_results(run: RunFolder, monkeypatc
         return found.take(np.arange(0)) if task == Behaviour.SEARCH else found
 
     monkeypatch.setattr(TimelineStore, "eval_rows", recommendation_only)
-    evaluate(opened(run), CONFIG, 0)
+    evaluated(opened(run), CONFIG)
     found = json.loads(run.metrics.read_text())
     assert "search" not in found
     assert found["baselines"].keys() == {"popularity", "counting", "lightgcn"}
@@ -274,7 +280,7 @@ def test_a_run_without_a_model_is_refused(run: RunFolder, tmp_path: Path) -> Non
     shutil.copytree(run.root / "shards", other.root / "shards")
     shutil.copytree(run.cf, other.cf)
     with pytest.raises(InputError, match="not a saved GenSR model"):
-        evaluate(opened(other), CONFIG, 0)
+        evaluated(opened(other), CONFIG)
     assert not other.metrics.exists()
 
 
@@ -286,7 +292,7 @@ def test_a_log_without_test_rows_is_refused(run: RunFolder, monkeypatch: pytest.
 
     monkeypatch.setattr(TimelineStore, "eval_rows", none_in_test)
     with pytest.raises(InputError, match="no test row of either task"):
-        evaluate(opened(run), CONFIG, 0)
+        evaluated(opened(run), CONFIG)
 
 
 @pytest.mark.parametrize("compiles", [False, True])
@@ -313,7 +319,7 @@ def test_the_stage_compiles_where_it_is_asked_to(
 def test_compiled_blocks_rank_as_others_do(run: RunFolder, result: EvaluationResult) -> None:
     trained = opened(run)
     trained.compile()
-    again = evaluate(trained, CONFIG, 0, catalogue=CATALOGUE, candidates=CANDIDATES)
+    again = evaluated(trained, CONFIG, catalogue=CATALOGUE, candidates=CANDIDATES)
     for task in TASK_NAMES:
         found, expected = again.gensr[task].mrr.value, result.gensr[task].mrr.value
         assert found == pytest.approx(expected, abs=1e-2)  # nearly equal scores may turn

@@ -33,13 +33,13 @@ def sharding_everything(config: TrainConfig, zero_stage: int, world: int) -> dic
     return settings
 
 
-class ObservedEngine(engine.Engine):
+class ObservedEngine(engine.Engine[GenSR]):
     """Tells what its ranks hold between steps."""
 
     last: "ObservedEngine | None" = None
 
-    def __init__(self, model: GenSR, config: TrainConfig, ranks: Ranks) -> None:
-        super().__init__(model, config, ranks)
+    def __init__(self, model: GenSR, config: TrainConfig, ranks: Ranks, learning: engine.Learning) -> None:
+        super().__init__(model, config, ranks, learning)
         ObservedEngine.last = self
 
     def facts(self) -> dict[str, Any]:

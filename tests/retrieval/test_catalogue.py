@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from gensr_dist.baselines.counting import Counting
+from gensr_dist.baselines.untrained.counting import Counting
 from gensr_dist.config.root import load_config
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.splits import Split

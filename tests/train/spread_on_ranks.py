@@ -5,15 +5,16 @@ from deepspeed.runtime.zero import GatheredParameters
 from torch import nn
 
 from gensr_dist.distributed.ranks import Ranks, join_processes
+from gensr_dist.model.gensr import GenSR
 from gensr_dist.train.config import TrainConfig
-from gensr_dist.train.engine import Engine
+from gensr_dist.train.engine import Engine, gensr_learning
 from gensr_dist.train.state import PARTS, State, gather_state, shapes, spread_state
 from tests.model.builders import tiny_model
 
 STEPS = 7
 
 
-def engine(stage: int, precision: str, offload: str, ranks: Ranks) -> Engine:
+def engine(stage: int, precision: str, offload: str, ranks: Ranks) -> Engine[GenSR]:
     """An engine of a model with a matrix too large for ZeRO-3 to leave whole, which the ranks do not divide."""
     model = tiny_model()
     model.ballast = nn.Linear(401, 301)
@@ -24,10 +25,10 @@ def engine(stage: int, precision: str, offload: str, ranks: Ranks) -> Engine:
         offload=offload,  # type: ignore[arg-type]
         warmup_steps=10,
     )
-    return Engine(model, config, ranks)
+    return Engine(model, config, ranks, gensr_learning(model, config))
 
 
-def drawn(engine: Engine) -> State:
+def drawn(engine: Engine[GenSR]) -> State:
     """A state that no training has."""
     generator = torch.Generator().manual_seed(1)
     return {

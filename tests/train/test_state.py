@@ -8,7 +8,7 @@ import torch
 
 from gensr_dist.distributed.ranks import join_processes
 from gensr_dist.train.config import TrainConfig
-from gensr_dist.train.engine import Engine
+from gensr_dist.train.engine import Engine, gensr_learning
 from gensr_dist.train.state import PARTS, gather_state, shapes
 from tests.model.builders import tiny_model
 
@@ -17,7 +17,8 @@ from tests.model.builders import tiny_model
 def test_an_engine_that_has_not_trained_has_its_weights_and_no_moments(stage: int) -> None:
     model = tiny_model()
     expected = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    engine = Engine(model, TrainConfig(zero_stage=stage, batch=1), join_processes())
+    config = TrainConfig(zero_stage=stage, batch=1)
+    engine = Engine(model, config, join_processes(), gensr_learning(model, config))
     state = gather_state(engine)
     assert shapes(engine) == {name: tuple(value.shape) for name, value in expected.items()}
     for name, value in expected.items():
@@ -27,7 +28,8 @@ def test_an_engine_that_has_not_trained_has_its_weights_and_no_moments(stage: in
 
 
 def test_a_gathered_state_is_a_copy() -> None:
-    engine = Engine(tiny_model(), TrainConfig(batch=1), join_processes())
+    model, config = tiny_model(), TrainConfig(batch=1)
+    engine = Engine(model, config, join_processes(), gensr_learning(model, config))
     state = gather_state(engine)
     owned = {value.untyped_storage().data_ptr() for part in PARTS for value in state[part].values()}
     assert not owned & {parameter.untyped_storage().data_ptr() for parameter in engine.model.parameters()}

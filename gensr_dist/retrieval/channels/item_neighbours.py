@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse import csr_array
 
-from gensr_dist.baselines.item_words import MOST_SHARE, holders, tfidf_vectors
-from gensr_dist.baselines.sparse_vectors import Int, present
+from gensr_dist.baselines.untrained.item_words import MOST_SHARE, holders, tfidf_vectors
+from gensr_dist.baselines.untrained.sparse_vectors import Int, present
 from gensr_dist.retrieval.channels.sparse_lists import heaviest, stacked
 
 NEIGHBOURS = 100  # of an item

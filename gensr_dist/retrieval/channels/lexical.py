@@ -6,8 +6,8 @@ Dimensions: G groups, I items, W words, M entries.
 import numpy as np
 from scipy.sparse import csr_array
 
-from gensr_dist.baselines.item_words import holders
-from gensr_dist.baselines.sparse_vectors import Float
+from gensr_dist.baselines.untrained.item_words import holders
+from gensr_dist.baselines.untrained.sparse_vectors import Float
 from gensr_dist.retrieval.channels.sparse_lists import float32_rows, heaviest
 
 LONGEST = 20_000  # items of one word's list

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from gensr_dist.baselines.sparse_vectors import Float, Int
+from gensr_dist.baselines.untrained.sparse_vectors import Float, Int
 from gensr_dist.retrieval.channels.sessions import Sessions
 from gensr_dist.retrieval.channels.sparse_lists import float32_rows
 from gensr_dist.retrieval.channels.sparse_scores import SparseScores

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from typing_extensions import Self
 
-from gensr_dist.baselines.counting import TrainingCounts
-from gensr_dist.baselines.item_words import TextWords, word_counts
-from gensr_dist.baselines.sparse_vectors import Int, counted
+from gensr_dist.baselines.untrained.counting import TrainingCounts
+from gensr_dist.baselines.untrained.item_words import TextWords, word_counts
+from gensr_dist.baselines.untrained.sparse_vectors import Int, counted
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from typing_extensions import Self
 
-from gensr_dist.baselines.sparse_vectors import present
+from gensr_dist.baselines.untrained.sparse_vectors import present
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.query_items import ITEMS, STARTS
 from gensr_dist.data.shards.store import TimelineStore

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from gensr_dist.baselines.item_words import TextWords
+from gensr_dist.baselines.untrained.item_words import TextWords
 
 PROBE = "gensr"  # its hash tells whether an index's words can still be looked up
 

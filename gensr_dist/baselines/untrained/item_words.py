@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from typing_extensions import Self
 
-from gensr_dist.baselines.sparse_vectors import Float, counted, present, unit_rows
+from gensr_dist.baselines.untrained.sparse_vectors import Float, counted, present, unit_rows
 
 MOST_SHARE = 1 / 30  # words of more items than this share say little about any of them
 _BLOCK = 1 << 17  # texts that are split at a time

@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from gensr_dist.baselines.bm25 import BM25
-from gensr_dist.baselines.lightgcn import LightGCNDotProduct
-from gensr_dist.baselines.popularity import Popularity
+from gensr_dist.baselines.untrained.bm25 import BM25
+from gensr_dist.baselines.untrained.lightgcn import LightGCNDotProduct
+from gensr_dist.baselines.untrained.popularity import Popularity
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 from typing_extensions import Self
 
-from gensr_dist.baselines.item_words import TextWords, tfidf_vectors, word_matrices
-from gensr_dist.baselines.query_match import QueryMatch
-from gensr_dist.baselines.sparse_vectors import (
+from gensr_dist.baselines.untrained.item_words import TextWords, tfidf_vectors, word_matrices
+from gensr_dist.baselines.untrained.query_match import QueryMatch
+from gensr_dist.baselines.untrained.sparse_vectors import (
     Float,
     Int,
     candidate_dots,

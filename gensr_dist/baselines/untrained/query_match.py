@@ -9,8 +9,15 @@ import numpy as np
 from scipy.sparse import csr_array
 from typing_extensions import Self
 
-from gensr_dist.baselines.item_words import holders, weighted_words
-from gensr_dist.baselines.sparse_vectors import Float, Int, candidate_dots, present, squared_lengths, unit_rows
+from gensr_dist.baselines.untrained.item_words import holders, weighted_words
+from gensr_dist.baselines.untrained.sparse_vectors import (
+    Float,
+    Int,
+    candidate_dots,
+    present,
+    squared_lengths,
+    unit_rows,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gensr_dist.baselines import counting
-from gensr_dist.baselines.counting import Counting, TrainingCounts
-from gensr_dist.baselines.item_words import TextWords, word_matrices
+from gensr_dist.baselines.untrained import counting
+from gensr_dist.baselines.untrained.counting import Counting, TrainingCounts
+from gensr_dist.baselines.untrained.item_words import TextWords, word_matrices
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore

@@ -1,0 +1,1 @@
+"""Scorers that count and do not train."""
