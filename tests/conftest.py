@@ -1,3 +1,4 @@
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from gensr_dist.storage.folder import Folder
 
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests started with `nohup` test the same
 
 WORDS = ["red", "blue", "soap", "lamp", "tea", "salt", "glass", "wool", "oak", "tin"]
 

@@ -7,6 +7,7 @@ from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import printable
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.records import check_consistent, locked
+from gensr_dist.stages.order import BY_NAME
 from gensr_dist.stages.runner import Say, run_stage
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def add_to_config(config: Config, file: Path, say: Say) -> "AddedItems":
     Raises:
         InputError: a stage before the index has not run, or as `add_items`.
     """
-    run_stage("index", config, say)
+    run_stage(BY_NAME["index"], config, say)
     return _add(RunFolder.of(config), config, file, say)
 
 

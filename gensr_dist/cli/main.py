@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from gensr_dist.cli.answers import add_answers
 from gensr_dist.cli.arguments import OneLineParser
+from gensr_dist.cli.baselines import add_baselines
 from gensr_dist.cli.bench import add_benches
 from gensr_dist.cli.commands import Commands
 from gensr_dist.cli.stages import add_stages
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(name, dest="local_rank", help=argparse.SUPPRESS)  # launchers also set it as a variable
     commands = Commands(parser, "COMMAND")
     add_stages(commands)
+    add_baselines(commands)
     add_answers(commands)
     add_tools(commands)
     add_benches(commands.group("bench", "measure this machine: ours against baselines, and what failures cost"))

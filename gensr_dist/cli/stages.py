@@ -10,7 +10,7 @@ from gensr_dist.cli.arguments import integer
 from gensr_dist.cli.commands import Commands, add_config, add_ray, check_ray, load
 from gensr_dist.interface import Run
 from gensr_dist.runs.folder import RunFolder
-from gensr_dist.stages.order import STAGES
+from gensr_dist.stages.order import BY_NAME, STAGES
 from gensr_dist.stages.runner import LOCAL, Say, rank_of_launcher, run_all, run_stage
 from gensr_dist.stages.stage import PrepareWorkers
 
@@ -70,7 +70,7 @@ def _stage(options: argparse.Namespace, say: Say) -> Any:
         source = [f"data.source={options.source}"]
     first = rank_of_launcher() == 0
     result = run_stage(
-        options.name,
+        BY_NAME[options.name],
         load(options, source),
         say if first else lambda line: None,
         workers,

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import annotated_types
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from gensr_dist.config.settings_file import Setting, base_type, encodable, keys_of, read_file, read_override
+from gensr_dist.config.settings_file import Keys, Setting, base_type, encodable, keys_of, read_file, read_override
 from gensr_dist.data.config import PROMPT_TOKENS, DataConfig, SimulateConfig
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
@@ -28,6 +28,9 @@ from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.train.config import TrainConfig
 
 _PATHS = ("run", "data.raw", "data.shards", "data.cache", "data.tokenizer", "model.backbone")  # or may be
+
+
+Section = TypeVar("Section")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,25 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), *, done: bool 
         settings[key] = setting
     if path is not None:
         settings.setdefault("run", Setting(str(path), encodable(f"runs/{path.stem}", str(path), "run"), path.stem))
+    config = validated(Config, settings, keys)
+    file = "--set" if path is None else str(path)
+    _check_together(config, settings, file)
+    if not done:
+        _check_warm_up(config.train, settings, file)
+    return _at_home(config)
+
+
+def validated(kind: type[Section], settings: Mapping[str, Setting], keys: Keys) -> Section:
+    """A dataclass, or one of dataclasses, with these settings and its defaults.
+
+    Args:
+        kind: its class.
+        settings: by dotted key.
+        keys: as `keys_of` gives them.
+
+    Raises:
+        InputError: a value is of the wrong type or out of range.
+    """
     tree: dict[str, Any] = {}
     for key, setting in settings.items():
         *sections, name = key.split(".")
@@ -76,15 +98,10 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), *, done: bool 
             place = place.setdefault(section, {})
         place[name] = setting.value
     try:
-        config = TypeAdapter(Config).validate_json(json.dumps(tree), strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         key = ".".join(str(word) for word in error.errors()[0]["loc"])
-        raise _value_error(key, settings[key], keys[key]) from None
-    file = "--set" if path is None else str(path)
-    _check_together(config, settings, file)
-    if not done:
-        _check_warm_up(config.train, settings, file)
-    return _at_home(config)
+        raise _value_error(key, settings[key], keys[key], kind()) from None
 
 
 def resolved_yaml(config: Config) -> str:
@@ -193,14 +210,14 @@ def _at_home(config: Config) -> Config:
     )
 
 
-def _value_error(key: str, setting: Setting, hint: Any) -> InputError:
+def _value_error(key: str, setting: Setting, hint: Any, defaults: Any) -> InputError:
     base, bounds = base_type(hint), bounds_of(hint)
     if get_origin(base) is Literal:
         expected = f"one of {', '.join(get_args(base))}"
     else:
         expected = {bool: "true or false", int: "an integer", float: "a number", str: "text"}[base]
     expected = " ".join([expected, " and ".join(bounds)]).strip()
-    default = operator.attrgetter(key)(Config())
+    default = operator.attrgetter(key)(defaults)
     remedy = "quote the value" if base is str and setting.value is not None else f"the default is {_shown(default)}"
     if key == "train.precision" and str(setting.value).lower() in ("fp16", "float16", "half"):
         remedy = "T5 overflows in fp16; use bf16, which needs no more memory"

@@ -137,6 +137,18 @@ def compare_runs(first: Path, second: Path) -> RunComparison:
     return RunComparison(first=str(first), second=str(second), tasks=tasks)
 
 
+def gensr_ranks(run: Path, rows_digest: str) -> dict[Behaviour, NDArray[np.int64]]:
+    """Ranks that a run's GenSR gave to these rows; none where the run is not evaluated or ranked others.
+
+    Raises:
+        InputError: what it left cannot be read.
+    """
+    if not (run / "metrics.json").exists():
+        return {}
+    digest, count_of = _ranked_rows(run)
+    return {task: load_ranks(run, task) for task in count_of} if digest == rows_digest else {}
+
+
 @dataclass(frozen=True)
 class _Protocol:
     rows_digest: str

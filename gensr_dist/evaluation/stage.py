@@ -79,7 +79,7 @@ def evaluate(
         scorers=[
             _scorer_result(name, by_task, ranks[GENSR], config, seed) for name, by_task in ranks.items() if by_task
         ],
-        protocol=_protocol(store.manifest, rows, available, config, seed),
+        protocol=protocol_of(store.manifest, rows, available, config, seed),
         strata={
             task: TaskStrata.of(_ranks_of_task(ranks, task), task_rows, store, training_users_I)
             for task, task_rows in rows.items()
@@ -119,13 +119,22 @@ def _scorer_result(
     )
 
 
-def _protocol(
+def protocol_of(
     manifest: Manifest,
     rows: Mapping[Behaviour, EvalRows],
     available: Mapping[Behaviour, EvalRows],
     config: EvaluationConfig,
     seed: int,
 ) -> Protocol:
+    """How these rows are ranked.
+
+    Args:
+        manifest: of the shards.
+        rows: ranked ones of each task.
+        available: those that they were drawn from.
+        config: settings.
+        seed: of the run.
+    """
     digest = hashlib.sha256()
     for task_rows in rows.values():
         digest.update(np.ascontiguousarray(task_rows.event_R).tobytes())

@@ -121,6 +121,10 @@ class RunFolder:
         """Items that came after training, and the index over all items with them."""
         return self.root / "added"
 
+    def baseline(self, name: str) -> "RunFolder":
+        """A trained baseline of this run: a folder with checkpoints, model, metrics and ranks of its own."""
+        return RunFolder(self.root / "baselines" / name)
+
     @property
     def metrics(self) -> Path:
         """Evaluation results, JSON."""

@@ -34,7 +34,7 @@ class StageRecord:
 
 def record_path(stage: str, run: RunFolder) -> Path:
     """Where a stage leaves its record."""
-    return run.stages / f"{stage}.json"
+    return run.stages / f"{stage.replace(' ', '_')}.json"
 
 
 def read_record(stage: str, run: RunFolder) -> StageRecord | None:

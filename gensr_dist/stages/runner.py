@@ -13,7 +13,7 @@ from gensr_dist.distributed.launcher_variables import started_by_launcher
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.records import StageRecord, locked, record_path
-from gensr_dist.stages.order import BY_NAME, plan
+from gensr_dist.stages.order import plan
 from gensr_dist.stages.recorder import Recorder
 from gensr_dist.stages.stage import Job, PrepareWorkers, Stage
 from gensr_dist.stages.status import RunStatus
@@ -49,7 +49,7 @@ class RunResult:
 
 
 def run_stage(
-    name: str, config: Config, say: Say, workers: PrepareWorkers = LOCAL, resume: Resume = "auto"
+    stage: Stage, config: Config, say: Say, workers: PrepareWorkers = LOCAL, resume: Resume = "auto"
 ) -> StageResult:
     """Run one stage, unless its last finished run had the same settings and inputs.
 
@@ -57,7 +57,7 @@ def run_stage(
     first one alone speaks, decides and keeps the record.
 
     Args:
-        name: of the stage.
+        stage: to run.
         config: of the run.
         say: shows a line.
         workers: of `prepare`.
@@ -67,14 +67,14 @@ def run_stage(
         InputError: an earlier stage has not run, or ran with other settings; or what the stage itself finds wrong.
         Paused: it was asked to end, and goes on another time.
     """
-    run, stage = RunFolder.of(config), BY_NAME[name]
+    run = RunFolder.of(config)
     if started_by_launcher():
         return _on_ranks(stage, config, run, say, resume)
     with locked(run):
         status = RunStatus(config, run)
         status.check_inputs(stage)
         earlier = status.finished(stage)
-        if name == "prepare" and earlier is not None and not _whole(run, say):
+        if stage.name == "prepare" and earlier is not None and not _whole(run, say):
             earlier = None
         if earlier is not None and resume == "auto":
             _tell_skipped(earlier, run, say)

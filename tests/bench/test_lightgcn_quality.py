@@ -11,6 +11,7 @@ from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.edges import Edges, recommendation_edges
 from gensr_dist.runs.folder import RunFolder
+from gensr_dist.stages.order import BY_NAME
 from gensr_dist.stages.runner import run_stage
 from gensr_dist.stages.stage import PrepareWorkers
 from tests.bench import lightgcn_quality
@@ -63,7 +64,7 @@ def test_same_draws_give_the_same_recall(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_recall_equals_that_of_stock_pyg_on_amazon_beauty(tmp_path: Path) -> None:
     overrides = [f"run={tmp_path / 'run'}", f"data.raw={BEAUTY}", "data.vocabulary=300"]
     config = load_config(ROOT / "configs" / "amazon_beauty.yaml", overrides)
-    run_stage("prepare", config, print, PrepareWorkers())
+    run_stage(BY_NAME["prepare"], config, print, PrepareWorkers())
     store = TimelineStore.open(RunFolder.of(config).shards)
     windows = ((window.first_user, window.timelines) for window in store.windows())
     train, valid = recommendation_edges(windows, users=store.users, items=store.items)

@@ -38,7 +38,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_text(yaml.safe_dump(settings))
     config = load_config(path)
     for stage in ("simulate", "prepare"):
-        run_stage(stage, config, lambda line: None, PrepareWorkers(processes=1))
+        run_stage(BY_NAME[stage], config, lambda line: None, PrepareWorkers(processes=1))
     return path
 
 
@@ -94,7 +94,7 @@ def test_input_errors_are_one_line_with_exit_code_2(config_file: Path, capsys: p
 def test_a_table_that_is_gone_is_made_again(config_file: Path) -> None:
     config = load_config(config_file)
     run = RunFolder.of(config)
-    run_stage("lightgcn", config, lambda line: None, PrepareWorkers(processes=1))
+    run_stage(BY_NAME["lightgcn"], config, lambda line: None, PrepareWorkers(processes=1))
     assert finished(config) is not None
     kept = (run.cf / "items_without_1.npy").rename(run.root / "kept.npy")
     assert finished(config) is None

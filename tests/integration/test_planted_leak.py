@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gensr_dist.config.root import load_config
+from gensr_dist.stages.order import BY_NAME
 from gensr_dist.stages.runner import run_stage
 from gensr_dist.stages.stage import PrepareWorkers
 
@@ -123,7 +124,7 @@ class Planted:
 
     def _stage(self, name: Any, *ways: str) -> Any:
         config = load_config(None, [*self.settings, *ways])
-        return run_stage(name, config, lambda line: None, PrepareWorkers(processes=1)).result
+        return run_stage(BY_NAME[name], config, lambda line: None, PrepareWorkers(processes=1)).result
 
 
 @pytest.fixture(scope="module")

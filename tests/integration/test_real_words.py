@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from gensr_dist.config.root import load_config
+from gensr_dist.stages.order import BY_NAME
 from gensr_dist.stages.runner import run_stage
 from gensr_dist.stages.stage import PrepareWorkers
 
@@ -74,8 +75,8 @@ def evaluated(folder: Path, *overrides: str) -> dict[str, Any]:
     settings = [f"run={folder / 'run'}", f"data.raw={folder / 'raw'}", *SETTINGS, *overrides]
     config = load_config(ROOT / "configs" / "amazon_beauty.yaml", settings)
     for stage in ("prepare", "lightgcn", "channels", "train", "index"):
-        run_stage(stage, config, print, PrepareWorkers())
-    return dict(run_stage("evaluate", config, print).result)
+        run_stage(BY_NAME[stage], config, print, PrepareWorkers())
+    return dict(run_stage(BY_NAME["evaluate"], config, print).result)
 
 
 @pytest.mark.slow

@@ -157,7 +157,7 @@ def test_changed_raw_files_are_prepared_again_and_absent_ones_are_not_missed(run
     with pytest.raises(
         InputError, match=r"prepare was made from other files: events.csv of data.raw changed since; run"
     ):
-        run_stage("train", configured(run, *settings), print)
+        run_stage(BY_NAME["train"], configured(run, *settings), print)
     assert done(run, *settings) == list(STAGES[1:])
     (raw / "events.csv").write_text("ab")
     said: list[str] = []
@@ -165,7 +165,7 @@ def test_changed_raw_files_are_prepared_again_and_absent_ones_are_not_missed(run
     assert (
         "prepare: stage prepare was made from other files: events.csv of data.raw changed since; it starts anew" in said
     )
-    assert not run_stage("train", configured(run, *TABLES, "train.steps=500"), print).skipped
+    assert not run_stage(BY_NAME["train"], configured(run, *TABLES, "train.steps=500"), print).skipped
     assert done(run, *settings) == ["train"]  # index and tables are those of these settings
     shutil.rmtree(raw)
     assert done(run, *settings) == []
@@ -205,7 +205,7 @@ def test_shards_that_are_prepared_again_as_they_were_keep_what_was_made_of_them(
     with pytest.raises(
         InputError, match=r"shards/manifest.json, a result of stage prepare, is gone; run `gensr prepare`"
     ):
-        run_stage("train", configured(run, *settings), print)
+        run_stage(BY_NAME["train"], configured(run, *settings), print)
     assert done(run, *settings) == ["prepare"]
 
 
@@ -235,7 +235,7 @@ def test_the_stage_whose_result_is_gone_runs_again_and_is_named(
         with pytest.raises(InputError, match=rf"{name}.*, a result of {stage}, is gone; run `gensr {stage}` again"):
             check_consistent("index", run)
         with pytest.raises(InputError, match=rf"{name}.*, a result of stage {stage}, is gone; run `gensr"):
-            run_stage("evaluate", configured(run), print)
+            run_stage(BY_NAME["evaluate"], configured(run), print)
     said: list[str] = []
     assert run_all(configured(run), said.append).done == (stage,)
     assert any(line.startswith(f"{stage}: {path}") and line.endswith("is gone") for line in said)
@@ -288,7 +288,7 @@ def test_a_command_lists_the_raw_log_once(
         return found(folder)
 
     monkeypatch.setattr(OutsideFolder, "_found", counted)
-    run_all(config, print) if command == "run" else run_stage(command, config, print)
+    run_all(config, print) if command == "run" else run_stage(BY_NAME[command], config, print)
     assert listed == [str(raw)]
     listed.clear()
     run_all(configured(run, *TABLES, f"data.raw={raw}", "data.title_tokens=3"), print)  # everything is made again
@@ -306,7 +306,7 @@ def test_a_failed_stage_is_not_skipped_and_names_no_result(run: RunFolder, monke
         with pytest.raises(KeyboardInterrupt):
             done(run, "data.title_tokens=3")
     with pytest.raises(InputError, match=r"prepare.json: stage prepare was interrupted.*run `gensr prepare`"):
-        run_stage("lightgcn", configured(run, "data.title_tokens=3"), print)
+        run_stage(BY_NAME["lightgcn"], configured(run, "data.title_tokens=3"), print)
     assert done(run, "data.title_tokens=3") == list(STAGES[1:])
 
 
@@ -351,7 +351,7 @@ def test_bad_input_leaves_the_run_folder_as_it_was(run: RunFolder, monkeypatch: 
     replace(monkeypatch, stage, refuse)
     monkeypatch.setattr(RunStatus, "check_inputs", lambda *_: None)
     with pytest.raises(InputError, match="this is wrong"):
-        run_stage(stage, refused, print)
+        run_stage(BY_NAME[stage], refused, print)
     assert {name: record_path(name, run).read_bytes() for name in STAGES} == records
     assert run.config.read_bytes() == config
     assert done(run) == []
@@ -397,25 +397,25 @@ def test_a_paused_training_ends_the_command_well_and_is_not_finished(
 
 def test_stage_commands_ask_for_what_they_need(run: RunFolder) -> None:
     with pytest.raises(InputError, match=r"simulate.json: stage simulate has not run in .*; run `gensr simulate` with"):
-        run_stage("prepare", configured(run), print)
+        run_stage(BY_NAME["prepare"], configured(run), print)
     assert not run.shards.sizes()
     done(run)
     with pytest.raises(InputError, match=r"prepare was made with another config: data.title_tokens was 16, now 3; run"):
-        run_stage("train", configured(run, "data.title_tokens=3"), print)
+        run_stage(BY_NAME["train"], configured(run, "data.title_tokens=3"), print)
     with pytest.raises(InputError, match=r"made with another config: data.source was 'simulate', now 'kuaisar'"):
-        run_stage("evaluate", configured(run, "data.source=kuaisar", "data.raw=x"), print)
+        run_stage(BY_NAME["evaluate"], configured(run, "data.source=kuaisar", "data.raw=x"), print)
     assert load_config(run.config).data.title_tokens == 16  # refused commands leave the run folder as it was
     said: list[str] = []
-    result = run_stage("train", configured(run), said.append)
+    result = run_stage(BY_NAME["train"], configured(run), said.append)
     assert result.skipped
     assert said == [
         f"train: unchanged, skipped ({result.seconds:.1f} s when it ran); delete {record_path('train', run)} to do it "
         "again",
         "  train summary",
     ]
-    assert not run_stage("train", configured(run, "train.steps=400"), print).skipped
+    assert not run_stage(BY_NAME["train"], configured(run, "train.steps=400"), print).skipped
     with pytest.raises(InputError, match=r"train was made with another config: train.steps was 400, now 1000"):
-        run_stage("index", configured(run), print)
+        run_stage(BY_NAME["index"], configured(run), print)
 
 
 def test_a_run_folder_moves_and_serves_without_its_raw_log(run: RunFolder, tmp_path: Path) -> None:
@@ -434,7 +434,7 @@ def test_a_run_folder_moves_and_serves_without_its_raw_log(run: RunFolder, tmp_p
 
 def test_serving_refuses_results_that_do_not_belong_together(run: RunFolder) -> None:
     done(run)
-    run_stage("train", configured(run, "train.steps=400"), print)
+    run_stage(BY_NAME["train"], configured(run, "train.steps=400"), print)
     with pytest.raises(InputError, match=r"index.json: index was made from other results of train; run `gensr index`"):
         check_consistent("index", run)
 
@@ -458,7 +458,7 @@ def test_two_processes_do_not_share_a_run_folder(run: RunFolder, tmp_path: Path)
 def test_prepare_asks_for_the_raw_folder(tmp_path: Path) -> None:
     config = load_config(None, [f"run={tmp_path / 'run'}", "data.source=amazon"])
     with pytest.raises(InputError, match=r"data.raw: not set, expected the folder of the raw log; add --set data.raw="):
-        run_stage("prepare", config, print)
+        run_stage(BY_NAME["prepare"], config, print)
 
 
 def test_old_curves_are_forgotten(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gensr_dist.data.batches.batch import Batch, PackedBatches
+from gensr_dist.data.batches.batch import Batch
+from gensr_dist.data.batches.packed import Packed
 from gensr_dist.errors import InputError
 from gensr_dist.train.not_finite import NotFinite, load_batches, save_batches
 from gensr_dist.train.objective import LossValues
@@ -40,7 +41,7 @@ def test_where_no_rank_is_at_fault_all_rows_of_the_step_are_kept() -> None:
 
 
 def test_micro_batches_come_back_as_they_were(tmp_path: Path) -> None:
-    batches = PackedBatches.pack([random_batch(seed, groups=2 + seed) for seed in range(2)]).unpack()
+    batches = Packed.pack([random_batch(seed, groups=2 + seed) for seed in range(2)]).unpack()
     save_batches(tmp_path, 3, batches)
     assert [path.name for path in tmp_path.iterdir()] == ["rank_00003.safetensors"]
     for kept, batch in zip(load_batches(tmp_path, 3), batches, strict=True):

@@ -4,17 +4,14 @@ Dimensions: G groups (one positive and its negatives share user, history and que
 Q query tokens, U distinct items of the batch (slot 0 is padding), T title tokens an item, E width of a CF vector.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from typing_extensions import Self
 
 from gensr_dist.data.tensors import map_tensors
 
 IGNORED = -100  # label of a padded candidate
-_ALIGNED = 64  # bytes, at whose multiples tensors begin in a buffer
 
 
 @dataclass(frozen=True)
@@ -41,64 +38,13 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a tensor lies in a buffer."""
+class ContextBatch(Batch):
+    """A batch with what the moments of its histories held besides items; GenSR does not need it.
 
-    dtype: torch.dtype
-    shape: torch.Size
-    start: int
-    end: int
+    K distinct queries of the batch's histories (row 0 is none).
+    """
 
-
-@dataclass(frozen=True)
-class PackedBatches:
-    """Batches in one buffer, to be sent by a loader process: each tensor that is sent costs a file descriptor."""
-
-    buffer_B: Tensor  # uint8
-    places: tuple[dict[str, _Place], ...]  # of each batch's tensors
-    step_groups: tuple[int, ...]
-
-    @classmethod
-    def pack(cls, batches: Sequence[Batch]) -> Self:
-        """Copy batches into a buffer of their own."""
-        places: list[dict[str, _Place]] = []
-        end = 0
-        for batch in batches:
-            place: dict[str, _Place] = {}
-            for name, tensor in _tensors(batch).items():
-                start = -(-end // _ALIGNED) * _ALIGNED
-                end = start + tensor.nbytes
-                place[name] = _Place(tensor.dtype, tensor.shape, start, end)
-            places.append(place)
-        packed = cls(
-            buffer_B=torch.empty(end, dtype=torch.uint8),
-            places=tuple(places),
-            step_groups=tuple(batch.step_groups for batch in batches),
-        )
-        for batch, views in zip(batches, packed.unpack(), strict=True):
-            for name, view in _tensors(views).items():
-                view.copy_(getattr(batch, name))
-        return packed
-
-    def unpack(self) -> list[Batch]:
-        """The batches, as views into the buffer."""
-        return [
-            Batch(**{name: self._view(place) for name, place in places.items()}, step_groups=groups)
-            for places, groups in zip(self.places, self.step_groups, strict=True)
-        ]
-
-    def share_memory(self) -> Self:
-        """The same, in memory that another process can map: there an allocation that fails can be told of."""
-        self.buffer_B.share_memory_()
-        return self
-
-    def pin_memory(self) -> Self:
-        """Page-locked copy."""
-        return replace(self, buffer_B=self.buffer_B.pin_memory())
-
-    def _view(self, place: _Place) -> Tensor:
-        return self.buffer_B[place.start : place.end].view(place.dtype).view(place.shape)
-
-
-def _tensors(batch: Batch) -> dict[str, Tensor]:
-    return {f.name: value for f in fields(batch) if isinstance(value := getattr(batch, f.name), Tensor)}
+    query_KQ: Tensor  # int64 token ids, 0 is padding
+    history_query_GL: Tensor  # int64 rows of query_KQ: what was asked when the item was found; 0 for none
+    time_GL: Tensor  # int64 milliseconds; 0 is padding
+    now_G: Tensor  # int64 milliseconds: of the row itself

@@ -4,24 +4,34 @@ Dimensions as in `batch.py`; R rows, I items, K item slots of a batch before dup
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gensr_dist.data.batches.batch import IGNORED, Batch
+from gensr_dist.data.batches.batch import IGNORED, Batch, ContextBatch
 from gensr_dist.data.batches.order import PADDING
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.timelines.histories import taken
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.errors import InputError
 
 _TRAINING = 0x747261696E  # names this use of random numbers: evaluation negatives have other keys
 
 Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """What a batch with context shows besides. Padded places hold -1, or 0 where 0 pads."""
+
+    query_GL: Int  # rows of the queries
+    time_GL: Int  # milliseconds, 0 is padding
+    now_G: Int  # milliseconds
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class _Groups:
     behaviour_GL: Int  # 0 is padding
     candidate_GC: Int
     fold_G: Int | None = None  # whose vectors are read; None: the whole graph's
+    moments: _Moments | None = None  # None: a batch without context
 
 
 class Collator:
@@ -46,12 +57,15 @@ class Collator:
         items: title and query tokens.
         vectors: CF vectors, usually memory-mapped.
         history: newest interactions L that a batch shows.
+        context: training and evaluation give a `ContextBatch`.
 
     Raises:
         InputError: the CF vectors are not those of this catalogue.
     """
 
-    def __init__(self, store: TimelineStore, items: ItemStore, vectors: ItemVectors, history: int) -> None:
+    def __init__(
+        self, store: TimelineStore, items: ItemStore, vectors: ItemVectors, history: int, *, context: bool = False
+    ) -> None:
         if len(vectors) != len(items.title_IT):
             raise InputError(
                 "cf/items.npy",
@@ -62,6 +76,7 @@ class Collator:
         self.items = items
         self.vectors = vectors
         self.history = history
+        self.context = context
         # Plain views: whatever is taken from a np.memmap itself is wrapped into one again.
         self._title_IT = np.asarray(items.title_IT)
         self._query_QT = np.asarray(items.query_QT)
@@ -91,6 +106,7 @@ class Collator:
         behaviour_GL = np.zeros((groups, self.history), dtype=np.int64)
         candidate_GC = np.full((groups, 1 + negatives.count), PADDING, dtype=np.int64)
         log_chance_GC = np.zeros(candidate_GC.shape, dtype=np.float32)
+        moments = _Moments(np.full(history_GL.shape, -1), np.zeros_like(history_GL), np.zeros_like(user_G))
 
         group_R = np.flatnonzero(rows_G != PADDING)
         row_R = rows_G[group_R]
@@ -104,6 +120,11 @@ class Collator:
             history_GL[group_P], behaviour_GL[group_P] = window.histories.gather(
                 user_P, window.histories.end_of_event_N[event_P], self.history
             )
+            if self.context:
+                place_PL = window.histories.places(user_P, window.histories.end_of_event_N[event_P], self.history)
+                moments.query_GL[group_P] = taken(window.moments.query_M, place_PL, -1)
+                moments.time_GL[group_P] = taken(window.moments.time_M, place_PL, 0)
+                moments.now_G[group_P] = timelines.time_N[event_P]
             candidate_GC[group_P, 0] = timelines.item_N[event_P]
             drawn = negatives.draw(
                 window.seen_in_training,
@@ -123,6 +144,7 @@ class Collator:
             behaviour_GL=behaviour_GL,
             candidate_GC=candidate_GC,
             fold_G=self._fold_of(user_G),
+            moments=moments if self.context else None,
         )
         return self._batch(shown, step_groups, log_chance_GC=log_chance_GC)
 
@@ -134,6 +156,10 @@ class Collator:
             training: they are training rows, to be shown with the vectors that training reads.
         """
         history_GL, behaviour_GL = self.store.gather_histories(rows.user_R, rows.history_end_R, self.history)
+        moments = None
+        if self.context:
+            query_GL, time_GL = self.store.gather_moments(rows.user_R, rows.history_end_R, self.history)
+            moments = _Moments(query_GL, time_GL, self.store.times(rows.user_R, rows.event_R))
         shown = _Groups(
             row_G=np.arange(len(rows)),
             user_G=rows.user_R,
@@ -143,6 +169,7 @@ class Collator:
             behaviour_GL=behaviour_GL,
             candidate_GC=rows.candidate_RC,
             fold_G=self._fold_of(rows.user_R) if training else None,
+            moments=moments,
         )
         return self._batch(shown, step_groups=len(rows))
 
@@ -158,6 +185,21 @@ class Collator:
             candidate_GC=candidate_GC,
         )
         return self._batch(shown, step_groups=len(task_G), first_label=0)
+
+    def sequences(self, user_G: Int, item_GL: Int, behaviour_GL: Int, query_GL: Int, candidate_GC: Int) -> ContextBatch:
+        """Training histories as they are given, with the vectors that training reads; -1 pads items and queries."""
+        shown = _Groups(
+            row_G=np.arange(len(user_G)),
+            user_G=user_G,
+            task_G=np.zeros(len(user_G), dtype=np.int64),
+            query_GQ=self._query_tokens(np.full(len(user_G), -1)),
+            history_GL=item_GL,
+            behaviour_GL=behaviour_GL,
+            candidate_GC=candidate_GC,
+            fold_G=self._fold_of(user_G),
+        )
+        batch = self._batch(shown, step_groups=len(user_G))
+        return self._with_context(batch, _Moments(query_GL, np.zeros_like(item_GL), np.zeros_like(user_G)))
 
     def _query_tokens(self, query_G: NDArray[np.integer]) -> Int:
         """Tokens of queries, zeros where the query is -1; [G, Q]."""
@@ -187,7 +229,7 @@ class Collator:
         title_UT[0] = 0
         if log_chance_GC is None:
             log_chance_GC = np.zeros(shown.candidate_GC.shape, dtype=np.float32)
-        return Batch(
+        batch = Batch(
             row_G=torch.from_numpy(shown.row_G),
             user_G=torch.from_numpy(shown.user_G),
             task_G=torch.from_numpy(shown.task_G),
@@ -201,6 +243,17 @@ class Collator:
             title_UT=torch.from_numpy(title_UT),
             log_chance_GC=torch.from_numpy(log_chance_GC),
             step_groups=step_groups,
+        )
+        return batch if shown.moments is None else self._with_context(batch, shown.moments)
+
+    def _with_context(self, batch: Batch, moments: _Moments) -> ContextBatch:
+        query_K, slot_X = np.unique(np.append(moments.query_GL.ravel(), -1), return_inverse=True)  # -1 comes first
+        return ContextBatch(
+            **{field.name: getattr(batch, field.name) for field in fields(batch)},
+            query_KQ=torch.from_numpy(self._query_tokens(query_K)),
+            history_query_GL=torch.from_numpy(slot_X[:-1].reshape(moments.query_GL.shape)),
+            time_GL=torch.from_numpy(moments.time_GL),
+            now_G=torch.from_numpy(moments.now_G),
         )
 
     def _tables(self, item_GK: Int, fold_G: Int | None) -> tuple[Int, NDArray[np.float32], NDArray[np.int32]]:

@@ -4,45 +4,15 @@ A step's batches are a function of (seed, step), so the number of workers and ra
 ranks take the same steps with the same number of micro-batches, so that none waits for a batch that another lacks.
 """
 
-import os
 from collections.abc import Iterator
-from functools import partial
 
-import torch
-from torch.utils.data import DataLoader, Dataset
-
-from gensr_dist.data.batches.batch import Batch, PackedBatches
+from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.micro_batches import MicroBatchOrder, RowTokens
 from gensr_dist.data.batches.order import SampleOrder
-from gensr_dist.data.forks import die_with_parent
+from gensr_dist.data.batches.prefetch import prefetched
 from gensr_dist.data.negatives.sampling import TrainingNegatives
-from gensr_dist.data.shared_memory import enough_shared_memory, require_semaphores
 from gensr_dist.errors import InputError
-
-PREFETCH = 4  # steps that each worker collates ahead
-_REMEDY = "set train.workers to 0"
-
-
-# An InputError is given and not raised: torch would turn what a worker raises into a RuntimeError.
-_Collated = list[Batch] | PackedBatches | InputError
-
-
-class _Steps(Dataset[_Collated]):
-    """Step number -> this rank's micro-batches, packed if they are sent to another process."""
-
-    def __init__(self, loader: "TrainingLoader") -> None:
-        self.loader = loader
-
-    def __getitem__(self, step: int) -> _Collated:
-        try:
-            batches = self.loader.batches_of_step(step)
-            if not self.loader.workers:
-                return batches
-            with enough_shared_memory(_REMEDY):
-                return PackedBatches.pack(batches).share_memory()
-        except InputError as error:
-            return error
 
 
 class TrainingLoader:
@@ -86,7 +56,6 @@ class TrainingLoader:
                 f"{order.batch} groups, but the log has only {order.rows} training rows",
                 "lower it or bring a larger log",
             )
-        assert order.window_rows == tuple(collator.store.window_rows), "the order is of another log"
         self.collator = collator
         self.order = order
         tokens = RowTokens(collator.store, collator.items, collator.history, candidates=1 + negatives.count)
@@ -117,33 +86,4 @@ class TrainingLoader:
             InputError: a step cannot be collated, for example because a user has seen nearly every item, or there is no
                 shared memory for it.
         """
-        steps = range(start_step, end_step)
-        if self.workers and steps:
-            self.batches_of_step(start_step)  # workers share what this decodes and builds: all of a log of one window
-        prefetched = DataLoader(
-            _Steps(self),
-            sampler=steps,
-            batch_size=None,
-            num_workers=self.workers,
-            collate_fn=_unchanged,
-            worker_init_fn=partial(_end_with, os.getpid()),
-            pin_memory=torch.cuda.is_available(),
-            prefetch_factor=PREFETCH if self.workers else None,
-            multiprocessing_context="fork" if self.workers else None,  # shares what is decoded instead of copying it
-            generator=torch.Generator(),  # leaves the global random state, and so dropout, as it is
-        )
-        with enough_shared_memory(_REMEDY):  # queues to the workers are made of it too
-            require_semaphores(3 * self.workers + 10 if self.workers else 0)
-            arriving = iter(prefetched)
-        for step, collated in zip(steps, arriving, strict=True):
-            if isinstance(collated, InputError):
-                raise collated
-            yield step, collated.unpack() if isinstance(collated, PackedBatches) else collated
-
-
-def _end_with(parent: int, worker: int) -> None:
-    die_with_parent(parent)
-
-
-def _unchanged(value: _Collated) -> _Collated:
-    return value
+        return prefetched(self.batches_of_step, start_step, end_step, self.workers)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
-from gensr_dist.data.forks import die_with_parent
+from gensr_dist.data.forks import begin_forked
 from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.preparation.filtering import keep_active
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard, write_users
@@ -100,7 +100,7 @@ _write: Callable[[int], ShardResult]  # of a forked process, which would else ge
 
 def _begin(parent: int, write: Callable[[int], ShardResult]) -> None:
     global _write
-    die_with_parent(parent)
+    begin_forked(parent)
     _write = write
 
 

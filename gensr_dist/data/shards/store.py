@@ -23,7 +23,8 @@ from gensr_dist.data.negatives.exposures import Exposures
 from gensr_dist.data.negatives.sampling import SeenPairs
 from gensr_dist.data.shards.manifest import Manifest, ShardRecord
 from gensr_dist.data.shards.verify import read_checked, shard_faults
-from gensr_dist.data.timelines.histories import Histories
+from gensr_dist.data.timelines.histories import Histories, taken
+from gensr_dist.data.timelines.moments import Moments
 from gensr_dist.data.timelines.rows import EvalRows, training_rows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import COLUMNS, Timelines
@@ -69,6 +70,11 @@ class Window:
     def histories(self) -> Histories:
         """Twin-merged positive interactions, local; built on first use."""
         return Histories.from_timelines(self.timelines)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """When the interactions of `histories` were, and their queries; built on first use."""
+        return Moments.from_timelines(self.timelines)
 
     @cached_property
     def seen_in_training(self) -> SeenPairs:
@@ -219,6 +225,24 @@ class TimelineStore:
             user_P, end_P = user_G[place_P] - window.first_user, end_G[place_P] - window.first_interaction
             item_GL[place_P], behaviour_GL[place_P] = window.histories.gather(user_P, end_P, length)
         return item_GL, behaviour_GL
+
+    def gather_moments(self, user_G: Int, end_G: Int, length: int) -> tuple[Int, Int]:
+        """Of what `gather_histories` gives, the queries (-1 for none) and the times in milliseconds (0 is padding)."""
+        query_GL = np.full((len(user_G), length), -1)
+        time_GL = np.zeros((len(user_G), length), dtype=np.int64)
+        for window, place_P in self.parts_of_users(user_G):
+            user_P, end_P = user_G[place_P] - window.first_user, end_G[place_P] - window.first_interaction
+            place_PL = window.histories.places(user_P, end_P, length)
+            query_GL[place_P] = taken(window.moments.query_M, place_PL, -1)
+            time_GL[place_P] = taken(window.moments.time_M, place_PL, 0)
+        return query_GL, time_GL
+
+    def times(self, user_R: Int, event_R: Int) -> Int:
+        """When events of these users were, in milliseconds, int64 [R]."""
+        time_R = np.zeros(len(event_R), dtype=np.int64)
+        for window, place_P in self.parts_of_users(user_R):
+            time_R[place_P] = window.timelines.time_N[event_R[place_P] - window.first_event]
+        return time_R
 
     def history_tokens(self, row_R: Int, longest: int, title_length_I: NDArray[np.integer]) -> Int:
         """Title tokens that the history of each training row shows, int64 [R].

@@ -24,7 +24,7 @@ class Histories:
     def from_timelines(cls, timelines: Timelines) -> Self:
         """Merge twins and find, for every event, how far its user's strictly earlier interactions reach."""
         time_N = timelines.time_N
-        event_P, opens_P = _openings(timelines)
+        event_P, opens_P = openings(timelines)
         event_M = event_P[opens_P]
         code_P = (1 << timelines.behaviour_N[event_P]).astype(np.uint8)
         behaviour_M = np.bitwise_or.reduceat(code_P, np.flatnonzero(opens_P)) if len(event_P) else code_P
@@ -54,23 +54,30 @@ class Histories:
             item_GL: int64 rows of the catalogue, padded at the end with -1.
             behaviour_GL: int64, padded with 0.
         """
+        place_GL = self.places(user_G, end_G, length)
+        return taken(self.item_M, place_GL, -1), taken(self.behaviour_M, place_GL, 0)
+
+    def places(self, user_G: np.ndarray, end_G: np.ndarray, length: int) -> np.ndarray:
+        """Where the newest `length` interactions before `end_G` stand, oldest first, padded with -1; int64 [G, L]."""
         end_G = np.asarray(end_G, dtype=np.int64)
         start_G = np.maximum(self.user_start_V[user_G], end_G - length)
-        index_GL = start_G[:, None] + np.arange(length)
-        real_GL = index_GL < end_G[:, None]
-        if not len(self.item_M):
-            return np.full(real_GL.shape, -1), np.zeros(real_GL.shape, dtype=np.int64)
-        index_GL = np.where(real_GL, index_GL, 0)
-        item_GL = np.where(real_GL, self.item_M[index_GL].astype(np.int64), -1)
-        return item_GL, np.where(real_GL, self.behaviour_M[index_GL], 0).astype(np.int64)
+        place_GL = start_G[:, None] + np.arange(length)
+        return np.where(place_GL < end_G[:, None], place_GL, -1)
+
+
+def taken(value_M: np.ndarray, place_GL: np.ndarray, padding: int) -> np.ndarray:
+    """Values at the places that `Histories.places` gives, int64 [G, L]."""
+    if not len(value_M):
+        return np.full(place_GL.shape, padding, dtype=np.int64)
+    return np.where(place_GL >= 0, value_M[np.maximum(place_GL, 0)].astype(np.int64), padding)
 
 
 def count_interactions(timelines: Timelines) -> int:
     """Number of entries M that `Histories` of these timelines has."""
-    return int(np.count_nonzero(_openings(timelines)[1]))
+    return int(np.count_nonzero(openings(timelines)[1]))
 
 
-def _openings(timelines: Timelines) -> tuple[np.ndarray, np.ndarray]:
+def openings(timelines: Timelines) -> tuple[np.ndarray, np.ndarray]:
     """Positive events, int64 [P], and which of them open an interaction, the others being second twins; bool [P]."""
     event_P = np.flatnonzero(timelines.positive_N)
     user_start_V = np.searchsorted(event_P, timelines.user_start_V)

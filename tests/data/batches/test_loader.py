@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from gensr_dist.data.batches.batch import IGNORED, Batch, PackedBatches
+from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
+from gensr_dist.data.batches.packed import Packed
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.sampling import TrainingNegatives
@@ -52,13 +53,13 @@ def test_a_full_shared_memory_ends_the_batches_with_one_line(
 ) -> None:
     """In a worker, whose other errors only torch would hear of, and before there are workers."""
 
-    def full(packed: PackedBatches) -> PackedBatches:
+    def full(packed: Packed[Batch]) -> Packed[Batch]:
         raise RuntimeError(
             "unable to allocate shared memory(shm) for file </torch_7_8_0>: No space left on device (28)"
         )
 
     with monkeypatch.context() as patch:
-        patch.setattr(PackedBatches, "share_memory", full)
+        patch.setattr(Packed, "share_memory", full)
         with pytest.raises(InputError, match=r"/dev/shm: no space left of .*shm-size=2g\), or set train.workers to 0"):
             next(loader(collator, workers=1).batches(0, 4))
 
@@ -66,7 +67,7 @@ def test_a_full_shared_memory_ends_the_batches_with_one_line(
         assert count >= 3 * 2 + 3 + 5  # queues of two workers, that of their answers, and an event
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("gensr_dist.data.batches.loader.require_semaphores", none_left)
+    monkeypatch.setattr("gensr_dist.data.batches.prefetch.require_semaphores", none_left)
     with pytest.raises(InputError, match=r"/dev/shm: no space left of "):
         next(loader(collator, workers=2).batches(0, 4))
 
@@ -86,7 +87,7 @@ def test_packed_batches_are_the_same_in_one_buffer(collator: Collator) -> None:
     """Tensors of any size, an empty one among them, in batches of different sizes."""
     batches = [batch for step in (0, 1) for batch in loader(collator, micro_tokens=650).batches_of_step(step)]
     batches[1] = dataclasses.replace(batches[1], query_GQ=batches[1].query_GQ[:, :0], cf_UE=batches[1].cf_UE[:3, :1])
-    packed = PackedBatches.pack(batches)
+    packed = Packed.pack(batches)
     unpacked = packed.unpack()
     assert len(unpacked) == len(batches)
     for one, other in zip(batches, unpacked, strict=True):
@@ -153,7 +154,7 @@ def test_stopping_early_ends_the_workers(collator: Collator) -> None:
 def test_workers_end_with_their_process(collator: Collator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A killed training must not keep its run folder locked through them."""
     monkeypatch.setattr(
-        "gensr_dist.data.batches.loader.die_with_parent",
+        "gensr_dist.data.batches.prefetch.begin_forked",
         lambda parent: (tmp_path / f"{os.getpid()}").write_text(str(parent)),
     )
     list(loader(collator, workers=2).batches(0, 4))

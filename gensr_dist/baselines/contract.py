@@ -1,0 +1,134 @@
+"""What a baseline is: a module that scores candidates of a batch and knows its own loss.
+
+Dimensions: G groups, C candidates, S sequences, L length, D width, I items, V users, T title tokens, E width of a CF
+vector, W words.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gensr_dist.baselines.layers.ranking_losses import binary_cross_entropy, softmax_cross_entropy
+from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.sequences import SequenceBatch
+from gensr_dist.data.events import Behaviour
+
+REC, SEARCH = Behaviour.RECOMMENDATION, Behaviour.SEARCH
+ONLY_REC, ONLY_SEARCH, BOTH = frozenset({REC}), frozenset({SEARCH}), frozenset({REC, SEARCH})
+
+
+class Need(Enum):
+    """What a log must hold for a baseline, beside items that users chose."""
+
+    QUERIES = "queries"
+    TITLES = "titles"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogFacts:
+    """What a model is built from: sizes of the log, and tables of its catalogue."""
+
+    items: int
+    users: int
+    words: int  # size of the tokenizer's vocabulary
+    cf_width: int
+    cf_scale: float  # that brings CF vectors to a mean square of one
+    popularity_I: NDArray[np.integer]  # positive training events of each item
+    title_IT: NDArray[np.int32]  # token ids, 0 is padding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings that every trained baseline has; each model's own class adds its own and gives what was published."""
+
+    width: int = 64
+    """D."""
+    item_input: Literal["id", "cf", "id+cf"] = "id"
+    """What an item is to the model: a learnt vector, LightGCN's, or their sum."""
+    history: int = 50
+    """Newest interactions that are read; 0 takes `data.history`."""
+    negatives: int = 1
+    """Of a row or position, drawn uniformly among what its user has not met."""
+    dropout: float = 0.0
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    """In which the learning rate rises; then it stays."""
+    clip: float = 5.0
+    """Largest norm of the gradient."""
+    batch: int = 256
+    """Rows or sequences of a step, over all ranks."""
+    epochs: int = 200
+    """At most."""
+    validate_every: float = 1.0
+    """Epochs."""
+    patience: int = 10
+    """Validations without a better mean NDCG@10 before it stops."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a step minimises: the sum of named parts, each a mean over the groups or targets of the whole step."""
+
+    parts: Mapping[str, Tensor]
+
+    @property
+    def total(self) -> Tensor:
+        """Their sum."""
+        first, *others = self.parts.values()
+        return sum(others, first)
+
+
+class Baseline(nn.Module, ABC):
+    """A model of one or both tasks.
+
+    A row's scores depend on no other row of the batch, on no padding and on the order of candidates in nothing but
+    their own order.
+    """
+
+    tasks: ClassVar[frozenset[Behaviour]]
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    candidates_a_pass: ClassVar[int] = 200_000  # of scoring; fewer where a candidate costs much memory
+
+    @abstractmethod
+    def score(self, batch: ContextBatch) -> Tensor:
+        """Scores [G, C], higher is better: logits, never probabilities, which saturate and tie."""
+
+
+class RowBaseline(Baseline):
+    """A baseline that is trained on rows: a positive and its negatives, after the history that came before."""
+
+    row_loss: ClassVar[Literal["bce", "softmax"]] = "bce"  # the published one
+
+    def auxiliary(self, batch: ContextBatch, score_GC: Tensor) -> Mapping[str, Tensor]:
+        """Further parts of the loss, weighted, as sums over the groups of the batch."""
+        return {}
+
+    def forward(self, batch: ContextBatch) -> Losses:
+        """Losses of a batch."""
+        score_GC = self.score(batch)
+        loss = binary_cross_entropy if self.row_loss == "bce" else softmax_cross_entropy
+        loss_G = loss(score_GC[:, 0], score_GC[:, 1:], batch.candidate_GC[:, 1:] > 0)
+        parts = {"ranking": (loss_G * (batch.row_G >= 0)).sum(), **self.auxiliary(batch, score_GC)}
+        return Losses({name: part / batch.step_groups for name, part in parts.items()})
+
+
+class SequenceBaseline(Baseline):
+    """A baseline that reads a sequence from left to right and predicts at every position what is recommended next."""
+
+    tasks: ClassVar[frozenset[Behaviour]] = ONLY_REC
+
+    @property
+    @abstractmethod
+    def shared_negatives(self) -> int:
+        """Items that all positions of a step share as negatives."""
+
+    @abstractmethod
+    def forward(self, batch: SequenceBatch) -> Losses:
+        """Losses of a batch."""

@@ -1,0 +1,1 @@
+"""The trained baselines, one file each beside its settings."""

@@ -1,0 +1,48 @@
+"""The trained baselines by name.
+
+A baseline is one file in `models/` and one line here.
+"""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
+from gensr_dist.baselines.models.qem import QEM, QEMSettings
+from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
+from gensr_dist.errors import InputError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A baseline that can be trained."""
+
+    title: str
+    settings: type[Settings]
+    model: type[Baseline]
+    paper: str
+
+    def build(self, settings: Settings, facts: LogFacts) -> Baseline:
+        """The model with new weights, from the global random state."""
+        make: Callable[[Settings, LogFacts], Baseline] = self.model
+        return make(settings, facts)
+
+
+BASELINES: dict[str, Entry] = {
+    "sasrec": Entry("SASRec", SASRecSettings, SASRec, "arXiv 1808.09781"),
+    "qem": Entry("QEM", QEMSettings, QEM, "arXiv 1908.11322"),
+}
+
+
+def entry(name: str) -> Entry:
+    """The baseline of a name.
+
+    Raises:
+        InputError: there is none; names the nearest one.
+    """
+    found = BASELINES.get(name)
+    if found is None:
+        near = difflib.get_close_matches(name, BASELINES, n=1)
+        remedy = f"did you mean {near[0]}?" if near else "`gensr baseline --list` shows them"
+        raise InputError(f"baseline {name!r}", "there is none of this name", remedy)
+    return found

@@ -1,0 +1,149 @@
+"""A baseline from its training to its test rows."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gensr_dist.baselines.contract import Need, Settings
+from gensr_dist.baselines.registry import entry
+from gensr_dist.baselines.result import BaselineResult, Cost
+from gensr_dist.baselines.scorer import BaselineScorer, catalogue_ranks
+from gensr_dist.baselines.training import Trained, train_baseline
+from gensr_dist.config.root import Config
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.timelines.rows import EvalRows
+from gensr_dist.data.timelines.splits import Split
+from gensr_dist.errors import InputError
+from gensr_dist.evaluation.metrics import TASK_NAMES, TaskMetrics
+from gensr_dist.evaluation.protocol import draw_rows, rank_positives
+from gensr_dist.evaluation.significance import PairedTest, gensr_ranks, paired_test, save_ranks
+from gensr_dist.evaluation.stage import protocol_of
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.prepared_data import PreparedData
+from gensr_dist.storage.records import write_json
+
+_ROWS_A_CALL = 4_096
+
+
+def run_baseline(
+    name: str, settings: Settings, config: Config, run: RunFolder, folder: RunFolder, *, resume: bool = True
+) -> BaselineResult:
+    """Train a baseline on a run's shards and vectors, and rank the test rows that `gensr evaluate` ranks.
+
+    Args:
+        name: of the registry.
+        settings: of the baseline.
+        config: of the run.
+        run: holds shards and CF vectors.
+        folder: of the baseline.
+        resume: go on from the newest checkpoint, if there is one.
+
+    Raises:
+        InputError: the log lacks what it needs, its table does not fit, a loss or score is not finite.
+        Paused: it was asked to end; it goes on another time.
+    """
+    data = PreparedData.open(run, config, folds=True)
+    _check_needs(name, data)
+    trained = train_baseline(name, settings, config, data, folder, resume=resume)
+    result = _evaluated(name, settings, config, data, run, folder, trained)
+    if trained.ranks.first:
+        write_json(folder.metrics, result)
+    trained.ranks.wait()
+    return result
+
+
+def _check_needs(name: str, data: PreparedData) -> None:
+    model = entry(name).model
+    if Need.TITLES in model.needs and not np.asarray(data.items.title_IT).any():
+        raise InputError(f"baseline {name}", "it reads texts of items, and this log has none", "give items a text")
+    if Need.QUERIES in model.needs and not len(data.items.query_QT):
+        raise InputError(f"baseline {name}", "it reads queries, and this log has none", "prepare a log with searches")
+
+
+def _evaluated(
+    name: str,
+    settings: Settings,
+    config: Config,
+    data: PreparedData,
+    run: RunFolder,
+    folder: RunFolder,
+    trained: Trained,
+) -> BaselineResult:
+    seed, evaluation = config.seed, config.evaluation
+    available = {task: data.store.eval_rows(Split.TEST, task) for task in TASK_NAMES}
+    drawn = {task: draw_rows(rows, evaluation.rows, seed) for task, rows in available.items() if len(rows)}
+    protocol = protocol_of(data.store.manifest, drawn, available, evaluation, seed)
+    scorer = BaselineScorer(trained.model, trained.collator, trained.ranks.device)
+    served = {task: rows for task, rows in drawn.items() if task in trained.model.tasks}
+    began = time.perf_counter()
+    ranks = {
+        task: rank_positives(scorer, rows, _ROWS_A_CALL, progress=f"{name}, {TASK_NAMES[task]}")
+        for task, rows in served.items()
+    }
+    seconds = time.perf_counter() - began
+    metrics = {
+        task: TaskMetrics.from_ranks(rank_R, resamples=evaluation.bootstrap, seed=seed)
+        for task, rank_R in ranks.items()
+    }
+    if trained.ranks.first:
+        for task, rank_R in ranks.items():
+            save_ranks(folder.root, task, rank_R)
+    progress, entry_of = trained.progress, entry(name)
+    return BaselineResult(
+        baseline=name,
+        title=entry_of.title,
+        settings=dataclasses.asdict(settings),
+        protocol=protocol,
+        tasks={TASK_NAMES[task]: _values(of_task) for task, of_task in metrics.items()},
+        intervals={
+            TASK_NAMES[task]: {name: e.interval for name, e in of_task.named().items() if e.interval is not None}
+            for task, of_task in metrics.items()
+        },
+        catalogue=_catalogue(name, scorer, served, data, config),
+        behind=_behind(run, protocol.rows_digest, ranks, config),
+        validation=progress.best_ndcg,
+        cost=Cost(
+            parameters=trained.parameters,
+            steps=progress.steps,
+            best_step=progress.best_step,
+            epochs=progress.steps / trained.steps_per_epoch,
+            seconds=progress.seconds,
+            seconds_per_epoch=progress.train_seconds / max(1, progress.steps) * trained.steps_per_epoch,
+            candidates_per_second=sum(rows.candidate_RC.size for rows in served.values()) / max(seconds, 1e-9),
+        ),
+    )
+
+
+def _values(metrics: TaskMetrics) -> dict[str, float]:
+    return {name: estimate.value for name, estimate in metrics.named().items()}
+
+
+def _catalogue(
+    name: str, scorer: BaselineScorer, served: Mapping[Behaviour, EvalRows], data: PreparedData, config: Config
+) -> dict[str, dict[str, float]]:
+    """Metrics among all items that a row's user had not met, of `evaluation.catalogue_rows` rows a task."""
+    if not config.evaluation.catalogue_rows:
+        return {}
+    found = {}
+    for task, rows in served.items():
+        sample = draw_rows(rows, config.evaluation.catalogue_rows, config.seed)
+        rank_R = catalogue_ranks(scorer, sample, data.store, f"{name}, {TASK_NAMES[task]}, whole catalogue")
+        found[TASK_NAMES[task]] = _values(TaskMetrics.from_ranks(rank_R, resamples=0, seed=config.seed))
+    return found
+
+
+def _behind(
+    run: RunFolder, rows_digest: str, ranks: Mapping[Behaviour, NDArray[np.int64]], config: Config
+) -> dict[str, PairedTest]:
+    """GenSR of the run against the baseline, where it was evaluated on the same rows."""
+    gensr = gensr_ranks(run.root, rows_digest)
+    return {
+        TASK_NAMES[task]: paired_test(
+            gensr[task], rank_R, resamples=max(1, config.evaluation.bootstrap), seed=config.seed
+        )
+        for task, rank_R in ranks.items()
+        if task in gensr and len(gensr[task]) == len(rank_R)
+    }

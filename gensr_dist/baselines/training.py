@@ -1,0 +1,340 @@
+"""The one trainer of all baselines: the same rows, negatives, validation, early stop and engine as GenSR's.
+
+A training is a function of settings, seed and data: an interrupted one goes on from its newest checkpoint, on however
+many ranks.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import nn
+from tqdm import tqdm
+
+from gensr_dist.baselines.contract import Baseline, LogFacts, Losses, Settings
+from gensr_dist.baselines.feeds import Feed
+from gensr_dist.baselines.registry import entry
+from gensr_dist.baselines.result import Curve, CurvePoint
+from gensr_dist.baselines.scorer import BaselineScorer
+from gensr_dist.config.root import Config, digest
+from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.prefetch import prefetched
+from gensr_dist.data.tensors import map_tensors
+from gensr_dist.data.timelines.rows import EvalRows
+from gensr_dist.data.timelines.splits import Split
+from gensr_dist.data.training_sample import draw_training_rows
+from gensr_dist.distributed.ranks import Ranks, join_processes
+from gensr_dist.distributed.signals import StopRequest
+from gensr_dist.errors import InputError, Paused
+from gensr_dist.evaluation.metrics import TASK_NAMES, ndcg_gain
+from gensr_dist.evaluation.protocol import draw_rows, rank_positives
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.prepared_data import PreparedData
+from gensr_dist.storage.durable import durable_folder
+from gensr_dist.storage.records import read_record, write_json
+from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
+from gensr_dist.train.config import TrainConfig
+from gensr_dist.train.engine import Engine, Learning
+from gensr_dist.train.objective import seed_dropout
+
+WEIGHTS = "weights.safetensors"
+CURVE = "curve.json"
+_ROWS_A_CALL = 4_096
+_REMEDY = "delete it, or train the baseline again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained baseline and what it took."""
+
+    model: Baseline  # with the weights of the best validation, in evaluation mode
+    collator: Collator
+    ranks: Ranks
+    progress: Progress
+    steps_per_epoch: int
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the model."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+def facts_of(data: PreparedData) -> LogFacts:
+    """What models are built from."""
+    return LogFacts(
+        items=data.store.items,
+        users=data.store.users,
+        words=len(data.items.tokenizer),
+        cf_width=data.vectors.width,
+        cf_scale=data.vectors.unit_scale(),
+        popularity_I=data.items.popularity_I,
+        title_IT=data.items.title_IT,
+    )
+
+
+def train_baseline(
+    name: str, settings: Settings, config: Config, data: PreparedData, folder: RunFolder, *, resume: bool = True
+) -> Trained:
+    """Train a baseline; leave its best weights in `folder.model`. Every rank must call it.
+
+    Args:
+        name: of the registry.
+        settings: of the baseline.
+        config: seed, how batches are read, and how a training is operated (`train.zero_stage`, `train.workers`, ...).
+        data: what it is trained on, opened with the vectors of folds.
+        folder: of the baseline; receives checkpoints, curve and model.
+        resume: go on from the newest checkpoint, if there is one.
+
+    Raises:
+        InputError: the log lacks what it needs, a loss is not finite, or the checkpoints belong to other settings.
+        Paused: it was asked to end; a checkpoint of the last step is there.
+    """
+    ranks = join_processes()
+    with StopRequest(config.train.max_hours, decides=ranks.first) as request:
+        return _Training(name, settings, config, data, folder, ranks, request, resume).run()
+
+
+def open_baseline(name: str, settings: Settings, data: PreparedData, folder: RunFolder, ranks: Ranks) -> Baseline:
+    """A trained baseline in evaluation mode, on the device of the rank.
+
+    Raises:
+        InputError: it is not trained, or with other settings.
+    """
+    model = entry(name).build(settings, facts_of(data))
+    _load(model, folder)
+    return model.to(ranks.device).eval()
+
+
+class _Training:
+    """The parts of one training and how far it is."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        config: Config,
+        data: PreparedData,
+        folder: RunFolder,
+        ranks: Ranks,
+        request: StopRequest,
+        resume: bool,
+    ) -> None:
+        self.name, self.settings, self.config, self.folder = name, settings, config, folder
+        self.ranks, self.request = ranks, request
+        history = settings.history or config.data.history
+        self.collator = Collator(data.store, data.items, data.vectors, history, context=True)
+        torch.manual_seed(config.seed)
+        model = entry(name).build(settings, facts_of(data))
+        self.feed = Feed(model, settings, self.collator, config.seed, ranks)
+        self.steps_per_epoch = self.feed.order.steps_per_epoch
+        self.steps = settings.epochs * self.steps_per_epoch
+        self.validate_every = max(1, round(settings.validate_every * self.steps_per_epoch))
+        self.samples, self.training_samples = _samples(model, data, config)
+        self.engine = Engine(model, _train_config(settings, config, self.steps), ranks, _learning(model, settings))
+        self.checkpoints = Checkpoints(folder.checkpoints, self.engine, keep_last=1)
+        if not resume and ranks.first:
+            discard(folder.checkpoints)
+        dist.barrier()
+        known: dict[str, str | int | float | bool] = {
+            "baseline": name,
+            "seed": config.seed,
+            "shards": digest(data.store.manifest)[:16],
+        }
+        known |= {"cf": data.vectors.digest()[:16], **dataclasses.asdict(settings), "history": history}
+        beginning = Progress(settings=known, world=ranks.world, zero_stage=self.engine.zero_stage)
+        self.progress = self.checkpoints.load(beginning)
+        self.started = time.perf_counter() - self.progress.seconds
+        self.curve = self._earlier_curve()
+        self.losses: list[dict[str, float]] = []  # since the last validation
+
+    def run(self) -> Trained:
+        """Train to the last step or to the early stop, then load the best weights."""
+        try:
+            if not self._finished:
+                self._train()
+            self.checkpoints.finish()
+        finally:
+            self.checkpoints.close()
+        model = self.engine.model
+        _load(model, self.folder)
+        return Trained(
+            model=model.eval(),
+            collator=self.collator,
+            ranks=self.ranks,
+            progress=self.progress,
+            steps_per_epoch=self.steps_per_epoch,
+        )
+
+    def _train(self) -> None:
+        batches = prefetched(
+            self.feed.batches_of_step, self.progress.steps, self.steps, workers=self.config.train.workers
+        )
+        bar = tqdm(
+            total=self.steps,
+            initial=self.progress.steps,
+            desc=self.name,
+            unit="step",
+            disable=None if self.ranks.first else True,
+        )
+        with bar:
+            for step, (batch, *_) in batches:
+                began = time.perf_counter()
+                stop = self._optimize(step, batch)
+                seconds = self.progress.train_seconds + time.perf_counter() - began
+                self.progress = dataclasses.replace(self.progress, steps=step + 1, train_seconds=seconds)
+                bar.update()
+                if self.progress.steps % self.validate_every == 0 or self.progress.steps == self.steps:
+                    self._validate()
+                    bar.set_postfix_str(f"best {self.progress.best_ndcg:.4f}", refresh=False)
+                    self._save()
+                elif stop:
+                    self._save()
+                if self._finished:
+                    return
+                if stop:
+                    self.checkpoints.finish()
+                    raise Paused(f"{self.name} stopped after step {step + 1} of {self.steps}; a checkpoint is saved")
+
+    def _optimize(self, step: int, batch: object) -> bool:
+        """One optimizer step; whether to end after it."""
+        seed_dropout(self.config.seed, step, self.ranks.rank)
+        on_device = map_tensors(batch, lambda tensor: tensor.to(self.ranks.device, non_blocking=True))
+        losses: Losses = self.engine.forward(on_device, last=True)
+        total = losses.total
+        self.engine.backward(total * self.ranks.world)
+        # One reduction tells all ranks of a loss or gradient that is not finite, and of a request to end.
+        norm = self.engine.norm_before_update
+        bad = ~total.detach().isfinite() if norm is None else ~(total.detach().isfinite() & norm.isfinite())
+        flags = torch.tensor([float(bad), float(bool(self.request.reason))], device=self.ranks.device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        refused, stop = flags.tolist()
+        if refused:
+            last = self.losses[-1] if self.losses else {}
+            finite = f"the last finite loss was {sum(last.values()):.4g}" if last else "no loss before it was kept"
+            raise InputError(
+                f"baseline {self.name}",
+                f"the loss or gradient of step {step + 1} is not finite; {finite}",
+                f"lower {self.name}.learning_rate, which is {self.settings.learning_rate:g}",
+            )
+        self.engine.step()
+        self.losses.append({name: float(part.detach()) for name, part in losses.parts.items()})
+        return bool(stop)
+
+    def _validate(self) -> None:
+        """Rank the samples; keep the weights if they are the best so far."""
+        validation = _ndcg(BaselineScorer(self.engine.model, self.collator, self.ranks.device), self.samples)
+        training = _ndcg(
+            BaselineScorer(self.engine.model, self.collator, self.ranks.device, training=True), self.training_samples
+        )
+        ndcg = sum(validation.values()) / len(validation)
+        progress = self.progress
+        if ndcg > progress.best_ndcg:
+            self._export()
+            self.progress = dataclasses.replace(
+                progress, best_step=progress.steps, best_ndcg=ndcg, validations_without_gain=0
+            )
+        else:
+            without = progress.validations_without_gain + 1
+            self.progress = dataclasses.replace(
+                progress, validations_without_gain=without, stopped_early=without >= self.settings.patience
+            )
+        names = self.losses[0] if self.losses else {}
+        point = CurvePoint(
+            step=progress.steps,
+            epoch=progress.steps / self.steps_per_epoch,
+            loss={name: float(np.mean([each[name] for each in self.losses])) for name in names},
+            validation=validation,
+            training=training,
+        )
+        self.losses = self.losses[-1:]
+        self.curve = Curve(points=(*self.curve.points, point))
+        if self.ranks.first:
+            write_json(self.folder.root / CURVE, self.curve)
+
+    def _export(self) -> None:
+        weights = self.engine.weights()
+        if self.ranks.first:
+            with durable_folder(self.folder.model) as temporary:
+                save_file({name: value.contiguous().clone() for name, value in weights.items()}, temporary / WEIGHTS)
+        dist.barrier()
+
+    def _save(self) -> None:
+        self.progress = dataclasses.replace(self.progress, seconds=time.perf_counter() - self.started)
+        self.checkpoints.save(self.progress)
+
+    def _earlier_curve(self) -> Curve:
+        """The points of a training that goes on, up to its checkpoint."""
+        path = self.folder.root / CURVE
+        if not self.progress.steps or not path.exists():
+            return Curve()
+        earlier = read_record(path, Curve, "a curve of validations", missing=_REMEDY, wrong=_REMEDY)
+        return Curve(points=tuple(point for point in earlier.points if point.step <= self.progress.steps))
+
+    @property
+    def _finished(self) -> bool:
+        return self.progress.stopped_early or self.progress.steps >= self.steps
+
+
+def _samples(
+    model: Baseline, data: PreparedData, config: Config
+) -> tuple[Mapping[str, EvalRows], Mapping[str, EvalRows]]:
+    """Validation rows by task, and as many training rows."""
+    count, seed = config.train.validate_rows, config.seed
+    samples = {task: draw_rows(data.store.eval_rows(Split.VALID, task), count, seed) for task in sorted(model.tasks)}
+    samples = {task: rows for task, rows in samples.items() if len(rows)}
+    if not samples:
+        raise InputError("data.split", "no validation row of its task", "choose another split or a longer log")
+    counts = {task: len(rows) for task, rows in samples.items()}
+    training = draw_training_rows(data.store, counts, seed, data.store.manifest.config.eval_negatives)
+    return (
+        {TASK_NAMES[task]: rows for task, rows in samples.items()},
+        {TASK_NAMES[task]: rows for task, rows in training.items() if len(rows)},
+    )
+
+
+def _ndcg(scorer: BaselineScorer, samples: Mapping[str, EvalRows]) -> dict[str, float]:
+    return {
+        name: float(ndcg_gain(rank_positives(scorer, rows, _ROWS_A_CALL), 10).mean()) for name, rows in samples.items()
+    }
+
+
+def _train_config(settings: Settings, config: Config, steps: int) -> TrainConfig:
+    """The operation is the run's, the optimization the baseline's."""
+    return dataclasses.replace(
+        config.train,
+        steps=steps,
+        batch=settings.batch,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        warmup_steps=settings.warmup_steps,
+        clip=settings.clip,
+        precision="fp32",
+        zero_stage=min(config.train.zero_stage, 2),  # a baseline is scored outside of its forward pass
+        offload="none" if config.train.offload == "parameters" else config.train.offload,
+        activation_checkpointing=False,
+    )
+
+
+def _learning(model: nn.Module, settings: Settings) -> Learning:
+    """Weight decay on all weights, as in the papers; the rate rises in the warm-up and stays."""
+    groups = [{"params": list(model.parameters()), "weight_decay": settings.weight_decay}]
+    return Learning(groups=groups, rate=lambda step: min(1.0, (step + 1) / (settings.warmup_steps + 1)))
+
+
+def _load(model: Baseline, folder: RunFolder) -> None:
+    path = folder.model / WEIGHTS
+    try:
+        weights = load_file(path)
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"no weights of a baseline ({error})", "train it again") from None
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    if found != expected:
+        raise InputError(path, "weights of a baseline with other settings", "train it again")
+    with torch.no_grad():
+        model.load_state_dict(weights)
