@@ -1,0 +1,1 @@
+"""Layers and losses that the neural baselines share."""

@@ -1,0 +1,107 @@
+"""Networks that two tasks share in part: mixtures of experts and the head over them.
+
+Dimensions: X any leading ones, D width, I width of an expert, E experts.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gensr_dist.model.dropout import Dropout
+
+TASKS = 2
+
+
+class _Experts(nn.Module):
+    """ReLU(W_e x + b_e) of some experts, all in one product; [X, E, I]."""
+
+    def __init__(self, width: int, inner: int, experts: int) -> None:
+        super().__init__()
+        self.experts = experts
+        self.linear = nn.Linear(width, experts * inner)
+
+    def forward(self, x_XD: Tensor) -> Tensor:
+        expert_XEI: Tensor = self.linear(x_XD).relu().unflatten(-1, (self.experts, -1))
+        return expert_XEI
+
+
+def _mix(gate_XE: Tensor, expert_XEI: Tensor) -> Tensor:
+    return (gate_XE.softmax(-1)[..., None, :] @ expert_XEI).squeeze(-2)
+
+
+class MultiGateExperts(nn.Module):
+    """MMoE: both tasks have all experts, each with a gate of its own: y_t = sum_e softmax(G_t x)_e f_e(x).
+
+    Args:
+        width: D.
+        inner: I.
+        experts: E.
+    """
+
+    def __init__(self, width: int, inner: int, experts: int) -> None:
+        super().__init__()
+        self.experts = _Experts(width, inner, experts)
+        self.gates = nn.ModuleList(nn.Linear(width, experts, bias=False) for _ in range(TASKS))
+
+    def forward(self, x_XD: Tensor) -> tuple[Tensor, Tensor]:
+        """What each task gets [X, I]."""
+        expert_XEI = self.experts(x_XD)
+        first, second = (_mix(gate(x_XD), expert_XEI) for gate in self.gates)
+        return first, second
+
+
+class ProgressiveExperts(nn.Module):
+    """PLE of one layer: a task's gate is over its own experts and the shared ones.
+
+    Args:
+        width: D.
+        inner: I.
+        shared: experts of both tasks.
+        own: experts of each task alone.
+    """
+
+    def __init__(self, width: int, inner: int, shared: int, own: int) -> None:
+        super().__init__()
+        self.shared = _Experts(width, inner, shared)
+        self.own = nn.ModuleList(_Experts(width, inner, own) for _ in range(TASKS))
+        self.gates = nn.ModuleList(nn.Linear(width, own + shared, bias=False) for _ in range(TASKS))
+
+    def forward(self, x_XD: Tensor) -> tuple[Tensor, Tensor]:
+        """What each task gets [X, I]; a gate's first weights are for the task's own experts."""
+        shared_XEI = self.shared(x_XD)
+        first, second = (
+            _mix(gate(x_XD), torch.cat([own(x_XD), shared_XEI], dim=-2))
+            for gate, own in zip(self.gates, self.own, strict=True)
+        )
+        return first, second
+
+
+class Head(nn.Module):
+    """An MLP to one logit.
+
+    Args:
+        width: D.
+        hidden: widths of the layers between.
+        activation: makes what follows each of them, a new one a layer.
+        dropout: behind each activation.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: Sequence[int] = (200, 80),
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inner in hidden:
+            layers += [nn.Linear(width, inner), activation(), Dropout(dropout)]
+            width = inner
+        self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
+
+    def forward(self, x_XD: Tensor) -> Tensor:
+        """Logits [X]."""
+        logit_X1: Tensor = self.layers(x_XD)
+        return logit_X1.squeeze(-1)

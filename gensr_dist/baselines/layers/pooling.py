@@ -1,0 +1,40 @@
+"""One vector out of a padded sequence.
+
+Dimensions: X any leading ones, L positions, D width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from gensr_dist.baselines.layers.precision import wide
+
+
+def masked_softmax(logit_XL: Tensor, mask_XL: Tensor) -> Tensor:
+    """Softmax over the places where the mask is True, 0 at the others, even if there is none; in float32 at least."""
+    lowest = torch.finfo(wide(logit_XL).dtype).min
+    return wide(logit_XL).masked_fill(~mask_XL, lowest).softmax(-1) * mask_XL
+
+
+def masked_mean(vector_XLD: Tensor, mask_XL: Tensor) -> Tensor:
+    """Mean over the places where the mask is True [X, D]; 0 if there is none."""
+    total_XD = (vector_XLD * mask_XL[..., None]).sum(-2)
+    return total_XD / mask_XL.sum(-1, keepdim=True).clamp_min(1)
+
+
+class AdditivePooling(nn.Module):
+    """sum_j a_j c_j with a = softmax_j(v^T tanh(U c_j + b)).
+
+    Args:
+        width: D.
+        inner: width of U c.
+    """
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(width, inner)
+        self.logit = nn.Linear(inner, 1, bias=False)
+
+    def forward(self, vector_XLD: Tensor, mask_XL: Tensor) -> Tensor:
+        """Pool; [X, D], 0 where the mask has no True."""
+        weight_XL = masked_softmax(self.logit(self.hidden(vector_XLD).tanh()).squeeze(-1), mask_XL)
+        return (weight_XL.to(vector_XLD.dtype)[..., None, :] @ vector_XLD).squeeze(-2)

@@ -1,0 +1,50 @@
+"""Vectors that tell their words: negative sampling, as in the product search models.
+
+Dimensions: P vectors, W words of a text, N negatives shared by the batch, V vocabulary, D width.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from gensr_dist.baselines.layers.precision import wide
+
+
+def item_word_loss(vector_PD: Tensor, word_PW: Tensor, table_VD: Tensor, bias_V: Tensor, negative_N: Tensor) -> Tensor:
+    """-sum over a text's words w of [log s(e . w + b_w) + sum over n of log s(-(e . n + b_n))]; [P].
+
+    Args:
+        vector_PD: e, of items or users.
+        word_PW: words of each; 0 is padding.
+        table_VD: vectors of words.
+        bias_V: b.
+        negative_N: words drawn against every word of the batch.
+    """
+    real_PW = word_PW != 0
+    logit_PW = (table_VD[word_PW] @ vector_PD[..., None]).squeeze(-1) + bias_V[word_PW]
+    negative_PN = vector_PD @ table_VD[negative_N].T + bias_V[negative_N]
+    told_P = F.logsigmoid(wide(logit_PW)).masked_fill(~real_PW, 0.0).sum(1)
+    # The same negatives stand against each word: their sum counts as often as there are words.
+    return real_PW.sum(1) * F.softplus(wide(negative_PN)).sum(1) - told_P
+
+
+class UnigramSampler:
+    """Draws words in proportion to their counts to a power, with replacement; never padding (0).
+
+    Args:
+        count_V: how often each word occurs.
+        power: below 1 to favour rare words.
+
+    Raises:
+        ValueError: if no word occurs.
+    """
+
+    def __init__(self, count_V: Tensor, power: float = 0.75) -> None:
+        self.weight_V = count_V.double().pow(power)
+        self.weight_V[0] = 0
+        if not self.weight_V.any():
+            raise ValueError("no word occurs, so none can be drawn")
+
+    def draw(self, words: int, generator: torch.Generator) -> Tensor:
+        """Ids [words]; the generator, of the counts' device, decides alone."""
+        return torch.multinomial(self.weight_V, words, replacement=True, generator=generator)

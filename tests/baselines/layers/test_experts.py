@@ -1,0 +1,94 @@
+"""Mixtures of experts and heads against loops in float64."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gensr_dist.baselines.layers.experts import Head, MultiGateExperts, ProgressiveExperts
+from tests.baselines.layers.checks import assert_close, assert_trains, dense, learnt, normal, softmax
+
+X, D, INNER = 4, 5, 3
+
+
+def experts_of(linear: nn.Linear, x_D: Tensor) -> list[Tensor]:
+    """Each expert's answer, its rows of the weights cut out."""
+    found = []
+    for start in range(0, linear.out_features, INNER):
+        rows = slice(start, start + INNER)
+        found.append((linear.weight[rows] @ x_D + linear.bias[rows]).clamp_min(0))
+    return found
+
+
+def mixed(gate: nn.Linear, x_D: Tensor, answers: list[Tensor]) -> Tensor:
+    return sum(w * answer for w, answer in zip(softmax(list(dense(gate, x_D))), answers, strict=True))
+
+
+@torch.no_grad()
+def test_multi_gate_experts_match_the_loops() -> None:
+    layer = learnt(MultiGateExperts(D, INNER, 4))
+    x_XD = normal(1, X, D)
+    for gate, found_XI in zip(layer.gates, layer(x_XD), strict=True):
+        for x_D, found_I in zip(x_XD, found_XI, strict=True):
+            assert_close(found_I, mixed(gate, x_D, experts_of(layer.experts.linear, x_D)))
+
+
+@torch.no_grad()
+def test_progressive_experts_match_the_loops() -> None:
+    layer = learnt(ProgressiveExperts(D, INNER, shared=3, own=2))
+    x_XD = normal(1, X, D)
+    for gate, own, found_XI in zip(layer.gates, layer.own, layer(x_XD), strict=True):
+        for x_D, found_I in zip(x_XD, found_XI, strict=True):
+            answers = experts_of(own.linear, x_D) + experts_of(layer.shared.linear, x_D)
+            assert_close(found_I, mixed(gate, x_D, answers))
+
+
+@pytest.mark.parametrize("layer", [MultiGateExperts(D, INNER, 4), ProgressiveExperts(D, INNER, 3, 2)])
+def test_both_tasks_train_all_that_they_have(layer: nn.Module) -> None:
+    learnt(layer)
+    x_XD = normal(1, 30, D)
+    assert_trains(layer, torch.cat(layer(x_XD)))
+    layer.zero_grad()
+    layer(x_XD)[0].sum().backward()
+    untouched = {name for name, each in layer.named_parameters() if each.grad is None or not each.grad.any()}
+    others = {"gates.1.weight", "own.1.linear.weight", "own.1.linear.bias"}
+    assert untouched == others & dict(layer.named_parameters()).keys()
+
+
+@pytest.mark.parametrize("layer", [MultiGateExperts(D, INNER, 4), ProgressiveExperts(D, INNER, 3, 2), Head(D)])
+@torch.no_grad()
+def test_rows_do_not_depend_on_each_other_and_may_have_any_shape(layer: nn.Module) -> None:
+    learnt(layer)
+    x_XD = normal(1, X, D)
+
+    def stacked(x_XD: Tensor) -> Tensor:
+        out = layer(x_XD)
+        return torch.stack(out) if isinstance(out, tuple) else out[None]
+
+    found = stacked(x_XD)
+    assert_close(stacked(x_XD[2:3])[:, 0], found[:, 2])
+    assert_close(stacked(x_XD.view(2, 2, D)), found.unflatten(1, (2, 2)))
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.PReLU])
+def test_a_head_is_an_mlp_to_one_logit(activation: type[nn.Module]) -> None:
+    head = learnt(Head(D, (4, 3), activation))
+    slopes = [each.weight for each in head.modules() if isinstance(each, nn.PReLU)]
+    linear = [each for each in head.modules() if isinstance(each, nn.Linear)]
+    assert [each.out_features for each in linear] == [4, 3, 1]
+    x_XD = normal(1, 30, D)
+    found_X = head(x_XD)
+    for x_D, found in zip(x_XD, found_X, strict=True):
+        for number, each in enumerate(linear[:-1]):
+            x_D = dense(each, x_D)
+            x_D = torch.where(x_D > 0, x_D, slopes[number] * x_D if slopes else 0 * x_D)
+        assert_close(found, dense(linear[-1], x_D)[0])
+    assert_trains(head, found_X)
+
+
+def test_a_heads_usual_widths_and_dropout() -> None:
+    head = learnt(Head(D, dropout=0.5))
+    assert [each.out_features for each in head.modules() if isinstance(each, nn.Linear)] == [200, 80, 1]
+    x_XD = normal(1, X, D)
+    assert torch.equal(head(x_XD), head(x_XD))
+    head.train()
+    assert not torch.equal(head(x_XD), head(x_XD))
