@@ -18,6 +18,7 @@ from gensr_dist.baselines.layers.ranking_losses import binary_cross_entropy, sof
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.tokenizer import TextTokenizer
 
 REC, SEARCH = Behaviour.RECOMMENDATION, Behaviour.SEARCH
 ONLY_REC, ONLY_SEARCH, BOTH = frozenset({REC}), frozenset({SEARCH}), frozenset({REC, SEARCH})
@@ -36,11 +37,16 @@ class LogFacts:
 
     items: int
     users: int
-    words: int  # size of the tokenizer's vocabulary
+    tokenizer: TextTokenizer
     cf_width: int
     cf_scale: float  # that brings CF vectors to a mean square of one
     popularity_I: NDArray[np.integer]  # positive training events of each item
     title_IT: NDArray[np.int32]  # token ids, 0 is padding
+
+    @property
+    def words(self) -> int:
+        """Size of the tokenizer's vocabulary."""
+        return len(self.tokenizer)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,7 @@ def facts_of(data: PreparedData) -> LogFacts:
     return LogFacts(
         items=data.store.items,
         users=data.store.users,
-        words=len(data.items.tokenizer),
+        tokenizer=data.items.tokenizer,
         cf_width=data.vectors.width,
         cf_scale=data.vectors.unit_scale(),
         popularity_I=data.items.popularity_I,

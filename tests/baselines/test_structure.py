@@ -1,0 +1,182 @@
+"""What every trained baseline must do, whatever it is: for most of them nothing else can be verified.
+
+Dimensions: G groups, C candidates, L history.
+"""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gensr_dist.baselines.contract import LogFacts, SequenceBaseline
+from gensr_dist.baselines.feeds import Feed
+from gensr_dist.baselines.registry import BASELINES
+from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.sequences import SequenceBatch
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.distributed.ranks import Ranks
+from tests.baselines.builders import (
+    HISTORY,
+    batch_of,
+    context_collator,
+    rows_of,
+    scores,
+    small_facts,
+    small_model,
+    small_settings,
+    task_of,
+)
+
+NAMES = sorted(BASELINES)
+every = pytest.mark.parametrize("name", NAMES)
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def facts(small_store: TimelineStore, small_items: ItemStore, small_cf: np.ndarray) -> LogFacts:
+    return small_facts(small_store, small_items, small_cf)
+
+
+@pytest.fixture(scope="module")
+def collator(small_store: TimelineStore, small_items: ItemStore, small_cf: np.ndarray) -> Collator:
+    return context_collator(small_store, small_items, small_cf)
+
+
+def training_batch(name: str, collator: Collator, step: int = 0) -> ContextBatch | SequenceBatch:
+    model_class = BASELINES[name]
+    settings = small_settings(name, batch=64)
+    torch.manual_seed(0)
+    model = model_class.build(settings, small_facts(collator.store, collator.items, collator.vectors.whole_IE))
+    return Feed(model, settings, collator, 0, Ranks(0, 1, torch.device("cpu"))).batches_of_step(step)[0]
+
+
+def without_history(batch: ContextBatch, group: int) -> ContextBatch:
+    """The batch with one group's history taken away."""
+    changed = {}
+    for name in ("history_GL", "behaviour_GL", "history_query_GL", "time_GL"):
+        changed[name] = getattr(batch, name).clone()
+        changed[name][group] = 0
+    return replace(batch, **changed)
+
+
+@every
+def test_a_row_is_scored_without_the_others(name: str, facts: LogFacts, collator: Collator) -> None:
+    for task in sorted(BASELINES[name].model.tasks):
+        rows = rows_of(collator.store, task, 7)
+        model = small_model(name, facts)
+        together = scores(model, batch_of(collator, rows))
+        assert together.std(dim=1).min() > 1e-6  # it tells candidates apart
+        for row in range(len(rows)):
+            alone = scores(model, batch_of(collator, rows.take(np.array([row]))))
+            torch.testing.assert_close(alone[0], together[row], **TOLERANCE)
+
+
+@every
+def test_candidates_are_scored_in_whatever_order(name: str, facts: LogFacts, collator: Collator) -> None:
+    batch = batch_of(collator, rows_of(collator.store, task_of(name), 5))
+    model = small_model(name, facts)
+    place_C = torch.randperm(batch.candidate_GC.shape[1], generator=torch.Generator().manual_seed(1))
+    turned = replace(batch, candidate_GC=batch.candidate_GC[:, place_C], label_GC=batch.label_GC[:, place_C])
+    torch.testing.assert_close(scores(model, turned), scores(model, batch)[:, place_C], **TOLERANCE)
+
+
+@every
+def test_padding_changes_nothing(name: str, facts: LogFacts, collator: Collator) -> None:
+    """More padding behind histories, titles and queries, unless the length is a part of the model."""
+    batch = batch_of(collator, rows_of(collator.store, task_of(name), 5))
+    model = small_model(name, facts, history=HISTORY + 3)
+    if getattr(model, "fixed_length", False):
+        pytest.skip("reads histories of one length, padding among them")
+    longer = {
+        field.name: torch.nn.functional.pad(value, (0, 3))
+        for field in fields(batch)
+        if field.name
+        in ("history_GL", "behaviour_GL", "history_query_GL", "time_GL", "query_GQ", "query_KQ", "title_UT")
+        and isinstance(value := getattr(batch, field.name), Tensor)
+    }
+    assert len(longer) == 7
+    torch.testing.assert_close(scores(model, replace(batch, **longer)), scores(model, batch), **TOLERANCE)
+
+
+@every
+def test_empty_histories_have_finite_scores_losses_and_gradients(
+    name: str, facts: LogFacts, collator: Collator
+) -> None:
+    model = small_model(name, facts)
+    batch = batch_of(collator, rows_of(collator.store, task_of(name), 4))
+    for group in range(4):
+        batch = without_history(batch, group)
+        assert scores(model, batch).isfinite().all()
+    if isinstance(model, SequenceBaseline):
+        return
+    training = training_batch(name, collator)
+    assert isinstance(training, ContextBatch)
+    for group in range(0, len(training.user_G), 2):
+        training = without_history(training, group)
+    model.train()(training).total.backward()
+    for parameter in model.parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all()
+
+
+@every
+def test_every_weight_learns(name: str, facts: LogFacts, collator: Collator) -> None:
+    """As USER's co-attention did not, where one was a plain tensor."""
+    model = small_model(name, facts).train()
+    for step in range(3):
+        batch = training_batch(name, collator, step)
+        if isinstance(batch, ContextBatch):  # some searches without a known word, some users without a history
+            batch = without_history(replace(batch, query_GQ=batch.query_GQ * (torch.arange(64) % 8 > 0)[:, None]), 3)
+        model(batch).total.backward()
+    assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
+    still = [key for key, parameter in model.named_parameters() if not parameter.grad.any()]  # type: ignore[union-attr]
+    assert still == []
+
+
+@every
+def test_it_learns_64_rows_by_heart(name: str, facts: LogFacts, collator: Collator) -> None:
+    torch.manual_seed(0)
+    model = BASELINES[name].build(small_settings(name, width=32), facts).train()
+    batch = training_batch(name, collator)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    first = last = float("nan")
+    for step in range(300):
+        optimizer.zero_grad()
+        losses = model(batch)
+        losses.total.backward()
+        optimizer.step()
+        last = float(losses.parts["ranking"].detach())
+        first = last if step == 0 else first
+        if last < 0.1 * first:
+            return
+    pytest.fail(f"the ranking loss went from {first:.3f} to {last:.3f} in 300 steps")
+
+
+@every
+def test_a_position_does_not_see_what_follows(name: str, facts: LogFacts, collator: Collator) -> None:
+    """With all that lies behind a target replaced, its loss stays."""
+    model = small_model(name, facts)
+    if not isinstance(model, SequenceBaseline):
+        pytest.skip("is trained on rows, whose histories end before them")
+    if not hasattr(model, "states"):
+        pytest.skip("predicts hidden places, from both sides")
+    batch = training_batch(name, collator)
+    assert isinstance(batch, SequenceBatch)
+    generator = torch.Generator().manual_seed(2)
+    item_UD = model.items(batch)
+    with torch.no_grad():
+        expected = model.states(batch, item_UD)
+    for place in range(1, HISTORY):
+        changed = {}
+        for column in ("item_SL", "behaviour_SL", "history_query_SL"):
+            values = getattr(batch, column).clone()
+            highest = int(values.max()) + 1
+            values[:, place:] = torch.randint(0, highest, values[:, place:].shape, generator=generator)
+            changed[column] = values
+        with torch.no_grad():
+            found = model.states(replace(batch, **changed), item_UD)
+        real_S = batch.item_SL[:, place - 1] > 0
+        torch.testing.assert_close(found[real_S, :place], expected[real_S, :place], **TOLERANCE)
