@@ -28,6 +28,7 @@ from gensr_dist.data.tensors import map_tensors
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.training_sample import draw_training_rows
+from gensr_dist.distributed.rank_log import rank_log
 from gensr_dist.distributed.ranks import Ranks, join_processes
 from gensr_dist.distributed.signals import StopRequest
 from gensr_dist.errors import InputError, Paused
@@ -95,7 +96,10 @@ def train_baseline(
         Paused: it was asked to end; a checkpoint of the last step is there.
     """
     ranks = join_processes()
-    with StopRequest(config.train.max_hours, decides=ranks.first) as request:
+    with (
+        rank_log(folder.logs, ranks),
+        StopRequest(config.train.max_hours, decides=ranks.first) as request,
+    ):
         return _Training(name, settings, config, data, folder, ranks, request, resume).run()
 
 

@@ -40,7 +40,7 @@ class SequenceBatch:
     behaviour_SL: Tensor  # int64: 0 padding, 1 recommendation, 2 search, 3 both
     history_query_SL: Tensor  # int64 rows of query_KQ; 0 for none
     query_KQ: Tensor  # int64 token ids, 0 is padding
-    next_SL: Tensor  # int64 slots: the interaction that follows; 0 is padding
+    next_SL: Tensor  # int64 slots: the interaction that follows; 0 where the sequence ends
     is_target_SL: Tensor  # bool: it was recommended, so that this position predicts it
     negative_SLN: Tensor  # int64 slots; 0 where there is no target
     shared_B: Tensor  # int64 slots
@@ -57,7 +57,7 @@ class _Sequences:
     interaction_T: Int  # local, of all users
     user_S: Int  # local
     start_S: Int  # in interaction_T
-    end_S: Int  # in interaction_T, exclusive; the last interaction is a target only
+    end_S: Int  # in interaction_T, exclusive
     target_S: Int  # positions with a target
 
     @classmethod

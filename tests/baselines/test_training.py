@@ -1,0 +1,144 @@
+"""The trainer of the baselines: what it promises whatever is trained."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gensr_dist.baselines import training
+from gensr_dist.baselines.contract import Losses
+from gensr_dist.baselines.stage import run_baseline
+from gensr_dist.baselines.training import CURVE, WEIGHTS, train_baseline
+from gensr_dist.errors import InputError, Paused
+from gensr_dist.evaluation.significance import load_ranks
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.prepared_data import PreparedData
+from tests.baselines.small_trainings import CONFIG, WITHOUT_CHANCE, settings_of
+
+NAMES = ("sasrec", "qem")  # one that is trained on sequences, one on rows
+
+
+def trained(run: RunFolder, name: str, folder: str = "", **changes: object) -> RunFolder:
+    out = run.baseline(folder or name)
+    data = PreparedData.open(run, CONFIG, folds=True)
+    train_baseline(name, settings_of(name, **changes), CONFIG, data, out)
+    return out
+
+
+def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
+    return load_file(folder.model / WEIGHTS)
+
+
+def curve(folder: RunFolder) -> list[dict]:
+    return json.loads((folder.root / CURVE).read_text())["points"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("stop_after", [1, 7, 20])
+def test_a_stopped_training_goes_on_as_if_it_had_not_been(
+    small_run: RunFolder, name: str, stop_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained(small_run, name, "whole")
+    optimize = training._Training._optimize
+
+    def stopping(self: training._Training, step: int, batch: object) -> bool:
+        return optimize(self, step, batch) or step + 1 == stop_after
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Training, "_optimize", stopping)
+        with pytest.raises(Paused, match=f"stopped after step {stop_after} of"):
+            trained(small_run, name, "stopped")
+    resumed = trained(small_run, name, "stopped")
+    assert [p["validation"] for p in curve(resumed)] == [p["validation"] for p in curve(whole)]
+    assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(resumed).items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_ranks_train_like_one(small_run: RunFolder, name: str) -> None:
+    one = trained(small_run, name, "one", **WITHOUT_CHANCE)
+    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+    command = [sys.executable, *launcher, "tests.baselines.train_on_ranks", str(small_run.root), name]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    two = small_run.baseline(name)
+    assert len(curve(two)) == len(curve(one)) >= 3
+    for found, expected in zip(curve(two), curve(one), strict=True):
+        assert found["step"] == expected["step"]
+        for task, ndcg in expected["validation"].items():
+            assert found["validation"][task] == pytest.approx(ndcg, abs=0.02)
+    own = weights(one)
+    for key, value in weights(two).items():
+        torch.testing.assert_close(value, own[key], rtol=1e-3, atol=1e-4)
+
+
+def test_it_stops_without_gain_and_keeps_the_best(small_run: RunFolder) -> None:
+    folder = trained(small_run, "qem", epochs=50, patience=2, learning_rate=0.3)
+    points = curve(folder)
+    ndcg = [point["validation"]["search"] for point in points]
+    best = ndcg.index(max(ndcg))
+    assert len(points) == best + 3  # two validations without gain
+    assert len(points) < 100
+
+
+def test_training_rows_stand_beside_validation_rows(small_run: RunFolder) -> None:
+    points = curve(trained(small_run, "sasrec", epochs=12, learning_rate=1e-2, patience=50))
+    gap = [point["training"]["rec"] - point["validation"]["rec"] for point in points]
+    assert gap[-1] > gap[0]
+    assert gap[-1] > 0.1  # a log of chance can only be memorised
+
+
+def test_a_loss_that_is_not_finite_ends_it_with_the_step_and_the_last_finite_one(
+    small_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = training.Engine.forward
+    seen: list[float] = []
+
+    def broken(self: training.Engine, *inputs: object, last: bool) -> Losses:
+        losses: Losses = forward(self, *inputs, last=last)
+        if len(seen) == 5:
+            return Losses({"ranking": losses.total * math.nan})
+        seen.append(float(losses.total.detach()))
+        return losses
+
+    monkeypatch.setattr(training.Engine, "forward", broken)
+    with pytest.raises(InputError) as caught:
+        trained(small_run, "qem")
+    assert caught.value.problem == (
+        f"the loss or gradient of step 6 is not finite; the last finite loss was {seen[-1]:.4g}"
+    )
+    assert "lower qem.learning_rate" in caught.value.remedy
+
+
+def test_checkpoints_of_other_settings_are_refused(small_run: RunFolder) -> None:
+    trained(small_run, "qem", "same")
+    with pytest.raises(InputError, match="width was 16 and is 8"):
+        trained(small_run, "qem", "same", width=8)
+
+
+def test_results_are_those_of_the_saved_ranks(small_run: RunFolder) -> None:
+    folder = small_run.baseline("sasrec")
+    result = run_baseline("sasrec", settings_of("sasrec"), CONFIG, small_run, folder)
+    rank_R = load_ranks(folder.root, 0)
+    assert result.tasks["rec"]["recall@10"] == pytest.approx((rank_R <= 10).mean())
+    assert result.tasks["rec"]["mrr"] == pytest.approx((1 / rank_R).mean())
+    saved = json.loads(folder.metrics.read_text())
+    assert saved["tasks"] == result.tasks
+    assert saved["protocol"]["rows"].keys() == {"rec", "search"}
+    assert result.tasks.keys() == result.catalogue.keys() == {"rec"}
+    assert result.behind == {}  # no GenSR was evaluated
+    assert result.cost.parameters == sum(value.numel() for value in weights(folder).values())
+    assert result.lines()[0].startswith("SASRec: validation NDCG@10")
+
+
+def test_a_missing_model_is_said(small_run: RunFolder, tmp_path: Path) -> None:
+    folder = trained(small_run, "qem")
+    (folder.model / WEIGHTS).unlink()
+    with pytest.raises(InputError, match="no weights of a baseline"):
+        trained(small_run, "qem")

@@ -1,0 +1,17 @@
+"""Program of every rank in test_training: trains a baseline on a run folder.
+
+python -m torch.distributed.run --nproc_per_node 2 -m tests.baselines.train_on_ranks RUN NAME
+"""
+
+import sys
+from pathlib import Path
+
+from gensr_dist.baselines.training import train_baseline
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.prepared_data import PreparedData
+from tests.baselines.small_trainings import CONFIG, WITHOUT_CHANCE, settings_of
+
+if __name__ == "__main__":
+    run, name = RunFolder(Path(sys.argv[1])), sys.argv[2]
+    settings = settings_of(name, **WITHOUT_CHANCE)
+    train_baseline(name, settings, CONFIG, PreparedData.open(run, CONFIG, folds=True), run.baseline(name))
