@@ -23,6 +23,7 @@ REQUIREMENTS = [
     "tqdm>=4.66",  # progress bars
     "bm25s>=0.2",  # text-match baseline of search
     "scipy>=1.11",  # sparse matrices of the counting baseline
+    "matplotlib>=3.8",  # figures of reports
     "optuna>=4.0",  # trials of a study, their storage and samplers
     "fsspec>=2024.6",  # shards and logs behind URLs
     "psutil>=5.9",  # memory of benchmarked commands

@@ -11,7 +11,19 @@ PACKAGE = Path(gensr_dist.__file__).parent
 # From the ground up. Config sections live beside what they configure, and the root config above them reads them all.
 ROOMS = (
     *("errors", "sentences", "storage", "distributed", "kernels", "data", "model", "config", "runs"),
-    *("evaluation", "graph", "train", "baselines", "retrieval", "stages", "interface", "doctor", "bench", "cli"),
+    *(
+        "evaluation",
+        "graph",
+        "train",
+        "baselines",
+        "retrieval",
+        "stages",
+        "study",
+        "interface",
+        "doctor",
+        "bench",
+        "cli",
+    ),
 )
 FACES = ("", "__main__")  # the package itself and its entry
 

@@ -111,7 +111,7 @@ def _evaluated(
             best_step=progress.best_step,
             epochs=progress.steps / trained.steps_per_epoch,
             seconds=progress.seconds,
-            seconds_per_epoch=progress.train_seconds / max(1, progress.steps) * trained.steps_per_epoch,
+            seconds_per_epoch=trained.seconds_per_epoch,
             candidates_per_second=sum(rows.candidate_RC.size for rows in served.values()) / max(seconds, 1e-9),
         ),
     )

@@ -5,6 +5,7 @@ many ranks.
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from gensr_dist.baselines.feeds import Feed
 from gensr_dist.baselines.registry import entry
 from gensr_dist.baselines.result import Curve, CurvePoint
 from gensr_dist.baselines.scorer import BaselineScorer
-from gensr_dist.config.root import Config, digest
+from gensr_dist.config.root import Config
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.prefetch import prefetched
 from gensr_dist.data.tensors import map_tensors
@@ -30,14 +31,14 @@ from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.training_sample import draw_training_rows
 from gensr_dist.distributed.rank_log import rank_log
 from gensr_dist.distributed.ranks import Ranks, join_processes
-from gensr_dist.distributed.signals import StopRequest
+from gensr_dist.distributed.signals import Stop, StopRequest
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.evaluation.metrics import TASK_NAMES, ndcg_gain
 from gensr_dist.evaluation.protocol import draw_rows, rank_positives
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
 from gensr_dist.storage.durable import durable_folder
-from gensr_dist.storage.records import read_record, write_json
+from gensr_dist.storage.records import digest, read_record, write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.engine import Engine, Learning
@@ -64,6 +65,11 @@ class Trained:
         """Weights of the model."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
+    @property
+    def seconds_per_epoch(self) -> float:
+        """Of training steps alone."""
+        return self.progress.train_seconds / max(1, self.progress.steps) * self.steps_per_epoch
+
 
 def facts_of(data: PreparedData) -> LogFacts:
     """What models are built from."""
@@ -79,7 +85,14 @@ def facts_of(data: PreparedData) -> LogFacts:
 
 
 def train_baseline(
-    name: str, settings: Settings, config: Config, data: PreparedData, folder: RunFolder, *, resume: bool = True
+    name: str,
+    settings: Settings,
+    config: Config,
+    data: PreparedData,
+    folder: RunFolder,
+    *,
+    resume: bool = True,
+    budget: float = math.inf,
 ) -> Trained:
     """Train a baseline; leave its best weights in `folder.model`. Every rank must call it.
 
@@ -90,6 +103,7 @@ def train_baseline(
         data: what it is trained on, opened with the vectors of folds.
         folder: of the baseline; receives checkpoints, curve and model.
         resume: go on from the newest checkpoint, if there is one.
+        budget: seconds of training, over all resumptions, after which it ends with the best weights so far.
 
     Raises:
         InputError: the log lacks what it needs, a loss is not finite, or the checkpoints belong to other settings.
@@ -100,7 +114,7 @@ def train_baseline(
         rank_log(folder.logs, ranks),
         StopRequest(config.train.max_hours, decides=ranks.first) as request,
     ):
-        return _Training(name, settings, config, data, folder, ranks, request, resume).run()
+        return _Training(name, settings, config, data, folder, ranks, request, resume, budget).run()
 
 
 def open_baseline(name: str, settings: Settings, data: PreparedData, folder: RunFolder, ranks: Ranks) -> Baseline:
@@ -127,7 +141,9 @@ class _Training:
         ranks: Ranks,
         request: StopRequest,
         resume: bool,
+        budget: float,
     ) -> None:
+        self.budget = budget
         self.name, self.settings, self.config, self.folder = name, settings, config, folder
         self.ranks, self.request = ranks, request
         history = settings.history or config.data.history
@@ -192,8 +208,11 @@ class _Training:
                 seconds = self.progress.train_seconds + time.perf_counter() - began
                 self.progress = dataclasses.replace(self.progress, steps=step + 1, train_seconds=seconds)
                 bar.update()
-                if self.progress.steps % self.validate_every == 0 or self.progress.steps == self.steps:
+                spent = stop is Stop.BUDGET and math.isfinite(self.budget)
+                if spent or self.progress.steps % self.validate_every == 0 or self.progress.steps == self.steps:
                     self._validate()
+                    if spent:
+                        self.progress = dataclasses.replace(self.progress, stopped_early=True)
                     bar.set_postfix_str(f"best {self.progress.best_ndcg:.4f}", refresh=False)
                     self._save()
                 elif stop:
@@ -204,8 +223,8 @@ class _Training:
                     self.checkpoints.finish()
                     raise Paused(f"{self.name} stopped after step {step + 1} of {self.steps}; a checkpoint is saved")
 
-    def _optimize(self, step: int, batch: object) -> bool:
-        """One optimizer step; whether to end after it."""
+    def _optimize(self, step: int, batch: object) -> Stop:
+        """One optimizer step, and whether to end after it."""
         seed_dropout(self.config.seed, step, self.ranks.rank)
         on_device = map_tensors(batch, lambda tensor: tensor.to(self.ranks.device, non_blocking=True))
         losses: Losses = self.engine.forward(on_device, last=True)
@@ -214,7 +233,9 @@ class _Training:
         # One reduction tells all ranks of a loss or gradient that is not finite, and of a request to end.
         norm = self.engine.norm_before_update
         bad = ~total.detach().isfinite() if norm is None else ~(total.detach().isfinite() & norm.isfinite())
-        flags = torch.tensor([float(bad), float(bool(self.request.reason))], device=self.ranks.device)
+        late = self.ranks.first and time.perf_counter() - self.started >= self.budget
+        reason = max(self.request.reason, Stop.BUDGET if late else Stop.NO)
+        flags = torch.tensor([float(bad), float(reason)], device=self.ranks.device)
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
         refused, stop = flags.tolist()
         if refused:
@@ -227,7 +248,7 @@ class _Training:
             )
         self.engine.step()
         self.losses.append({name: float(part.detach()) for name, part in losses.parts.items()})
-        return bool(stop)
+        return Stop(int(stop))
 
     def _validate(self) -> None:
         """Rank the samples; keep the weights if they are the best so far."""

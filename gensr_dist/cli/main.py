@@ -17,6 +17,7 @@ from gensr_dist.cli.bench import add_benches
 from gensr_dist.cli.commands import Commands
 from gensr_dist.cli.stages import add_stages
 from gensr_dist.cli.standard_streams import open_closed_streams
+from gensr_dist.cli.studies import add_studies
 from gensr_dist.cli.tools import add_tools
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.storage.output_errors import as_input_error, quieten_writing_threads
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = Commands(parser, "COMMAND")
     add_stages(commands)
     add_baselines(commands)
+    add_studies(commands)
     add_answers(commands)
     add_tools(commands)
     add_benches(commands.group("bench", "measure this machine: ours against baselines, and what failures cost"))

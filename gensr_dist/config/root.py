@@ -1,7 +1,6 @@
 """The configuration of a run: YAML file, then `--set a.b=c` overrides, validated into dataclasses."""
 
 import dataclasses
-import hashlib
 import json
 import operator
 import os
@@ -107,13 +106,6 @@ def validated(kind: type[Section], settings: Mapping[str, Setting], keys: Keys) 
 def resolved_yaml(config: Config) -> str:
     """Every key with its value, as YAML that `load_config` reads back to an equal Config."""
     return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True, width=1_000)
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a section or plain value in canonical JSON; equal settings give equal digests on any machine."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _check_together(config: Config, settings: dict[str, Setting], file: str) -> None:

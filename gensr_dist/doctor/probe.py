@@ -17,12 +17,12 @@ from pathlib import Path
 import psutil
 
 import gensr_dist
-from gensr_dist.config.root import digest
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.doctor.hosts import Problem
 from gensr_dist.errors import InputError
 from gensr_dist.storage.cache import Cache
 from gensr_dist.storage.folder import Folder
+from gensr_dist.storage.records import digest
 
 PACKAGES = ("torch", "deepspeed", "transformers")
 

@@ -72,11 +72,18 @@ def paired_test(first_R: NDArray[np.int64], second_R: NDArray[np.int64], *, resa
         resamples: B, at least 1; the smallest p-value is 1 / (B + 1).
         seed: of the resampling.
     """
+    return paired_gains(ndcg_gain(first_R, CUTOFF), ndcg_gain(second_R, CUTOFF), resamples=resamples, seed=seed)
+
+
+def paired_gains(
+    first_R: NDArray[np.float64], second_R: NDArray[np.float64], *, resamples: int, seed: int
+) -> PairedTest:
+    """`paired_test` of gains instead of ranks: of means over seeds, for example."""
     assert first_R.shape == second_R.shape
     assert len(first_R) > 0
     rows = len(first_R)
     rng = np.random.default_rng(seed)
-    difference_D, count_D = np.unique(ndcg_gain(first_R, CUTOFF) - ndcg_gain(second_R, CUTOFF), return_counts=True)
+    difference_D, count_D = np.unique(first_R - second_R, return_counts=True)
     observed = float(count_D @ difference_D) / rows
 
     draw_BD = rng.multinomial(rows, count_D / rows, size=resamples)

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from gensr_dist import __version__
-from gensr_dist.config.root import Config, digest
+from gensr_dist.config.root import Config
 from gensr_dist.errors import InputError
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.outside_files import FileStates, differing
 from gensr_dist.runs.records import StageRecord, read_record, record_path
 from gensr_dist.stages.order import BY_NAME
 from gensr_dist.stages.stage import Stage
-from gensr_dist.storage.records import write_json
+from gensr_dist.storage.records import digest, write_json
 
 
 class RunStatus:

@@ -1,6 +1,7 @@
 """JSON files that stages leave for each other, written whole and read as dataclasses, with errors of one line."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,17 @@ def write_json(path: Path, value: Any) -> None:
         value = dataclasses.asdict(value)
     with durable_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of plain values and dataclasses in canonical JSON; equal ones give equal digests on any machine."""
+    return hashlib.sha256(json.dumps(_plain(value), sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def read_json(path: Path, remedy: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Literal, NoReturn
 import torch
 import torch.distributed as dist
 
-from gensr_dist.config.root import Config, digest, resolved_yaml
+from gensr_dist.config.root import Config, resolved_yaml
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
@@ -25,7 +25,7 @@ from gensr_dist.runs.event_files import forget_events
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
 from gensr_dist.storage.durable import durable_file
-from gensr_dist.storage.records import write_json
+from gensr_dist.storage.records import digest, write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
 from gensr_dist.train.engine import Engine, gensr_learning
 from gensr_dist.train.events import TrainingEvents

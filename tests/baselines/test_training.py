@@ -15,6 +15,7 @@ from gensr_dist.baselines import training
 from gensr_dist.baselines.contract import Losses
 from gensr_dist.baselines.stage import run_baseline
 from gensr_dist.baselines.training import CURVE, WEIGHTS, train_baseline
+from gensr_dist.distributed.signals import Stop
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.evaluation.significance import load_ranks
 from gensr_dist.runs.folder import RunFolder
@@ -47,8 +48,8 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(
     whole = trained(small_run, name, "whole")
     optimize = training._Training._optimize
 
-    def stopping(self: training._Training, step: int, batch: object) -> bool:
-        return optimize(self, step, batch) or step + 1 == stop_after
+    def stopping(self: training._Training, step: int, batch: object) -> Stop:
+        return max(optimize(self, step, batch), Stop.TERM if step + 1 == stop_after else Stop.NO)
 
     with monkeypatch.context() as patch:
         patch.setattr(training._Training, "_optimize", stopping)
@@ -85,6 +86,15 @@ def test_it_stops_without_gain_and_keeps_the_best(small_run: RunFolder) -> None:
     best = ndcg.index(max(ndcg))
     assert len(points) == best + 3  # two validations without gain
     assert len(points) < 100
+
+
+def test_a_spent_budget_ends_it_with_what_it_has(small_run: RunFolder) -> None:
+    data = PreparedData.open(small_run, CONFIG, folds=True)
+    folder = small_run.baseline("qem")
+    done = train_baseline("qem", settings_of("qem"), CONFIG, data, folder, budget=1e-9)
+    assert (done.progress.steps, done.progress.best_step) == (1, 1)
+    again = train_baseline("qem", settings_of("qem"), CONFIG, data, folder, budget=1e-9)
+    assert again.progress == done.progress
 
 
 def test_training_rows_stand_beside_validation_rows(small_run: RunFolder) -> None:

@@ -6,10 +6,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gensr_dist.config.root import Config, digest, load_config, resolved_yaml
+from gensr_dist.config.root import Config, load_config, resolved_yaml
 from gensr_dist.config.settings_file import base_type, keys_of, nearest_key
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import SIZES
+from gensr_dist.storage.records import digest
 
 KEYS = keys_of(Config)
 SEARCH = "a {query} {history_cf} {history_text} {item_cf} {item_text}"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from gensr_dist.config.root import digest
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.distributed.heartbeat import free_port
 from gensr_dist.doctor import all_reduce
 from gensr_dist.doctor.all_reduce import AllReduceRequest, join
 from gensr_dist.doctor.probe import ProbeRequest, look
 from gensr_dist.storage.folder import Folder
+from gensr_dist.storage.records import digest
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 from gensr_dist import __version__
 from gensr_dist.cli.main import main
 from gensr_dist.config.marks import Mark, marked
-from gensr_dist.config.root import Config, digest, flattened, load_config
+from gensr_dist.config.root import Config, flattened, load_config
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.runs.event_files import forget_events
 from gensr_dist.runs.folder import RunFolder
@@ -22,6 +22,7 @@ from gensr_dist.stages.order import BY_NAME
 from gensr_dist.stages.runner import run_all, run_stage
 from gensr_dist.stages.stage import Job, Outcome
 from gensr_dist.stages.status import RunStatus
+from gensr_dist.storage.records import digest
 
 STAGES = tuple(stage.name for stage in order.STAGES)
 RESULTS: dict[str, Callable[[RunFolder], tuple[Path, ...]]] = {

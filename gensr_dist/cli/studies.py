@@ -1,0 +1,45 @@
+"""`gensr study`: train and compare many systems."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from gensr_dist.cli.commands import Commands, add_ray, check_ray
+from gensr_dist.stages.runner import Say
+
+
+def add_studies(commands: Commands) -> None:
+    """Add the command."""
+    added = commands.add(
+        "study",
+        _study,
+        "train and evaluate a list of systems on the same rows, and write the tables that compare them",
+        "STUDY lists systems, trials and seeds; configs/studies/ holds some. Results: study.json, report.md and\n"
+        "report.html of its folder. A killed study goes on; several processes may work on one folder; a system that\n"
+        "fails does not stop the others. --set replaces settings of the run whose data all systems share.",
+        "gensr study configs/studies/beauty.yaml --set data.raw=/data/amazon_beauty",
+    )
+    added.add_argument("study", metavar="STUDY", type=Path, help="YAML file, e.g. configs/studies/small.yaml")
+    added.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="of the run's config; repeatable"
+    )
+    add_ray(added)
+
+
+def _study(options: argparse.Namespace, say: Say) -> Any:
+    check_ray(options)
+    from gensr_dist.study.driver import run_study
+    from gensr_dist.study.engines import LocalTrials, TrialEngine
+    from gensr_dist.study.plan import open_study
+
+    study = open_study(options.study, options.set)
+    engine: TrialEngine = LocalTrials()
+    if options.engine == "ray":
+        from gensr_dist.study.ray_trials import RayTrials
+
+        engine = RayTrials(options.address)
+    result = run_study(study, engine, say)
+    for line in result.lines():
+        say(line)
+    say(f"the whole report: {study.folder / 'report.md'}")
+    return result

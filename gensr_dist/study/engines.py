@@ -1,0 +1,56 @@
+"""Who does the trials: processes of this machine, or a Ray cluster."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from gensr_dist.study.spec import TrialSpec
+
+LOG = "log.txt"  # of a trial: all that it printed
+_POLL = 0.2  # seconds
+
+
+class TrialEngine(Protocol):
+    """Starts trials and says which has ended."""
+
+    places: int  # trials at a time
+
+    def start(self, spec: TrialSpec) -> Any:
+        """Begin a trial."""
+
+    def wait(self, started: Sequence[Any]) -> tuple[int, str]:
+        """Place of one that has ended, and what went wrong with it; empty where nothing did."""
+
+
+class LocalTrials:
+    """A process a trial, one at a time: a trial that takes all memory takes no other along."""
+
+    places = 1
+
+    def start(self, spec: TrialSpec) -> subprocess.Popen[bytes]:
+        """As `TrialEngine.start`."""
+        with (Path(spec.folder) / LOG).open("ab") as log:
+            command = [sys.executable, "-m", "gensr_dist.study.trial", spec.folder, str(os.getpid())]
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def wait(self, started: Sequence[subprocess.Popen[bytes]]) -> tuple[int, str]:
+        """As `TrialEngine.wait`."""
+        while True:
+            for place, process in enumerate(started):
+                code = process.poll()
+                if code is not None:
+                    return place, "" if code == 0 else f"ended with code {code}"
+            time.sleep(_POLL)
+
+
+def last_line(folder: Path) -> str:
+    """What a trial printed last, for a message."""
+    try:
+        lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip() if lines else ""

@@ -1,0 +1,147 @@
+"""What a study compares: its YAML file, and `SystemPlan`s with everything that is known before a trial begins."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+
+from gensr_dist.baselines.registry import BASELINES
+from gensr_dist.baselines.settings import read_settings
+from gensr_dist.baselines.untrained.systems import UNTRAINED
+from gensr_dist.config.root import Config, load_config
+from gensr_dist.errors import InputError
+from gensr_dist.storage.records import digest
+
+GENSR = "gensr"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemPlan:
+    """One system of a study."""
+
+    system: str
+    """`gensr`, a name of `gensr baseline --list`, or a scorer without training."""
+    label: str = ""
+    """Row of the tables; the system's title if empty."""
+    set: tuple[str, ...] = ()
+    """Overrides: of a baseline its own settings (`loss=ce`), of GenSR those of the run (`model.cf_view=false`)."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether it depends on a seed."""
+        return self.system not in UNTRAINED
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPlan:
+    """Settings of a study."""
+
+    config: str
+    """Config of the run whose data all systems share; relative to the study's file."""
+    folder: str = ""
+    """Of the study; runs/studies/<name of the file> if empty."""
+    trials: Annotated[int, Field(ge=1)] = 1
+    """Of each system: the published settings, then random ones; the best on validation rows is scored on test rows."""
+    seeds: Annotated[int, Field(ge=1)] = 1
+    """Trainings of the best trial of every system."""
+    best: Annotated[int, Field(ge=0)] = 0
+    """Systems, the best of each task on validation rows, and GenSR, that get `best_seeds`."""
+    best_seeds: Annotated[int, Field(ge=1)] = 3
+    """Trainings of those."""
+    hours: Annotated[float, Field(ge=0)] = 0.0
+    """Most that a training may take, the same for all; it then goes on to its test rows as it is. 0: no limit."""
+    epochs: Annotated[int, Field(ge=0)] = 0
+    """Most epochs of a baseline, for studies that are cut down; 0 leaves the systems' own."""
+    systems: tuple[SystemPlan, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A plan, opened: checked against what exists."""
+
+    plan: StudyPlan
+    folder: Path
+    config: Config  # of the run with the shared data, in `folder`/data
+    overrides: tuple[str, ...]  # of the command, for the run
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Rows of the tables, in the plan's order."""
+        return tuple(label_of(system) for system in self.plan.systems)
+
+    def system(self, label: str) -> SystemPlan:
+        """The system of a row."""
+        return self.plan.systems[self.labels.index(label)]
+
+
+def open_study(path: Path, overrides: Sequence[str]) -> Study:
+    """Read a study's file and the config that it names.
+
+    Args:
+        path: of the YAML file.
+        overrides: of the run's config.
+
+    Raises:
+        InputError: a file cannot be read, a key or system is unknown, a setting is wrong, or a label stands twice.
+    """
+    plan = _read(path)
+    folder = Path(plan.folder or f"runs/studies/{path.stem}")
+    given = [text for text in overrides if text.partition("=")[0] != "run"]
+    if len(given) < len(overrides):
+        raise InputError("--set run", "a study has a folder of its own", f"set `folder` in {path}")
+    config = load_config((path.parent / plan.config).resolve(), [*given, f"run={folder / 'data'}"])
+    study = Study(plan, folder, config, tuple(given))
+    for label in study.labels:
+        if study.labels.count(label) > 1:
+            raise InputError(path, f"two systems have the label {label!r}", "give one of them another `label`")
+    for system in plan.systems:
+        _check(system, path, study)
+    return study
+
+
+def label_of(system: SystemPlan) -> str:
+    """Row of the tables."""
+    if system.label:
+        return system.label
+    if system.system == GENSR:
+        return "GenSR"
+    return BASELINES[system.system].title if system.system in BASELINES else UNTRAINED[system.system].title
+
+
+def plan_digest(study: Study) -> str:
+    """What a study's folder belongs to: everything that its results depend on."""
+    return digest([study.plan, study.config])
+
+
+def _read(path: Path) -> StudyPlan:
+    try:
+        tree: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return TypeAdapter(StudyPlan).validate_python(tree, extra="forbid")
+    except OSError as error:
+        raise InputError(path, f"cannot read the study ({error.strerror})", "give the path of its YAML file") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else path
+        raise InputError(where, f"expected YAML ({' '.join(str(error).split())})", "fix the syntax") from None
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(map(str, fault["loc"])) or "the study"
+        raise InputError(path, f"{key}: {fault['msg'].lower()}", "see configs/studies/beauty.yaml") from None
+
+
+def _check(system: SystemPlan, path: Path, study: Study) -> None:
+    name = system.system
+    if name == GENSR:
+        load_config(None, [*system.set])
+    elif name in BASELINES:
+        read_settings(name, [f"{name}.{text}" for text in system.set])
+    elif name not in UNTRAINED:
+        near = difflib.get_close_matches(name, [GENSR, *BASELINES, *UNTRAINED], n=1)
+        remedy = f"did you mean {near[0]}?" if near else "`gensr baseline --list` shows those that train"
+        raise InputError(path, f"no system {name!r}", remedy)
+    elif system.set:
+        raise InputError(path, f"{name} has no settings", "leave its `set` out")

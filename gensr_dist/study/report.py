@@ -1,0 +1,163 @@
+"""`study.json`, `report.md` and `report.html` of a study: the paper's tables 2 and 3 in its form, costs and curves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.records import write_json
+from gensr_dist.study.html import html_page
+from gensr_dist.study.plan import Study
+from gensr_dist.study.result import Spread, StudyResult, SystemResult
+
+METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")  # of the paper's tables 2 and 3
+_TITLES = {"rec": "Recommendation (table 2)", "search": "Search (table 3)"}
+_CATALOGUE = ("recall@10", "ndcg@10")
+_SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report: the best value of a column is marked, and the second."""
+
+    title: str
+    note: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    marks: tuple[tuple[str, ...], ...]  # of each cell: "best", "second" or ""
+
+
+def write_reports(study: Study, result: StudyResult) -> None:
+    """Write all three, each whole."""
+    write_json(study.folder / "study.json", result)
+    tables = tables_of(result)
+    for name, text in (("report.md", _markdown(result, tables)), ("report.html", html_page(result, tables))):
+        with durable_file(study.folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def tables_of(result: StudyResult) -> tuple[Table, ...]:
+    """Both tasks' metrics, then what it cost."""
+    tables = [_task_table(result, task) for task in _TITLES if any(task in system.sampled for system in result.systems)]
+    return (*tables, _cost_table(result))
+
+
+def _task_table(result: StudyResult, task: str) -> Table:
+    systems = [system for system in result.systems if task in system.sampled]
+    cells = [_cells(system, task) for system in systems]
+    marks = _marks(cells)
+    rows = tuple(
+        (system.label, *(_spread(cell) for cell in row), _behind(system, task))
+        for system, row in zip(systems, cells, strict=True)
+    )
+    return Table(
+        title=_TITLES[task],
+        note=(
+            f"{result.rows.get(task, 0):,} test rows, split {result.split}, {result.negatives} sampled negatives, ties "
+            "against the positive; mean ± deviation over seeds where there are several, best bold, second underlined. "
+            "Catalogue: among all items that the user had not met. Hard: the items that BM25 puts first as negatives. "
+            "Last column: GenSR minus this system in N@10, its 95% interval, and p of a paired sign-flip test."
+        ),
+        heads=("", *_heads(task), "GenSR is ahead by"),
+        rows=rows,
+        marks=tuple(("", *row, "") for row in marks),
+    )
+
+
+def _heads(task: str) -> list[str]:
+    """Names of the columns that `_cells` fills."""
+    catalogue = [f"catalogue {_short(metric)}" for metric in _CATALOGUE]
+    return [*map(_short, METRICS), *catalogue, *(["hard N@10"] if task == "search" else [])]
+
+
+def _cells(system: SystemResult, task: str) -> list[Spread | None]:
+    of_catalogue, hard = system.catalogue.get(task, {}), system.hard.get(task, {})
+    cells = [*map(system.sampled[task].get, METRICS), *map(of_catalogue.get, _CATALOGUE)]
+    return [*cells, hard.get("ndcg@10")] if task == "search" else cells
+
+
+def _cost_table(result: StudyResult) -> Table:
+    rows = tuple(
+        (
+            system.label,
+            f"{system.parameters:,}" if system.parameters else "none",
+            f"{system.seconds_per_epoch:.1f}" if system.seconds_per_epoch else "",
+            f"{system.seconds / 60:.1f}" if system.seconds else "",
+            f"{system.candidates_per_second:,.0f}",
+            str(max((spread.seeds for of in system.sampled.values() for spread in of.values()), default=0)),
+            str(system.trials),
+            "; ".join(system.settings),
+        )
+        for system in result.systems
+        if system.sampled
+    )
+    heads = ("", "weights", "seconds an epoch", "minutes a training", "candidates/s", "seeds", "trials", "settings")
+    return Table(
+        title="Costs",
+        note="On the machine that did the trials. Settings: what differs from the published ones.",
+        heads=heads,
+        rows=rows,
+        marks=tuple(("",) * len(heads) for _ in rows),
+    )
+
+
+def _marks(cells: Sequence[Sequence[Spread | None]]) -> list[list[str]]:
+    """Best and second of every column; equal values share a mark."""
+    marks = [[""] * len(row) for row in cells]
+    if len(cells) < 2:
+        return marks
+    for column in range(len(cells[0])):
+        values = sorted({cell.mean for row in cells if (cell := row[column]) is not None}, reverse=True)
+        for mark, value in zip(("best", "second"), values, strict=False):
+            for place, row in enumerate(cells):
+                cell = row[column]
+                if cell is not None and cell.mean == value:
+                    marks[place][column] = mark
+    return marks
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    return f"{spread.mean:.4f}" + (f" ± {spread.deviation:.4f}" if spread.seeds > 1 else "")
+
+
+def _behind(system: SystemResult, task: str) -> str:
+    test = system.behind.get(task)
+    if test is None:
+        return ""
+    star = "*" if test.p_value < _SIGNIFICANT else ""
+    return f"{test.difference:+.4f}{star} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.2g}"
+
+
+def _short(metric: str) -> str:
+    return metric.replace("recall", "R").replace("ndcg", "N")
+
+
+def _markdown(result: StudyResult, tables: Sequence[Table]) -> str:
+    lines = [f"# Study {result.name}", ""]
+    if result.waiting:
+        lines += [f"Not done yet: {', '.join(result.waiting)}.", ""]
+    for table in tables:
+        lines += [f"## {table.title}", "", table.note, "", _row(table.heads), _row(["---"] * len(table.heads))]
+        for row, marks in zip(table.rows, table.marks, strict=True):
+            lines.append(_row([_marked(cell, mark) for cell, mark in zip(row, marks, strict=True)]))
+        lines.append("")
+    failed = failures(result)
+    if failed:
+        lines += ["## Failed", "", *(f"- {label}: {problem}" for label, problem in failed.items()), ""]
+    return "\n".join(lines)
+
+
+def failures(result: StudyResult) -> Mapping[str, str]:
+    """What went wrong, by label; also of systems of which other trials went well."""
+    return {system.label: "; ".join(system.failed) for system in result.systems if system.failed}
+
+
+def _marked(cell: str, mark: str) -> str:
+    if not cell:
+        return cell
+    return f"**{cell}**" if mark == "best" else f"<u>{cell}</u>" if mark == "second" else cell
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

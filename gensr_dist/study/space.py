@@ -1,0 +1,30 @@
+"""What trials after the published one search, the same for every baseline that has the setting."""
+
+from collections.abc import Mapping
+
+from optuna import Trial
+
+from gensr_dist.baselines.contract import Settings
+
+_LEARNING_RATE = (1e-4, 3e-3)  # log-uniform
+_CHOICES: Mapping[str, tuple[str | int | float, ...]] = {
+    "dropout": (0.0, 0.1, 0.3, 0.5),
+    "weight_decay": (0.0, 1e-6, 1e-4, 1e-2),
+    "width": (64, 128),
+    "layers": (1, 2),
+    "loss": ("bce", "ce", "sampled", "gbce"),
+    "negatives": (1, 4, 99),
+    "item_input": ("id", "cf", "id+cf"),
+}
+
+
+def suggested(trial: Trial, settings: Settings) -> tuple[str, ...]:
+    """Overrides of a baseline's settings, drawn by the trial's sampler."""
+    rate = trial.suggest_float("learning_rate", *_LEARNING_RATE, log=True)
+    drawn: dict[str, str | int | float | None] = {"learning_rate": rate}
+    for name, choices in _CHOICES.items():
+        if hasattr(settings, name):
+            drawn[name] = trial.suggest_categorical(name, choices)
+    if drawn.get("loss") == "ce":
+        drawn["item_input"] = "id"  # vectors of the whole catalogue are at hand for those alone
+    return tuple(f"{name}={value}" for name, value in drawn.items())

@@ -1,0 +1,237 @@
+"""One trial: `python -m gensr_dist.study.trial FOLDER` trains the system of FOLDER/trial.json and ranks the test rows.
+
+A trial that was killed goes on from its checkpoints; one that has finished is not done again.
+"""
+
+import dataclasses
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gensr_dist.baselines.contract import Settings
+from gensr_dist.baselines.registry import BASELINES
+from gensr_dist.baselines.result import Curve
+from gensr_dist.baselines.scorer import BaselineScorer, catalogue_ranks
+from gensr_dist.baselines.settings import read_settings
+from gensr_dist.baselines.training import CURVE, Trained, train_baseline
+from gensr_dist.baselines.untrained.systems import UNTRAINED
+from gensr_dist.config.root import Config, load_config
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.forks import begin_forked
+from gensr_dist.data.timelines.rows import EvalRows
+from gensr_dist.data.timelines.splits import Split
+from gensr_dist.errors import InputError, Paused
+from gensr_dist.evaluation.fit import read_fit
+from gensr_dist.evaluation.gensr_scorer import ROWS_A_CALL, GenSRScorer
+from gensr_dist.evaluation.metrics import TASK_NAMES, TaskMetrics, ndcg_gain
+from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
+from gensr_dist.evaluation.significance import save_ranks
+from gensr_dist.evaluation.stage import protocol_of
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.prepared_data import PreparedData
+from gensr_dist.storage.records import read_record, write_json
+from gensr_dist.study.hard_negatives import with_hard_negatives
+from gensr_dist.study.plan import GENSR
+from gensr_dist.study.spec import OUTCOME, Outcome, TrialSpec, read_outcome, read_spec
+
+SHARED = ("shards", "cf", "channels")  # of the data's run folder
+_ROWS_A_CALL = 4_096
+_REMEDY = "delete the folder of the trial"
+
+
+def run_trial(folder: Path) -> Outcome:
+    """Do the trial of a folder, unless it is done.
+
+    Raises:
+        InputError: whatever its system finds wrong.
+    """
+    done = read_outcome(folder)
+    if done is not None:
+        return done
+    spec = read_spec(folder)
+    config = load_config(Path(spec.config), done=True)
+    shared = RunFolder.of(config)
+    config = dataclasses.replace(config, seed=spec.seed)
+    if spec.system == GENSR:
+        outcome = _gensr(spec, config, shared, RunFolder(folder))
+    elif spec.system in BASELINES:
+        outcome = _baseline(spec, config, shared, RunFolder(folder))
+    else:
+        data = PreparedData.open(shared, config, folds=False)
+        system = UNTRAINED[spec.system]
+        rows = _Rows(data, config, system.tasks)
+        outcome = rows.outcome(spec, system.make(data), folder, _ROWS_A_CALL)
+    write_json(folder / OUTCOME, outcome)
+    return outcome
+
+
+class _Rows:
+    """The rows that every system of a study is measured on."""
+
+    def __init__(self, data: PreparedData, config: Config, tasks: frozenset[Behaviour]) -> None:
+        self.data, self.config = data, config
+        store, evaluation, seed = data.store, config.evaluation, 0  # the same rows for all seeds
+        available = {task: store.eval_rows(Split.TEST, task) for task in TASK_NAMES}
+        drawn = {task: draw_rows(rows, evaluation.rows, seed) for task, rows in available.items() if len(rows)}
+        self.digest = protocol_of(store.manifest, drawn, available, evaluation, seed).rows_digest
+        self.test = {task: rows for task, rows in drawn.items() if task in tasks}
+        validation = {
+            task: draw_rows(store.eval_rows(Split.VALID, task), config.train.validate_rows, seed) for task in tasks
+        }
+        self.validation = {task: rows for task, rows in validation.items() if len(rows)}
+
+    def outcome(
+        self, spec: TrialSpec, scorer: Scorer, folder: Path, rows_a_call: int, *, catalogue: bool = True
+    ) -> Outcome:
+        """Measure a scorer; its ranks of the test rows are kept in the folder."""
+        began = time.perf_counter()
+        ranks = {
+            task: rank_positives(scorer, rows, rows_a_call, progress=spec.label) for task, rows in self.test.items()
+        }
+        seconds = time.perf_counter() - began
+        for task, rank_R in ranks.items():
+            save_ranks(folder, task, rank_R)
+        scored = sum(rows.candidate_RC.size for rows in self.test.values())
+        return Outcome(
+            label=spec.label,
+            seed=spec.seed,
+            validation={
+                TASK_NAMES[task]: float(ndcg_gain(rank_positives(scorer, rows, rows_a_call), 10).mean())
+                for task, rows in self.validation.items()
+            },
+            tasks=_named(ranks),
+            rows_digest=self.digest,
+            catalogue=self._catalogue(spec, scorer) if catalogue else {},
+            hard=self._hard(scorer, rows_a_call),
+            candidates_per_second=scored / max(seconds, 1e-9),
+        )
+
+    def _catalogue(self, spec: TrialSpec, scorer: Scorer) -> dict[str, dict[str, float]]:
+        sampled = self._sample()
+        return _named(
+            {task: catalogue_ranks(scorer, rows, self.data.store, spec.label) for task, rows in sampled.items()}
+        )
+
+    def _hard(self, scorer: Scorer, rows_a_call: int) -> dict[str, dict[str, float]]:
+        searches = self._sample().get(Behaviour.SEARCH)
+        if searches is None:
+            return {}
+        rows = with_hard_negatives(searches, self.data.store, self.data.items)
+        return _named({Behaviour.SEARCH: rank_positives(scorer, rows, rows_a_call)})
+
+    def _sample(self) -> dict[Behaviour, EvalRows]:
+        count = self.config.evaluation.catalogue_rows
+        return {task: draw_rows(rows, count, 0) for task, rows in self.test.items()} if count else {}
+
+
+def _baseline(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder) -> Outcome:
+    data = PreparedData.open(shared, config, folds=True)
+    settings = _settings(spec)
+    trained = train_baseline(spec.system, settings, config, data, folder, budget=spec.hours * 3600 or math.inf)
+    rows = _Rows(data, config, trained.model.tasks)
+    scorer = BaselineScorer(trained.model, trained.collator, trained.ranks.device)
+    outcome = rows.outcome(spec, scorer, folder.root, _ROWS_A_CALL)
+    return dataclasses.replace(
+        outcome,
+        parameters=trained.parameters,
+        seconds=trained.progress.seconds,
+        seconds_per_epoch=trained.seconds_per_epoch,
+        curve=_curve_of(trained, folder),
+    )
+
+
+def _settings(spec: TrialSpec) -> Settings:
+    settings = read_settings(spec.system, [f"{spec.system}.{text}" for text in spec.set])
+    if spec.epochs:
+        settings = dataclasses.replace(settings, epochs=min(settings.epochs, spec.epochs))
+    return settings
+
+
+def _curve_of(trained: Trained, folder: RunFolder) -> tuple[tuple[float, float], ...]:
+    curve = read_record(folder.root / CURVE, Curve, "a curve", missing=_REMEDY, wrong=_REMEDY)
+    a_step = trained.progress.seconds / max(1, trained.progress.steps)
+    return tuple(
+        (point.step * a_step, sum(point.validation.values()) / len(point.validation)) for point in curve.points
+    )
+
+
+def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder) -> Outcome:
+    from gensr_dist.retrieval.catalogue import evaluate_catalogue
+    from gensr_dist.retrieval.stage import index_run, open_ranker
+    from gensr_dist.runs.trained_run import TrainedRun
+
+    own = load_config(Path(spec.config), [*spec.set, f"seed={spec.seed}", f"train.max_hours={spec.hours}"], done=True)
+    config = dataclasses.replace(own, run=str(folder.root))
+    for name in SHARED:
+        link = folder.root / name
+        if not link.exists():
+            link.symlink_to((shared.root / name).resolve())
+    seconds, best = _train_gensr(spec, config, folder)
+    opened = TrainedRun.open(folder, config)
+    data = PreparedData.open(shared, config, folds=False)
+    rows = _Rows(data, config, frozenset(Behaviour))
+    scorer = GenSRScorer(opened.model, opened.collator, opened.device, config.evaluation.prompts)
+    outcome = rows.outcome(spec, scorer, folder.root, ROWS_A_CALL, catalogue=False)
+    catalogue: Mapping[str, Mapping[str, float]] = {}
+    if config.evaluation.catalogue_rows:
+        index_run(opened, config)
+        ranker = open_ranker(opened, config)
+        found = evaluate_catalogue(opened, ranker, config.retrieval.candidates, config.evaluation, 0)
+        catalogue = {TASK_NAMES[each.task]: _values(each.orders["answers"]) for each in found}
+    fit = read_fit(folder.fit)
+    return dataclasses.replace(
+        outcome,
+        catalogue=catalogue,
+        parameters=sum(parameter.numel() for parameter in opened.model.parameters()),
+        seconds=seconds,
+        curve=() if fit is None else ((seconds, best),),
+    )
+
+
+def _train_gensr(spec: TrialSpec, config: Config, folder: RunFolder) -> tuple[float, float]:
+    """Seconds of training and the best mean validation NDCG@10."""
+    from gensr_dist.train.loop import train
+
+    began = time.perf_counter()
+    try:
+        result = train(config, folder)
+    except Paused:
+        seconds = time.perf_counter() - began
+        if not spec.hours or seconds < spec.hours * 3600:
+            raise  # a signal, not the budget
+        fit = read_fit(folder.fit)
+        if fit is None or fit.best is None:
+            raise InputError(spec.label, "no validation came within `hours`", "raise `hours`") from None
+        return seconds, float(np.mean([task.validation.ndcg for task in fit.best.tasks.values()]))
+    return result.seconds, result.best_ndcg
+
+
+def _named(ranks: Mapping[Behaviour, NDArray[np.int64]]) -> dict[str, dict[str, float]]:
+    return {
+        TASK_NAMES[task]: _values(TaskMetrics.from_ranks(rank_R, resamples=0, seed=0)) for task, rank_R in ranks.items()
+    }
+
+
+def _values(metrics: TaskMetrics) -> dict[str, float]:
+    return {name: estimate.value for name, estimate in metrics.named().items()}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the trial of a folder in this process; ends with it, should its parent be killed."""
+    folder, parent = Path(arguments[0]), int(arguments[1])
+    begin_forked(parent)
+    try:
+        run_trial(folder)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

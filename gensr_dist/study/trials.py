@@ -1,0 +1,263 @@
+"""The trials of a study in Optuna's storage, `study.db` of its folder: what waits, runs, is done and has failed.
+
+Every system has an Optuna study of its own, named by its label, for its search, and one for its further seeds. Several
+processes may take trials from one folder; a lock of the folder makes taking one atomic, a lock of the trial's folder
+tells who still works.
+"""
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from gensr_dist.baselines.registry import BASELINES
+from gensr_dist.baselines.settings import read_settings
+from gensr_dist.storage.records import digest, write_json
+from gensr_dist.study.plan import Study, SystemPlan
+from gensr_dist.study.space import suggested
+from gensr_dist.study.spec import SPEC, Outcome, TrialSpec, read_outcome, trial_folder
+
+SEEDS = " (seeds)"  # behind the label, names the Optuna study of a system's further trainings
+_FAILED, _FOLDER, _SEED, _SET = "failed", "folder", "seed", "set"  # user attributes of a trial
+
+
+@dataclass
+class Claimed:
+    """A trial that this process has taken, with the lock of its folder."""
+
+    study: str
+    number: int
+    spec: TrialSpec
+    locks: ExitStack
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished trial."""
+
+    label: str
+    settings: tuple[str, ...]
+    seed: int
+    folder: Path
+    value: float | None  # mean NDCG@10 of validation rows; None where it failed
+    problem: str = ""
+
+
+class Trials:
+    """The storage of one study.
+
+    Args:
+        study: opened; its folder exists.
+        config: file of the shared data's resolved config.
+    """
+
+    def __init__(self, study: Study, config: Path) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.study, self.config = study, config
+        path = (study.folder / "study.db").resolve()
+        with self._locked():  # several processes may make its tables
+            self._storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+
+    def claim(self) -> Claimed | None:
+        """Take a trial that waits, planning further ones where earlier ones are done; None where none is to be had."""
+        with self._locked():
+            self._release_dead()
+            self._plan()
+            for name in self._names():
+                waiting = self._of(name, TrialState.WAITING)
+                if waiting:
+                    return self._claimed(name)
+        return None
+
+    def running(self) -> bool:
+        """Whether some process still works on a trial."""
+        return any(self._of(name, TrialState.RUNNING) for name in self._names())
+
+    def finish(self, claimed: Claimed, outcome: Outcome | None, problem: str) -> None:
+        """Note what came of a trial, and let go of it."""
+        with self._locked():
+            trial = self._study(claimed.study)
+            if outcome is None:
+                trial.tell(claimed.number, state=TrialState.FAIL)
+                self._note(claimed.study, claimed.number, _FAILED, problem)
+            else:
+                trial.tell(claimed.number, _value(outcome))
+        claimed.locks.close()
+
+    def give_back(self, claimed: Claimed) -> None:
+        """Let another process do a trial that this one does not end."""
+        with self._locked():
+            self._repeat(claimed.study, claimed.number)
+        claimed.locks.close()
+
+    def done(self) -> list[Done]:
+        """Everything that has finished or failed, in the order of the plan."""
+        found = []
+        for name in self._names():
+            for trial in self._of(name, TrialState.COMPLETE, TrialState.FAIL):
+                attributes = trial.user_attrs
+                if attributes.get("repeated"):
+                    continue
+                found.append(
+                    Done(
+                        label=name.removesuffix(SEEDS),
+                        settings=tuple(attributes.get(_SET, ())),
+                        seed=attributes.get(_SEED, self.study.config.seed),
+                        folder=self.study.folder / attributes.get(_FOLDER, ""),
+                        value=trial.value if trial.state == TrialState.COMPLETE else None,
+                        problem=attributes.get(_FAILED, ""),
+                    )
+                )
+        return found
+
+    def winner(self, label: str) -> Done | None:
+        """The best trial of a system's search; None where all failed, or some is not done."""
+        if self._of(label, TrialState.WAITING, TrialState.RUNNING):
+            return None
+        finished = [done for done in self.done() if done.label == label and done.value is not None]
+        searched = [done for done in finished if done.seed == self.study.config.seed]
+        return max(searched, key=lambda done: done.value or 0.0, default=None)
+
+    def _plan(self) -> None:
+        """Enqueue what can be planned by now."""
+        plan = self.study.plan
+        for label in self.study.labels:
+            searched, searches = self._study(label), self.study.system(label).system in BASELINES
+            if not searched.trials:
+                for number in range(plan.trials if searches else 1):
+                    searched.enqueue_trial({}, user_attrs={"number": number})
+        winners = {label: self.winner(label) for label in self.study.labels}
+        for label, winner in winners.items():
+            if winner is not None and self.study.system(label).learns:
+                self._plan_seeds(label, winner, plan.seeds)
+        open_searches = any(self._of(label, TrialState.WAITING, TrialState.RUNNING) for label in self.study.labels)
+        if plan.best and not open_searches:
+            for label in self._best(winners):
+                winner = winners[label]
+                assert winner is not None
+                self._plan_seeds(label, winner, plan.best_seeds)
+
+    def _plan_seeds(self, label: str, winner: Done, seeds: int) -> None:
+        study = self._study(label + SEEDS)
+        planned = {trial.user_attrs.get(_SEED) for trial in study.trials}
+        for seed in range(self.study.config.seed + 1, self.study.config.seed + seeds):
+            if seed not in planned:
+                study.enqueue_trial({}, user_attrs={_SEED: seed, _SET: list(winner.settings)})
+
+    def _best(self, winners: dict[str, Done | None]) -> Sequence[str]:
+        """GenSR, and the best systems of each task by validation rows."""
+        chosen = [label for label in self.study.labels if self.study.system(label).system == "gensr"]
+        outcomes = {
+            label: outcome
+            for label, winner in winners.items()
+            if winner is not None and (outcome := read_outcome(winner.folder)) is not None
+        }
+        for task in ("rec", "search"):
+            ranked = sorted(
+                (label for label, outcome in outcomes.items() if task in outcome.validation),
+                key=lambda label: -outcomes[label].validation[task],
+            )
+            learning = [label for label in ranked if self.study.system(label).learns]
+            chosen += learning[: self.study.plan.best]
+        return [label for label in dict.fromkeys(chosen) if label in outcomes]
+
+    def _claimed(self, name: str) -> Claimed:
+        """Take the first trial that waits in one of Optuna's studies."""
+        study, label = self._study(name), name.removesuffix(SEEDS)
+        system = self.study.system(label)
+        number = self._of(name, TrialState.WAITING)[0].number
+        seeded = int(digest([label, number])[:8], 16)
+        study.sampler = RandomSampler(seed=seeded)  # a trial draws the same whoever takes it
+        trial = study.ask()
+        attributes = trial.user_attrs
+        settings = tuple(attributes[_SET]) if _SET in attributes else self._settings(system, trial)
+        seed = attributes.get(_SEED, self.study.config.seed)
+        folder = trial_folder(self.study.folder, label, settings, seed)
+        trial.set_user_attr(_SET, list(settings))
+        trial.set_user_attr(_SEED, seed)
+        trial.set_user_attr(_FOLDER, str(folder.relative_to(self.study.folder)))
+        spec = TrialSpec(
+            label=label,
+            system=system.system,
+            set=settings,
+            seed=seed,
+            epochs=self.study.plan.epochs,
+            hours=self.study.plan.hours,
+            config=str(self.config),
+            folder=str(folder),
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / SPEC, spec)
+        locks = ExitStack()
+        _lock(locks, folder)
+        return Claimed(name, trial.number, spec, locks)
+
+    def _settings(self, system: SystemPlan, trial: optuna.Trial) -> tuple[str, ...]:
+        """The plan's own settings, and drawn ones behind the first trial."""
+        if trial.user_attrs.get("number", 0) == 0 or system.system not in BASELINES:
+            return system.set
+        base = read_settings(system.system, [f"{system.system}.{text}" for text in system.set])
+        return (*system.set, *suggested(trial, base))
+
+    def _release_dead(self) -> None:
+        """Plan again what a process that is gone had taken."""
+        for name in self._names():
+            for trial in self._of(name, TrialState.RUNNING):
+                folder = trial.user_attrs.get(_FOLDER)
+                with ExitStack() as locks:
+                    if folder is not None and not _lock(locks, self.study.folder / folder):
+                        continue
+                    self._repeat(name, trial.number)
+
+    def _repeat(self, name: str, number: int) -> None:
+        study = self._study(name)
+        trial = study.trials[number]
+        attributes = {key: value for key, value in trial.user_attrs.items() if key in ("number", _SEED, _SET)}
+        if trial.user_attrs.get("number", 0):
+            attributes.pop(_SET, None)
+        study.tell(number, state=TrialState.FAIL)
+        self._note(name, number, "repeated", True)
+        study.enqueue_trial(trial.params, user_attrs=attributes)
+
+    def _note(self, name: str, number: int, key: str, value: Any) -> None:
+        study = self._study(name)
+        self._storage.set_trial_user_attr(study.trials[number]._trial_id, key, value)
+
+    def _names(self) -> list[str]:
+        """Optuna's studies, those of the searches first."""
+        labels = self.study.labels
+        return [*labels, *(label + SEEDS for label in labels)]
+
+    def _of(self, name: str, *states: TrialState) -> list[FrozenTrial]:
+        return self._study(name).get_trials(deepcopy=False, states=states)
+
+    def _study(self, name: str) -> optuna.Study:
+        return optuna.create_study(storage=self._storage, study_name=name, direction="maximize", load_if_exists=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.study.folder / ".trials.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _lock(locks: ExitStack, folder: Path) -> bool:
+    """Hold the lock of a trial's folder until the stack ends; False where another process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = locks.enter_context((folder / ".working").open("w"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _value(outcome: Outcome) -> float:
+    return sum(outcome.validation.values()) / max(1, len(outcome.validation))
