@@ -95,11 +95,11 @@ def open_study(path: Path, overrides: Sequence[str]) -> Study:
         raise InputError("--set run", "a study has a folder of its own", f"set `folder` in {path}")
     config = load_config((path.parent / plan.config).resolve(), [*given, f"run={folder / 'data'}"])
     study = Study(plan, folder, config, tuple(given))
+    for system in plan.systems:
+        _check(system, path)
     for label in study.labels:
         if study.labels.count(label) > 1:
             raise InputError(path, f"two systems have the label {label!r}", "give one of them another `label`")
-    for system in plan.systems:
-        _check(system, path, study)
     return study
 
 
@@ -133,7 +133,7 @@ def _read(path: Path) -> StudyPlan:
         raise InputError(path, f"{key}: {fault['msg'].lower()}", "see configs/studies/beauty.yaml") from None
 
 
-def _check(system: SystemPlan, path: Path, study: Study) -> None:
+def _check(system: SystemPlan, path: Path) -> None:
     name = system.system
     if name == GENSR:
         load_config(None, [*system.set])

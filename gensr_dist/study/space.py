@@ -1,6 +1,6 @@
 """What trials after the published one search, the same for every baseline that has the setting."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from optuna import Trial
 
@@ -18,13 +18,20 @@ _CHOICES: Mapping[str, tuple[str | int | float, ...]] = {
 }
 
 
-def suggested(trial: Trial, settings: Settings) -> tuple[str, ...]:
-    """Overrides of a baseline's settings, drawn by the trial's sampler."""
-    rate = trial.suggest_float("learning_rate", *_LEARNING_RATE, log=True)
-    drawn: dict[str, str | int | float | None] = {"learning_rate": rate}
+def suggested(trial: Trial, settings: Settings, fixed: Collection[str]) -> tuple[str, ...]:
+    """Overrides of a baseline's settings, drawn by the trial's sampler.
+
+    Args:
+        trial: of the search.
+        settings: of the baseline.
+        fixed: names of settings that are not searched.
+    """
+    drawn: dict[str, str | int | float | None] = {}
+    if "learning_rate" not in fixed:
+        drawn["learning_rate"] = trial.suggest_float("learning_rate", *_LEARNING_RATE, log=True)
     for name, choices in _CHOICES.items():
-        if hasattr(settings, name):
+        if hasattr(settings, name) and name not in fixed:
             drawn[name] = trial.suggest_categorical(name, choices)
-    if drawn.get("loss") == "ce":
+    if drawn.get("loss") == "ce" and "item_input" in drawn:
         drawn["item_input"] = "id"  # vectors of the whole catalogue are at hand for those alone
     return tuple(f"{name}={value}" for name, value in drawn.items())

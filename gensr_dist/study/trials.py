@@ -85,8 +85,8 @@ class Trials:
         with self._locked():
             trial = self._study(claimed.study)
             if outcome is None:
+                self._note(claimed.study, claimed.number, _FAILED, problem)  # before it is closed to notes
                 trial.tell(claimed.number, state=TrialState.FAIL)
-                self._note(claimed.study, claimed.number, _FAILED, problem)
             else:
                 trial.tell(claimed.number, _value(outcome))
         claimed.locks.close()
@@ -204,7 +204,8 @@ class Trials:
         if trial.user_attrs.get("number", 0) == 0 or system.system not in BASELINES:
             return system.set
         base = read_settings(system.system, [f"{system.system}.{text}" for text in system.set])
-        return (*system.set, *suggested(trial, base))
+        fixed = {text.partition("=")[0] for text in system.set}
+        return (*system.set, *suggested(trial, base, fixed))
 
     def _release_dead(self) -> None:
         """Plan again what a process that is gone had taken."""
@@ -222,8 +223,8 @@ class Trials:
         attributes = {key: value for key, value in trial.user_attrs.items() if key in ("number", _SEED, _SET)}
         if trial.user_attrs.get("number", 0):
             attributes.pop(_SET, None)
-        study.tell(number, state=TrialState.FAIL)
         self._note(name, number, "repeated", True)
+        study.tell(number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params, user_attrs=attributes)
 
     def _note(self, name: str, number: int, key: str, value: Any) -> None:

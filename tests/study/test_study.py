@@ -1,0 +1,115 @@
+"""A study from its file to its tables, killed, shared and repeated."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from gensr_dist.cli.main import main
+from gensr_dist.study.spec import OUTCOME
+from tests.study.studies import write_study
+
+SYSTEMS = """
+  - {system: popularity}
+  - {system: gensr}
+  - {system: sasrec, label: "SASRec, CE", set: [loss=ce, validate_every=0.5]}
+  - {system: qem, set: [learning_rate=1e30], label: QEM that fails}
+"""
+
+
+def found_in(path: Path) -> dict:
+    return json.loads((path.parent / "study" / "study.json").read_text())
+
+
+def outcomes(path: Path) -> dict[str, int]:
+    """When each trial ended."""
+    return {
+        each.parent.name: each.stat().st_mtime_ns for each in (path.parent / "study" / "trials").glob(f"*/{OUTCOME}")
+    }
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = write_study(tmp_path_factory.mktemp("study"), SYSTEMS, epochs=2, trials=2)
+    assert main(["study", str(path)]) == 0
+    return path
+
+
+def test_every_system_has_its_row(study: Path) -> None:
+    systems = {system["label"]: system for system in found_in(study)["systems"]}
+    assert list(systems) == ["Popularity", "GenSR", "SASRec, CE", "QEM that fails"]
+    assert systems["Popularity"]["sampled"].keys() == systems["GenSR"]["sampled"].keys() == {"rec", "search"}
+    sasrec = systems["SASRec, CE"]
+    assert sasrec["sampled"].keys() == {"rec"}
+    assert sasrec["trials"] == 2
+    assert sasrec["behind"]["rec"]["difference"] == pytest.approx(
+        systems["GenSR"]["sampled"]["rec"]["ndcg@10"]["mean"] - sasrec["sampled"]["rec"]["ndcg@10"]["mean"]
+    )
+    assert systems["GenSR"]["behind"] == {}
+
+
+def test_one_that_fails_stops_no_other_and_says_why(study: Path) -> None:
+    failed = found_in(study)["systems"][-1]
+    assert failed["sampled"] == {}
+    assert any("is not finite; the last finite loss was" in problem for problem in failed["failed"])
+    for name in ("report.md", "report.html"):
+        text = (study.parent / "study" / name).read_text()
+        assert "QEM that fails" in text
+        assert "is not finite" in text
+
+
+def test_a_study_that_is_done_is_not_done_again(study: Path) -> None:
+    before, tables = outcomes(study), (study.parent / "study" / "report.md").read_text()
+    assert main(["study", str(study)]) == 0
+    assert outcomes(study) == before
+    assert (study.parent / "study" / "report.md").read_text() == tables
+
+
+def test_another_plan_is_refused_in_its_folder(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = write_study(tmp_path, "  - {system: popularity}")
+    other.write_text(other.read_text().replace(str(tmp_path / "study"), str(study.parent / "study")))
+    assert main(["study", str(other)]) == 2
+    assert "it holds a study with other settings" in capsys.readouterr().err
+
+
+def test_a_killed_study_goes_on_and_several_share_it(tmp_path: Path) -> None:
+    path = write_study(
+        tmp_path,
+        "  - {system: sasrec, set: [validate_every=0.1]}\n  - {system: bm25}",
+        epochs=6,
+        seeds=2,
+        best=1,
+        best_seeds=3,
+    )
+    command = [sys.executable, "-m", "gensr_dist", "study", str(path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+    curve = None
+    while curve is None:
+        assert first.poll() is None
+        curve = next((tmp_path / "study" / "trials").glob("sasrec-*/curve.json"), None)
+        time.sleep(0.05)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    before = json.loads(curve.read_text())["points"]
+    assert not (curve.parent / OUTCOME).exists()
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    begun = Counter(line.split(": begins")[0] for text in said for line in text.splitlines() if ": begins" in line)
+    assert set(begun.values()) == {1}  # no trial twice
+    assert set(begun) == {"BM25, seed 0", "SASRec, seed 0", "SASRec, seed 1", "SASRec, seed 2"}
+    after = json.loads(curve.read_text())["points"]
+    assert after[: len(before)] == before  # it went on
+    found = found_in(path)
+    assert found["waiting"] == []
+    assert [system["sampled"][task]["mrr"]["seeds"] for system, task in zip(found["systems"], ("rec", "search"))] == [
+        3,
+        1,
+    ]
