@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
 from gensr_dist.baselines.models.bert4rec import BERT4Rec, BERT4RecSettings
+from gensr_dist.baselines.models.fmlp import FMLP, FMLPSettings
 from gensr_dist.baselines.models.gru4rec import GRU4Rec, GRU4RecSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
@@ -35,6 +36,7 @@ BASELINES: dict[str, Entry] = {
     "gru4rec": Entry("GRU4Rec", GRU4RecSettings, GRU4Rec, "arXiv 1511.06939"),
     "sasrec": Entry("SASRec", SASRecSettings, SASRec, "arXiv 1808.09781"),
     "bert4rec": Entry("BERT4Rec", BERT4RecSettings, BERT4Rec, "arXiv 1904.06690"),
+    "fmlp": Entry("FMLP-Rec", FMLPSettings, FMLP, "arXiv 2202.13556"),
     # Search
     "qem": Entry("QEM", QEMSettings, QEM, "arXiv 1908.11322"),
 }
