@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
 from gensr_dist.baselines.models.bert4rec import BERT4Rec, BERT4RecSettings
+from gensr_dist.baselines.models.din import DIN, DINSettings
 from gensr_dist.baselines.models.fmlp import FMLP, FMLPSettings
 from gensr_dist.baselines.models.gru4rec import GRU4Rec, GRU4RecSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
@@ -33,6 +34,7 @@ class Entry:
 
 BASELINES: dict[str, Entry] = {
     # Recommendation
+    "din": Entry("DIN", DINSettings, DIN, "arXiv 1706.06978"),
     "gru4rec": Entry("GRU4Rec", GRU4RecSettings, GRU4Rec, "arXiv 1511.06939"),
     "sasrec": Entry("SASRec", SASRecSettings, SASRec, "arXiv 1808.09781"),
     "bert4rec": Entry("BERT4Rec", BERT4RecSettings, BERT4Rec, "arXiv 1904.06690"),
