@@ -8,6 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
+from gensr_dist.baselines.models.bert4rec import BERT4Rec, BERT4RecSettings
+from gensr_dist.baselines.models.din import DIN, DINSettings
+from gensr_dist.baselines.models.fmlp import FMLP, FMLPSettings
+from gensr_dist.baselines.models.gru4rec import GRU4Rec, GRU4RecSettings
+from gensr_dist.baselines.models.hstu import HSTU, HSTUSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
 from gensr_dist.errors import InputError
@@ -29,7 +34,14 @@ class Entry:
 
 
 BASELINES: dict[str, Entry] = {
+    # Recommendation
+    "din": Entry("DIN", DINSettings, DIN, "arXiv 1706.06978"),
+    "gru4rec": Entry("GRU4Rec", GRU4RecSettings, GRU4Rec, "arXiv 1511.06939"),
     "sasrec": Entry("SASRec", SASRecSettings, SASRec, "arXiv 1808.09781"),
+    "bert4rec": Entry("BERT4Rec", BERT4RecSettings, BERT4Rec, "arXiv 1904.06690"),
+    "fmlp": Entry("FMLP-Rec", FMLPSettings, FMLP, "arXiv 2202.13556"),
+    "hstu": Entry("HSTU", HSTUSettings, HSTU, "arXiv 2402.17152"),
+    # Search
     "qem": Entry("QEM", QEMSettings, QEM, "arXiv 1908.11322"),
 }
 

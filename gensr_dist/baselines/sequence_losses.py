@@ -30,7 +30,12 @@ class LossSettings:
 
 
 def sequence_loss(
-    settings: LossSettings, state_SLD: Tensor, item_UD: Tensor, batch: SequenceBatch, catalogue_ID: Tensor | None
+    settings: LossSettings,
+    state_SLD: Tensor,
+    item_UD: Tensor,
+    batch: SequenceBatch,
+    catalogue_ID: Tensor | None,
+    bias_I: Tensor | None = None,
 ) -> Tensor:
     """Sum over the targets of the batch.
 
@@ -40,19 +45,21 @@ def sequence_loss(
         item_UD: vectors of the batch's items.
         batch: targets and negatives.
         catalogue_ID: vectors of all items, for `ce` alone.
+        bias_I: added to the scores of items.
     """
     sequence_P, position_P = batch.is_target_SL.nonzero(as_tuple=True)
     state_PD = state_SLD[sequence_P, position_P]
     target_P = batch.next_SL[sequence_P, position_P]
     if settings.name == "ce":
         assert catalogue_ID is not None
-        return ranking_losses.catalogue_cross_entropy(state_PD, batch.item_U[target_P], catalogue_ID, None).sum()
-    positive_P = (state_PD * item_UD[target_P]).sum(1)
+        return ranking_losses.catalogue_cross_entropy(state_PD, batch.item_U[target_P], catalogue_ID, bias_I).sum()
+    bias_U = item_UD.new_zeros(len(item_UD)) if bias_I is None else bias_I[batch.item_U.clamp_min(0)]
+    positive_P = (state_PD * item_UD[target_P]).sum(1) + bias_U[target_P]
     if settings.name == "bce":
         negative_PN = batch.negative_SLN[sequence_P, position_P]
-        score_PN = torch.einsum("pd,pnd->pn", state_PD, item_UD[negative_PN])
+        score_PN = torch.einsum("pd,pnd->pn", state_PD, item_UD[negative_PN]) + bias_U[negative_PN]
         return ranking_losses.binary_cross_entropy(positive_P, score_PN, negative_PN > 0).sum()
-    score_PB = state_PD @ item_UD[batch.shared_B].T
+    score_PB = state_PD @ item_UD[batch.shared_B].T + bias_U[batch.shared_B]
     # A target among the shared negatives is none of its own.
     real_PB = batch.item_U[batch.shared_B][None] != batch.item_U[target_P][:, None]
     if settings.name == "gbce":

@@ -145,6 +145,7 @@ def test_it_learns_64_rows_by_heart(name: str, facts: LogFacts, collator: Collat
     first = last = float("nan")
     for step in range(300):
         optimizer.zero_grad()
+        torch.manual_seed(0)  # a model that hides places hides the same ones each time, else they are other rows
         losses = model(batch)
         losses.total.backward()
         optimizer.step()
