@@ -11,6 +11,7 @@ from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
 from gensr_dist.baselines.models.aem import AEM, AEMSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
+from gensr_dist.baselines.models.zam import ZAM, ZAMSettings
 from gensr_dist.errors import InputError
 
 
@@ -35,6 +36,7 @@ BASELINES: dict[str, Entry] = {
     # Search.
     "qem": Entry("QEM", QEMSettings, QEM, "arXiv 1908.11322"),
     "aem": Entry("AEM", AEMSettings, AEM, "arXiv 1908.11322"),
+    "zam": Entry("ZAM", ZAMSettings, ZAM, "arXiv 1908.11322"),
 }
 
 
