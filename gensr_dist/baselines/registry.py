@@ -11,6 +11,7 @@ from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
 from gensr_dist.baselines.models.aem import AEM, AEMSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
+from gensr_dist.baselines.models.tem import TEM, TEMSettings
 from gensr_dist.baselines.models.zam import ZAM, ZAMSettings
 from gensr_dist.errors import InputError
 
@@ -37,6 +38,7 @@ BASELINES: dict[str, Entry] = {
     "qem": Entry("QEM", QEMSettings, QEM, "arXiv 1908.11322"),
     "aem": Entry("AEM", AEMSettings, AEM, "arXiv 1908.11322"),
     "zam": Entry("ZAM", ZAMSettings, ZAM, "arXiv 1908.11322"),
+    "tem": Entry("TEM", TEMSettings, TEM, "arXiv 2005.08936"),
 }
 
 
