@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
 from gensr_dist.baselines.models.aem import AEM, AEMSettings
+from gensr_dist.baselines.models.hem import HEM, HEMSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
 from gensr_dist.baselines.models.tem import TEM, TEMSettings
@@ -36,6 +37,7 @@ BASELINES: dict[str, Entry] = {
     "sasrec": Entry("SASRec", SASRecSettings, SASRec, "arXiv 1808.09781"),
     # Search.
     "qem": Entry("QEM", QEMSettings, QEM, "arXiv 1908.11322"),
+    "hem": Entry("HEM", HEMSettings, HEM, "SIGIR 2017"),
     "aem": Entry("AEM", AEMSettings, AEM, "arXiv 1908.11322"),
     "zam": Entry("ZAM", ZAMSettings, ZAM, "arXiv 1908.11322"),
     "tem": Entry("TEM", TEMSettings, TEM, "arXiv 2005.08936"),
