@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
 from gensr_dist.baselines.models.aem import AEM, AEMSettings
+from gensr_dist.baselines.models.copps import CoPPS, CoPPSSettings
 from gensr_dist.baselines.models.hem import HEM, HEMSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
@@ -41,6 +42,7 @@ BASELINES: dict[str, Entry] = {
     "aem": Entry("AEM", AEMSettings, AEM, "arXiv 1908.11322"),
     "zam": Entry("ZAM", ZAMSettings, ZAM, "arXiv 1908.11322"),
     "tem": Entry("TEM", TEMSettings, TEM, "arXiv 2005.08936"),
+    "copps": Entry("CoPPS, reconstructed", CoPPSSettings, CoPPS, "10.1145/3580305.3599287"),
 }
 
 
