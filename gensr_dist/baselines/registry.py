@@ -11,6 +11,7 @@ from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
 from gensr_dist.baselines.models.aem import AEM, AEMSettings
 from gensr_dist.baselines.models.copps import CoPPS, CoPPSSettings
 from gensr_dist.baselines.models.hem import HEM, HEMSettings
+from gensr_dist.baselines.models.jsr import JSR, JSRSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
 from gensr_dist.baselines.models.tem import TEM, TEMSettings
@@ -43,6 +44,8 @@ BASELINES: dict[str, Entry] = {
     "zam": Entry("ZAM", ZAMSettings, ZAM, "arXiv 1908.11322"),
     "tem": Entry("TEM", TEMSettings, TEM, "arXiv 2005.08936"),
     "copps": Entry("CoPPS, reconstructed", CoPPSSettings, CoPPS, "10.1145/3580305.3599287"),
+    # Both tasks.
+    "jsr": Entry("JSR", JSRSettings, JSR, "DESIRES 2018"),
 }
 
 
