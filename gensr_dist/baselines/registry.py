@@ -15,6 +15,7 @@ from gensr_dist.baselines.models.jsr import JSR, JSRSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
 from gensr_dist.baselines.models.tem import TEM, TEMSettings
+from gensr_dist.baselines.models.two_tower import TwoTower, TwoTowerSettings
 from gensr_dist.baselines.models.zam import ZAM, ZAMSettings
 from gensr_dist.errors import InputError
 
@@ -46,6 +47,7 @@ BASELINES: dict[str, Entry] = {
     "copps": Entry("CoPPS, reconstructed", CoPPSSettings, CoPPS, "10.1145/3580305.3599287"),
     # Both tasks.
     "jsr": Entry("JSR", JSRSettings, JSR, "DESIRES 2018"),
+    "two_tower": Entry("Two towers", TwoTowerSettings, TwoTower, "10.1145/3298689.3346996"),
 }
 
 
