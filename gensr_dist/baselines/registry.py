@@ -8,13 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
+from gensr_dist.baselines.models.aem import AEM, AEMSettings
 from gensr_dist.baselines.models.bert4rec import BERT4Rec, BERT4RecSettings
+from gensr_dist.baselines.models.copps import CoPPS, CoPPSSettings
 from gensr_dist.baselines.models.din import DIN, DINSettings
 from gensr_dist.baselines.models.fmlp import FMLP, FMLPSettings
 from gensr_dist.baselines.models.gru4rec import GRU4Rec, GRU4RecSettings
+from gensr_dist.baselines.models.hem import HEM, HEMSettings
 from gensr_dist.baselines.models.hstu import HSTU, HSTUSettings
+from gensr_dist.baselines.models.jsr import JSR, JSRSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
+from gensr_dist.baselines.models.tem import TEM, TEMSettings
+from gensr_dist.baselines.models.two_tower import TwoTower, TwoTowerSettings
+from gensr_dist.baselines.models.zam import ZAM, ZAMSettings
 from gensr_dist.errors import InputError
 
 
@@ -43,6 +50,14 @@ BASELINES: dict[str, Entry] = {
     "hstu": Entry("HSTU", HSTUSettings, HSTU, "arXiv 2402.17152"),
     # Search
     "qem": Entry("QEM", QEMSettings, QEM, "arXiv 1908.11322"),
+    "hem": Entry("HEM", HEMSettings, HEM, "SIGIR 2017"),
+    "aem": Entry("AEM", AEMSettings, AEM, "arXiv 1908.11322"),
+    "zam": Entry("ZAM", ZAMSettings, ZAM, "arXiv 1908.11322"),
+    "tem": Entry("TEM", TEMSettings, TEM, "arXiv 2005.08936"),
+    "copps": Entry("CoPPS, reconstructed", CoPPSSettings, CoPPS, "10.1145/3580305.3599287"),
+    # Both tasks
+    "jsr": Entry("JSR", JSRSettings, JSR, "DESIRES 2018"),
+    "two_tower": Entry("Two towers", TwoTowerSettings, TwoTower, "10.1145/3298689.3346996"),
 }
 
 

@@ -17,12 +17,13 @@ class QueryAttention(nn.Module):
         heads: of attention.
         zero_key: a zero vector stands before the items. Without biases its logit and value are exactly 0, so that a
             head's weights are exp(s_l) / (1 + sum exp(s)): a query may look away from the history.
+        dropout: of the weights.
     """
 
-    def __init__(self, width: int, heads: int, zero_key: bool) -> None:
+    def __init__(self, width: int, heads: int, zero_key: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.zero_key = zero_key
-        self.attention = MultiHeadAttention(width, heads, dropout=0.0, bias=False)
+        self.attention = MultiHeadAttention(width, heads, dropout, bias=False)
         for weight in self.attention.parameters():
             nn.init.xavier_uniform_(weight)
 

@@ -1,0 +1,15 @@
+"""How good scores of validation rows are, for scorers that choose a number by them.
+
+Dimensions: R rows, C candidates (column 0 is the positive).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gensr_dist.evaluation.metrics import ndcg_gain
+
+
+def mean_ndcg(score_RC: NDArray[np.floating]) -> float:
+    """Mean NDCG@10 of the positives; ties count against them."""
+    rank_R = 1 + (score_RC[:, 1:] >= score_RC[:, :1]).sum(axis=1)
+    return float(ndcg_gain(rank_R, 10).mean())

@@ -1,0 +1,80 @@
+"""What QEM and its children share: score, loss, words of items."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.baselines.layers.checks import assert_close, learnt
+from tests.baselines.models.planted import (
+    CHANCE,
+    build,
+    query_vector,
+    random_rows,
+    share_found,
+    told_by_history,
+    told_by_query,
+    told_by_user,
+)
+
+
+@torch.no_grad()
+def test_qem_is_query_times_item_plus_bias() -> None:
+    model = learnt(build("qem"))
+    batch = random_rows(1)
+    score_GC = model.score(batch)
+    for group in range(len(score_GC)):
+        query_D = query_vector(model, batch.query_GQ[group])
+        for place, slot in enumerate(batch.candidate_GC[group].tolist()):
+            expected = query_D @ model.items.table.weight[slot - 1] + model.bias_I[slot - 1]
+            assert_close(score_GC[group, place], expected)
+
+
+@torch.no_grad()
+def test_losses_are_those_of_rows_and_of_words() -> None:
+    model = learnt(build("qem", {"word_negatives": 4}))
+    batch = replace(random_rows(2), row_G=torch.tensor([0, 1, 2, 3, -1, 5]), step_groups=10)
+    torch.manual_seed(3)
+    parts = model(batch).parts
+    torch.manual_seed(3)
+    negatives = model.sampler.draw(4, torch.default_generator).tolist()
+    score_GC = model.score(batch)
+    ranking = words = 0.0
+    for group in (0, 1, 2, 3, 5):
+        ranking -= score_GC[group, 0].sigmoid().log() + (-score_GC[group, 1:]).sigmoid().log().sum()
+        slot = int(batch.candidate_GC[group, 0])
+        item_D, table_VD, bias_V = model.items.table.weight[slot - 1], model.words.weight, model.word_bias_V
+        for word in batch.title_UT[slot].tolist():
+            if word:
+                words -= (item_D @ table_VD[word] + bias_V[word]).sigmoid().log()
+                words -= sum((-(item_D @ table_VD[other] + bias_V[other])).sigmoid().log() for other in negatives)
+    assert_close(parts["ranking"], ranking / 10)
+    assert_close(parts["words"], words / 10)
+    assert set(parts) == {"ranking", "words"}
+
+
+def test_words_can_be_left_out() -> None:
+    model = build("qem", {"word_negatives": 0})
+    assert set(model(random_rows(1)).parts) == {"ranking"}
+    assert not hasattr(model, "word_bias_V")
+
+
+@pytest.mark.parametrize("name", ["qem", "hem", "aem", "zam", "tem", "copps"])
+def test_a_query_that_tells_the_answer_is_learnt(name: str) -> None:
+    assert share_found(name, told_by_query) > 0.9
+
+
+@pytest.mark.parametrize("name", ["aem", "zam", "tem", "copps"])
+def test_a_history_that_tells_the_answer_is_learnt(name: str) -> None:
+    assert share_found(name, told_by_history) > 0.9
+
+
+@pytest.mark.parametrize("name", ["qem", "hem"])
+def test_nothing_is_learnt_where_only_the_history_tells(name: str) -> None:
+    assert share_found(name, told_by_history) < CHANCE + 0.1
+
+
+def test_a_user_who_tells_the_answer_is_learnt_by_hem_alone() -> None:
+    assert share_found("hem", told_by_user) > 0.9
+    for name in ("qem", "aem"):
+        assert share_found(name, told_by_user) < CHANCE + 0.1
