@@ -96,7 +96,7 @@ def _evaluated(
         baseline=name,
         title=entry_of.title,
         settings=dataclasses.asdict(settings),
-        protocol=protocol,
+        protocol=dataclasses.replace(protocol, rows={TASK_NAMES[task]: len(rows) for task, rows in served.items()}),
         tasks={TASK_NAMES[task]: _values(of_task) for task, of_task in metrics.items()},
         intervals={
             TASK_NAMES[task]: {name: e.interval for name, e in of_task.named().items() if e.interval is not None}

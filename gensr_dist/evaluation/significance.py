@@ -34,9 +34,9 @@ class PairedTest:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskComparison:
-    """GenSR of two runs on the same rows of one task."""
+    """Two models on the same rows of one task."""
 
-    first: float  # NDCG@10 of the first run
+    first: float  # NDCG@10 of the first
     second: float
     test: PairedTest
 
@@ -45,7 +45,7 @@ class TaskComparison:
 class RunComparison:
     """What `gensr compare` found."""
 
-    first: str  # run folder
+    first: str  # folder
     second: str
     tasks: Mapping[str, TaskComparison]  # by name
 
@@ -122,16 +122,19 @@ def load_ranks(run: Path, task: Behaviour) -> NDArray[np.int64]:
 
 
 def compare_runs(first: Path, second: Path) -> RunComparison:
-    """Paired tests between GenSR's evaluations in two run folders.
+    """Paired tests between two evaluations, of GenSR in run folders or of baselines in theirs.
 
     Raises:
-        InputError: a run is not evaluated, or the two did not rank the same rows.
+        InputError: one is not evaluated, or the two did not rank the same rows of any task.
     """
     digest, count_of = _ranked_rows(first)
-    if _ranked_rows(second) != (digest, count_of):
+    other_digest, other_count_of = _ranked_rows(second)
+    if other_digest != digest or not count_of.keys() & other_count_of.keys():
         raise InputError(second / "metrics.json", f"its test rows are not those of {first}", _REMEDY)
     tasks = {}
     for task, count in count_of.items():
+        if task not in other_count_of:
+            continue
         ranks = [load_ranks(run, task) for run in (first, second)]
         for run, rank_R in zip((first, second), ranks, strict=True):
             if rank_R.shape != (count,):

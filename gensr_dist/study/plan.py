@@ -16,7 +16,10 @@ from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import InputError
 from gensr_dist.storage.records import digest
 
-GENSR = "gensr"
+GENSR, FUSION = "gensr", "fusion"
+
+
+_TITLES = {GENSR: "GenSR", FUSION: "Fusion of the best two"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,7 @@ class SystemPlan:
     """One system of a study."""
 
     system: str
-    """`gensr`, a name of `gensr baseline --list`, or a scorer without training."""
+    """`gensr`, a name of `gensr baseline --list`, a scorer without training, or `fusion`: of the best two baselines."""
     label: str = ""
     """Row of the tables; the system's title if empty."""
     set: tuple[str, ...] = ()
@@ -33,7 +36,7 @@ class SystemPlan:
     @property
     def learns(self) -> bool:
         """Whether it depends on a seed."""
-        return self.system not in UNTRAINED
+        return self.system not in UNTRAINED and self.system != FUSION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +110,8 @@ def label_of(system: SystemPlan) -> str:
     """Row of the tables."""
     if system.label:
         return system.label
-    if system.system == GENSR:
-        return "GenSR"
+    if system.system in _TITLES:
+        return _TITLES[system.system]
     return BASELINES[system.system].title if system.system in BASELINES else UNTRAINED[system.system].title
 
 
@@ -139,8 +142,8 @@ def _check(system: SystemPlan, path: Path) -> None:
         load_config(None, [*system.set])
     elif name in BASELINES:
         read_settings(name, [f"{name}.{text}" for text in system.set])
-    elif name not in UNTRAINED:
-        near = difflib.get_close_matches(name, [GENSR, *BASELINES, *UNTRAINED], n=1)
+    elif name not in UNTRAINED and name != FUSION:
+        near = difflib.get_close_matches(name, [*_TITLES, *BASELINES, *UNTRAINED], n=1)
         remedy = f"did you mean {near[0]}?" if near else "`gensr baseline --list` shows those that train"
         raise InputError(path, f"no system {name!r}", remedy)
     elif system.set:

@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gensr_dist.baselines.contract import Settings
 from gensr_dist.baselines.registry import BASELINES
 from gensr_dist.baselines.result import Curve
 from gensr_dist.baselines.scorer import BaselineScorer, catalogue_ranks
-from gensr_dist.baselines.settings import read_settings
 from gensr_dist.baselines.training import CURVE, Trained, train_baseline
 from gensr_dist.baselines.untrained.systems import UNTRAINED
 from gensr_dist.config.root import Config, load_config
@@ -35,8 +33,10 @@ from gensr_dist.evaluation.stage import protocol_of
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
 from gensr_dist.storage.records import read_record, write_json
+from gensr_dist.study.fusion import fused
 from gensr_dist.study.hard_negatives import with_hard_negatives
-from gensr_dist.study.plan import GENSR
+from gensr_dist.study.plan import FUSION, GENSR
+from gensr_dist.study.settings import trial_settings
 from gensr_dist.study.spec import OUTCOME, Outcome, TrialSpec, read_outcome, read_spec
 
 SHARED = ("shards", "cf", "channels")  # of the data's run folder
@@ -61,6 +61,10 @@ def run_trial(folder: Path) -> Outcome:
         outcome = _gensr(spec, config, shared, RunFolder(folder))
     elif spec.system in BASELINES:
         outcome = _baseline(spec, config, shared, RunFolder(folder))
+    elif spec.system == FUSION:
+        data = PreparedData.open(shared, config, folds=False)
+        rows = _Rows(data, config, frozenset(Behaviour))
+        outcome = rows.outcome(spec, fused(spec, config, data, rows.validation), folder, _ROWS_A_CALL)
     else:
         data = PreparedData.open(shared, config, folds=False)
         system = UNTRAINED[spec.system]
@@ -131,7 +135,7 @@ class _Rows:
 
 def _baseline(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder) -> Outcome:
     data = PreparedData.open(shared, config, folds=True)
-    settings = _settings(spec)
+    settings = trial_settings(spec)
     trained = train_baseline(spec.system, settings, config, data, folder, budget=spec.hours * 3600 or math.inf)
     rows = _Rows(data, config, trained.model.tasks)
     scorer = BaselineScorer(trained.model, trained.collator, trained.ranks.device)
@@ -143,13 +147,6 @@ def _baseline(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFol
         seconds_per_epoch=trained.seconds_per_epoch,
         curve=_curve_of(trained, folder),
     )
-
-
-def _settings(spec: TrialSpec) -> Settings:
-    settings = read_settings(spec.system, [f"{spec.system}.{text}" for text in spec.set])
-    if spec.epochs:
-        settings = dataclasses.replace(settings, epochs=min(settings.epochs, spec.epochs))
-    return settings
 
 
 def _curve_of(trained: Trained, folder: RunFolder) -> tuple[tuple[float, float], ...]:

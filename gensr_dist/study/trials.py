@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gensr_dist.baselines.registry import BASELINES
 from gensr_dist.baselines.settings import read_settings
 from gensr_dist.storage.records import digest, write_json
-from gensr_dist.study.plan import Study, SystemPlan
+from gensr_dist.study.plan import FUSION, Study, SystemPlan
 from gensr_dist.study.space import suggested
 from gensr_dist.study.spec import SPEC, Outcome, TrialSpec, read_outcome, trial_folder
 
@@ -129,16 +129,21 @@ class Trials:
         """Enqueue what can be planned by now."""
         plan = self.study.plan
         for label in self.study.labels:
-            searched, searches = self._study(label), self.study.system(label).system in BASELINES
-            if not searched.trials:
+            searched, system = self._study(label), self.study.system(label).system
+            searches = system in BASELINES
+            if not searched.trials and system != FUSION:
                 for number in range(plan.trials if searches else 1):
                     searched.enqueue_trial({}, user_attrs={"number": number})
         winners = {label: self.winner(label) for label in self.study.labels}
         for label, winner in winners.items():
             if winner is not None and self.study.system(label).learns:
                 self._plan_seeds(label, winner, plan.seeds)
-        open_searches = any(self._of(label, TrialState.WAITING, TrialState.RUNNING) for label in self.study.labels)
-        if plan.best and not open_searches:
+        if any(self._of(label, TrialState.WAITING, TrialState.RUNNING) for label in self.study.labels):
+            return
+        for label in self.study.labels:
+            if self.study.system(label).system == FUSION and not self._study(label).trials:
+                self._plan_fusion(label, winners)
+        if plan.best:
             for label in self._best(winners):
                 winner = winners[label]
                 assert winner is not None
@@ -150,6 +155,23 @@ class Trials:
         for seed in range(self.study.config.seed + 1, self.study.config.seed + seeds):
             if seed not in planned:
                 study.enqueue_trial({}, user_attrs={_SEED: seed, _SET: list(winner.settings)})
+
+    def _plan_fusion(self, label: str, winners: dict[str, Done | None]) -> None:
+        """Of the baselines that are best on validation rows; none without one of each task."""
+        found = []
+        for task in ("rec", "search"):
+            scored = [
+                (outcome.validation[task], winner)
+                for own, winner in winners.items()
+                if self.study.system(own).system in BASELINES
+                and winner is not None
+                and (outcome := read_outcome(winner.folder)) is not None
+                and task in outcome.validation
+            ]
+            if not scored:
+                return
+            found.append(str(max(scored, key=lambda each: each[0])[1].folder))
+        self._study(label).enqueue_trial({}, user_attrs={_SET: found})
 
     def _best(self, winners: dict[str, Done | None]) -> Sequence[str]:
         """GenSR, and the best systems of each task by validation rows."""

@@ -17,7 +17,7 @@ from gensr_dist.baselines.stage import run_baseline
 from gensr_dist.baselines.training import CURVE, WEIGHTS, train_baseline
 from gensr_dist.distributed.signals import Stop
 from gensr_dist.errors import InputError, Paused
-from gensr_dist.evaluation.significance import load_ranks
+from gensr_dist.evaluation.significance import compare_runs, load_ranks
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
 from tests.baselines.small_trainings import CONFIG, WITHOUT_CHANCE, settings_of
@@ -140,7 +140,11 @@ def test_results_are_those_of_the_saved_ranks(small_run: RunFolder) -> None:
     assert result.tasks["rec"]["mrr"] == pytest.approx((1 / rank_R).mean())
     saved = json.loads(folder.metrics.read_text())
     assert saved["tasks"] == result.tasks
-    assert saved["protocol"]["rows"].keys() == {"rec", "search"}
+    assert saved["protocol"]["rows"].keys() == {"rec"}
+    comparison = compare_runs(folder.root, folder.root)
+    assert (
+        comparison.tasks["rec"].first == comparison.tasks["rec"].second == pytest.approx(result.tasks["rec"]["ndcg@10"])
+    )
     assert result.tasks.keys() == result.catalogue.keys() == {"rec"}
     assert result.behind == {}  # no GenSR was evaluated
     assert result.cost.parameters == sum(value.numel() for value in weights(folder).values())

@@ -109,7 +109,6 @@ def test_a_killed_study_goes_on_and_several_share_it(tmp_path: Path) -> None:
     assert after[: len(before)] == before  # it went on
     found = found_in(path)
     assert found["waiting"] == []
-    assert [system["sampled"][task]["mrr"]["seeds"] for system, task in zip(found["systems"], ("rec", "search"))] == [
-        3,
-        1,
-    ]
+    sasrec, bm25 = found["systems"]
+    assert sasrec["sampled"]["rec"]["mrr"]["seeds"] == 3
+    assert bm25["sampled"]["search"]["mrr"]["seeds"] == 1

@@ -3,7 +3,7 @@
 Dimensions: R rows, C candidates, S scorers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from typing_extensions import Self
 
 from gensr_dist.baselines.untrained.choice import mean_ndcg
 from gensr_dist.baselines.untrained.sparse_vectors import Float
+from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.evaluation.protocol import Scorer
 
@@ -48,6 +49,26 @@ class LinearFusion:
     def score(self, rows: EvalRows) -> NDArray[np.floating]:
         """Scores [R, C]."""
         return _sum(np.stack([standardised(scorer.score(rows)) for scorer in self.scorers]), self.weight_S)
+
+
+class TaskFusion:
+    """A fusion of its own for each task.
+
+    Args:
+        fusions: by task.
+    """
+
+    def __init__(self, fusions: Mapping[Behaviour, LinearFusion]) -> None:
+        self.fusions = fusions
+
+    def score(self, rows: EvalRows) -> NDArray[np.floating]:
+        """Scores [R, C]."""
+        score_RC = np.zeros(rows.candidate_RC.shape)
+        for task, fusion in self.fusions.items():
+            (own_R,) = np.nonzero(rows.task_R == task)
+            if len(own_R):
+                score_RC[own_R] = fusion.score(rows.take(own_R))
+        return score_RC
 
 
 def standardised(score_RC: NDArray[np.floating]) -> Float:
