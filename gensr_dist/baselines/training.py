@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
@@ -148,6 +149,7 @@ class _Training:
         self.ranks, self.request = ranks, request
         history = settings.history or config.data.history
         self.collator = Collator(data.store, data.items, data.vectors, history, context=True)
+        _check_fits(name, settings, data, ranks)
         torch.manual_seed(config.seed)
         model = entry(name).build(settings, facts_of(data))
         self.feed = Feed(model, settings, self.collator, config.seed, ranks)
@@ -303,6 +305,19 @@ class _Training:
     @property
     def _finished(self) -> bool:
         return self.progress.stopped_early or self.progress.steps >= self.steps
+
+
+def _check_fits(name: str, settings: Settings, data: PreparedData, ranks: Ranks) -> None:
+    """Refuse a table of items that this rank cannot hold with its gradient and both moments of AdamW."""
+    if "id" not in settings.item_input:
+        return
+    needed = 4 * 4 * data.store.items * settings.width
+    free = (
+        torch.cuda.mem_get_info(ranks.device)[0] if ranks.device.type == "cuda" else psutil.virtual_memory().available
+    )
+    if needed > free:
+        problem = f"learnt vectors of {data.store.items:,} items take {needed:,} bytes to train, and {free:,} are free"
+        raise InputError(f"baseline {name}", problem, f"set {name}.item_input=cf, or lower {name}.width")
 
 
 def _samples(

@@ -32,6 +32,6 @@ def suggested(trial: Trial, settings: Settings, fixed: Collection[str]) -> tuple
     for name, choices in _CHOICES.items():
         if hasattr(settings, name) and name not in fixed:
             drawn[name] = trial.suggest_categorical(name, choices)
-    if drawn.get("loss") == "ce" and "item_input" in drawn:
+    if drawn.get("loss", getattr(settings, "loss", "")) == "ce" and "item_input" in drawn:
         drawn["item_input"] = "id"  # vectors of the whole catalogue are at hand for those alone
     return tuple(f"{name}={value}" for name, value in drawn.items())

@@ -151,6 +151,18 @@ def test_results_are_those_of_the_saved_ranks(small_run: RunFolder) -> None:
     assert result.lines()[0].startswith("SASRec: validation NDCG@10")
 
 
+def test_a_table_that_does_not_fit_is_refused(small_run: RunFolder) -> None:
+    with pytest.raises(InputError) as caught:
+        trained(small_run, "qem", width=10**12)
+    assert "learnt vectors of 60 items take 960,000,000,000,000 bytes to train" in caught.value.problem
+    assert caught.value.remedy == "set qem.item_input=cf, or lower qem.width"
+
+
+def test_the_whole_catalogue_is_there_for_learnt_vectors_alone(small_run: RunFolder) -> None:
+    with pytest.raises(InputError, match="set item_input=id, or loss=sampled"):
+        trained(small_run, "sasrec", loss="ce", item_input="cf")
+
+
 def test_a_missing_model_is_said(small_run: RunFolder, tmp_path: Path) -> None:
     folder = trained(small_run, "qem")
     (folder.model / WEIGHTS).unlink()

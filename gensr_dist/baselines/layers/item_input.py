@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from gensr_dist.errors import InputError
+
 ItemKind = Literal["id", "cf", "id+cf"]
 
 
@@ -56,8 +58,11 @@ class ItemInput(nn.Module):
         """Learnt vectors of all items [I, D].
 
         Raises:
-            ValueError: items are more than learnt vectors.
+            InputError: items are more than learnt vectors.
         """
         if self.table is None or self.projection is not None:
-            raise ValueError("vectors of the whole catalogue are at hand for item_input 'id' alone")
+            problem = (
+                "the loss 'ce' needs the vectors of the whole catalogue at every step, which are there for 'id' alone"
+            )
+            raise InputError("item_input", problem, "set item_input=id, or loss=sampled")
         return self.table.weight
