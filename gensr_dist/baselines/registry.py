@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
+from gensr_dist.baselines.models.bsr import BSR, BSRSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
 from gensr_dist.errors import InputError
@@ -29,8 +30,12 @@ class Entry:
 
 
 BASELINES: dict[str, Entry] = {
+    # Recommendation
     "sasrec": Entry("SASRec", SASRecSettings, SASRec, "arXiv 1808.09781"),
+    # Search
     "qem": Entry("QEM", QEMSettings, QEM, "arXiv 1908.11322"),
+    # Joint
+    "bsr": Entry("BSR", BSRSettings, BSR, "arXiv 2410.16823"),
 }
 
 
