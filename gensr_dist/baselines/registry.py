@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
 from gensr_dist.baselines.models.bsr import BSR, BSRSettings
 from gensr_dist.baselines.models.collm import CoLLM, CoLLMSettings
+from gensr_dist.baselines.models.idgenrec import IDGenRec, IDGenRecSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
 from gensr_dist.errors import InputError
@@ -34,6 +35,7 @@ BASELINES: dict[str, Entry] = {
     # Recommendation
     "sasrec": Entry("SASRec", SASRecSettings, SASRec, "arXiv 1808.09781"),
     "collm": Entry("CoLLM", CoLLMSettings, CoLLM, "arXiv 2310.19488"),
+    "idgenrec": Entry("IDGenRec", IDGenRecSettings, IDGenRec, "arXiv 2403.19021"),
     # Search
     "qem": Entry("QEM", QEMSettings, QEM, "arXiv 1908.11322"),
     # Joint
