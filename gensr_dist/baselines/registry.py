@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
 from gensr_dist.baselines.models.aem import AEM, AEMSettings
 from gensr_dist.baselines.models.bert4rec import BERT4Rec, BERT4RecSettings
+from gensr_dist.baselines.models.bsr import BSR, BSRSettings
+from gensr_dist.baselines.models.collm import CoLLM, CoLLMSettings
 from gensr_dist.baselines.models.copps import CoPPS, CoPPSSettings
 from gensr_dist.baselines.models.din import DIN, DINSettings
 from gensr_dist.baselines.models.fmlp import FMLP, FMLPSettings
 from gensr_dist.baselines.models.gru4rec import GRU4Rec, GRU4RecSettings
 from gensr_dist.baselines.models.hem import HEM, HEMSettings
 from gensr_dist.baselines.models.hstu import HSTU, HSTUSettings
+from gensr_dist.baselines.models.idgenrec import IDGenRec, IDGenRecSettings
 from gensr_dist.baselines.models.jsr import JSR, JSRSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
@@ -48,6 +51,8 @@ BASELINES: dict[str, Entry] = {
     "bert4rec": Entry("BERT4Rec", BERT4RecSettings, BERT4Rec, "arXiv 1904.06690"),
     "fmlp": Entry("FMLP-Rec", FMLPSettings, FMLP, "arXiv 2202.13556"),
     "hstu": Entry("HSTU", HSTUSettings, HSTU, "arXiv 2402.17152"),
+    "collm": Entry("CoLLM", CoLLMSettings, CoLLM, "arXiv 2310.19488"),
+    "idgenrec": Entry("IDGenRec", IDGenRecSettings, IDGenRec, "arXiv 2403.19021"),
     # Search
     "qem": Entry("QEM", QEMSettings, QEM, "arXiv 1908.11322"),
     "hem": Entry("HEM", HEMSettings, HEM, "SIGIR 2017"),
@@ -58,6 +63,7 @@ BASELINES: dict[str, Entry] = {
     # Both tasks
     "jsr": Entry("JSR", JSRSettings, JSR, "DESIRES 2018"),
     "two_tower": Entry("Two towers", TwoTowerSettings, TwoTower, "10.1145/3298689.3346996"),
+    "bsr": Entry("BSR", BSRSettings, BSR, "arXiv 2410.16823"),
 }
 
 

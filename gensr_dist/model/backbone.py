@@ -97,6 +97,10 @@ class Backbone(nn.Module):
         Returns:
             [G, C, V], or [G, C, A] in float32.
         """
+        return self._decode(self.encode(context_RSD, block_GCPD, layout), start_D, answers)
+
+    def encode(self, context_RSD: Tensor, block_GCPD: Tensor, layout: PromptLayout) -> Memory:
+        """What the encoder makes of prompts; arguments as `forward`."""
         attention: _JointAttention | _SharedAttention
         if self.scoring == "shared":
             assert layout.contexts is not None
@@ -108,7 +112,20 @@ class Backbone(nn.Module):
             context_GCSD = context_GSD[:, None].expand(-1, block_GCPD.shape[1], -1, -1)
             x_TD = layout.own.pack(torch.cat([context_GCSD, block_GCPD], dim=2).flatten(1, 2))
             attention = _JointAttention(self, layout, x_TD)
-        return self._decode(attention.memory(self._encode(x_TD, attention)), start_D, answers)
+        return attention.memory(self._encode(x_TD, attention))
+
+    def decode(self, memory: Memory, start_D: Tensor) -> Tensor:
+        """The decoder's state at its first position [G, C, D], of which the head makes logits."""
+        decoder = self.t5.decoder
+        G, C = memory.own_GCND.shape[:2]
+        x_GCD = decoder.dropout(start_D.expand(G, C, -1).contiguous())  # one compiled program for all layers
+        for block in decoder.block:
+            x_GCD = self._run(self._decoder_block, block, x_GCD, memory)
+        return self.scaled(decoder.dropout(decoder.final_layer_norm(x_GCD)))
+
+    def scaled(self, state_BD: Tensor) -> Tensor:
+        """The decoder's output as the head expects it."""
+        return state_BD * self.width**-0.5 if self.t5.config.scale_decoder_outputs else state_BD
 
     def _encode(self, x_TD: Tensor, attention: "_JointAttention | _SharedAttention") -> Tensor:
         encoder = self.t5.encoder
@@ -127,15 +144,7 @@ class Backbone(nn.Module):
         return _feed_forward(block.layer[-1], x_TD + layer.dropout(weights.o(out_THK.flatten(1))))
 
     def _decode(self, memory: Memory, start_D: Tensor, answers: Tensor | None) -> Tensor:
-        decoder = self.t5.decoder
-        G, C = memory.own_GCND.shape[:2]
-        x_GCD = decoder.dropout(start_D.expand(G, C, -1).contiguous())  # one compiled program for all layers
-        for block in decoder.block:
-            x_GCD = self._run(self._decoder_block, block, x_GCD, memory)
-        x_GCD = decoder.dropout(decoder.final_layer_norm(x_GCD))
-        if self.t5.config.scale_decoder_outputs:
-            x_GCD = x_GCD * self.width**-0.5
-        return self.t5.lm_head(x_GCD, answers)
+        return self.t5.lm_head(self.decode(memory, start_D), answers)
 
     def _decoder_block(self, block: Any, x_GCD: Tensor, memory: Memory) -> Tensor:
         attention = block.layer[0].SelfAttention
