@@ -8,10 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from gensr_dist.baselines.layers.ranking_losses import binary_cross_entropy, softmax_cross_entropy
@@ -53,28 +54,28 @@ class LogFacts:
 class Settings:
     """Settings that every trained baseline has; each model's own class adds its own and gives what was published."""
 
-    width: int = 64
+    width: Annotated[int, Field(ge=1)] = 64
     """D."""
     item_input: Literal["id", "cf", "id+cf"] = "id"
     """What an item is to the model: a learnt vector, LightGCN's, or their sum."""
-    history: int = 50
-    """Newest interactions that are read; 0 takes `data.history`."""
-    negatives: int = 1
+    history: Annotated[int, Field(ge=1)] = 50
+    """Newest interactions that are read."""
+    negatives: Annotated[int, Field(ge=0)] = 1
     """Of a row or position, drawn uniformly among what its user has not met."""
-    dropout: float = 0.0
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    warmup_steps: int = 0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
     """In which the learning rate rises; then it stays."""
-    clip: float = 5.0
+    clip: Annotated[float, Field(gt=0)] = 5.0
     """Largest norm of the gradient."""
-    batch: int = 256
+    batch: Annotated[int, Field(ge=1)] = 256
     """Rows or sequences of a step, over all ranks."""
-    epochs: int = 200
+    epochs: Annotated[int, Field(ge=1)] = 200
     """At most."""
-    validate_every: float = 1.0
+    validate_every: Annotated[float, Field(gt=0)] = 1.0
     """Epochs."""
-    patience: int = 10
+    patience: Annotated[int, Field(ge=1)] = 10
     """Validations without a better mean NDCG@10 before it stops."""
 
 

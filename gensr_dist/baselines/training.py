@@ -147,8 +147,7 @@ class _Training:
         self.budget = budget
         self.name, self.settings, self.config, self.folder = name, settings, config, folder
         self.ranks, self.request = ranks, request
-        history = settings.history or config.data.history
-        self.collator = Collator(data.store, data.items, data.vectors, history, context=True)
+        self.collator = Collator(data.store, data.items, data.vectors, settings.history, context=True)
         _check_fits(name, settings, data, ranks)
         torch.manual_seed(config.seed)
         model = entry(name).build(settings, facts_of(data))
@@ -167,7 +166,7 @@ class _Training:
             "seed": config.seed,
             "shards": digest(data.store.manifest)[:16],
         }
-        known |= {"cf": data.vectors.digest()[:16], **dataclasses.asdict(settings), "history": history}
+        known |= {"cf": data.vectors.digest()[:16], **dataclasses.asdict(settings)}
         beginning = Progress(settings=known, world=ranks.world, zero_stage=self.engine.zero_stage)
         self.progress = self.checkpoints.load(beginning)
         self.started = time.perf_counter() - self.progress.seconds

@@ -43,5 +43,5 @@ def _scorer(folder: Path, config: Config, data: PreparedData) -> BaselineScorer:
     settings, ranks = trial_settings(spec), Ranks.alone()
     model = open_baseline(spec.system, settings, data, RunFolder(folder), ranks)
     assert isinstance(model, entry(spec.system).model)
-    collator = Collator(data.store, data.items, data.vectors, settings.history or config.data.history, context=True)
+    collator = Collator(data.store, data.items, data.vectors, settings.history, context=True)
     return BaselineScorer(model, collator, ranks.device)
