@@ -38,9 +38,16 @@ class Entry:
     paper: str
 
     def build(self, settings: Settings, facts: LogFacts) -> Baseline:
-        """The model with new weights, from the global random state."""
+        """The model with new weights, from the global random state.
+
+        Raises:
+            InputError: its settings do not go together.
+        """
         make: Callable[[Settings, LogFacts], Baseline] = self.model
-        return make(settings, facts)
+        try:
+            return make(settings, facts)
+        except ValueError as error:
+            raise InputError(f"baseline {self.title}", str(error), "change one of its settings") from None
 
 
 BASELINES: dict[str, Entry] = {
