@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
+from gensr_dist.baselines.models.nrhub import NRHUB, NRHUBSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
 from gensr_dist.errors import InputError
@@ -29,8 +30,12 @@ class Entry:
 
 
 BASELINES: dict[str, Entry] = {
+    # recommendation
     "sasrec": Entry("SASRec", SASRecSettings, SASRec, "arXiv 1808.09781"),
+    # search
     "qem": Entry("QEM", QEMSettings, QEM, "arXiv 1908.11322"),
+    # search-enhanced recommendation
+    "nrhub": Entry("NRHUB", NRHUBSettings, NRHUB, "EMNLP 2019, D19-1493"),
 }
 
 
