@@ -11,6 +11,7 @@ from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
 from gensr_dist.baselines.models.nrhub import NRHUB, NRHUBSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
+from gensr_dist.baselines.models.seqrec import SeqRec, SeqRecSettings
 from gensr_dist.errors import InputError
 
 
@@ -36,6 +37,7 @@ BASELINES: dict[str, Entry] = {
     "qem": Entry("QEM", QEMSettings, QEM, "arXiv 1908.11322"),
     # search-enhanced recommendation
     "nrhub": Entry("NRHUB", NRHUBSettings, NRHUB, "EMNLP 2019, D19-1493"),
+    "seqrec": Entry("SeqRec", SeqRecSettings, SeqRec, "CIKM 2022"),
 }
 
 
