@@ -12,6 +12,7 @@ from gensr_dist.baselines.models.nrhub import NRHUB, NRHUBSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
 from gensr_dist.baselines.models.seqrec import SeqRec, SeqRecSettings
+from gensr_dist.baselines.models.sesrec import SESRec, SESRecSettings
 from gensr_dist.errors import InputError
 
 
@@ -38,6 +39,7 @@ BASELINES: dict[str, Entry] = {
     # search-enhanced recommendation
     "nrhub": Entry("NRHUB", NRHUBSettings, NRHUB, "EMNLP 2019, D19-1493"),
     "seqrec": Entry("SeqRec", SeqRecSettings, SeqRec, "CIKM 2022"),
+    "sesrec": Entry("SESRec", SESRecSettings, SESRec, "arXiv 2305.10822"),
 }
 
 
