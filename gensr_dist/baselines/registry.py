@@ -13,6 +13,7 @@ from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
 from gensr_dist.baselines.models.seqrec import SeqRec, SeqRecSettings
 from gensr_dist.baselines.models.sesrec import SESRec, SESRecSettings
+from gensr_dist.baselines.models.unisar import UniSAR, UniSARSettings
 from gensr_dist.errors import InputError
 
 
@@ -40,6 +41,8 @@ BASELINES: dict[str, Entry] = {
     "nrhub": Entry("NRHUB", NRHUBSettings, NRHUB, "EMNLP 2019, D19-1493"),
     "seqrec": Entry("SeqRec", SeqRecSettings, SeqRec, "CIKM 2022"),
     "sesrec": Entry("SESRec", SESRecSettings, SESRec, "arXiv 2305.10822"),
+    # joint
+    "unisar": Entry("UniSAR", UniSARSettings, UniSAR, "arXiv 2404.09520"),
 }
 
 
