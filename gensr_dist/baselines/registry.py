@@ -15,6 +15,7 @@ from gensr_dist.baselines.models.seqrec import SeqRec, SeqRecSettings
 from gensr_dist.baselines.models.sesrec import SESRec, SESRecSettings
 from gensr_dist.baselines.models.unifiedssr import UnifiedSSR, UnifiedSSRSettings
 from gensr_dist.baselines.models.unisar import UniSAR, UniSARSettings
+from gensr_dist.baselines.models.user import USER, USERSettings
 from gensr_dist.errors import InputError
 
 
@@ -43,6 +44,7 @@ BASELINES: dict[str, Entry] = {
     "seqrec": Entry("SeqRec", SeqRecSettings, SeqRec, "CIKM 2022"),
     "sesrec": Entry("SESRec", SESRecSettings, SESRec, "arXiv 2305.10822"),
     # joint
+    "user": Entry("USER", USERSettings, USER, "arXiv 2109.15012"),
     "unifiedssr": Entry("UnifiedSSR", UnifiedSSRSettings, UnifiedSSR, "arXiv 2310.13921"),
     "unisar": Entry("UniSAR", UniSARSettings, UniSAR, "arXiv 2404.09520"),
 }
