@@ -117,12 +117,16 @@ class RowBaseline(Baseline):
         """Further parts of the loss, weighted, as sums over the groups of the batch."""
         return {}
 
+    def ranking(self, batch: ContextBatch, score_GC: Tensor) -> Tensor:
+        """Ranking loss of each row [G]; 0 of padding."""
+        loss = binary_cross_entropy if self.row_loss == "bce" else softmax_cross_entropy
+        loss_G = loss(score_GC[:, 0], score_GC[:, 1:], batch.candidate_GC[:, 1:] > 0)
+        return loss_G * (batch.row_G >= 0)
+
     def forward(self, batch: ContextBatch) -> Losses:
         """Losses of a batch."""
         score_GC = self.score(batch)
-        loss = binary_cross_entropy if self.row_loss == "bce" else softmax_cross_entropy
-        loss_G = loss(score_GC[:, 0], score_GC[:, 1:], batch.candidate_GC[:, 1:] > 0)
-        parts = {"ranking": (loss_G * (batch.row_G >= 0)).sum(), **self.auxiliary(batch, score_GC)}
+        parts = {"ranking": self.ranking(batch, score_GC).sum(), **self.auxiliary(batch, score_GC)}
         return Losses({name: part / batch.step_groups for name, part in parts.items()})
 
 

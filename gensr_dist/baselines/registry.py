@@ -20,10 +20,16 @@ from gensr_dist.baselines.models.hem import HEM, HEMSettings
 from gensr_dist.baselines.models.hstu import HSTU, HSTUSettings
 from gensr_dist.baselines.models.idgenrec import IDGenRec, IDGenRecSettings
 from gensr_dist.baselines.models.jsr import JSR, JSRSettings
+from gensr_dist.baselines.models.nrhub import NRHUB, NRHUBSettings
 from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
+from gensr_dist.baselines.models.seqrec import SeqRec, SeqRecSettings
+from gensr_dist.baselines.models.sesrec import SESRec, SESRecSettings
 from gensr_dist.baselines.models.tem import TEM, TEMSettings
 from gensr_dist.baselines.models.two_tower import TwoTower, TwoTowerSettings
+from gensr_dist.baselines.models.unifiedssr import UnifiedSSR, UnifiedSSRSettings
+from gensr_dist.baselines.models.unisar import UniSAR, UniSARSettings
+from gensr_dist.baselines.models.user import USER, USERSettings
 from gensr_dist.baselines.models.zam import ZAM, ZAMSettings
 from gensr_dist.errors import InputError
 
@@ -67,10 +73,17 @@ BASELINES: dict[str, Entry] = {
     "zam": Entry("ZAM", ZAMSettings, ZAM, "arXiv 1908.11322"),
     "tem": Entry("TEM", TEMSettings, TEM, "arXiv 2005.08936"),
     "copps": Entry("CoPPS, reconstructed", CoPPSSettings, CoPPS, "10.1145/3580305.3599287"),
+    # Recommendation that reads searches
+    "nrhub": Entry("NRHUB", NRHUBSettings, NRHUB, "EMNLP 2019, D19-1493"),
+    "seqrec": Entry("SeqRec", SeqRecSettings, SeqRec, "CIKM 2022"),
+    "sesrec": Entry("SESRec", SESRecSettings, SESRec, "arXiv 2305.10822"),
     # Both tasks
     "jsr": Entry("JSR", JSRSettings, JSR, "DESIRES 2018"),
     "two_tower": Entry("Two towers", TwoTowerSettings, TwoTower, "10.1145/3298689.3346996"),
     "bsr": Entry("BSR", BSRSettings, BSR, "arXiv 2410.16823"),
+    "user": Entry("USER", USERSettings, USER, "arXiv 2109.15012"),
+    "unifiedssr": Entry("UnifiedSSR", UnifiedSSRSettings, UnifiedSSR, "arXiv 2310.13921"),
+    "unisar": Entry("UniSAR", UniSARSettings, UniSAR, "arXiv 2404.09520"),
 }
 
 

@@ -65,3 +65,12 @@ def init_linear(module: nn.Module) -> None:
             nn.init.normal_(each.weight, std=_LINEAR_STD)
             if each.bias is not None:
                 nn.init.zeros_(each.bias)
+
+
+def xavier_linear(module: nn.Module) -> None:
+    """Draws the weights of every linear layer within by Xavier's normal rule, and sets their biases to 0."""
+    for each in module.modules():
+        if isinstance(each, nn.Linear):
+            nn.init.xavier_normal_(each.weight)
+            if each.bias is not None:
+                nn.init.zeros_(each.bias)

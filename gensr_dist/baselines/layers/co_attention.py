@@ -1,12 +1,14 @@
 """How much each interaction of one history has to do with the other history (SESRec).
 
-Dimensions: G rows, R positions of the one history, S of the other, D width.
+Dimensions: G rows, R positions of the one history, S of the other, L of either, D width.
 """
 
 import torch
 from torch import Tensor, nn
 
 from gensr_dist.baselines.layers.pooling import masked_softmax
+
+_ROUNDING = 1e-5  # of n a, which is 1 where all weights are equal
 
 
 class CoAttention(nn.Module):
@@ -40,3 +42,13 @@ class CoAttention(nn.Module):
         second_logit_GS = (first_GR[:, None] @ affinity_GRS).squeeze(1)
         first_logit_GR = (affinity_GRS @ second_GS[..., None]).squeeze(2)
         return masked_softmax(first_logit_GR, first_mask_GR), masked_softmax(second_logit_GS, second_mask_GS)
+
+
+def split_by_weight(weight_GL: Tensor, mask_GL: Tensor) -> tuple[Tensor, Tensor]:
+    """Similar positions, whose weight is at least an equal share, and dissimilar ones; each is all if it has none."""
+    similar_GL = mask_GL & (weight_GL * mask_GL.sum(1, keepdim=True) >= 1 - _ROUNDING)
+    dissimilar_GL = mask_GL & ~similar_GL
+    return (
+        torch.where(similar_GL.any(1, keepdim=True), similar_GL, mask_GL),
+        torch.where(dissimilar_GL.any(1, keepdim=True), dissimilar_GL, mask_GL),
+    )

@@ -40,7 +40,7 @@ class BilinearContrast(nn.Module):
         super().__init__()
         self.weight_DD = nn.Parameter(torch.empty(width, width))
         nn.init.xavier_normal_(self.weight_DD)
-        log_temperature = torch.tensor(math.log(temperature))
+        log_temperature = torch.tensor([math.log(temperature)])  # DeepSpeed broadcasts no scalar
         if learnable:
             self.log_temperature = nn.Parameter(log_temperature)
         else:

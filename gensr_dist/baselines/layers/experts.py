@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from gensr_dist.baselines.layers.attention import xavier_linear
 from gensr_dist.model.dropout import Dropout
 
 TASKS = 2
@@ -20,6 +21,8 @@ class _Experts(nn.Module):
         super().__init__()
         self.experts = experts
         self.linear = nn.Linear(width, experts * inner)
+        nn.init.normal_(self.linear.weight, std=(2 / (width + inner)) ** 0.5)  # Xavier's rule for each of them
+        nn.init.zeros_(self.linear.bias)
 
     def forward(self, x_XD: Tensor) -> Tensor:
         expert_XEI: Tensor = self.linear(x_XD).relu().unflatten(-1, (self.experts, -1))
@@ -105,3 +108,34 @@ class Head(nn.Module):
         """Logits [X]."""
         logit_X1: Tensor = self.layers(x_XD)
         return logit_X1.squeeze(-1)
+
+
+class TaskNetworks(nn.Module):
+    """`ProgressiveExperts`, then for each task a tower of two layers (ReLU) and a `Head`.
+
+    Args:
+        width: D.
+        inner: I, of the experts and of the towers' ends.
+        experts: shared ones, and as many of each task.
+        tower: width within the towers.
+        dropout: in towers and heads.
+    """
+
+    def __init__(self, width: int, inner: int, experts: int, tower: int, dropout: float) -> None:
+        super().__init__()
+        self.experts = ProgressiveExperts(width, inner, experts, experts)
+        self.towers = nn.ModuleList(
+            nn.Sequential(
+                *(nn.Linear(inner, tower), nn.ReLU(), Dropout(dropout)),
+                *(nn.Linear(tower, inner), nn.ReLU(), Dropout(dropout)),
+                Head(inner, dropout=dropout),
+            )
+            for _ in range(TASKS)
+        )
+        xavier_linear(self.towers)
+
+    def forward(self, x_XD: Tensor, is_second_X: Tensor) -> Tensor:
+        """Logits [X] of the first task, or of the second where `is_second_X`, of a shape that expands to it."""
+        first_XI, second_XI = self.experts(x_XD)
+        first, second = self.towers
+        return torch.where(is_second_X, second(second_XI), first(first_XI))

@@ -42,6 +42,7 @@ class SequenceBatch:
     query_KQ: Tensor  # int64 token ids, 0 is padding
     next_SL: Tensor  # int64 slots: the interaction that follows; 0 where the sequence ends
     is_target_SL: Tensor  # bool: it was recommended, so that this position predicts it
+    next_is_later_SL: Tensor  # bool: it is of a later moment than the interaction of this position
     negative_SLN: Tensor  # int64 slots; 0 where there is no target
     shared_B: Tensor  # int64 slots
     item_U: Tensor  # int64 rows of the catalogue; -1 in slot 0
@@ -146,6 +147,7 @@ class SequenceFeed:
         item_SX = np.full((len(number_S), length + 1), -1)
         behaviour_SX = np.zeros(item_SX.shape, dtype=np.int64)
         query_SX = np.full(item_SX.shape, -1)
+        time_SX = np.zeros(item_SX.shape, dtype=np.int64)
         negative_SLN = np.full((*shape, count), -1)
         for number in np.unique(np.searchsorted(self._first_W, number_S, side="right") - 1).tolist():
             window, part = self.collator.store.window(number), self._sequences[number]
@@ -158,6 +160,7 @@ class SequenceFeed:
             item_SX[place_P] = np.where(real_PX, window.histories.item_M[interaction_PX].astype(np.int64), -1)
             behaviour_SX[place_P] = np.where(real_PX, window.histories.behaviour_M[interaction_PX], 0)
             query_SX[place_P] = np.where(real_PX, window.moments.query_M[interaction_PX], -1)
+            time_SX[place_P] = np.where(real_PX, window.moments.time_M[interaction_PX], 0)
             if count:
                 row, column = np.nonzero(behaviour_SX[place_P, 1:] & _REC)
                 interaction_R = interaction_PX[row, column + 1]
@@ -187,6 +190,7 @@ class SequenceFeed:
             query_KQ=tables.query_KQ,
             next_SL=slot_SX[:, 1:],
             is_target_SL=torch.from_numpy((behaviour_SX[:, 1:] & _REC) > 0),
+            next_is_later_SL=torch.from_numpy(time_SX[:, 1:] > time_SX[:, :-1]),
             negative_SLN=tables.candidate_GC[:, 1:negative_end].reshape(*shape, count),
             shared_B=tables.candidate_GC[0, negative_end:] if len(number_S) else torch.zeros(0, dtype=torch.int64),
             item_U=tables.item_U,
@@ -207,6 +211,7 @@ def sequence_of(batch: ContextBatch) -> SequenceBatch:
         query_KQ=batch.query_KQ,
         next_SL=nothing,
         is_target_SL=nothing.bool(),
+        next_is_later_SL=~nothing.bool(),
         negative_SLN=nothing[:, :, None][:, :, :0],
         shared_B=nothing.new_zeros(0),
         item_U=batch.item_U,

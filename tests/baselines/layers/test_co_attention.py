@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gensr_dist.baselines.layers.co_attention import CoAttention
+from gensr_dist.baselines.layers.co_attention import CoAttention, split_by_weight
 from tests.baselines.layers.checks import FAR, assert_close, assert_trains, learnt, normal, softmax
 
 R, S, D = 4, 3, 5
@@ -72,3 +72,21 @@ def test_a_batch_with_empty_sides_trains() -> None:
         assert torch.isfinite(gradient).all()
         assert (gradient[0] != 0).any()
         assert (gradient[2:] == 0).all(), "equal shares, whatever the vectors"
+
+
+def test_similar_and_dissimilar_positions_are_parted_by_an_equal_share() -> None:
+    weight_GL = torch.tensor([[0.5, 0.2, 0.3], [0.6, 0.4, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [1 / 3] * 3])
+    mask_GL = weight_GL > 0
+    similar_GL, dissimilar_GL = split_by_weight(weight_GL, mask_GL)
+    assert similar_GL.int().tolist() == [[1, 0, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]]
+    # One interaction, or equal shares, leave none that is dissimilar: then all are.
+    assert dissimilar_GL.int().tolist() == [[0, 1, 1], [0, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]]
+
+
+def test_they_partition_the_history_wherever_both_exist() -> None:
+    mask_GL = torch.rand(200, 7, generator=torch.Generator().manual_seed(0)) < 0.7
+    logit_GL = normal(5, 200, 7).masked_fill(~mask_GL, -torch.inf)
+    weight_GL = logit_GL.softmax(1).nan_to_num()
+    similar_GL, dissimilar_GL = split_by_weight(weight_GL, mask_GL)
+    assert ((similar_GL | dissimilar_GL) == mask_GL).all()
+    assert not (similar_GL & dissimilar_GL)[mask_GL.sum(1) > 1].any()

@@ -37,7 +37,7 @@ def test_the_bilinear_form_matches_the_loops_and_trains(learnable: bool, same_NN
     contrast = BilinearContrast(D, 0.3, learnable=learnable).double()
     assert contrast.log_temperature.exp().item() == pytest.approx(0.3)
     contrast = learnt(contrast)
-    tau = contrast.log_temperature.exp()
+    tau = contrast.log_temperature.exp()[0]
     left_ND, right_ND = normal(1, N, D), normal(2, N, D)
     logits = [[(a @ contrast.weight_DD @ b).tanh() / tau for b in right_ND] for a in left_ND]
     loss = contrast(left_ND, right_ND, same_NN)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gensr_dist.baselines.layers.experts import Head, MultiGateExperts, ProgressiveExperts
+from gensr_dist.baselines.layers.experts import Head, MultiGateExperts, ProgressiveExperts, TaskNetworks
 from tests.baselines.layers.checks import assert_close, assert_trains, dense, learnt, normal, softmax
 
 X, D, INNER = 4, 5, 3
@@ -92,3 +92,14 @@ def test_a_heads_usual_widths_and_dropout() -> None:
     assert torch.equal(head(x_XD), head(x_XD))
     head.train()
     assert not torch.equal(head(x_XD), head(x_XD))
+
+
+def test_a_task_has_its_own_network() -> None:
+    layer = learnt(TaskNetworks(D, INNER, 2, 6, dropout=0.0))
+    x_XD, is_second_X = normal(1, X, D), torch.tensor([False, True, True, False])
+    found_X = layer(x_XD, is_second_X)
+    for x_D, second, found in zip(x_XD, is_second_X.tolist(), found_X, strict=True):
+        tower = layer.towers[second]
+        hidden = dense(tower[0], layer.experts(x_D)[second]).clamp_min(0)
+        assert_close(found, tower[6](dense(tower[3], hidden).clamp_min(0)))
+    assert_trains(layer, found_X)

@@ -1,0 +1,81 @@
+"""One of a user's two histories from two sides: by itself, and by what the other history tells of it (UniSAR).
+
+Dimensions: G rows, C candidates, L history, D width, P rows that have both sides, N = 2 P.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gensr_dist.baselines.layers.contrast import BilinearContrast
+from gensr_dist.baselines.layers.decoder import DecoderBlock
+from gensr_dist.baselines.layers.encoder import padding_mask
+from gensr_dist.baselines.layers.history_encoder import HistoryEncoder
+from gensr_dist.baselines.layers.pooling import masked_mean
+from gensr_dist.baselines.layers.target_attention import BilinearTargetAttention
+
+
+@dataclass(frozen=True)
+class Views:
+    """One history, encoded twice."""
+
+    own_GLD: Tensor
+    cross_GLD: Tensor
+    mask_GL: Tensor  # its entries
+    crossed_GL: Tensor  # those of them for which the other history had anything to tell
+
+
+class ViewedHistory(nn.Module):
+    """Encodes a history by itself, fuses both views, and makes them agree.
+
+    Args:
+        length: entries at most.
+        width: D.
+        layers: blocks of the encoder and of the fusion.
+        heads: of attention.
+        dropout: of the blocks.
+        temperature: of the contrast at first; it is learnt.
+    """
+
+    def __init__(self, length: int, width: int, layers: int, heads: int, dropout: float, temperature: float) -> None:
+        super().__init__()
+        self.encoder = HistoryEncoder(length, width, layers, heads, dropout, "relu")
+        self.fusion = nn.ModuleList(DecoderBlock(width, heads, width, dropout, "relu") for _ in range(layers))
+        self.attention = BilinearTargetAttention(width)
+        self.contrast = BilinearContrast(width, temperature, learnable=True)
+
+    def views(self, entry_GLD: Tensor, cross_GLD: Tensor, mask_GL: Tensor, told_G: Tensor) -> Views:
+        """Both views of a history.
+
+        Args:
+            entry_GLD: its entries.
+            cross_GLD: what the other history tells of them.
+            mask_GL: where they are.
+            told_G: whether there is another history.
+        """
+        return Views(self.encoder(entry_GLD, mask_GL), cross_GLD, mask_GL, mask_GL & told_G[:, None])
+
+    def interest(self, views: Views, candidate_GCD: Tensor) -> Tensor:
+        """What of the history matters for each candidate, [G, C, D]; 0 of an empty one."""
+        fused_GLD = views.own_GLD
+        for block in self.fusion:
+            fused_GLD = block(fused_GLD, views.cross_GLD, padding_mask(views.mask_GL), padding_mask(views.crossed_GL))
+        found_GCD: Tensor = self.attention(candidate_GCD, fused_GLD, views.mask_GL)
+        return found_GCD
+
+    def agreement(self, views: Views, user_G: Tensor, counts_G: Tensor) -> Tensor:
+        """InfoNCE of both views' means, each vector against all others of the batch: the mean over the rows.
+
+        Args:
+            views: of the rows.
+            user_G: rows of one user are no negatives of each other.
+            counts_G: False of padding.
+        """
+        both_G = counts_G & views.crossed_GL.any(1)
+        mask_PL, user_N = views.mask_GL[both_G], user_G[both_G].repeat(2)
+        own_PD, cross_PD = masked_mean(views.own_GLD[both_G], mask_PL), masked_mean(views.cross_GLD[both_G], mask_PL)
+        loss: Tensor = self.contrast(  # a vector's partner stands on the diagonal
+            torch.cat((own_PD, cross_PD)), torch.cat((cross_PD, own_PD)), user_N[:, None] == user_N
+        )
+        return loss

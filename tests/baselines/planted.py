@@ -1,0 +1,97 @@
+"""Batches in which one thing alone tells the answer.
+
+Dimensions: G rows, L history, C candidates.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from gensr_dist.baselines.contract import LogFacts, SequenceBaseline
+from gensr_dist.baselines.registry import BASELINES
+from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.sequences import SequenceBatch, sequence_of
+from gensr_dist.data.events import Behaviour
+from tests.baselines.builders import small_settings
+
+ITEMS, USERS, LENGTH, CANDIDATES = 20, 30, 4, 10
+HOUR = 3_600_000
+Clue = Literal["past query", "last item", "query"]
+FACTS = LogFacts(
+    items=ITEMS,
+    users=USERS,
+    tokenizer=range(ITEMS + 1),  # of which models need the length alone
+    cf_width=4,
+    cf_scale=1.0,
+    popularity_I=np.ones(ITEMS, dtype=np.int64),
+    title_IT=np.zeros((ITEMS, 2), dtype=np.int32),
+)
+
+
+def planted(clue: Clue, rows: int, seed: int) -> ContextBatch:
+    """Rows whose positive is named by their only past query, follows their last item, or is named by their query.
+
+    Word w, the whole of query w, names item w - 1. All else is random.
+    """
+    rng = np.random.default_rng(seed)
+    item_GL = rng.integers(0, ITEMS, (rows, LENGTH))
+    behaviour_GL = rng.choice([1, 3], (rows, LENGTH)) if clue != "past query" else np.ones((rows, LENGTH), dtype=int)
+    query_GL = np.where(behaviour_GL == 3, rng.integers(1, ITEMS + 1, (rows, LENGTH)), 0)
+    positive_G = rng.integers(0, ITEMS, rows)
+    if clue == "past query":
+        place_G = rng.integers(0, LENGTH, rows)
+        behaviour_GL[np.arange(rows), place_G] = rng.choice([2, 3], rows)
+        query_GL[np.arange(rows), place_G] = positive_G + 1
+    if clue == "last item":
+        positive_G = (item_GL[:, -1] + 1) % ITEMS
+    shift_GC = np.argsort(rng.random((rows, ITEMS - 1)), axis=1)[:, : CANDIDATES - 1] + 1
+    candidate_GC = np.concatenate((positive_G[:, None], (positive_G[:, None] + shift_GC) % ITEMS), axis=1)
+    own_query_G1 = positive_G[:, None] + 1 if clue == "query" else np.zeros((rows, 1), dtype=int)
+    label_GC = np.zeros((rows, CANDIDATES), dtype=int)
+    label_GC[:, 0] = 1
+    task = Behaviour.SEARCH if clue == "query" else Behaviour.RECOMMENDATION
+    slots = ITEMS + 1
+    return ContextBatch(
+        row_G=torch.arange(rows),
+        user_G=torch.from_numpy(rng.integers(0, USERS, rows)),
+        task_G=torch.full((rows,), int(task)),
+        query_GQ=torch.from_numpy(own_query_G1),
+        history_GL=torch.from_numpy(item_GL + 1),
+        behaviour_GL=torch.from_numpy(behaviour_GL),
+        candidate_GC=torch.from_numpy(candidate_GC + 1),
+        label_GC=torch.from_numpy(label_GC),
+        item_U=torch.arange(slots) - 1,
+        cf_UE=torch.zeros(slots, FACTS.cf_width),
+        title_UT=torch.zeros(slots, 2, dtype=torch.int64),
+        log_chance_GC=torch.zeros(rows, CANDIDATES),
+        step_groups=rows,
+        query_KQ=torch.arange(ITEMS + 1)[:, None],
+        history_query_GL=torch.from_numpy(query_GL),
+        time_GL=HOUR * (1 + torch.arange(LENGTH)).expand(rows, -1),
+        now_G=torch.full((rows,), HOUR * (1 + LENGTH)),
+    )
+
+
+def as_sequence(batch: ContextBatch) -> SequenceBatch:
+    """Its histories, each with its positive as the target of the last place."""
+    sequence = sequence_of(batch)
+    next_SL, is_target_SL = sequence.next_SL.clone(), sequence.is_target_SL.clone()
+    next_SL[:, -1], is_target_SL[:, -1] = batch.candidate_GC[:, 0], True
+    return replace(sequence, next_SL=next_SL, is_target_SL=is_target_SL, step_targets=len(batch.user_G))
+
+
+def hits_after_training(name: str, clue: Clue, steps: int = 200) -> float:
+    """Share of fresh rows whose positive is above all nine others; .1 by chance."""
+    torch.manual_seed(0)
+    model = BASELINES[name].build(small_settings(name, width=32, history=LENGTH), FACTS).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    for step in range(steps):
+        batch = planted(clue, 128, seed=step)
+        optimizer.zero_grad()
+        model(as_sequence(batch) if isinstance(model, SequenceBaseline) else batch).total.backward()
+        optimizer.step()
+    with torch.no_grad():
+        score_GC = model.eval().score(planted(clue, 512, seed=10_000))
+    return float((score_GC[:, :1] > score_GC[:, 1:]).all(1).double().mean())
