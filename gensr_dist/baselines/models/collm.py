@@ -60,7 +60,7 @@ class CoLLM(RowBaseline):
 
     tasks = ONLY_REC
     needs = frozenset({Need.TITLES})
-    candidates_a_pass = 4_000
+    candidates_a_pass = 1_000
 
     def __init__(self, settings: CoLLMSettings, facts: LogFacts) -> None:
         super().__init__()
