@@ -7,7 +7,6 @@ many ranks.
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,20 +21,15 @@ from gensr_dist.baselines.contract import Baseline, LogFacts, Losses, Settings
 from gensr_dist.baselines.feeds import Feed
 from gensr_dist.baselines.registry import entry
 from gensr_dist.baselines.result import Curve, CurvePoint
-from gensr_dist.baselines.scorer import BaselineScorer
+from gensr_dist.baselines.validation import Validation
 from gensr_dist.config.root import Config
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.prefetch import prefetched
 from gensr_dist.data.tensors import map_tensors
-from gensr_dist.data.timelines.rows import EvalRows
-from gensr_dist.data.timelines.splits import Split
-from gensr_dist.data.training_sample import draw_training_rows
 from gensr_dist.distributed.rank_log import rank_log
 from gensr_dist.distributed.ranks import Ranks, join_processes
 from gensr_dist.distributed.signals import Stop, StopRequest
 from gensr_dist.errors import InputError, Paused
-from gensr_dist.evaluation.metrics import TASK_NAMES, ndcg_gain
-from gensr_dist.evaluation.protocol import draw_rows, rank_positives
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
 from gensr_dist.storage.durable import durable_folder
@@ -155,7 +149,7 @@ class _Training:
         self.steps_per_epoch = self.feed.order.steps_per_epoch
         self.steps = settings.epochs * self.steps_per_epoch
         self.validate_every = max(1, round(settings.validate_every * self.steps_per_epoch))
-        self.samples, self.training_samples = _samples(model, data, config)
+        self.validation = Validation(model, data, config)
         self.engine = Engine(model, _train_config(settings, config, self.steps), ranks, _learning(model, settings))
         self.checkpoints = Checkpoints(folder.checkpoints, self.engine, keep_last=1)
         if not resume and ranks.first:
@@ -253,10 +247,7 @@ class _Training:
 
     def _validate(self) -> None:
         """Rank the samples; keep the weights if they are the best so far."""
-        validation = _ndcg(BaselineScorer(self.engine.model, self.collator, self.ranks.device), self.samples)
-        training = _ndcg(
-            BaselineScorer(self.engine.model, self.collator, self.ranks.device, training=True), self.training_samples
-        )
+        validation, training = self.validation.run(self.engine.model, self.collator, self.ranks)
         ndcg = sum(validation.values()) / len(validation)
         progress = self.progress
         if ndcg > progress.best_ndcg:
@@ -317,29 +308,6 @@ def _check_fits(name: str, settings: Settings, data: PreparedData, ranks: Ranks)
     if needed > free:
         problem = f"learnt vectors of {data.store.items:,} items take {needed:,} bytes to train, and {free:,} are free"
         raise InputError(f"baseline {name}", problem, f"set {name}.item_input=cf, or lower {name}.width")
-
-
-def _samples(
-    model: Baseline, data: PreparedData, config: Config
-) -> tuple[Mapping[str, EvalRows], Mapping[str, EvalRows]]:
-    """Validation rows by task, and as many training rows."""
-    count, seed = config.train.validate_rows, config.seed
-    samples = {task: draw_rows(data.store.eval_rows(Split.VALID, task), count, seed) for task in sorted(model.tasks)}
-    samples = {task: rows for task, rows in samples.items() if len(rows)}
-    if not samples:
-        raise InputError("data.split", "no validation row of its task", "choose another split or a longer log")
-    counts = {task: len(rows) for task, rows in samples.items()}
-    training = draw_training_rows(data.store, counts, seed, data.store.manifest.config.eval_negatives)
-    return (
-        {TASK_NAMES[task]: rows for task, rows in samples.items()},
-        {TASK_NAMES[task]: rows for task, rows in training.items() if len(rows)},
-    )
-
-
-def _ndcg(scorer: BaselineScorer, samples: Mapping[str, EvalRows]) -> dict[str, float]:
-    return {
-        name: float(ndcg_gain(rank_positives(scorer, rows, _ROWS_A_CALL), 10).mean()) for name, rows in samples.items()
-    }
 
 
 def _train_config(settings: Settings, config: Config, steps: int) -> TrainConfig:

@@ -89,6 +89,7 @@ def hand_sequences(sequences: Slots, length: int, *, searched: Slots = (), share
         query_KQ=torch.zeros(1, 1, dtype=torch.int64),
         next_SL=next_SL,
         is_target_SL=is_target_SL,
+        next_is_later_SL=torch.ones_like(is_target_SL),
         negative_SLN=negative_SLN,
         shared_B=torch.tensor(shared, dtype=torch.int64),
         step_targets=int(is_target_SL.sum()),
