@@ -112,7 +112,8 @@ class SESRec(RowBaseline):
         search_GLD = self.search(read.item_GLD + read.query_GLD, read.search_GL)
         weights = self.co_attention(rec_GLD, search_GLD, read.rec_GL, read.search_GL)
         candidate_GCD = item_UD[batch.candidate_GC]
-        interests, triplets = [], []
+        interests: list[Tensor] = []
+        triplets: list[Tensor] = []
         encoded = ((rec_GLD, read.rec_GL), (search_GLD, read.search_GL))
         for attention, weight_GL, (encoded_GLD, mask_GL) in zip(self.attentions, weights, encoded, strict=True):
             similar_GL, dissimilar_GL = split_by_weight(weight_GL, mask_GL)
