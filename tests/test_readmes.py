@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
+from gensr_dist.baselines.registry import BASELINES
+from gensr_dist.baselines.untrained.systems import UNTRAINED
 from gensr_dist.cli.main import _parser, main
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.config.settings_file import keys_of
 from gensr_dist.errors import InputError
+from gensr_dist.study.plan import open_study
 from tests.test_rooms import ROOMS
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +28,7 @@ TEXTS = sorted(
     for pattern in ("*.md", ".github/*.md", "configs/*.md", "gensr_dist/**/*.md", "launch/*.md", "shards/**/*.md")
     for path in ROOT.glob(pattern)
 )
+OF_BASELINES = {key for name, entry in BASELINES.items() for key in keys_of(entry.settings, f"{name}.")}
 KEYS = keys_of(Config)
 SECTIONS = {key.split(".")[0] for key in KEYS if "." in key}
 GENERATED = ROOT / "configs" / "README.md"
@@ -103,7 +107,7 @@ def unknown_keys(text: str) -> list[str]:
         key = re.fullmatch(r"([a-z]+\.[a-z_.0-9]+)([:=].*)?", code)
         if key and key[1].split(".")[0] in SECTIONS:
             named.append(key[1])
-    return [key for key in named if key not in KEYS and key != "a.b"]
+    return [key for key in named if key not in KEYS and key not in OF_BASELINES and key != "a.b"]
 
 
 def missing_files(text: str) -> list[str]:
@@ -159,9 +163,12 @@ def with_configs() -> list[tuple[str, ...]]:
     found = set()
     for path in TEXTS:
         for words in commands(path.read_text(encoding="utf-8")):
+            if "study" in words[:2]:
+                continue
             files = [word for word in words if word.endswith(".yaml") and word not in OWN]
             presets = [f"--preset={word}" for option, word in pairwise(words) if option == "--preset"]
             settings = [word for option, word in pairwise(words) if option == "--set"]
+            settings = [word for word in settings if word.partition("=")[0] not in OF_BASELINES]
             chosen = [f"--set={word}" for word in settings if not PLACEHOLDER.fullmatch(word.partition("=")[2])]
             if files or presets:
                 found.add((*files, *presets, *chosen))
@@ -175,6 +182,14 @@ def test_configs_of_commands_are_read(
     monkeypatch.chdir(ROOT)
     assert main(["config", *arguments]) == 0, capfd.readouterr().err
     assert set(yaml.safe_load(capfd.readouterr().out)) == {key.split(".")[0] for key in KEYS}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "studies").iterdir()), ids=lambda path: path.name)
+def test_studies_can_be_begun(path: Path) -> None:
+    study = open_study(path, ["data.raw=here"])
+    names = {system.system for system in study.plan.systems}
+    if path.name != "small.yaml":
+        assert names == {"gensr", "fusion", *BASELINES, *UNTRAINED}
 
 
 def test_help_names_every_command_of_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
