@@ -6,7 +6,6 @@ from typing import Any
 
 from gensr_dist.baselines.contract import Settings as BaselineSettings
 from gensr_dist.baselines.registry import entry
-from gensr_dist.config.marks import Mark, marked
 from gensr_dist.config.root import Config
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.stages.stage import Job, Outcome, Settings, Stage
@@ -26,7 +25,10 @@ class TrainedBaseline(Stage):
     summary = "train one of the models that GenSR is compared with, and evaluate it on the same rows"
     help = ""  # the command has its own
     form = 1
-    sections = ("evaluation.rows", "evaluation.catalogue_rows", "evaluation.bootstrap", "train.validate_rows")
+    sections = (
+        *("evaluation.rows", "evaluation.catalogue_rows", "evaluation.bootstrap"),
+        *("train.validate_rows", "data.shuffle_shards"),
+    )
     on_ranks = True
 
     def __init__(self, baseline: str, settings: BaselineSettings) -> None:
@@ -41,11 +43,7 @@ class TrainedBaseline(Stage):
     def settings(self, config: Config) -> Settings:
         """Its own, and how rows are read and drawn."""
         own = {f"{self.baseline}.{key}": value for key, value in dataclasses.asdict(self.own_settings).items()}
-        read = {key for key in marked(Config, Mark.BATCHING) if key in ("data.history", "data.shuffle_shards")}
-        flat = super().settings(config)
-        from gensr_dist.config.root import flattened
-
-        return {**flat, **{key: value for key, value in flattened(config).items() if key in read}, **own}
+        return {**super().settings(config), **own}
 
     def results(self, run: RunFolder) -> tuple[Path, ...]:
         """Weights, curve, metrics and ranks."""
