@@ -79,30 +79,68 @@ class Run:
 
         return Answerer(self.trained, self.config)
 
-    def recommend(self, user: str | None = None, *, history: Sequence[str] | None = None, k: int = 10) -> "Answers":
+    def answerer_by(self, scorer: str | None) -> "Answerer":
+        """The same where a trained baseline orders the candidates; None: `answerer` itself.
+
+        Raises:
+            InputError: there is no such baseline, it is not trained in this run, or from other results.
+        """
+        if scorer is None:
+            return self.answerer
+        if scorer not in self._by_baselines:
+            from gensr_dist.retrieval.answer import Answerer
+            from gensr_dist.runs.trained_run import TrainedRun
+
+            if self.folder.added.exists():
+                note = f"items that were added after training are left out: {scorer} has no vectors of them"
+                trained = dataclasses.replace(TrainedRun.open(self.folder, self.config), notes=(note,))
+            else:
+                trained = self.trained
+            self._by_baselines[scorer] = Answerer(trained, self.config, scorer)
+        return self._by_baselines[scorer]
+
+    @cached_property
+    def _by_baselines(self) -> "dict[str, Answerer]":
+        return {}
+
+    def recommend(
+        self,
+        user: str | None = None,
+        *,
+        history: Sequence[str] | None = None,
+        k: int = 10,
+        scorer: str | None = None,
+    ) -> "Answers":
         """The k best items for a user of the log, or for someone with a history.
 
         Args:
             user: id as in the log.
             history: ids of items, oldest first, in place of a user.
             k: wanted.
+            scorer: trained baseline whose logits alone order the candidates, such as "sasrec"; None: GenSR does.
 
         Raises:
-            InputError: neither or both are given, or there is no such user.
+            InputError: neither or both are given, there is no such user, or the baseline cannot score.
         """
-        who = self._who(user, history)
-        return self.answerer.recommend(who, k)
+        who = self._who(user, history, scorer)
+        return self.answerer_by(scorer).recommend(who, k)
 
     def search(
-        self, query: str, user: str | None = None, *, history: Sequence[str] | None = None, k: int = 10
+        self,
+        query: str,
+        user: str | None = None,
+        *,
+        history: Sequence[str] | None = None,
+        k: int = 10,
+        scorer: str | None = None,
     ) -> "Answers":
         """The k best items for someone who types a query; the other arguments are those of `recommend`.
 
         Raises:
             InputError: as `recommend`, or the query is empty.
         """
-        who = self._who(user, history)
-        return self.answerer.search(who, query, k)
+        who = self._who(user, history, scorer)
+        return self.answerer_by(scorer).search(who, query, k)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -114,14 +152,14 @@ class Run:
         metrics: dict[str, Any] = read_json(self.folder.metrics, "run `gensr evaluate` first")
         return metrics
 
-    def _who(self, user: str | None, history: Sequence[str] | None) -> "str | GivenHistory":
+    def _who(self, user: str | None, history: Sequence[str] | None, scorer: str | None) -> "str | GivenHistory":
         if user is not None and history is None:
             return user
         if history is None or user is not None:
             raise InputError("user", "expected a user or a history", "give one of the two")
         from gensr_dist.retrieval.item_lists import history_of
 
-        return history_of(history, self.trained.items.item_ids)
+        return history_of(history, self.answerer_by(scorer).items.item_ids)
 
 
 def run(config: Config | str | Path, *overrides: str) -> Run:

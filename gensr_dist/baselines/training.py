@@ -13,15 +13,16 @@ import numpy as np
 import psutil
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from gensr_dist.baselines.contract import Baseline, LogFacts, Losses, Settings
+from gensr_dist.baselines.contract import Baseline, Losses, Settings
 from gensr_dist.baselines.feeds import Feed
 from gensr_dist.baselines.registry import entry
 from gensr_dist.baselines.result import Curve, CurvePoint
 from gensr_dist.baselines.validation import Validation
+from gensr_dist.baselines.weights import WEIGHTS, facts_of, load_weights
 from gensr_dist.config.root import Config
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.prefetch import prefetched
@@ -39,7 +40,6 @@ from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.engine import Engine, Learning
 from gensr_dist.train.objective import seed_dropout
 
-WEIGHTS = "weights.safetensors"
 CURVE = "curve.json"
 _ROWS_A_CALL = 4_096
 _REMEDY = "delete it, or train the baseline again"
@@ -64,19 +64,6 @@ class Trained:
     def seconds_per_epoch(self) -> float:
         """Of training steps alone."""
         return self.progress.train_seconds / max(1, self.progress.steps) * self.steps_per_epoch
-
-
-def facts_of(data: PreparedData) -> LogFacts:
-    """What models are built from."""
-    return LogFacts(
-        items=data.store.items,
-        users=data.store.users,
-        tokenizer=data.items.tokenizer,
-        cf_width=data.vectors.width,
-        cf_scale=data.vectors.unit_scale(),
-        popularity_I=data.items.popularity_I,
-        title_IT=data.items.title_IT,
-    )
 
 
 def train_baseline(
@@ -110,17 +97,6 @@ def train_baseline(
         StopRequest(config.train.max_hours, decides=ranks.first) as request,
     ):
         return _Training(name, settings, config, data, folder, ranks, request, resume, budget).run()
-
-
-def open_baseline(name: str, settings: Settings, data: PreparedData, folder: RunFolder, ranks: Ranks) -> Baseline:
-    """A trained baseline in evaluation mode, on the device of the rank.
-
-    Raises:
-        InputError: it is not trained, or with other settings.
-    """
-    model = entry(name).build(settings, facts_of(data))
-    _load(model, folder)
-    return model.to(ranks.device).eval()
 
 
 class _Training:
@@ -176,7 +152,7 @@ class _Training:
         finally:
             self.checkpoints.close()
         model = self.engine.model
-        _load(model, self.folder)
+        load_weights(model, self.folder)
         return Trained(
             model=model.eval(),
             collator=self.collator,
@@ -331,17 +307,3 @@ def _learning(model: nn.Module, settings: Settings) -> Learning:
     """Weight decay on all weights, as in the papers; the rate rises in the warm-up and stays."""
     groups = [{"params": list(model.parameters()), "weight_decay": settings.weight_decay}]
     return Learning(groups=groups, rate=lambda step: min(1.0, (step + 1) / (settings.warmup_steps + 1)))
-
-
-def _load(model: Baseline, folder: RunFolder) -> None:
-    path = folder.model / WEIGHTS
-    try:
-        weights = load_file(path)
-    except (OSError, ValueError) as error:
-        raise InputError(path, f"no weights of a baseline ({error})", "train it again") from None
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    if found != expected:
-        raise InputError(path, "weights of a baseline with other settings", "train it again")
-    with torch.no_grad():
-        model.load_state_dict(weights)

@@ -46,6 +46,7 @@ class Question:
     only: Path | None = None  # file of item ids that may be answered
     exclude: Path | None = None  # file of item ids that may not
     explain: bool = False
+    scorer: str | None = None  # a trained baseline; None: GenSR
 
 
 def add_answers(commands: Commands) -> None:
@@ -85,6 +86,7 @@ def _add_question(added: argparse.ArgumentParser) -> None:
     added.add_argument("--only", metavar="FILE", type=Path, help="answer only these items; ids, one a line")
     added.add_argument("--exclude", metavar="FILE", type=Path, help="never answer these items; ids, one a line")
     added.add_argument("--explain", action="store_true", help="say which channels and interactions are behind it")
+    added.add_argument("--scorer", metavar="NAME", help="order by this trained baseline (`gensr baseline`), not GenSR")
     added.add_argument("-k", metavar="K", type=integer(1, 100_000), default=10, help="number of answers (default 10)")
 
 
@@ -97,6 +99,7 @@ def _answer(options: argparse.Namespace, say: Say) -> Any:
         only=options.only,
         exclude=options.exclude,
         explain=options.explain,
+        scorer=options.scorer,
     )
     return answer(Run.open(options.run), question, say)
 
@@ -111,14 +114,14 @@ def answer(run: Run, question: Question, say: Say) -> AnswerList:
     """The k best items for a user or a history or, with a query, for what was typed.
 
     Raises:
-        InputError: the run is not finished, does not know the user, or a file cannot be read.
+        InputError: the run is not finished, does not know the user, the scorer cannot score, or a file cannot be read.
     """
     with _uncollected():
         from gensr_dist.retrieval.answer import Choice
         from gensr_dist.retrieval.item_lists import read_history, read_items
 
-        answerer = run.answerer
-    item_ids = run.trained.items.item_ids
+        answerer = run.answerer_by(question.scorer)
+    item_ids = answerer.items.item_ids
     who = question.user if question.history is None else read_history(question.history, item_ids)
     assert who is not None
     only, exclude = (None if path is None else read_items(path, item_ids) for path in (question.only, question.exclude))

@@ -18,6 +18,7 @@ from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.item_lists import GivenHistory, GivenItems
 from gensr_dist.retrieval.ranker import Ranked
+from gensr_dist.retrieval.request_scorer import RequestScorer
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
 from gensr_dist.runs.trained_run import TrainedRun
@@ -40,7 +41,7 @@ class Reason:
     """Why an item is among the answers."""
 
     channels: Mapping[str, int]  # its rank in each channel that proposed it; none: it fills up by popularity
-    attended: tuple[Attended, ...]  # the SHOWN interactions with the largest shares
+    attended: tuple[Attended, ...]  # the SHOWN interactions with the largest shares; none where a baseline scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class Answer:
     rank: int  # from 1
     item_id: str
     text: str
-    score: float  # P(Yes) / (P(Yes) + P(No)); the order of answers knows the channels too
+    score: float  # P(Yes) / (P(Yes) + P(No)), the order of answers knows the channels too; or a baseline's logit
     reason: Reason | None = None
 
 
@@ -96,14 +97,18 @@ class Answerer:
     Args:
         trained: the run.
         config: number of candidates, whether seen items are left out, and how many are scored in one pass.
+        scorer: name of the trained baseline that orders candidates; None: GenSR does.
 
     Raises:
-        InputError: the run's index is missing or broken.
+        InputError: the run's index is missing or broken, or the baseline cannot score.
     """
 
-    def __init__(self, trained: TrainedRun, config: Config) -> None:
+    def __init__(self, trained: TrainedRun, config: Config, scorer: str | None = None) -> None:
         self.store, self.items, self.notes = trained.store, trained.items, trained.notes
-        self.ranker = open_ranker(trained, config)
+        if scorer is not None:
+            self.notes += (f"scores are the logits of {scorer}, which alone order the candidates",)
+        self.ranker = open_ranker(trained, config, scorer)
+        self.gensr = self.ranker.scorer if isinstance(self.ranker.scorer, RequestScorer) else None
         self.catalogue = self.ranker.generator.items  # with those that came after training
         self.candidates = config.retrieval.candidates
         self.query_tokens = trained.store.manifest.config.query_tokens
@@ -120,7 +125,7 @@ class Answerer:
             explain: give reasons.
 
         Raises:
-            InputError: no such user was prepared, or the model gives NaN.
+            InputError: no such user was prepared, or the model gives NaN or does not serve the task.
         """
         requests, notes = self._requests(who, choice)
         return self._ranked(requests, k, notes, explain)
@@ -134,7 +139,7 @@ class Answerer:
         a note says so.
 
         Raises:
-            InputError: no such user was prepared, the query is empty, or the model gives NaN.
+            InputError: as `recommend`, or the query is empty.
         """
         if not query.strip():
             raise InputError("query", "it is empty", "give at least one word")
@@ -200,7 +205,8 @@ class Answerer:
                 left += " and that are allowed"
             notes += (f"{k:,} items were asked for, but only {len(place_K):,} {left}",)
         row_K = ranked.candidates.item_GK[0, place_K].tolist()
-        score_K = torch.from_numpy(ranked.odds_GK[0, place_K]).double().sigmoid().tolist()
+        odds_K = torch.from_numpy(ranked.odds_GK[0, place_K]).double()
+        score_K = (odds_K if self.gensr is None else odds_K.sigmoid()).tolist()
         reasons = self._reasons(requests, ranked, place_K) if explain else [None] * len(row_K)
         return Answers(
             items=tuple(
@@ -211,9 +217,12 @@ class Answerer:
         )
 
     def _reasons(self, requests: Requests, ranked: Ranked, place_K: NDArray[np.int64]) -> list[Reason]:
-        found, scorer = ranked.candidates, self.ranker.scorer
+        found = ranked.candidates
         rank = {name: found.rank(name)[0, place_K].tolist() for name in found.proposals}
-        shares = scorer.attended(requests, found.item_GK[:, place_K])
+        if self.gensr is None:
+            shares = (np.empty((1, len(place_K), 0), dtype=np.float32),) * 2
+        else:
+            shares = self.gensr.attended(requests, found.item_GK[:, place_K])
         cf_KL, semantic_KL = (share_GKL[0] for share_GKL in shares)
         history_L = requests.newest(cf_KL.shape[1])[0][0]
         length = int((history_L >= 0).sum())

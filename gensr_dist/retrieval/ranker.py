@@ -1,10 +1,12 @@
-"""From requests to ordered answers: candidates, GenSR's log-odds, and the order that both together earn.
+"""From requests to ordered answers: candidates, GenSR's log-odds, and the order that both together earn; or the logits
+of a baseline, which order them alone.
 
 Dimensions: G groups, K candidates, F channels that score.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +14,20 @@ from numpy.typing import NDArray
 from gensr_dist.data.events import Behaviour
 from gensr_dist.retrieval.candidates import CandidateGenerator, Candidates
 from gensr_dist.retrieval.fusion.linear_order import LinearOrder
-from gensr_dist.retrieval.request_scorer import RequestScorer
 from gensr_dist.retrieval.requests import Requests
 
 GENSR = "gensr"  # its log-odds among the features of an order
+
+
+class CandidateScorer(Protocol):
+    """Whose scores order candidates: GenSR (`RequestScorer`) or a trained baseline (`BaselineRequestScorer`)."""
+
+    def odds(self, requests: Requests, item_GK: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Log-odds of every candidate [G, K], higher is better; anything at padding (-1).
+
+        Raises:
+            InputError: the model gives NaN, or does not serve the task.
+        """
 
 
 @dataclass(frozen=True)
@@ -23,7 +35,7 @@ class Ranked:
     """Candidates in the order in which they were generated, with their scores."""
 
     candidates: Candidates
-    odds_GK: NDArray[np.float32]  # GenSR's log-odds
+    odds_GK: NDArray[np.float32]  # of the scorer
     score_GK: NDArray[np.float64]  # that answers are ordered by; -inf at padding
 
     @property
@@ -37,12 +49,12 @@ class Ranker:
 
     Args:
         generator: of candidates.
-        scorer: GenSR.
+        scorer: GenSR, or a baseline in its place.
         orders: of a task, fitted on the channels' scores and GenSR's log-odds; without one, the log-odds alone.
     """
 
     def __init__(
-        self, generator: CandidateGenerator, scorer: RequestScorer, orders: Mapping[Behaviour, LinearOrder]
+        self, generator: CandidateGenerator, scorer: CandidateScorer, orders: Mapping[Behaviour, LinearOrder]
     ) -> None:
         self.generator, self.scorer, self.orders = generator, scorer, orders
 
@@ -50,7 +62,7 @@ class Ranker:
         """Score the k candidates of each group.
 
         Raises:
-            InputError: the model gives NaN.
+            InputError: as of `CandidateScorer.odds`.
         """
         return self.score(requests, self.generator.candidates(requests, k))
 
@@ -58,7 +70,7 @@ class Ranker:
         """Score given candidates.
 
         Raises:
-            InputError: the model gives NaN.
+            InputError: as of `CandidateScorer.odds`.
         """
         return self.ordered(requests, candidates, self.scorer.odds(requests, candidates.item_GK))
 
@@ -68,7 +80,7 @@ class Ranker:
         Args:
             requests: whose candidates they are.
             candidates: K of each.
-            odds_GK: GenSR's log-odds.
+            odds_GK: of the scorer.
         """
         order = self.orders.get(requests.task)
         score_GK = odds_GK.astype(np.float64)

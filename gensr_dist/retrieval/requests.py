@@ -34,6 +34,7 @@ class Requests:
     token_GQ: Int | None = None  # the queries' tokens, padded with 0
     allowed_I: Bool | None = None  # what may be answered; None: everything
     user_G: Int | None = None  # known users, whose own training events say nothing new of them; None: unknown ones
+    history_end_G: Int | None = None  # of known users: where the store has the ends of their histories
 
     @classmethod
     def of_moments(
@@ -67,6 +68,7 @@ class Requests:
             token_GQ=token_GQ,
             allowed_I=allowed_I,
             user_G=user_G,
+            history_end_G=history_end_G,
         )
 
     @classmethod
@@ -120,6 +122,7 @@ class Requests:
             behaviour_M=self.behaviour_M,
             allowed_I=self.allowed_I,
             user_G=self.user_G,
+            history_end_G=self.history_end_G,
         )
 
     def take(self, group_P: Int) -> "Requests":
@@ -135,6 +138,7 @@ class Requests:
             token_GQ=None if self.token_GQ is None else self.token_GQ[group_P],
             allowed_I=self.allowed_I,
             user_G=None if self.user_G is None else self.user_G[group_P],
+            history_end_G=None if self.history_end_G is None else self.history_end_G[group_P],
         )
 
     def __len__(self) -> int:

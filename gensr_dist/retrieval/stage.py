@@ -21,7 +21,7 @@ from gensr_dist.retrieval.fitting import FittedOrders, fit_orders
 from gensr_dist.retrieval.fusion.linear_order import FEWEST
 from gensr_dist.retrieval.index import REMEDY, CatalogueIndex, IndexResult, tower_vectors, write_index
 from gensr_dist.retrieval.orders_file import read_orders, save_orders
-from gensr_dist.retrieval.ranker import Ranker
+from gensr_dist.retrieval.ranker import CandidateScorer, Ranker
 from gensr_dist.retrieval.request_scorer import RequestScorer
 from gensr_dist.runs.trained_run import TrainedRun
 from gensr_dist.sentences import sentence
@@ -99,22 +99,32 @@ def index_run(trained: TrainedRun, config: Config) -> IndexStageResult:
     return IndexStageResult(index=result, orders=orders, warnings=tuple(warnings))
 
 
-def open_ranker(trained: TrainedRun, config: Config) -> Ranker:
+def open_ranker(trained: TrainedRun, config: Config, baseline: str | None = None) -> Ranker:
     """Everything that answers requests of a run.
 
+    Args:
+        trained: the run.
+        config: its settings.
+        baseline: whose logits alone order the candidates, in place of GenSR; then the run is one without added items.
+
     Raises:
-        InputError: the index is missing or broken, or was made for another catalogue.
+        InputError: the index is missing or broken, or was made for another catalogue; or so is the baseline.
     """
-    scorer = _scorer(trained, config)
+    gensr = _scorer(trained, config)
+    scorer: CandidateScorer = gensr
+    if baseline is not None:
+        from gensr_dist.retrieval.baseline_request_scorer import BaselineRequestScorer  # GenSR's answers do without
+
+        scorer = BaselineRequestScorer.open(baseline, trained)
     if isinstance(trained, GrownRun):
         index, lists = trained.added.index, TextLists.open(trained.added.lists, len(trained.item_IE))
         arrays = lists.joined(ChannelArrays.open(trained.folder.channels, trained.store.items))
     else:
         index, arrays = trained.folder.index, ChannelArrays.open(trained.folder.channels, trained.store.items)
-    generator = _generator(trained, index, arrays, scorer, config.retrieval)
+    generator = _generator(trained, index, arrays, gensr, config.retrieval)
     # Those of the log's items serve added ones too: they are weights of the same channels.
     orders = read_orders(trained.folder.index, {task: generator.features(task) for task in TASK_NAMES})
-    return Ranker(generator.fused(orders.fusion), scorer, orders.answers)
+    return Ranker(generator.fused(orders.fusion), scorer, orders.answers if scorer is gensr else {})
 
 
 def _scorer(trained: TrainedRun, config: Config) -> RequestScorer:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from gensr_dist.baselines.registry import entry
 from gensr_dist.baselines.scorer import BaselineScorer
-from gensr_dist.baselines.training import open_baseline
 from gensr_dist.baselines.untrained.fusion import LinearFusion, TaskFusion
 from gensr_dist.baselines.untrained.popularity import Popularity
+from gensr_dist.baselines.weights import open_baseline
 from gensr_dist.config.root import Config
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.events import Behaviour

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from gensr_dist.baselines import training
 from gensr_dist.baselines.contract import Losses
 from gensr_dist.baselines.stage import run_baseline
-from gensr_dist.baselines.training import CURVE, WEIGHTS, train_baseline
+from gensr_dist.baselines.training import CURVE, train_baseline
+from gensr_dist.baselines.weights import WEIGHTS
 from gensr_dist.distributed.signals import Stop
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.evaluation.significance import compare_runs, load_ranks

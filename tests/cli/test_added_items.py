@@ -26,7 +26,7 @@ def test_a_config_is_indexed_first(
         done.append(f"{run.root.name} {config.seed} {file.name}")
         return dataclasses.replace(RESULT, file=str(file))
 
-    monkeypatch.setattr(module, "run_stage", lambda stage, *_: done.append(stage))
+    monkeypatch.setattr(module, "run_stage", lambda stage, *_: done.append(stage.name))
     monkeypatch.setattr(adding, "add_items", added)
     arguments = ["index", "--preset", "tiny", "--set", f"run={tmp_path / 'r'}", "--set", "seed=7", "--add", "new.csv"]
     assert main(arguments) == 0

@@ -24,8 +24,9 @@ def test_no_control_character_of_a_log_reaches_the_terminal(tmp_path: Path) -> N
     answers = Answers(items=(item,), notes=("unknown words: \x1b[31m",))
     run = SimpleNamespace(
         folder=RunFolder(tmp_path),
-        trained=SimpleNamespace(items=SimpleNamespace(item_ids=pl.Series(["i0"]))),
-        answerer=SimpleNamespace(search=lambda *_, **__: answers),
+        answerer_by=lambda _: SimpleNamespace(
+            items=SimpleNamespace(item_ids=pl.Series(["i0"])), search=lambda *_, **__: answers
+        ),
     )
     said: list[str] = []
     question = Question(k=1, user="u1", query="red\x1b[31m", explain=True)

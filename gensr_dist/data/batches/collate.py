@@ -26,7 +26,7 @@ Int = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class _Moments:
+class ShownMoments:
     """What a batch with context shows besides. Padded places hold -1, or 0 where 0 pads."""
 
     query_GL: Int  # rows of the queries
@@ -46,7 +46,7 @@ class _Groups:
     behaviour_GL: Int  # 0 is padding
     candidate_GC: Int
     fold_G: Int | None = None  # whose vectors are read; None: the whole graph's
-    moments: _Moments | None = None  # None: a batch without context
+    moments: ShownMoments | None = None  # None: a batch without context
 
 
 class Collator:
@@ -106,7 +106,7 @@ class Collator:
         behaviour_GL = np.zeros((groups, self.history), dtype=np.int64)
         candidate_GC = np.full((groups, 1 + negatives.count), PADDING, dtype=np.int64)
         log_chance_GC = np.zeros(candidate_GC.shape, dtype=np.float32)
-        moments = _Moments(np.full(history_GL.shape, -1), np.zeros_like(history_GL), np.zeros_like(user_G))
+        moments = ShownMoments(np.full(history_GL.shape, -1), np.zeros_like(history_GL), np.zeros_like(user_G))
 
         group_R = np.flatnonzero(rows_G != PADDING)
         row_R = rows_G[group_R]
@@ -159,7 +159,7 @@ class Collator:
         moments = None
         if self.context:
             query_GL, time_GL = self.store.gather_moments(rows.user_R, rows.history_end_R, self.history)
-            moments = _Moments(query_GL, time_GL, self.store.times(rows.user_R, rows.event_R))
+            moments = ShownMoments(query_GL, time_GL, self.store.times(rows.user_R, rows.event_R))
         shown = _Groups(
             row_G=np.arange(len(rows)),
             user_G=rows.user_R,
@@ -173,16 +173,37 @@ class Collator:
         )
         return self._batch(shown, step_groups=len(rows))
 
-    def query(self, history_GL: Int, behaviour_GL: Int, task_G: Int, query_token_GQ: Int, candidate_GC: Int) -> Batch:
-        """Groups to be scored for given histories, as `Histories.gather` gives them; candidates of -1 pad."""
+    def query(
+        self,
+        history_GL: Int,
+        behaviour_GL: Int,
+        task_G: Int,
+        query_token_GQ: Int,
+        candidate_GC: Int,
+        *,
+        user_G: Int | None = None,
+        moments: ShownMoments | None = None,
+    ) -> Batch:
+        """Groups to be scored for given histories, as `Histories.gather` gives them; candidates of -1 pad.
+
+        Args:
+            history_GL: items.
+            behaviour_GL: how they were met.
+            task_G: what is asked.
+            query_token_GQ: what is typed, zeros for nothing.
+            candidate_GC: to be scored.
+            user_G: who asks; None: nobody who is known.
+            moments: of the histories; with them it is a `ContextBatch`.
+        """
         shown = _Groups(
             row_G=np.arange(len(task_G)),
-            user_G=np.full(len(task_G), PADDING, dtype=np.int64),
+            user_G=np.full(len(task_G), PADDING, dtype=np.int64) if user_G is None else user_G,
             task_G=task_G,
             query_GQ=query_token_GQ,
             history_GL=history_GL,
             behaviour_GL=behaviour_GL,
             candidate_GC=candidate_GC,
+            moments=moments,
         )
         return self._batch(shown, step_groups=len(task_G), first_label=0)
 
@@ -199,7 +220,7 @@ class Collator:
             fold_G=self._fold_of(user_G),
         )
         batch = self._batch(shown, step_groups=len(user_G))
-        return self._with_context(batch, _Moments(query_GL, np.zeros_like(item_GL), np.zeros_like(user_G)))
+        return self._with_context(batch, ShownMoments(query_GL, np.zeros_like(item_GL), np.zeros_like(user_G)))
 
     def _query_tokens(self, query_G: NDArray[np.integer]) -> Int:
         """Tokens of queries, zeros where the query is -1; [G, Q]."""
@@ -246,7 +267,7 @@ class Collator:
         )
         return batch if shown.moments is None else self._with_context(batch, shown.moments)
 
-    def _with_context(self, batch: Batch, moments: _Moments) -> ContextBatch:
+    def _with_context(self, batch: Batch, moments: ShownMoments) -> ContextBatch:
         query_K, slot_X = np.unique(np.append(moments.query_GL.ravel(), -1), return_inverse=True)  # -1 comes first
         return ContextBatch(
             **{field.name: getattr(batch, field.name) for field in fields(batch)},

@@ -1,0 +1,56 @@
+"""The weights of a trained baseline: opening it needs nothing of what training needs."""
+
+import torch
+from safetensors.torch import load_file
+
+from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
+from gensr_dist.baselines.registry import entry
+from gensr_dist.distributed.ranks import Ranks
+from gensr_dist.errors import InputError
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.prepared_data import PreparedData
+
+WEIGHTS = "weights.safetensors"
+
+
+def facts_of(data: PreparedData) -> LogFacts:
+    """What models are built from."""
+    return LogFacts(
+        items=data.store.items,
+        users=data.store.users,
+        tokenizer=data.items.tokenizer,
+        cf_width=data.vectors.width,
+        cf_scale=data.vectors.unit_scale(),
+        popularity_I=data.items.popularity_I,
+        title_IT=data.items.title_IT,
+    )
+
+
+def open_baseline(name: str, settings: Settings, data: PreparedData, folder: RunFolder, ranks: Ranks) -> Baseline:
+    """A trained baseline in evaluation mode, on the device of the rank.
+
+    Raises:
+        InputError: it is not trained, or with other settings.
+    """
+    model = entry(name).build(settings, facts_of(data))
+    load_weights(model, folder)
+    return model.to(ranks.device).eval()
+
+
+def load_weights(model: Baseline, folder: RunFolder) -> None:
+    """Read what a training left in `folder.model`.
+
+    Raises:
+        InputError: there is nothing, or of a model with other settings.
+    """
+    path = folder.model / WEIGHTS
+    try:
+        weights = load_file(path)
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"no weights of a baseline ({error})", "train it again") from None
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    if found != expected:
+        raise InputError(path, "weights of a baseline with other settings", "train it again")
+    with torch.no_grad():
+        model.load_state_dict(weights)

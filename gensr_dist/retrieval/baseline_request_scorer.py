@@ -1,0 +1,136 @@
+"""A trained baseline over requests, in GenSR's place: logits of candidates.
+
+Dimensions: G groups, P of them in a pass, K candidates, L history.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from gensr_dist.baselines.contract import Baseline, Settings
+from gensr_dist.baselines.registry import entry
+from gensr_dist.baselines.weights import open_baseline
+from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.collate import Collator, ShownMoments
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.tensors import map_tensors
+from gensr_dist.distributed.ranks import Ranks
+from gensr_dist.errors import InputError
+from gensr_dist.evaluation.metrics import TASK_NAMES
+from gensr_dist.retrieval.requests import Requests
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.prepared_data import PreparedData
+from gensr_dist.runs.records import check_consistent, read_record, record_path
+from gensr_dist.runs.trained_run import TrainedRun
+from gensr_dist.storage.records import parse_record
+
+Int = NDArray[np.int64]
+
+
+class BaselineRequestScorer:
+    """Passes of as many candidates as the baseline takes.
+
+    Args:
+        name: of the baseline.
+        model: in evaluation mode, on `device`.
+        collator: with context.
+        device: where the model lies.
+    """
+
+    def __init__(self, name: str, model: Baseline, collator: Collator, device: torch.device) -> None:
+        self.name, self.model, self.collator, self.device = name, model, collator, device
+
+    @classmethod
+    def open(cls, name: str, trained: TrainedRun) -> Self:
+        """A baseline of a run.
+
+        Args:
+            name: of the registry.
+            trained: the run, without items that came after training.
+
+        Raises:
+            InputError: there is no such baseline, it is not trained in this run, or from other shards or vectors.
+        """
+        assert len(trained.item_IE) == trained.store.items
+        settings = _settings(name, trained.folder)
+        data = PreparedData(
+            store=trained.store,
+            items=trained.items,
+            vectors=trained.collator.vectors,
+            user_VE=trained.user_VE,
+            collator=trained.collator,
+        )
+        ranks = Ranks.alone()
+        model = open_baseline(name, settings, data, trained.folder.baseline(name), ranks)
+        collator = Collator(data.store, data.items, data.vectors, settings.history, context=True)
+        return cls(name, model, collator, ranks.device)
+
+    @torch.no_grad()
+    def odds(self, requests: Requests, item_GK: Int) -> NDArray[np.float32]:
+        """Logits of all candidates [G, K]; anything at padding (-1).
+
+        Raises:
+            InputError: the baseline does not serve the task, or gives NaN.
+        """
+        if requests.task not in self.model.tasks:
+            served = " and ".join(TASK_NAMES[task] for task in sorted(self.model.tasks))
+            problem = f"it serves {served} alone, and this is {TASK_NAMES[requests.task]}"
+            if requests.task == Behaviour.RECOMMENDATION:
+                problem += ", as is a query without a known word"
+            raise InputError(f"baseline {self.name}", problem, "choose another of `gensr baseline --list`")
+        logit_GK = np.zeros(item_GK.shape, dtype=np.float32)
+        most = self.model.candidates_a_pass
+        groups = max(1, most // max(1, item_GK.shape[1]))
+        for first in range(0, len(requests), groups):
+            group_P = np.arange(first, min(first + groups, len(requests)))
+            own = requests.take(group_P)
+            for start in range(0, item_GK.shape[1], most):
+                part = slice(start, start + most)
+                batch = map_tensors(self._batch(own, item_GK[group_P, part]), lambda tensor: tensor.to(self.device))
+                logit_GK[group_P, part] = self.model.score(batch).float().cpu().numpy()
+        if np.isnan(logit_GK[item_GK >= 0]).any():
+            problem = "its weights give scores that are not a number"
+            remedy = f"train it again, with a lower {self.name}.learning_rate"
+            raise InputError(f"baseline {self.name}", problem, remedy)
+        return logit_GK
+
+    def _batch(self, requests: Requests, item_PK: Int) -> ContextBatch:
+        history_PL, behaviour_PL = requests.newest(self.collator.history)
+        token_PQ = requests.token_GQ
+        if token_PQ is None:
+            token_PQ = np.zeros((len(requests), self.collator.items.query_QT.shape[1]), dtype=np.int64)
+        batch = self.collator.query(
+            history_PL,
+            behaviour_PL,
+            np.full(len(requests), int(requests.task), dtype=np.int64),
+            token_PQ,
+            item_PK,
+            user_G=requests.user_G,
+            moments=self._moments(requests),
+        )
+        assert isinstance(batch, ContextBatch)
+        return batch
+
+    def _moments(self, requests: Requests) -> ShownMoments:
+        """What is known of the histories besides items; a request is asked right after its newest interaction."""
+        length = self.collator.history
+        if requests.user_G is None or requests.history_end_G is None:
+            nothing_PL = np.zeros((len(requests), length), dtype=np.int64)
+            return ShownMoments(nothing_PL - 1, nothing_PL, nothing_PL[:, 0])
+        query_PL, time_PL = self.collator.store.gather_moments(requests.user_G, requests.history_end_G, length)
+        newest_P = time_PL.max(axis=1)
+        return ShownMoments(query_PL, time_PL, newest_P + (newest_P > 0))
+
+
+def _settings(name: str, run: RunFolder) -> Settings:
+    """What the baseline was trained with."""
+    kind, stage = entry(name).settings, f"baseline {name}"
+    record = read_record(stage, run)
+    if record is None or not record.finished:
+        problem = "it is not trained in this run" if record is None else "its training has not finished"
+        raise InputError(run.baseline(name).root, problem, f"run `gensr baseline {name} CONFIG`")
+    check_consistent(stage, run)
+    prefix = f"{name}."
+    own = {key.removeprefix(prefix): value for key, value in record.settings.items() if key.startswith(prefix)}
+    return parse_record(own, record_path(stage, run), kind, f"{name}'s settings", "train it again")
