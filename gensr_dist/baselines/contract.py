@@ -5,7 +5,7 @@ vector, W words.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, ClassVar, Literal
@@ -20,6 +20,7 @@ from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.tokenizer import TextTokenizer
+from gensr_dist.graph.edges import Edges
 
 REC, SEARCH = Behaviour.RECOMMENDATION, Behaviour.SEARCH
 ONLY_REC, ONLY_SEARCH, BOTH = frozenset({REC}), frozenset({SEARCH}), frozenset({REC, SEARCH})
@@ -43,6 +44,7 @@ class LogFacts:
     cf_scale: float  # that brings CF vectors to a mean square of one
     popularity_I: NDArray[np.integer]  # positive training events of each item
     title_IT: NDArray[np.int32]  # token ids, 0 is padding
+    edges: Callable[[], Edges]  # distinct pairs of training recommendations, found when asked for
 
     @property
     def words(self) -> int:

@@ -25,6 +25,7 @@ from gensr_dist.baselines.models.qem import QEM, QEMSettings
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
 from gensr_dist.baselines.models.seqrec import SeqRec, SeqRecSettings
 from gensr_dist.baselines.models.sesrec import SESRec, SESRecSettings
+from gensr_dist.baselines.models.simgcl import SimGCL, SimGCLSettings
 from gensr_dist.baselines.models.tem import TEM, TEMSettings
 from gensr_dist.baselines.models.two_tower import TwoTower, TwoTowerSettings
 from gensr_dist.baselines.models.unifiedssr import UnifiedSSR, UnifiedSSRSettings
@@ -64,6 +65,7 @@ BASELINES: dict[str, Entry] = {
     "bert4rec": Entry("BERT4Rec", BERT4RecSettings, BERT4Rec, "arXiv 1904.06690"),
     "fmlp": Entry("FMLP-Rec", FMLPSettings, FMLP, "arXiv 2202.13556"),
     "hstu": Entry("HSTU", HSTUSettings, HSTU, "arXiv 2402.17152"),
+    "simgcl": Entry("SimGCL", SimGCLSettings, SimGCL, "arXiv 2112.08679"),
     "collm": Entry("CoLLM", CoLLMSettings, CoLLM, "arXiv 2310.19488"),
     "idgenrec": Entry("IDGenRec", IDGenRecSettings, IDGenRec, "arXiv 2403.19021"),
     # Search

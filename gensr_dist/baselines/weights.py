@@ -1,12 +1,16 @@
 """The weights of a trained baseline: opening it needs nothing of what training needs."""
 
+from functools import partial
+
 import torch
 from safetensors.torch import load_file
 
 from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
 from gensr_dist.baselines.registry import entry
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.distributed.ranks import Ranks
 from gensr_dist.errors import InputError
+from gensr_dist.graph.edges import Edges, recommendation_edges
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
 
@@ -23,7 +27,14 @@ def facts_of(data: PreparedData) -> LogFacts:
         cf_scale=data.vectors.unit_scale(),
         popularity_I=data.items.popularity_I,
         title_IT=data.items.title_IT,
+        edges=partial(training_edges, data.store),
     )
+
+
+def training_edges(store: TimelineStore) -> Edges:
+    """Distinct pairs of the training recommendations."""
+    windows = ((window.first_user, window.timelines) for window in store.windows())
+    return recommendation_edges(windows, users=store.users, items=store.items)[0]
 
 
 def open_baseline(name: str, settings: Settings, data: PreparedData, folder: RunFolder, ranks: Ranks) -> Baseline:

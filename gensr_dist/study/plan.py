@@ -1,6 +1,5 @@
 """What a study compares: its YAML file, and `SystemPlan`s with everything that is known before a trial begins."""
 
-import dataclasses
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from gensr_dist.baselines.registry import BASELINES
 from gensr_dist.baselines.settings import read_settings
 from gensr_dist.baselines.untrained.systems import UNTRAINED
 from gensr_dist.config.root import Config, load_config
-from gensr_dist.data.presets import PRESETS, Preset
 from gensr_dist.errors import InputError
 from gensr_dist.storage.records import digest
 
@@ -47,8 +45,6 @@ class StudyPlan:
 
     config: str
     """Config of the run whose data all systems share; relative to the study's file."""
-    preset: Preset | None = None
-    """Sizes of the simulated log, as `gensr run --preset` has them."""
     folder: str = ""
     """Of the study; runs/studies/<name of the file> if empty."""
     trials: Annotated[int, Field(ge=1)] = 1
@@ -97,12 +93,10 @@ def open_study(path: Path, overrides: Sequence[str]) -> Study:
     """
     plan = _read(path)
     folder = Path(plan.folder or f"runs/studies/{path.stem}")
-    sizes = dataclasses.asdict(PRESETS[plan.preset]) if plan.preset else {}
-    preset = [f"simulate.{key}={value}" for key, value in sizes.items()]
     given = [text for text in overrides if text.partition("=")[0] != "run"]
     if len(given) < len(overrides):
         raise InputError("--set run", "a study has a folder of its own", f"set `folder` in {path}")
-    config = load_config((path.parent / plan.config).resolve(), [*preset, *given, f"run={folder / 'data'}"])
+    config = load_config((path.parent / plan.config).resolve(), [*given, f"run={folder / 'data'}"])
     study = Study(plan, folder, config, tuple(given))
     for system in plan.systems:
         _check(system, path)

@@ -1,6 +1,7 @@
 """What the tests of all baselines share: a small log, small settings, batches."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
 from gensr_dist.baselines.registry import BASELINES
+from gensr_dist.baselines.weights import training_edges
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.events import Behaviour
@@ -17,6 +19,7 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
+from gensr_dist.graph.edges import Edges
 
 HISTORY = 5
 # Settings that make a model small enough for a test, where it has them.
@@ -39,7 +42,13 @@ def small_facts(store: TimelineStore, items: ItemStore, cf: np.ndarray) -> LogFa
         cf_scale=1.0,
         popularity_I=items.popularity_I,
         title_IT=items.title_IT,
+        edges=partial(training_edges, store),
     )
+
+
+def no_edges() -> Edges:
+    """Of a log that is made by hand."""
+    return Edges(key_Z=np.empty(0, dtype=np.int64), users=1, items=1)
 
 
 def small_model(name: str, facts: LogFacts, seed: int = 0, **changes: Any) -> Baseline:

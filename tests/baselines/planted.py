@@ -14,7 +14,7 @@ from gensr_dist.baselines.registry import BASELINES
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch, sequence_of
 from gensr_dist.data.events import Behaviour
-from tests.baselines.builders import small_settings
+from tests.baselines.builders import no_edges, small_settings
 
 ITEMS, USERS, LENGTH, CANDIDATES = 20, 30, 4, 10
 HOUR = 3_600_000
@@ -27,6 +27,7 @@ FACTS = LogFacts(
     cf_scale=1.0,
     popularity_I=np.ones(ITEMS, dtype=np.int64),
     title_IT=np.zeros((ITEMS, 2), dtype=np.int32),
+    edges=no_edges,
 )
 
 

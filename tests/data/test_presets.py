@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gensr_dist.config.root import load_config
 from gensr_dist.data.config import SimulateConfig
 from gensr_dist.data.presets import KUAISAR_ITEMS, KUAISAR_USERS, PRESETS, Preset
 from gensr_dist.data.sources import simulate
@@ -157,3 +158,8 @@ def test_memory_does_not_grow_with_users(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     peak(200)  # first use of the libraries
     assert peak(4_000) < 1.2 * peak(500)
+
+
+def test_the_config_of_the_small_log_has_its_sizes() -> None:
+    path = Path(__file__).parents[2] / "configs" / "simulated_small.yaml"
+    assert load_config(path).simulate == PRESETS["small"]

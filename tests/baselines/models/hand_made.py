@@ -12,6 +12,7 @@ from torch import Tensor
 from gensr_dist.baselines.contract import LogFacts
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch
+from tests.baselines.builders import no_edges
 
 ITEMS, WORDS, D = 12, 9, 6
 Slots = Sequence[Sequence[int]]
@@ -26,6 +27,7 @@ def hand_facts(items: int = ITEMS) -> LogFacts:
         cf_scale=1.0,
         popularity_I=np.ones(items, dtype=np.int64),
         title_IT=np.zeros((items, 2), dtype=np.int32),
+        edges=no_edges,
     )
 
 

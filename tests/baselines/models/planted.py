@@ -11,7 +11,7 @@ from gensr_dist.baselines.contract import Baseline, LogFacts
 from gensr_dist.baselines.registry import BASELINES
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.events import Behaviour
-from tests.baselines.builders import small_settings
+from tests.baselines.builders import no_edges, small_settings
 
 ITEMS, USERS, WORDS, CANDIDATES, TITLE = 12, 12, 20, 4, 3
 CHANCE = 1 / CANDIDATES
@@ -34,6 +34,7 @@ def facts(popularity_I: np.ndarray | None = None) -> LogFacts:
         cf_scale=1.0,
         popularity_I=np.arange(1, ITEMS + 1) if popularity_I is None else popularity_I,
         title_IT=titles(),
+        edges=no_edges,
     )
 
 
