@@ -1,5 +1,6 @@
 """What a study compares: its YAML file, and `SystemPlan`s with everything that is known before a trial begins."""
 
+import dataclasses
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +70,6 @@ class Study:
     plan: StudyPlan
     folder: Path
     config: Config  # of the run with the shared data, in `folder`/data
-    overrides: tuple[str, ...]  # of the command, for the run
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -92,12 +92,12 @@ def open_study(path: Path, overrides: Sequence[str]) -> Study:
         InputError: a file cannot be read, a key or system is unknown, a setting is wrong, or a label stands twice.
     """
     plan = _read(path)
-    folder = Path(plan.folder or f"runs/studies/{path.stem}")
+    folder = Path(plan.folder or f"runs/studies/{path.stem}").absolute()  # workers of a cluster stand elsewhere
     given = [text for text in overrides if text.partition("=")[0] != "run"]
     if len(given) < len(overrides):
         raise InputError("--set run", "a study has a folder of its own", f"set `folder` in {path}")
     config = load_config((path.parent / plan.config).resolve(), [*given, f"run={folder / 'data'}"])
-    study = Study(plan, folder, config, tuple(given))
+    study = Study(plan, folder, config)
     for system in plan.systems:
         _check(system, path)
     for label in study.labels:
@@ -116,8 +116,8 @@ def label_of(system: SystemPlan) -> str:
 
 
 def plan_digest(study: Study) -> str:
-    """What a study's folder belongs to: everything that its results depend on."""
-    return digest([study.plan, study.config])
+    """What a study's folder belongs to: everything that its results depend on, wherever it lies."""
+    return digest([dataclasses.replace(study.plan, folder=""), dataclasses.replace(study.config, run="")])
 
 
 def _read(path: Path) -> StudyPlan:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gensr_dist.cli.main import main
-from gensr_dist.study.plan import open_study
+from gensr_dist.study.plan import open_study, plan_digest
 from tests.study.studies import write_study
 
 
@@ -46,3 +46,16 @@ def test_overrides_reach_the_shared_run(tmp_path: Path) -> None:
     study = open_study(write_study(tmp_path, "  - {system: bm25}"), ["data.history=3"])
     assert study.config.data.history == 3
     assert study.config.run == str(tmp_path / "study" / "data")
+
+
+def test_a_study_is_the_same_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        path = write_study(tmp_path / name, "  - {system: bm25}")
+        monkeypatch.chdir(tmp_path / name)
+        study = open_study(path, [])
+        assert study.folder.is_absolute()
+        found.append(plan_digest(study))
+    assert found[0] == found[1]
+    assert plan_digest(open_study(path, ["seed=9"])) != found[0]
