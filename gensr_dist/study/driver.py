@@ -68,8 +68,7 @@ def run_study(study: Study, engine: TrialEngine, say: Callable[[str], None]) -> 
                 write_reports(study, collect(study, trials.done()))
         finally:
             for claimed, handle in running:
-                if hasattr(handle, "terminate"):
-                    handle.terminate()
+                engine.stop(handle)
                 trials.give_back(claimed)
     result = collect(study, trials.done())
     write_reports(study, result)

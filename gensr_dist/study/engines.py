@@ -25,6 +25,9 @@ class TrialEngine(Protocol):
     def wait(self, started: Sequence[Any]) -> tuple[int, str]:
         """Place of one that has ended, and what went wrong with it; empty where nothing did."""
 
+    def stop(self, started: Any) -> None:
+        """End a trial that nobody waits for any more; its checkpoints stay."""
+
 
 class LocalTrials:
     """A process a trial, one at a time: a trial that takes all memory takes no other along."""
@@ -45,6 +48,11 @@ class LocalTrials:
                 if code is not None:
                     return place, "" if code == 0 else f"ended with code {code}"
             time.sleep(_POLL)
+
+    def stop(self, started: subprocess.Popen[bytes]) -> None:
+        """As `TrialEngine.stop`."""
+        started.terminate()
+        started.wait()
 
 
 def last_line(folder: Path) -> str:

@@ -51,6 +51,10 @@ class RayTrials:
             problem = f"lost: {type(error).__name__}"
         return list(started).index(ended), problem
 
+    def stop(self, started: Any) -> None:
+        """As `TrialEngine.stop`."""
+        ray.cancel(started, force=True)
+
 
 def _run(folder: str) -> str:
     """A trial; what is wrong with it, or nothing. In a process of its own, as `max_calls` says."""
