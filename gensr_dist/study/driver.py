@@ -1,5 +1,6 @@
 """`gensr study`: prepares the data once, does the trials, writes the tables."""
 
+import fcntl
 import shutil
 import time
 from collections.abc import Callable
@@ -101,10 +102,12 @@ def _check_identity(study: Study) -> None:
 
 def _prepared(study: Study, say: Callable[[str], None]) -> Path:
     """Prepare what all systems read; the file of its config."""
-    for name in _STAGES:
-        stage = BY_NAME[name]
-        if name != "simulate" or stage.takes_part(study.config):
-            run_stage(stage, study.config, say, PrepareWorkers())
+    with (study.folder / ".prepare.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first of several processes prepares it, the others wait
+        for name in _STAGES:
+            stage = BY_NAME[name]
+            if name != "simulate" or stage.takes_part(study.config):
+                run_stage(stage, study.config, say, PrepareWorkers())
     path = study.folder / "data.yaml"
     with durable_file(path) as temporary:
         temporary.write_text(resolved_yaml(study.config), encoding="utf-8")

@@ -80,7 +80,7 @@ def test_it_sees_through_a_blocked_collective(tmp_path: Path, stands_still: str)
 import torch.distributed as dist
 rank, stands_still = int(sys.argv[2]), sys.argv[3]
 dist.init_process_group("gloo", init_method=f"file://{Path(sys.argv[1]).parent}/store", rank=rank, world_size=2)
-watchdog = Watchdog(15.0, Path(f"{sys.argv[1]}{rank}"), rank)
+watchdog = Watchdog(15.0 if rank == 0 else 25.0, Path(f"{sys.argv[1]}{rank}"), rank)  # the waiting one sees it first
 def meet():
     dist.barrier()
 meet()

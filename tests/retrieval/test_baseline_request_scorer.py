@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -23,6 +24,8 @@ from gensr_dist.config.root import load_config
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 from gensr_dist.interface import Run
@@ -100,6 +103,17 @@ def collator_of(trained: TrainedRun, history: int) -> Collator:
     return Collator(trained.store, trained.items, trained.collator.vectors, history, context=True)
 
 
+class AskedAtOnce(BaselineScorer):
+    """Scores rows as if each had come right after its history, as requests do."""
+
+    def score(self, rows: EvalRows) -> NDArray[np.floating]:
+        _, time_R1 = self.collator.store.gather_moments(rows.user_R, rows.history_end_R, 1)
+        now_of = dict(zip(rows.event_R.tolist(), (time_R1[:, 0] + 1).tolist(), strict=True))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TimelineStore, "times", lambda store, user_R, event_R: np.array([now_of[e] for e in event_R]))
+            return super().score(rows)
+
+
 def check_scores(
     trained: TrainedRun, model: Baseline, scorer: BaselineRequestScorer, collator: Collator, task: Behaviour
 ) -> None:
@@ -108,7 +122,7 @@ def check_scores(
     start_R, end_R = trained.store.history_span(rows.user_R)[0], rows.history_end_R.copy()
     end_R[2], end_R[3] = start_R[2], min(end_R[3], start_R[3] + 2)
     rows = dataclasses.replace(rows, history_end_R=end_R)
-    expected_RC = BaselineScorer(model, collator, torch.device("cpu")).score(rows)
+    expected_RC = AskedAtOnce(model, collator, torch.device("cpu")).score(rows)
     requests = Requests.of_rows(trained.store, trained.items, rows)
     odds_RC = scorer.odds(requests, rows.candidate_RC)
     assert odds_RC.dtype == np.float32

@@ -19,7 +19,7 @@ from tests.study.studies import write_study
 SYSTEMS = """
   - {system: popularity}
   - {system: gensr}
-  - {system: sasrec, label: "SASRec, CE", set: [loss=ce, validate_every=0.5]}
+  - {system: sasrec, label: "SASRec, CE", set: [loss=ce, negatives=1, validate_every=0.5]}
   - {system: qem, set: [learning_rate=1e30], label: QEM that fails}
 """
 
