@@ -24,12 +24,12 @@ def fused(spec: TrialSpec, config: Config, data: PreparedData, validation: Mappi
     """Weights on validation rows: of a recommendation for the recommender and popularity, of a search for all three.
 
     Args:
-        spec: whose `set` names the folders of both trials, the recommender's first.
+        spec: whose `set` names the folders of both trials beside its own, the recommender's first.
         config: of the shared data.
         data: opened.
         validation: rows by task.
     """
-    recommender, searcher = (_scorer(Path(folder), config, data) for folder in spec.set)
+    recommender, searcher = (_scorer(Path(spec.folder).parent / name, config, data) for name in spec.set)
     popularity = Popularity(data.items.popularity_I)
     parts: dict[Behaviour, list[Scorer]] = {
         Behaviour.RECOMMENDATION: [recommender, popularity],

@@ -44,22 +44,26 @@ def tables_of(result: StudyResult) -> tuple[Table, ...]:
 def _task_table(result: StudyResult, task: str) -> Table:
     systems = [system for system in result.systems if task in system.sampled]
     cells = [_cells(system, task) for system in systems]
-    marks = _marks(cells)
-    rows = tuple(
-        (system.label, *(_spread(cell) for cell in row), _behind(system, task))
-        for system, row in zip(systems, cells, strict=True)
+    compared = any(task in system.behind for system in systems)
+    last = ["GenSR is ahead by"] if compared else []
+    note = (
+        f"{result.rows.get(task, 0):,} test rows, split {result.split}, {result.negatives} sampled negatives, ties "
+        "against the positive; mean ± deviation over seeds where there are several, best bold, second underlined. "
+        "Catalogue: among all items that the user had not met."
     )
+    if task == "search":
+        note += " Hard: the items that BM25 puts first as negatives."
+    if compared:
+        note += " Last column: GenSR minus this system in N@10, its 95% interval, and p of a paired sign-flip test."
     return Table(
         title=_TITLES[task],
-        note=(
-            f"{result.rows.get(task, 0):,} test rows, split {result.split}, {result.negatives} sampled negatives, ties "
-            "against the positive; mean ± deviation over seeds where there are several, best bold, second underlined. "
-            "Catalogue: among all items that the user had not met. Hard: the items that BM25 puts first as negatives. "
-            "Last column: GenSR minus this system in N@10, its 95% interval, and p of a paired sign-flip test."
+        note=note,
+        heads=("", *_heads(task), *last),
+        rows=tuple(
+            (system.label, *map(_spread, row), *([_behind(system, task)] if compared else []))
+            for system, row in zip(systems, cells, strict=True)
         ),
-        heads=("", *_heads(task), "GenSR is ahead by"),
-        rows=rows,
-        marks=tuple(("", *row, "") for row in marks),
+        marks=tuple(("", *row, *([""] if compared else [])) for row in _marks(cells)),
     )
 
 

@@ -168,7 +168,7 @@ def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder
         link = folder.root / name
         if not link.exists():
             link.symlink_to((shared.root / name).resolve())
-    seconds, best = _train_gensr(spec, config, folder)
+    seconds, best, steps = _train_gensr(spec, config, folder)
     opened = TrainedRun.open(folder, config)
     data = PreparedData.open(shared, config, folds=False)
     rows = _Rows(data, config, frozenset(Behaviour))
@@ -186,12 +186,13 @@ def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder
         catalogue=catalogue,
         parameters=sum(parameter.numel() for parameter in opened.model.parameters()),
         seconds=seconds,
+        seconds_per_epoch=seconds / steps * sum(data.store.window_rows) / config.train.batch if steps else 0.0,
         curve=() if fit is None else ((seconds, best),),
     )
 
 
-def _train_gensr(spec: TrialSpec, config: Config, folder: RunFolder) -> tuple[float, float]:
-    """Seconds of training and the best mean validation NDCG@10."""
+def _train_gensr(spec: TrialSpec, config: Config, folder: RunFolder) -> tuple[float, float, int]:
+    """Seconds of training, the best mean validation NDCG@10, and steps; 0 of a training that `hours` ended."""
     from gensr_dist.train.loop import train
 
     began = time.perf_counter()
@@ -204,8 +205,8 @@ def _train_gensr(spec: TrialSpec, config: Config, folder: RunFolder) -> tuple[fl
         fit = read_fit(folder.fit)
         if fit is None or fit.best is None:
             raise InputError(spec.label, "no validation came within `hours`", "raise `hours`") from None
-        return seconds, float(np.mean([task.validation.ndcg for task in fit.best.tasks.values()]))
-    return result.seconds, result.best_ndcg
+        return seconds, float(np.mean([task.validation.ndcg for task in fit.best.tasks.values()])), 0
+    return result.seconds, result.best_ndcg, result.steps
 
 
 def _named(ranks: Mapping[Behaviour, NDArray[np.int64]]) -> dict[str, dict[str, float]]:

@@ -170,7 +170,7 @@ class Trials:
             ]
             if not scored:
                 return
-            found.append(str(max(scored, key=lambda each: each[0])[1].folder))
+            found.append(max(scored, key=lambda each: each[0])[1].folder.name)
         self._study(label).enqueue_trial({}, user_attrs={_SET: found})
 
     def _best(self, winners: dict[str, Done | None]) -> Sequence[str]:
