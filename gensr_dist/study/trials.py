@@ -22,10 +22,11 @@ from gensr_dist.baselines.settings import read_settings
 from gensr_dist.storage.records import digest, write_json
 from gensr_dist.study.plan import FUSION, Study, SystemPlan
 from gensr_dist.study.space import suggested
-from gensr_dist.study.spec import SPEC, Outcome, TrialSpec, read_outcome, trial_folder
+from gensr_dist.study.spec import OUTCOME, SPEC, Outcome, TrialSpec, read_outcome, trial_folder
 
 SEEDS = " (seeds)"  # behind the label, names the Optuna study of a system's further trainings
 _FAILED, _FOLDER, _SEED, _SET = "failed", "folder", "seed", "set"  # user attributes of a trial
+_REPEATED = "repeated"  # user attribute of an Optuna study
 
 
 @dataclass
@@ -68,7 +69,7 @@ class Trials:
     def claim(self) -> Claimed | None:
         """Take a trial that waits, planning further ones where earlier ones are done; None where none is to be had."""
         with self._locked():
-            self._release_dead()
+            self._release_lost()
             self._plan()
             for name in self._names():
                 waiting = self._of(name, TrialState.WAITING)
@@ -101,9 +102,10 @@ class Trials:
         """Everything that has finished or failed, in the order of the plan."""
         found = []
         for name in self._names():
+            repeated = self._repeated(name)
             for trial in self._of(name, TrialState.COMPLETE, TrialState.FAIL):
                 attributes = trial.user_attrs
-                if attributes.get("repeated"):
+                if trial.number in repeated:
                     continue
                 found.append(
                     Done(
@@ -229,9 +231,13 @@ class Trials:
         fixed = {text.partition("=")[0] for text in system.set}
         return (*system.set, *suggested(trial, base, fixed))
 
-    def _release_dead(self) -> None:
-        """Plan again what a process that is gone had taken."""
+    def _release_lost(self) -> None:
+        """Plan again what a process that is gone had taken, and what is done but whose folder was deleted."""
         for name in self._names():
+            for trial in self._of(name, TrialState.COMPLETE):
+                folder = self.study.folder / trial.user_attrs[_FOLDER]
+                if trial.number not in self._repeated(name) and not (folder / OUTCOME).exists():
+                    self._repeat(name, trial.number)
             for trial in self._of(name, TrialState.RUNNING):
                 folder = trial.user_attrs.get(_FOLDER)
                 with ExitStack() as locks:
@@ -245,9 +251,15 @@ class Trials:
         attributes = {key: value for key, value in trial.user_attrs.items() if key in ("number", _SEED, _SET)}
         if trial.user_attrs.get("number", 0):
             attributes.pop(_SET, None)
-        self._note(name, number, "repeated", True)
-        study.tell(number, state=TrialState.FAIL)
+        if not trial.state.is_finished():
+            study.tell(number, state=TrialState.FAIL)
+        study.set_user_attr(_REPEATED, [*self._repeated(name), number])
         study.enqueue_trial(trial.params, user_attrs=attributes)
+
+    def _repeated(self, name: str) -> list[int]:
+        """Trials in place of which others were planned."""
+        numbers: list[int] = self._study(name).user_attrs.get(_REPEATED, [])
+        return numbers
 
     def _note(self, name: str, number: int, key: str, value: Any) -> None:
         study = self._study(name)

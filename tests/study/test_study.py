@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -70,6 +71,22 @@ def test_a_study_that_is_done_is_not_done_again(study: Path) -> None:
     assert main(["study", str(study)]) == 0
     assert outcomes(study) == before
     assert (study.parent / "study" / "report.md").read_text() == tables
+
+
+def test_a_trial_whose_folder_is_deleted_is_done_again(study: Path) -> None:
+    before, tables = outcomes(study), (study.parent / "study" / "report.md").read_text()
+    (lost,) = (study.parent / "study" / "trials").glob("popularity-*")
+    shutil.rmtree(lost)
+    assert main(["study", str(study)]) == 0
+    after = outcomes(study)
+    assert {name for name in after if after[name] != before.get(name)} == {lost.name}
+    assert after.keys() == before.keys()
+    kept = [
+        line
+        for line in tables.splitlines()
+        if "candidates/s" not in line and not line.startswith("| Popularity | none")
+    ]
+    assert all(line in (study.parent / "study" / "report.md").read_text() for line in kept)
 
 
 def test_another_plan_is_refused_in_its_folder(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
