@@ -142,6 +142,7 @@ class _Training:
         self.started = time.perf_counter() - self.progress.seconds
         self.curve = self._earlier_curve()
         self.losses: list[dict[str, float]] = []  # since the last validation
+        self.last_loss: float | None = None
 
     def run(self) -> Trained:
         """Train to the last step or to the early stop, then load the best weights."""
@@ -210,14 +211,15 @@ class _Training:
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
         refused, stop = flags.tolist()
         if refused:
-            last = self.losses[-1] if self.losses else {}
-            finite = f"the last finite loss was {sum(last.values()):.4g}" if last else "no loss before it was kept"
+            known = self.last_loss is not None
+            finite = f"the last finite loss was {self.last_loss:.4g}" if known else "it is the first of this start"
             raise InputError(
                 f"baseline {self.name}",
                 f"the loss or gradient of step {step + 1} is not finite; {finite}",
                 f"lower {self.name}.learning_rate, which is {self.settings.learning_rate:g}",
             )
         self.engine.step()
+        self.last_loss = float(total.detach())
         self.losses.append({name: float(part.detach()) for name, part in losses.parts.items()})
         return Stop(int(stop))
 
@@ -244,7 +246,7 @@ class _Training:
             validation=validation,
             training=training,
         )
-        self.losses = self.losses[-1:]
+        self.losses = []
         self.curve = Curve(points=(*self.curve.points, point))
         if self.ranks.first:
             write_json(self.folder.root / CURVE, self.curve)

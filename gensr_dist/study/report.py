@@ -87,6 +87,7 @@ def _cost_table(result: StudyResult) -> Table:
             f"{system.seconds_per_epoch:.1f}" if system.seconds_per_epoch else "",
             f"{system.seconds / 60:.1f}" if system.seconds else "",
             f"{system.candidates_per_second:,.0f}",
+            f"{system.catalogue_rows:,}" if system.catalogue_rows else "",
             str(max((spread.seeds for of in system.sampled.values() for spread in of.values()), default=0)),
             str(system.trials),
             "; ".join(system.settings),
@@ -94,7 +95,17 @@ def _cost_table(result: StudyResult) -> Table:
         for system in result.systems
         if system.sampled
     )
-    heads = ("", "weights", "seconds an epoch", "minutes a training", "candidates/s", "seeds", "trials", "settings")
+    heads = (
+        "",
+        "weights",
+        "seconds an epoch",
+        "minutes a training",
+        "candidates/s",
+        "catalogue rows",
+        "seeds",
+        "trials",
+        "settings",
+    )
     return Table(
         title="Costs",
         note="On the machine that did the trials. Settings: what differs from the published ones.",

@@ -46,6 +46,7 @@ class SystemResult:
     failed: tuple[str, ...]  # what went wrong in the others
     sampled: Mapping[str, Mapping[str, Spread]]  # by task and metric
     catalogue: Mapping[str, Mapping[str, Spread]]
+    catalogue_rows: int  # a task, fewer of slow systems
     hard: Mapping[str, Mapping[str, Spread]]
     behind: Mapping[str, PairedTest]  # GenSR minus this one by task, rows averaged over seeds
     parameters: int
@@ -154,6 +155,7 @@ def _system(
         failed=problems,
         sampled=_spreads([outcome.tasks for outcome in outcomes]),
         catalogue=_spreads([outcome.catalogue for outcome in outcomes]),
+        catalogue_rows=min((outcome.catalogue_rows for outcome in outcomes), default=0),
         hard=_spreads([outcome.hard for outcome in outcomes]),
         behind=behind,
         parameters=outcomes[0].parameters if outcomes else 0,

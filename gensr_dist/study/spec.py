@@ -34,6 +34,7 @@ class Outcome:
     tasks: Mapping[str, Mapping[str, float]]  # metrics of test rows among sampled negatives, by task
     rows_digest: str  # of those rows
     catalogue: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # among the whole catalogue
+    catalogue_rows: int = 0  # a task
     hard: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # among harder negatives
     parameters: int = 0
     seconds: float = 0.0  # of training

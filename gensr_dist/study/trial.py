@@ -41,6 +41,8 @@ from gensr_dist.study.spec import OUTCOME, Outcome, TrialSpec, read_outcome, rea
 
 SHARED = ("shards", "cf", "channels")  # of the data's run folder
 _ROWS_A_CALL = 4_096
+_CATALOGUE_SECONDS = 600  # that a task may take over the whole catalogue
+_FEWEST = 200  # rows of it
 _REMEDY = "delete the folder of the trial"
 
 
@@ -100,7 +102,8 @@ class _Rows:
         seconds = time.perf_counter() - began
         for task, rank_R in ranks.items():
             save_ranks(folder, task, rank_R)
-        scored = sum(rows.candidate_RC.size for rows in self.test.values())
+        per_second = sum(rows.candidate_RC.size for rows in self.test.values()) / max(seconds, 1e-9)
+        sampled = self._sample(per_second if catalogue else math.inf)
         return Outcome(
             label=spec.label,
             seed=spec.seed,
@@ -110,26 +113,31 @@ class _Rows:
             },
             tasks=_named(ranks),
             rows_digest=self.digest,
-            catalogue=self._catalogue(spec, scorer) if catalogue else {},
+            catalogue=self._catalogue(spec, scorer, sampled) if catalogue else {},
+            catalogue_rows=max(map(len, sampled.values()), default=0),
             hard=self._hard(scorer, rows_a_call),
-            candidates_per_second=scored / max(seconds, 1e-9),
+            candidates_per_second=per_second,
         )
 
-    def _catalogue(self, spec: TrialSpec, scorer: Scorer) -> dict[str, dict[str, float]]:
-        sampled = self._sample()
+    def _catalogue(
+        self, spec: TrialSpec, scorer: Scorer, sampled: Mapping[Behaviour, EvalRows]
+    ) -> dict[str, dict[str, float]]:
         return _named(
             {task: catalogue_ranks(scorer, rows, self.data.store, spec.label) for task, rows in sampled.items()}
         )
 
     def _hard(self, scorer: Scorer, rows_a_call: int) -> dict[str, dict[str, float]]:
-        searches = self._sample().get(Behaviour.SEARCH)
+        searches = self._sample(math.inf).get(Behaviour.SEARCH)
         if searches is None:
             return {}
         rows = with_hard_negatives(searches, self.data.store, self.data.items)
         return _named({Behaviour.SEARCH: rank_positives(scorer, rows, rows_a_call)})
 
-    def _sample(self) -> dict[Behaviour, EvalRows]:
+    def _sample(self, per_second: float) -> dict[Behaviour, EvalRows]:
+        """`evaluation.catalogue_rows` a task; fewer of a scorer that would take hours for the whole catalogue."""
         count = self.config.evaluation.catalogue_rows
+        if math.isfinite(per_second):
+            count = min(count, max(_FEWEST, int(per_second * _CATALOGUE_SECONDS / self.data.store.items)))
         return {task: draw_rows(rows, count, 0) for task, rows in self.test.items()} if count else {}
 
 

@@ -57,7 +57,13 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(
         with pytest.raises(Paused, match=f"stopped after step {stop_after} of"):
             trained(small_run, name, "stopped")
     resumed = trained(small_run, name, "stopped")
-    assert [p["validation"] for p in curve(resumed)] == [p["validation"] for p in curve(whole)]
+    before = 0
+    for found, expected in zip(curve(resumed), curve(whole), strict=True):
+        if before < stop_after < expected["step"]:  # the mean loss of an interval that was cut is of its second part
+            assert found["validation"] == expected["validation"]
+        else:
+            assert found == expected
+        before = expected["step"]
     assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(resumed).items())
 
 

@@ -18,6 +18,7 @@ def system(label: str, value: float, *, seeds: int = 1, trained: bool = True, ta
         failed=(),
         sampled={task: metrics},
         catalogue={},
+        catalogue_rows=9,
         hard={},
         behind={task: PairedTest(difference=0.5, low=0.4, high=0.6, p_value=0.01, count=9)} if label != "best" else {},
         parameters=1_000 if trained else 0,
