@@ -16,6 +16,7 @@ from gensr_dist.data.tensors import map_tensors
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.evaluation.protocol import Scorer
 
+ROWS_A_CALL = 4_096  # to give to `score` at once
 _SEEN = 1_000  # newest interactions whose items are left out of the whole catalogue
 _COLUMNS = 20_000  # items that are scored at a time
 

@@ -25,8 +25,14 @@ class LossSettings:
 
     name: SequenceLoss
     items: int  # I
+    shared: int = 0  # negatives that all positions of a step share, of the losses that have such
     calibration: float = 0.75  # t of gbce
     regularisation: float = 1.0  # of bpr_max
+
+    @property
+    def shared_negatives(self) -> int:
+        """Those that the loss asks a step for."""
+        return self.shared if self.name in SHARED else 0
 
 
 def sequence_loss(

@@ -7,25 +7,21 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from gensr_dist.baselines.contract import Need, Settings
+from gensr_dist.baselines.contract import Settings
 from gensr_dist.baselines.registry import entry
 from gensr_dist.baselines.result import BaselineResult, Cost
-from gensr_dist.baselines.scorer import BaselineScorer, catalogue_ranks
+from gensr_dist.baselines.scorer import ROWS_A_CALL, BaselineScorer, catalogue_ranks
 from gensr_dist.baselines.training import Trained, train_baseline
 from gensr_dist.config.root import Config
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.rows import EvalRows
-from gensr_dist.data.timelines.splits import Split
-from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES, TaskMetrics
 from gensr_dist.evaluation.protocol import draw_rows, rank_positives
 from gensr_dist.evaluation.significance import PairedTest, gensr_ranks, paired_test, save_ranks
-from gensr_dist.evaluation.stage import protocol_of
+from gensr_dist.evaluation.stage import rows_to_rank
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
 from gensr_dist.storage.records import write_json
-
-_ROWS_A_CALL = 4_096
 
 
 def run_baseline(
@@ -46,21 +42,12 @@ def run_baseline(
         Paused: it was asked to end; it goes on another time.
     """
     data = PreparedData.open(run, config, folds=True)
-    _check_needs(name, data)
     trained = train_baseline(name, settings, config, data, folder, resume=resume)
     result = _evaluated(name, settings, config, data, run, folder, trained)
     if trained.ranks.first:
         write_json(folder.metrics, result)
     trained.ranks.wait()
     return result
-
-
-def _check_needs(name: str, data: PreparedData) -> None:
-    model = entry(name).model
-    if Need.TITLES in model.needs and not np.asarray(data.items.title_IT).any():
-        raise InputError(f"baseline {name}", "it reads texts of items, and this log has none", "give items a text")
-    if Need.QUERIES in model.needs and not len(data.items.query_QT):
-        raise InputError(f"baseline {name}", "it reads queries, and this log has none", "prepare a log with searches")
 
 
 def _evaluated(
@@ -73,14 +60,12 @@ def _evaluated(
     trained: Trained,
 ) -> BaselineResult:
     seed, evaluation = config.seed, config.evaluation
-    available = {task: data.store.eval_rows(Split.TEST, task) for task in TASK_NAMES}
-    drawn = {task: draw_rows(rows, evaluation.rows, seed) for task, rows in available.items() if len(rows)}
-    protocol = protocol_of(data.store.manifest, drawn, available, evaluation, seed)
+    drawn, protocol = rows_to_rank(data.store, evaluation, seed)
     scorer = BaselineScorer(trained.model, trained.collator, trained.ranks.device)
     served = {task: rows for task, rows in drawn.items() if task in trained.model.tasks}
     began = time.perf_counter()
     ranks = {
-        task: rank_positives(scorer, rows, _ROWS_A_CALL, progress=f"{name}, {TASK_NAMES[task]}")
+        task: rank_positives(scorer, rows, ROWS_A_CALL, progress=f"{name}, {TASK_NAMES[task]}")
         for task, rows in served.items()
     }
     seconds = time.perf_counter() - began
@@ -97,7 +82,7 @@ def _evaluated(
         title=entry_of.title,
         settings=dataclasses.asdict(settings),
         protocol=dataclasses.replace(protocol, rows={TASK_NAMES[task]: len(rows) for task, rows in served.items()}),
-        tasks={TASK_NAMES[task]: _values(of_task) for task, of_task in metrics.items()},
+        tasks={TASK_NAMES[task]: of_task.values() for task, of_task in metrics.items()},
         intervals={
             TASK_NAMES[task]: {name: e.interval for name, e in of_task.named().items() if e.interval is not None}
             for task, of_task in metrics.items()
@@ -117,10 +102,6 @@ def _evaluated(
     )
 
 
-def _values(metrics: TaskMetrics) -> dict[str, float]:
-    return {name: estimate.value for name, estimate in metrics.named().items()}
-
-
 def _catalogue(
     name: str, scorer: BaselineScorer, served: Mapping[Behaviour, EvalRows], data: PreparedData, config: Config
 ) -> dict[str, dict[str, float]]:
@@ -131,7 +112,7 @@ def _catalogue(
     for task, rows in served.items():
         sample = draw_rows(rows, config.evaluation.catalogue_rows, config.seed)
         rank_R = catalogue_ranks(scorer, sample, data.store, f"{name}, {TASK_NAMES[task]}, whole catalogue")
-        found[TASK_NAMES[task]] = _values(TaskMetrics.from_ranks(rank_R, resamples=0, seed=config.seed))
+        found[TASK_NAMES[task]] = TaskMetrics.from_ranks(rank_R, resamples=0, seed=config.seed).values()
     return found
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from gensr_dist.baselines.contract import Baseline, Losses, Settings
+from gensr_dist.baselines.contract import Baseline, Losses, Need, Settings
 from gensr_dist.baselines.feeds import Feed
 from gensr_dist.baselines.registry import entry
 from gensr_dist.baselines.result import Curve, CurvePoint
@@ -118,6 +118,7 @@ class _Training:
         self.name, self.settings, self.config, self.folder = name, settings, config, folder
         self.ranks, self.request = ranks, request
         self.collator = Collator(data.store, data.items, data.vectors, settings.history, context=True)
+        _check_needs(name, data)
         _check_fits(name, settings, data, ranks)
         torch.manual_seed(config.seed)
         model = entry(name).build(settings, facts_of(data))
@@ -273,6 +274,14 @@ class _Training:
     @property
     def _finished(self) -> bool:
         return self.progress.stopped_early or self.progress.steps >= self.steps
+
+
+def _check_needs(name: str, data: PreparedData) -> None:
+    model = entry(name).model
+    if Need.TITLES in model.needs and not np.asarray(data.items.title_IT).any():
+        raise InputError(f"baseline {name}", "it reads texts of items, and this log has none", "give items a text")
+    if Need.QUERIES in model.needs and not len(data.items.query_QT):
+        raise InputError(f"baseline {name}", "it reads queries, and this log has none", "prepare a log with searches")
 
 
 def _check_fits(name: str, settings: Settings, data: PreparedData, ranks: Ranks) -> None:

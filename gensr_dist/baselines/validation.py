@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from gensr_dist.baselines.contract import Baseline
-from gensr_dist.baselines.scorer import BaselineScorer
+from gensr_dist.baselines.scorer import ROWS_A_CALL, BaselineScorer
 from gensr_dist.config.root import Config
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.events import Behaviour
@@ -16,7 +16,6 @@ from gensr_dist.evaluation.metrics import TASK_NAMES, ndcg_gain
 from gensr_dist.evaluation.protocol import draw_rows, rank_positives
 from gensr_dist.runs.prepared_data import PreparedData
 
-_ROWS_A_CALL = 4_096
 _CUTOFF = 10
 
 
@@ -52,6 +51,6 @@ class Validation:
 
 def _ndcg(scorer: BaselineScorer, samples: Mapping[Behaviour, EvalRows]) -> dict[str, float]:
     return {
-        TASK_NAMES[task]: float(ndcg_gain(rank_positives(scorer, rows, _ROWS_A_CALL), _CUTOFF).mean())
+        TASK_NAMES[task]: float(ndcg_gain(rank_positives(scorer, rows, ROWS_A_CALL), _CUTOFF).mean())
         for task, rows in samples.items()
     }

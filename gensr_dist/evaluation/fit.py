@@ -36,9 +36,8 @@ class RowsFit:
         """Means over rows."""
         rank_R, loss_R = ranked.rank_R, ranked.loss_R
         root = len(rank_R) ** 0.5
-        named = TaskMetrics.from_ranks(rank_R, resamples=0, seed=0).named()
         return cls(
-            metrics={name: estimate.value for name, estimate in named.items()},
+            metrics=TaskMetrics.from_ranks(rank_R, resamples=0, seed=0).values(),
             loss=float(loss_R.mean()),
             ndcg_error=float(ndcg_gain(rank_R, CUTOFF).std() / root),
             loss_error=float(loss_R.std() / root),

@@ -77,6 +77,10 @@ class TaskMetrics:
             "mrr": self.mrr,
         }
 
+    def values(self) -> dict[str, float]:
+        """The same without intervals."""
+        return {name: estimate.value for name, estimate in self.named().items()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateMetrics:

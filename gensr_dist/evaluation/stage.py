@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.shards.manifest import Manifest
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
@@ -54,10 +55,7 @@ def evaluate(
         InputError: there is no test row, or the model gives NaN.
     """
     store = trained.store
-    available = {task: store.eval_rows(Split.TEST, task) for task in TASK_NAMES}
-    rows = {task: draw_rows(all_rows, config.rows, seed) for task, all_rows in available.items() if len(all_rows)}
-    if not rows:
-        raise InputError(store.folder.place, "no test row of either task", "prepare a longer log or another data.split")
+    rows, protocol = rows_to_rank(store, config, seed)
 
     gensr = GenSRScorer(trained.model, trained.collator, trained.device, config.prompts)
     contenders = (Rival(GENSR, gensr, frozenset(Behaviour), ROWS_A_CALL), *rivals)
@@ -79,7 +77,7 @@ def evaluate(
         scorers=[
             _scorer_result(name, by_task, ranks[GENSR], config, seed) for name, by_task in ranks.items() if by_task
         ],
-        protocol=protocol_of(store.manifest, rows, available, config, seed),
+        protocol=protocol,
         strata={
             task: TaskStrata.of(_ranks_of_task(ranks, task), task_rows, store, training_users_I)
             for task, task_rows in rows.items()
@@ -119,22 +117,33 @@ def _scorer_result(
     )
 
 
-def protocol_of(
+def rows_to_rank(
+    store: TimelineStore, config: EvaluationConfig, seed: int
+) -> tuple[dict[Behaviour, EvalRows], Protocol]:
+    """The test rows of each task that has some, drawn where `evaluation.rows` says so, and how they are ranked.
+
+    Args:
+        store: of the log.
+        config: protocol settings.
+        seed: draws the rows.
+
+    Raises:
+        InputError: there is no test row.
+    """
+    available = {task: store.eval_rows(Split.TEST, task) for task in TASK_NAMES}
+    rows = {task: draw_rows(all_rows, config.rows, seed) for task, all_rows in available.items() if len(all_rows)}
+    if not rows:
+        raise InputError(store.folder.place, "no test row of either task", "prepare a longer log or another data.split")
+    return rows, _protocol(store.manifest, rows, available, config, seed)
+
+
+def _protocol(
     manifest: Manifest,
     rows: Mapping[Behaviour, EvalRows],
     available: Mapping[Behaviour, EvalRows],
     config: EvaluationConfig,
     seed: int,
 ) -> Protocol:
-    """How these rows are ranked.
-
-    Args:
-        manifest: of the shards.
-        rows: ranked ones of each task.
-        available: those that they were drawn from.
-        config: settings.
-        seed: of the run.
-    """
     digest = hashlib.sha256()
     for task_rows in rows.values():
         digest.update(np.ascontiguousarray(task_rows.event_R).tobytes())

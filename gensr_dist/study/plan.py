@@ -76,6 +76,11 @@ class Study:
         """Rows of the tables, in the plan's order."""
         return tuple(label_of(system) for system in self.plan.systems)
 
+    @property
+    def gensr(self) -> str | None:
+        """GenSR's row, the first of its system; None without one."""
+        return next((label for label in self.labels if self.system(label).system == GENSR), None)
+
     def system(self, label: str) -> SystemPlan:
         """The system of a row."""
         return self.plan.systems[self.labels.index(label)]

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gensr_dist.data.events import Behaviour
 from gensr_dist.evaluation.metrics import TASK_NAMES, ndcg_gain
 from gensr_dist.evaluation.significance import PairedTest, load_ranks, paired_gains
-from gensr_dist.study.plan import GENSR, Study
+from gensr_dist.study.plan import Study
 from gensr_dist.study.spec import Outcome, read_outcome
 from gensr_dist.study.trials import Done
 
@@ -82,7 +81,7 @@ class StudyResult:
 def collect(study: Study, done: Sequence[Done]) -> StudyResult:
     """Put together what the trials left."""
     systems, waiting = [], []
-    gensr = _gains(_chosen(study, done, GENSR))
+    gensr = _gains(_chosen(study, done, study.gensr))
     for label in study.labels:
         own = [each for each in done if each.label == label]
         chosen = _chosen(study, done, label)
@@ -102,10 +101,8 @@ def collect(study: Study, done: Sequence[Done]) -> StudyResult:
     )
 
 
-def _chosen(study: Study, done: Sequence[Done], label: str) -> list[tuple[Path, Outcome]]:
-    """The best trial of a system's search and its further seeds; of GenSR, by its system's name, its first row."""
-    if label == GENSR:
-        label = next((own for own in study.labels if study.system(own).system == GENSR), label)
+def _chosen(study: Study, done: Sequence[Done], label: str | None) -> list[tuple[Path, Outcome]]:
+    """The best trial of a system's search and its further seeds."""
     finished = [each for each in done if each.label == label and each.value is not None]
     if not finished:
         return []
@@ -119,13 +116,9 @@ def _gains(chosen: Sequence[tuple[Path, Outcome]]) -> dict[str, np.ndarray]:
     """NDCG@10 of each row, averaged over seeds, by task; [R] each."""
     tasks = chosen[0][1].tasks if chosen else {}
     return {
-        task: np.mean([ndcg_gain(load_ranks(folder, _task(task)), 10) for folder, _ in chosen], axis=0)
+        task: np.mean([ndcg_gain(load_ranks(folder, _TASK_OF[task]), 10) for folder, _ in chosen], axis=0)
         for task in tasks
     }
-
-
-def _task(name: str) -> Behaviour:
-    return _TASK_OF[name]
 
 
 def _system(
@@ -138,7 +131,7 @@ def _system(
 ) -> SystemResult:
     outcomes = [outcome for _, outcome in chosen]
     behind = {}
-    if label != next((each for each in study.labels if study.system(each).system == GENSR), None):
+    if label != study.gensr:
         gains = _gains(chosen)
         behind = {
             task: paired_gains(gensr[task], gain_R, resamples=_RESAMPLES, seed=0)
@@ -183,5 +176,5 @@ def _rows_of(study: Study, done: Sequence[Done]) -> dict[str, int]:
     found: dict[str, int] = {}
     for label in study.labels:
         for folder, outcome in _chosen(study, done, label)[:1]:
-            found |= {task: len(load_ranks(folder, _task(task))) for task in outcome.tasks}
+            found |= {task: len(load_ranks(folder, _TASK_OF[task])) for task in outcome.tasks}
     return found

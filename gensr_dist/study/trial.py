@@ -15,21 +15,25 @@ from numpy.typing import NDArray
 
 from gensr_dist.baselines.registry import BASELINES
 from gensr_dist.baselines.result import Curve
-from gensr_dist.baselines.scorer import BaselineScorer, catalogue_ranks
+from gensr_dist.baselines.scorer import ROWS_A_CALL, BaselineScorer, catalogue_ranks
 from gensr_dist.baselines.training import CURVE, Trained, train_baseline
 from gensr_dist.baselines.untrained.systems import UNTRAINED
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.forks import begin_forked
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError, Paused
+from gensr_dist.evaluation.catalogue_metrics import ANSWERS
 from gensr_dist.evaluation.fit import read_fit
-from gensr_dist.evaluation.gensr_scorer import ROWS_A_CALL, GenSRScorer
+from gensr_dist.evaluation.gensr_scorer import ROWS_A_CALL as GENSR_ROWS_A_CALL
+from gensr_dist.evaluation.gensr_scorer import GenSRScorer
 from gensr_dist.evaluation.metrics import TASK_NAMES, TaskMetrics, ndcg_gain
 from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
 from gensr_dist.evaluation.significance import save_ranks
-from gensr_dist.evaluation.stage import protocol_of
+from gensr_dist.evaluation.stage import rows_to_rank
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
 from gensr_dist.storage.records import read_record, write_json
@@ -40,7 +44,6 @@ from gensr_dist.study.settings import trial_settings
 from gensr_dist.study.spec import OUTCOME, Outcome, TrialSpec, read_outcome, read_spec
 
 SHARED = ("shards", "cf", "channels")  # of the data's run folder
-_ROWS_A_CALL = 4_096
 _CATALOGUE_SECONDS = 600  # that a task may take over the whole catalogue
 _FEWEST = 200  # rows of it
 _REMEDY = "delete the folder of the trial"
@@ -65,13 +68,13 @@ def run_trial(folder: Path) -> Outcome:
         outcome = _baseline(spec, config, shared, RunFolder(folder))
     elif spec.system == FUSION:
         data = PreparedData.open(shared, config, folds=False)
-        rows = _Rows(data, config, frozenset(Behaviour))
-        outcome = rows.outcome(spec, fused(spec, config, data, rows.validation), folder, _ROWS_A_CALL)
+        rows = _Rows(data.store, data.items, config, frozenset(Behaviour))
+        outcome = rows.outcome(spec, fused(spec, config, data, rows.validation), folder, ROWS_A_CALL)
     else:
         data = PreparedData.open(shared, config, folds=False)
         system = UNTRAINED[spec.system]
-        rows = _Rows(data, config, system.tasks)
-        outcome = rows.outcome(spec, system.make(data), folder, _ROWS_A_CALL)
+        rows = _Rows(data.store, data.items, config, system.tasks)
+        outcome = rows.outcome(spec, system.make(data), folder, ROWS_A_CALL)
     write_json(folder / OUTCOME, outcome)
     return outcome
 
@@ -79,12 +82,11 @@ def run_trial(folder: Path) -> Outcome:
 class _Rows:
     """The rows that every system of a study is measured on."""
 
-    def __init__(self, data: PreparedData, config: Config, tasks: frozenset[Behaviour]) -> None:
-        self.data, self.config = data, config
-        store, evaluation, seed = data.store, config.evaluation, 0  # the same rows for all seeds
-        available = {task: store.eval_rows(Split.TEST, task) for task in TASK_NAMES}
-        drawn = {task: draw_rows(rows, evaluation.rows, seed) for task, rows in available.items() if len(rows)}
-        self.digest = protocol_of(store.manifest, drawn, available, evaluation, seed).rows_digest
+    def __init__(self, store: TimelineStore, items: ItemStore, config: Config, tasks: frozenset[Behaviour]) -> None:
+        self.store, self.items, self.config = store, items, config
+        seed = 0  # the same rows for all seeds
+        drawn, protocol = rows_to_rank(store, config.evaluation, seed)
+        self.digest = protocol.rows_digest
         self.test = {task: rows for task, rows in drawn.items() if task in tasks}
         validation = {
             task: draw_rows(store.eval_rows(Split.VALID, task), config.train.validate_rows, seed) for task in tasks
@@ -122,22 +124,20 @@ class _Rows:
     def _catalogue(
         self, spec: TrialSpec, scorer: Scorer, sampled: Mapping[Behaviour, EvalRows]
     ) -> dict[str, dict[str, float]]:
-        return _named(
-            {task: catalogue_ranks(scorer, rows, self.data.store, spec.label) for task, rows in sampled.items()}
-        )
+        return _named({task: catalogue_ranks(scorer, rows, self.store, spec.label) for task, rows in sampled.items()})
 
     def _hard(self, scorer: Scorer, rows_a_call: int) -> dict[str, dict[str, float]]:
         searches = self._sample(math.inf).get(Behaviour.SEARCH)
         if searches is None:
             return {}
-        rows = with_hard_negatives(searches, self.data.store, self.data.items)
+        rows = with_hard_negatives(searches, self.store, self.items)
         return _named({Behaviour.SEARCH: rank_positives(scorer, rows, rows_a_call)})
 
     def _sample(self, per_second: float) -> dict[Behaviour, EvalRows]:
         """`evaluation.catalogue_rows` a task; fewer of a scorer that would take hours for the whole catalogue."""
         count = self.config.evaluation.catalogue_rows
         if math.isfinite(per_second):
-            count = min(count, max(_FEWEST, int(per_second * _CATALOGUE_SECONDS / self.data.store.items)))
+            count = min(count, max(_FEWEST, int(per_second * _CATALOGUE_SECONDS / self.store.items)))
         return {task: draw_rows(rows, count, 0) for task, rows in self.test.items()} if count else {}
 
 
@@ -145,9 +145,9 @@ def _baseline(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFol
     data = PreparedData.open(shared, config, folds=True)
     settings = trial_settings(spec)
     trained = train_baseline(spec.system, settings, config, data, folder, budget=spec.hours * 3600 or math.inf)
-    rows = _Rows(data, config, trained.model.tasks)
+    rows = _Rows(data.store, data.items, config, trained.model.tasks)
     scorer = BaselineScorer(trained.model, trained.collator, trained.ranks.device)
-    outcome = rows.outcome(spec, scorer, folder.root, _ROWS_A_CALL)
+    outcome = rows.outcome(spec, scorer, folder.root, ROWS_A_CALL)
     return dataclasses.replace(
         outcome,
         parameters=trained.parameters,
@@ -178,23 +178,22 @@ def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder
             link.symlink_to((shared.root / name).resolve())
     seconds, best, steps = _train_gensr(spec, config, folder)
     opened = TrainedRun.open(folder, config)
-    data = PreparedData.open(shared, config, folds=False)
-    rows = _Rows(data, config, frozenset(Behaviour))
+    rows = _Rows(opened.store, opened.items, config, frozenset(Behaviour))
     scorer = GenSRScorer(opened.model, opened.collator, opened.device, config.evaluation.prompts)
-    outcome = rows.outcome(spec, scorer, folder.root, ROWS_A_CALL, catalogue=False)
+    outcome = rows.outcome(spec, scorer, folder.root, GENSR_ROWS_A_CALL, catalogue=False)
     catalogue: Mapping[str, Mapping[str, float]] = {}
     if config.evaluation.catalogue_rows:
         index_run(opened, config)
         ranker = open_ranker(opened, config)
         found = evaluate_catalogue(opened, ranker, config.retrieval.candidates, config.evaluation, 0)
-        catalogue = {TASK_NAMES[each.task]: _values(each.orders["answers"]) for each in found}
+        catalogue = {TASK_NAMES[each.task]: each.orders[ANSWERS].values() for each in found}
     fit = read_fit(folder.fit)
     return dataclasses.replace(
         outcome,
         catalogue=catalogue,
         parameters=sum(parameter.numel() for parameter in opened.model.parameters()),
         seconds=seconds,
-        seconds_per_epoch=seconds / steps * sum(data.store.window_rows) / config.train.batch if steps else 0.0,
+        seconds_per_epoch=seconds / steps * sum(opened.store.window_rows) / config.train.batch if steps else 0.0,
         curve=() if fit is None else ((seconds, best),),
     )
 
@@ -219,12 +218,8 @@ def _train_gensr(spec: TrialSpec, config: Config, folder: RunFolder) -> tuple[fl
 
 def _named(ranks: Mapping[Behaviour, NDArray[np.int64]]) -> dict[str, dict[str, float]]:
     return {
-        TASK_NAMES[task]: _values(TaskMetrics.from_ranks(rank_R, resamples=0, seed=0)) for task, rank_R in ranks.items()
+        TASK_NAMES[task]: TaskMetrics.from_ranks(rank_R, resamples=0, seed=0).values() for task, rank_R in ranks.items()
     }
-
-
-def _values(metrics: TaskMetrics) -> dict[str, float]:
-    return {name: estimate.value for name, estimate in metrics.named().items()}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gensr_dist.baselines.registry import BASELINES
 from gensr_dist.baselines.settings import read_settings
 from gensr_dist.storage.records import digest, write_json
-from gensr_dist.study.plan import FUSION, Study, SystemPlan
+from gensr_dist.study.plan import FUSION, GENSR, Study, SystemPlan
 from gensr_dist.study.space import suggested
 from gensr_dist.study.spec import OUTCOME, SPEC, Outcome, TrialSpec, read_outcome, trial_folder
 
@@ -177,7 +177,7 @@ class Trials:
 
     def _best(self, winners: dict[str, Done | None]) -> Sequence[str]:
         """GenSR, and the best systems of each task by validation rows."""
-        chosen = [label for label in self.study.labels if self.study.system(label).system == "gensr"]
+        chosen = [label for label in self.study.labels if self.study.system(label).system == GENSR]
         outcomes = {
             label: outcome
             for label, winner in winners.items()

@@ -21,6 +21,13 @@ def masked_mean(vector_XLD: Tensor, mask_XL: Tensor) -> Tensor:
     return total_XD / mask_XL.sum(-1, keepdim=True).clamp_min(1)
 
 
+def newest(vector_GLD: Tensor, mask_GL: Tensor) -> Tensor:
+    """The last of the vectors where the mask is True, as padding stands at the end; [G, D], 0 if there is none."""
+    length_G = mask_GL.sum(1)
+    place_G = (length_G - 1).clamp_min(0)
+    return vector_GLD[torch.arange(len(length_G), device=vector_GLD.device), place_G] * (length_G > 0)[:, None]
+
+
 class AdditivePooling(nn.Module):
     """sum_j a_j c_j with a = softmax_j(v^T tanh(U c_j + b)).
 

@@ -67,7 +67,7 @@ class BERT4Rec(SequenceBaseline):
         super().__init__()
         width, heads, dropout = settings.width, settings.heads, settings.dropout
         self.settings = settings
-        self.loss = LossSettings(settings.loss, facts.items)
+        self.loss = LossSettings(settings.loss, facts.items, shared=settings.shared)
         self.items = ItemInput(settings.item_input, facts.items, width, facts.cf_width, facts.cf_scale)
         self.bias_I = nn.Parameter(torch.zeros(facts.items))
         self.mask_D = nn.Parameter(torch.randn(width) * 0.02)
@@ -81,7 +81,7 @@ class BERT4Rec(SequenceBaseline):
     @property
     def shared_negatives(self) -> int:
         """Those of the loss."""
-        return self.settings.shared if self.settings.loss == "sampled" else 0
+        return self.loss.shared_negatives
 
     def guesses(self, item_UD: Tensor, item_SX: Tensor, masked_SX: Tensor) -> Tensor:
         """What each place makes of the others, and of itself unless it is masked, [S, X, D].

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from gensr_dist.baselines.contract import LogFacts, Losses, SequenceBaseline, Settings
 from gensr_dist.baselines.layers.hstu_block import HSTUBlock
 from gensr_dist.baselines.layers.item_input import ItemInput
-from gensr_dist.baselines.sequence_losses import SHARED, LossSettings, SequenceLoss, sequence_loss
+from gensr_dist.baselines.layers.pooling import newest
+from gensr_dist.baselines.sequence_losses import LossSettings, SequenceLoss, sequence_loss
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch, sequence_of
 from gensr_dist.model.dropout import Dropout
@@ -55,7 +56,7 @@ class HSTU(SequenceBaseline):
         super().__init__()
         width, length = settings.width, settings.history
         self.settings = settings
-        self.loss = LossSettings(settings.loss, facts.items, calibration=settings.calibration)
+        self.loss = LossSettings(settings.loss, facts.items, shared=settings.shared, calibration=settings.calibration)
         self.items = ItemInput(settings.item_input, facts.items, width, facts.cf_width, facts.cf_scale)
         self.position_ND = nn.Parameter(torch.randn(length, width) * width**-0.5)
         self.dropout = Dropout(settings.dropout)
@@ -66,7 +67,7 @@ class HSTU(SequenceBaseline):
     @property
     def shared_negatives(self) -> int:
         """Those of the loss."""
-        return self.settings.shared if self.settings.loss in SHARED else 0
+        return self.loss.shared_negatives
 
     def states(self, batch: SequenceBatch, item_UD: Tensor) -> Tensor:
         """What each position knows, [S, L, D]."""
@@ -88,8 +89,7 @@ class HSTU(SequenceBaseline):
         """Likeness of the newest position's state and the item, [G, C]; 0 without a history."""
         item_UD = self.items(batch)
         state_GLD = self._sharpened(self.states(sequence_of(batch), item_UD))
-        length_G = (batch.history_GL > 0).sum(1)
-        state_GD = state_GLD[torch.arange(len(length_G)), (length_G - 1).clamp_min(0)] * (length_G > 0)[:, None]
+        state_GD = newest(state_GLD, batch.history_GL > 0)
         return torch.einsum("gd,gcd->gc", state_GD, self._unit(item_UD)[batch.candidate_GC])
 
     def _unit(self, vector_XD: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gensr_dist.baselines.layers.pooling import AdditivePooling, masked_mean, masked_softmax
+from gensr_dist.baselines.layers.pooling import AdditivePooling, masked_mean, masked_softmax, newest
 from tests.baselines.layers.checks import FAR, assert_close, assert_trains, dense, learnt, masks, normal, softmax
 
 G, L, D = 4, 5, 6
@@ -69,3 +69,9 @@ def test_masked_softmax_bears_large_logits_and_half_precision() -> None:
     assert share_GL.dtype == torch.float32
     assert share_GL.tolist() == [[1, 0, 0], [0.5, 0.5, 0]]
     assert (masked_softmax(logit_GL, ~mask_GL & mask_GL) == 0).all()
+
+
+def test_the_newest_is_the_last_real_one_and_0_without() -> None:
+    vector_GLD = torch.arange(24.0).reshape(3, 4, 2)
+    mask_GL = torch.tensor([[True, True, False, False], [True] * 4, [False] * 4])
+    assert newest(vector_GLD, mask_GL).tolist() == [[2, 3], [14, 15], [0, 0]]
