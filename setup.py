@@ -24,6 +24,7 @@ REQUIREMENTS = [
     "bm25s>=0.2",  # text-match baseline of search
     "scipy>=1.11",  # sparse matrices of the counting baseline
     "matplotlib>=3.8",  # figures of reports
+    "scikit-learn>=1.4",  # separability, t-SNE and PCA of analyses
     "optuna>=4.0",  # trials of a study, their storage and samplers
     "fsspec>=2024.6",  # shards and logs behind URLs
     "psutil>=5.9",  # memory of benchmarked commands

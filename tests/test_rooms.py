@@ -10,13 +10,14 @@ PACKAGE = Path(gensr_dist.__file__).parent
 
 # From the ground up. Config sections live beside what they configure, and the root config above them reads them all.
 ROOMS = (
-    *("errors", "sentences", "storage", "distributed", "kernels", "data", "model", "config", "runs"),
+    *("errors", "sentences", "storage", "pages", "distributed", "kernels", "data", "model", "config", "runs"),
     *(
         "evaluation",
         "graph",
         "train",
         "baselines",
         "retrieval",
+        "analysis",
         "stages",
         "study",
         "interface",

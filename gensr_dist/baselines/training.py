@@ -128,7 +128,7 @@ class _Training:
         self.validate_every = max(1, round(settings.validate_every * self.steps_per_epoch))
         self.validation = Validation(model, data, config)
         self.engine = Engine(model, _train_config(settings, config, self.steps), ranks, _learning(model, settings))
-        self.checkpoints = Checkpoints(folder.checkpoints, self.engine, keep_last=1)
+        self.checkpoints = Checkpoints(folder.checkpoints, self.engine, keep_last=config.train.keep_last)
         if not resume and ranks.first:
             discard(folder.checkpoints)
         dist.barrier()

@@ -13,6 +13,8 @@ from gensr_dist.errors import InputError
 from gensr_dist.graph.edges import Edges, recommendation_edges
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
+from gensr_dist.runs.records import check_consistent, read_record, record_path
+from gensr_dist.storage.records import parse_record
 
 WEIGHTS = "weights.safetensors"
 
@@ -65,3 +67,20 @@ def load_weights(model: Baseline, folder: RunFolder) -> None:
         raise InputError(path, "weights of a baseline with other settings", "train it again")
     with torch.no_grad():
         model.load_state_dict(weights)
+
+
+def settings_of(name: str, run: RunFolder) -> Settings:
+    """What a baseline of a run was trained with.
+
+    Raises:
+        InputError: it is not trained there, or from other results of earlier stages.
+    """
+    kind, stage = entry(name).settings, f"baseline {name}"
+    record = read_record(stage, run)
+    if record is None or not record.finished:
+        problem = "it is not trained in this run" if record is None else "its training has not finished"
+        raise InputError(run.baseline(name).root, problem, f"run `gensr baseline {name} CONFIG`")
+    check_consistent(stage, run)
+    prefix = f"{name}."
+    own = {key.removeprefix(prefix): value for key, value in record.settings.items() if key.startswith(prefix)}
+    return parse_record(own, record_path(stage, run), kind, f"{name}'s settings", "train it again")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
+from gensr_dist.cli.analyses import add_analyses
 from gensr_dist.cli.answers import add_answers
 from gensr_dist.cli.arguments import OneLineParser
 from gensr_dist.cli.baselines import add_baselines
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add_stages(commands)
     add_baselines(commands)
     add_studies(commands)
+    add_analyses(commands)
     add_answers(commands)
     add_tools(commands)
     add_benches(commands.group("bench", "measure this machine: ours against baselines, and what failures cost"))

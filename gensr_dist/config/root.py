@@ -15,6 +15,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from gensr_dist.analysis.config import AnalysisConfig
 from gensr_dist.config.settings_file import Keys, Setting, base_type, encodable, keys_of, read_file, read_override
 from gensr_dist.data.config import PROMPT_TOKENS, DataConfig, SimulateConfig
 from gensr_dist.errors import InputError
@@ -49,6 +50,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = (), *, done: bool = False) -> Config:

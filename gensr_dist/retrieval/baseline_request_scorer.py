@@ -8,9 +8,8 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from gensr_dist.baselines.contract import Baseline, Settings
-from gensr_dist.baselines.registry import entry
-from gensr_dist.baselines.weights import open_baseline
+from gensr_dist.baselines.contract import Baseline
+from gensr_dist.baselines.weights import open_baseline, settings_of
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.collate import Collator, ShownMoments
 from gensr_dist.data.events import Behaviour
@@ -19,11 +18,8 @@ from gensr_dist.distributed.ranks import Ranks
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.retrieval.requests import Requests
-from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
-from gensr_dist.runs.records import check_consistent, read_record, record_path
 from gensr_dist.runs.trained_run import TrainedRun
-from gensr_dist.storage.records import parse_record
 
 Int = NDArray[np.int64]
 
@@ -53,7 +49,7 @@ class BaselineRequestScorer:
             InputError: there is no such baseline, it is not trained in this run, or from other shards or vectors.
         """
         assert len(trained.item_IE) == trained.store.items
-        settings = _settings(name, trained.folder)
+        settings = settings_of(name, trained.folder)
         data = PreparedData(
             store=trained.store,
             items=trained.items,
@@ -121,16 +117,3 @@ class BaselineRequestScorer:
         query_PL, time_PL = self.collator.store.gather_moments(requests.user_G, requests.history_end_G, length)
         newest_P = time_PL.max(axis=1)
         return ShownMoments(query_PL, time_PL, newest_P + (newest_P > 0))
-
-
-def _settings(name: str, run: RunFolder) -> Settings:
-    """What the baseline was trained with."""
-    kind, stage = entry(name).settings, f"baseline {name}"
-    record = read_record(stage, run)
-    if record is None or not record.finished:
-        problem = "it is not trained in this run" if record is None else "its training has not finished"
-        raise InputError(run.baseline(name).root, problem, f"run `gensr baseline {name} CONFIG`")
-    check_consistent(stage, run)
-    prefix = f"{name}."
-    own = {key.removeprefix(prefix): value for key, value in record.settings.items() if key.startswith(prefix)}
-    return parse_record(own, record_path(stage, run), kind, f"{name}'s settings", "train it again")

@@ -125,6 +125,10 @@ class RunFolder:
         """A trained baseline of this run: a folder with checkpoints, model, metrics and ranks of its own."""
         return RunFolder(self.root / "baselines" / name)
 
+    def analysis(self, name: str) -> Path:
+        """What an analysis found."""
+        return self.root / "analysis" / name
+
     @property
     def metrics(self) -> Path:
         """Evaluation results, JSON."""

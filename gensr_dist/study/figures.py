@@ -1,63 +1,57 @@
-"""Figures of a study as SVG text."""
+"""Figures of a study."""
 
-import io
-import re
-
+from gensr_dist.pages.charts import LineChart, PointChart, Series
 from gensr_dist.study.result import StudyResult
 
-_SIZE = (9.0, 4.5)  # inches
+_TASKS = {"rec": "recommendation", "search": "search"}
 
 
-def curves_svg(result: StudyResult) -> str:
-    """Mean validation NDCG@10 over minutes of training, a line a system; empty where nothing was trained."""
+def curves(result: StudyResult) -> LineChart | None:
+    """Mean validation NDCG@10 over minutes of training, a line a system; None where nothing was trained."""
     drawn = [system for system in result.systems if len(system.curve) > 1]
     if not drawn:
-        return ""
-    figure, axes = _axes("minutes of training", "validation N@10, mean of the system's tasks")
-    for system in drawn:
-        minutes, values = zip(*((seconds / 60, value) for seconds, value in system.curve), strict=True)
-        axes.plot(minutes, values, label=system.label, linewidth=1.5)
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _svg(figure)
+        return None
+    title = "Validation N@10 during training"
+    return LineChart(
+        name="curves",
+        title=title,
+        alt=f"{title} of {', '.join(system.label for system in drawn)}.",
+        x="minutes of training",
+        y="N@10, mean of the system's tasks",
+        series=tuple(
+            Series(
+                label=system.label,
+                x=tuple(seconds / 60 for seconds, _ in system.curve),
+                y=tuple(value for _, value in system.curve),
+            )
+            for system in drawn
+        ),
+    )
 
 
-def quality_svg(result: StudyResult) -> str:
-    """NDCG@10 of each task against minutes of a training; empty where nothing was trained."""
-    trained = [system for system in result.systems if system.seconds and system.sampled]
-    if not trained:
-        return ""
-    figure, axes = _axes("minutes a training", "N@10 of test rows")
-    axes.set_xscale("log")
-    for task, marker in (("rec", "o"), ("search", "s")):
-        points = [
-            (system.seconds / 60, system.sampled[task]["ndcg@10"].mean, system.label)
-            for system in trained
-            if task in system.sampled
-        ]
-        if points:
-            minutes, values, labels = zip(*points, strict=True)
-            axes.scatter(minutes, values, marker=marker, label={"rec": "recommendation", "search": "search"}[task])
-            for x, y, label in zip(minutes, values, labels, strict=True):
-                axes.annotate(label, (x, y), xytext=(4, 3), textcoords="offset points", fontsize="x-small")
-    axes.legend(fontsize="small")
-    return _svg(figure)
-
-
-def _axes(x: str, y: str):  # type: ignore[no-untyped-def]  # matplotlib's own types come with it
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    axes = figure.subplots()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.3)
-    return figure, axes
-
-
-def _svg(figure) -> str:  # type: ignore[no-untyped-def]
-    from matplotlib import rc_context
-
-    text = io.StringIO()
-    with rc_context({"svg.hashsalt": "study", "svg.fonttype": "path"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return re.sub(r"^.*?(?=<svg )", "", text.getvalue(), flags=re.DOTALL)
+def quality(result: StudyResult) -> PointChart | None:
+    """NDCG@10 of each task against minutes of a training; None where nothing was trained."""
+    found = [
+        (name, [system for system in result.systems if system.seconds and task in system.sampled], task)
+        for task, name in _TASKS.items()
+    ]
+    drawn = [(name, systems, task) for name, systems, task in found if systems]
+    if not drawn:
+        return None
+    return PointChart(
+        name="quality",
+        title="Quality against cost",
+        alt="N@10 of test rows over minutes of a training, a point a system and task.",
+        x="minutes a training",
+        y="N@10 of test rows",
+        log_x=True,
+        series=tuple(
+            Series(
+                label=name,
+                x=tuple(system.seconds / 60 for system in systems),
+                y=tuple(system.sampled[task]["ndcg@10"].mean for system in systems),
+            )
+            for name, systems, task in drawn
+        ),
+        names=tuple(tuple(system.label for system in systems) for _, systems, _ in drawn),
+    )

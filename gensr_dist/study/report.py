@@ -1,11 +1,12 @@
 """`study.json`, `report.md` and `report.html` of a study: the paper's tables 2 and 3 in its form, costs and curves."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from gensr_dist.pages.page import Page, Section
+from gensr_dist.pages.table import Table
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import write_json
-from gensr_dist.study.html import html_page
+from gensr_dist.study.figures import curves, quality
 from gensr_dist.study.plan import Study
 from gensr_dist.study.result import Spread, StudyResult, SystemResult
 
@@ -15,24 +16,13 @@ _CATALOGUE = ("recall@10", "ndcg@10")
 _SIGNIFICANT = 0.05
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of the report: the best value of a column is marked, and the second."""
-
-    title: str
-    note: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    marks: tuple[tuple[str, ...], ...]  # of each cell: "best", "second" or ""
-
-
 def write_reports(study: Study, result: StudyResult) -> None:
     """Write all three, each whole."""
     write_json(study.folder / "study.json", result)
     tables = tables_of(result)
-    for name, text in (("report.md", _markdown(result, tables)), ("report.html", html_page(result, tables))):
-        with durable_file(study.folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    with durable_file(study.folder / "report.md") as temporary:
+        temporary.write_text(_markdown(result, tables), encoding="utf-8")
+    page_of(result, tables).write(study.folder / "report.html")
 
 
 def tables_of(result: StudyResult) -> tuple[Table, ...]:
@@ -148,15 +138,26 @@ def _short(metric: str) -> str:
     return metric.replace("recall", "R").replace("ndcg", "N")
 
 
+def page_of(result: StudyResult, tables: Sequence[Table]) -> Page:
+    """The report for a browser."""
+    charts = tuple(chart for chart in (curves(result), quality(result)) if chart is not None)
+    failed = tuple(f"{label}: {problem}" for label, problem in failures(result).items())
+    return Page(
+        title=f"Study {result.name}",
+        text=(f"Not done yet: {', '.join(result.waiting)}.",) if result.waiting else (),
+        sections=(
+            Section(title="Tables", tables=tuple(tables)),
+            *((Section(title="Figures", charts=charts),) if charts else ()),
+            *((Section(title="Failed", text=failed),) if failed else ()),
+        ),
+    )
+
+
 def _markdown(result: StudyResult, tables: Sequence[Table]) -> str:
     lines = [f"# Study {result.name}", ""]
     if result.waiting:
         lines += [f"Not done yet: {', '.join(result.waiting)}.", ""]
-    for table in tables:
-        lines += [f"## {table.title}", "", table.note, "", _row(table.heads), _row(["---"] * len(table.heads))]
-        for row, marks in zip(table.rows, table.marks, strict=True):
-            lines.append(_row([_marked(cell, mark) for cell, mark in zip(row, marks, strict=True)]))
-        lines.append("")
+    lines += [table.markdown() for table in tables]
     failed = failures(result)
     if failed:
         lines += ["## Failed", "", *(f"- {label}: {problem}" for label, problem in failed.items()), ""]
@@ -166,13 +167,3 @@ def _markdown(result: StudyResult, tables: Sequence[Table]) -> str:
 def failures(result: StudyResult) -> Mapping[str, str]:
     """What went wrong, by label; also of systems of which other trials went well."""
     return {system.label: "; ".join(system.failed) for system in result.systems if system.failed}
-
-
-def _marked(cell: str, mark: str) -> str:
-    if not cell:
-        return cell
-    return f"**{cell}**" if mark == "best" else f"<u>{cell}</u>" if mark == "second" else cell
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -3,8 +3,7 @@
 import re
 
 from gensr_dist.evaluation.significance import PairedTest
-from gensr_dist.study.html import html_page
-from gensr_dist.study.report import METRICS, tables_of
+from gensr_dist.study.report import METRICS, page_of, tables_of
 from gensr_dist.study.result import Spread, StudyResult, SystemResult
 
 
@@ -54,7 +53,7 @@ def test_a_spread_is_that_of_a_sample() -> None:
 
 def test_the_page_asks_no_network_and_shows_figures() -> None:
     shown = result(system("<best>", 0.5), system("a", 0.3), system("counted", 0.2, trained=False))
-    page = html_page(shown, tables_of(shown))
+    page = page_of(shown, tables_of(shown)).html()
     assert "s &amp; t" in page
     assert "&lt;best&gt;" in page
     assert page.count("<svg ") == 2
@@ -67,4 +66,4 @@ def test_the_page_asks_no_network_and_shows_figures() -> None:
 
 def test_figures_do_not_change_with_the_time() -> None:
     shown = result(system("best", 0.5), system("a", 0.3))
-    assert html_page(shown, tables_of(shown)) == html_page(shown, tables_of(shown))
+    assert page_of(shown, tables_of(shown)).html() == page_of(shown, tables_of(shown)).html()

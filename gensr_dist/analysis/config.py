@@ -1,0 +1,16 @@
+"""Settings of analyses."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisConfig:
+    """Analyses look at held-out rows, the same for GenSR and its peer."""
+
+    rows: Annotated[int, Field(ge=1)] = 4_000
+    """Test rows a task that are looked at, drawn with seed 0."""
+    seeds: Annotated[int, Field(ge=1)] = 5
+    """Of estimators that are trained."""

@@ -1,0 +1,22 @@
+"""All analyses, in the order of a report."""
+
+import difflib
+
+from gensr_dist.analysis.contract import Analysis
+from gensr_dist.errors import InputError
+
+ANALYSES: tuple[Analysis, ...] = ()
+
+
+def analysis(name: str) -> Analysis:
+    """By name.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    known = {each.name: each for each in ANALYSES}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
+        raise InputError("NAME", f"no analysis {name!r}", remedy)
+    return known[name]

@@ -1,0 +1,60 @@
+"""`gensr analyse`: what a run is like inside."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from gensr_dist.cli.commands import Commands
+from gensr_dist.config.root import load_config
+from gensr_dist.errors import InputError
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.stages.runner import Say, run_stage
+
+
+def add_analyses(commands: Commands) -> None:
+    """Add the command."""
+    added = commands.add(
+        "analyse",
+        _analyse,
+        "look inside a finished run: information, subspaces, gradients, soft filters, its log",
+        "NAME is one of `gensr analyse --list`. GenSR is compared with a discriminative peer where there is one:\n"
+        "--peer RUN/baselines/NAME, or the UniSAR of this run. Results: RUN/analysis/NAME/ with finding.json,\n"
+        "report.html, and a PNG and a PDF of each figure. It does nothing if nothing has changed.",
+        "gensr analyse subspaces runs/quickstart",
+    )
+    added.add_argument("analysis", metavar="NAME", nargs="?", help="of `gensr analyse --list`")
+    added.add_argument("run", metavar="RUN", nargs="?", type=Path, help="folder of a finished run")
+    added.add_argument("--list", action="store_true", help="show all analyses and end")
+    added.add_argument("--peer", metavar="RUN", type=Path, help="RUN/baselines/NAME, or a run, whose UniSAR is meant")
+    added.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="replace a setting of analysis.*; repeatable"
+    )
+
+
+def _analyse(options: argparse.Namespace, say: Say) -> Any:
+    from gensr_dist.analysis.registry import ANALYSES, analysis
+    from gensr_dist.analysis.subject import DEFAULT_PEER, Peer
+    from gensr_dist.stages.analysis import Analysed
+
+    if options.list:
+        for each in ANALYSES:
+            say(f"{each.name:<20} {each.summary}")
+        return {"analyses": [{"name": each.name, "summary": each.summary} for each in ANALYSES]}
+    if options.analysis is None:
+        raise InputError("NAME", "no analysis is given", "`gensr analyse --list` shows them")
+    chosen = analysis(options.analysis)
+    if options.run is None:
+        raise InputError("RUN", "no run is given", "give the folder of a finished `gensr run`")
+    if wrong := [text for text in options.set if not text.startswith("analysis.")]:
+        raise InputError(f"--set {wrong[0]}", "an analysis reads a finished run", "set keys of analysis.* alone")
+    home = RunFolder(options.run)
+    if not home.config.is_file():
+        raise InputError(options.run, "no finished run lies there", "give the folder of a finished `gensr run`")
+    config = load_config(home.config, [*options.set, f"run={options.run}"], done=True)
+    run = RunFolder.of(config)
+    own = run.baseline(DEFAULT_PEER)
+    given = options.peer or (own.root if own.model.is_dir() else None)
+    peer = Peer.at(given, run) if given and chosen.compares else None
+    result = run_stage(Analysed(chosen, peer), config, say)
+    say(f"the whole report: {run.analysis(chosen.name) / 'report.html'}")
+    return result

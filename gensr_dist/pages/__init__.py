@@ -1,0 +1,1 @@
+"""Reports for people: tables, charts and one page that needs no network."""

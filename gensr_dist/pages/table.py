@@ -1,0 +1,56 @@
+"""Tables of reports, as HTML and as Markdown."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The first column names the rows."""
+
+    title: str
+    note: str = ""
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    marks: tuple[tuple[str, ...], ...] = ()  # of each cell "best", "second" or ""; none at all marks nothing
+
+    def markdown(self, level: int = 2) -> str:
+        """With its title as a heading."""
+        lines = [f"{'#' * level} {self.title}", ""]
+        lines += [self.note, ""] if self.note else []
+        lines += [_row(self.heads), _row(["---"] * len(self.heads))]
+        lines += [_row([_marked(*cell) for cell in cells]) for cells in self._marked_rows()]
+        return "\n".join([*lines, ""])
+
+    def html(self, level: int = 2) -> str:
+        """With its title as a heading; scrolls by itself where it is wider than the page."""
+        head = "".join(f"<th scope='col'>{html.escape(cell)}</th>" for cell in self.heads)
+        body = "\n".join(f"<tr>{''.join(map(_cell, cells, range(len(cells))))}</tr>" for cells in self._marked_rows())
+        note = f"<p class='note'>{html.escape(self.note)}</p>" if self.note else ""
+        return (
+            f"<h{level}>{html.escape(self.title)}</h{level}>{note}"
+            f"<div class='scroll' tabindex='0' role='region' aria-label='{html.escape(self.title)}'>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
+        )
+
+    def _marked_rows(self) -> list[list[tuple[str, str]]]:
+        marks = self.marks or (("",) * len(self.heads),) * len(self.rows)
+        return [list(zip(row, of_row, strict=True)) for row, of_row in zip(self.rows, marks, strict=True)]
+
+
+def _cell(cell: tuple[str, str], place: int) -> str:
+    text, mark = cell
+    if place == 0:
+        return f"<th scope='row'>{html.escape(text)}</th>"
+    return f"<td{f' class={mark!r}' if mark else ''}>{html.escape(text)}</td>"
+
+
+def _marked(text: str, mark: str) -> str:
+    if not text:
+        return text
+    return f"**{text}**" if mark == "best" else f"<u>{text}</u>" if mark == "second" else text
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
