@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gensr_dist.config.marks import Mark
+from gensr_dist.data.events import Behaviour
 from gensr_dist.model.config import Likelihood
+
+Tasks = Literal["both", "recommendation", "search"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +20,8 @@ class TrainConfig:
     """Optimizer steps of the whole training."""
     batch: Annotated[int, Field(ge=1)] = 128
     """Groups a step, all ranks and micro-batches together."""
+    tasks: Tasks = "both"
+    """Whose rows are trained on; of one task alone an ablation, which is also validated on that task alone."""
     micro_tokens: Annotated[int, Field(ge=0)] = 0
     """Tokens that all ranks together take at a time, as shards/README.md counts them; a step of more is cut into
     micro-batches, which bounds memory. The contrastive loss compares the rows of one: let it hold many. 0: no limit."""
@@ -68,3 +73,8 @@ class TrainConfig:
     restarts it. Longer than anything that training does in one piece, such as a checkpoint."""
     max_hours: Annotated[float, Field(ge=0), Mark.OPERATIONAL] = 0.0
     """Of one start, then it saves a checkpoint and ends; 0 is no limit."""
+
+    @property
+    def trained_tasks(self) -> frozenset[Behaviour]:
+        """What `tasks` names."""
+        return frozenset(Behaviour) if self.tasks == "both" else frozenset({Behaviour[self.tasks.upper()]})

@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from gensr_dist.config.root import Config, resolved_yaml
 from gensr_dist.data.batches.batch import Batch
+from gensr_dist.data.batches.chosen_order import ChosenOrder, rows_of_tasks
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.items import token_idf
@@ -100,7 +101,7 @@ class _Training:
         self.tokenizer = data.items.tokenizer
         self.loader = TrainingLoader(
             data.collator,
-            SampleOrder(data.store.window_rows, settings.batch, config.seed),
+            self._order(),
             seed=config.seed,
             negatives=training_negatives(config.data, run, data.items),
             rank=ranks.rank,
@@ -119,7 +120,12 @@ class _Training:
         model.backbone.recompute = settings.activation_checkpointing
         self.engine = Engine(model.use_kernels(config.kernels), settings, ranks, gensr_learning(model, settings))
         self.validation = Validation(
-            data.store, data.collator, self.engine, rows=settings.validate_rows, seed=config.seed
+            data.store,
+            data.collator,
+            self.engine,
+            tasks=settings.trained_tasks,
+            rows=settings.validate_rows,
+            seed=config.seed,
         )
         self.checkpoints = Checkpoints(run.checkpoints, self.engine, keep_last=settings.keep_last)
         if not resume:  # and nothing above found fault
@@ -299,6 +305,13 @@ class _Training:
             if player.play(self.ranks.rank, number).origin is not None:
                 return number
         return None
+
+    def _order(self) -> SampleOrder:
+        """Of the rows of the tasks that are trained."""
+        settings, store = self.settings, self.data.store
+        if settings.tasks == "both":
+            return SampleOrder(store.window_rows, settings.batch, self.config.seed)
+        return ChosenOrder(rows_of_tasks(store, settings.trained_tasks), settings.batch, self.config.seed)
 
     def _beginning(self) -> Progress:
         """Progress of a run that has not begun, with all that it depends on."""

@@ -60,7 +60,8 @@ class Validation:
         store: that holds the rows.
         collator: builds batches.
         engine: whose model is validated.
-        rows: of each task, at most.
+        tasks: that are trained.
+        rows: of each of them, at most.
         seed: of the samples.
 
     Raises:
@@ -68,9 +69,16 @@ class Validation:
     """
 
     def __init__(
-        self, store: TimelineStore, collator: Collator, engine: Engine[GenSR], *, rows: int, seed: int
+        self,
+        store: TimelineStore,
+        collator: Collator,
+        engine: Engine[GenSR],
+        *,
+        tasks: frozenset[Behaviour],
+        rows: int,
+        seed: int,
     ) -> None:
-        samples = {task: draw_rows(store.eval_rows(Split.VALID, task), rows, seed) for task in Behaviour}
+        samples = {task: draw_rows(store.eval_rows(Split.VALID, task), rows, seed) for task in sorted(tasks)}
         self.samples = {task: sample for task, sample in samples.items() if len(sample)}
         if not self.samples:
             raise InputError(
