@@ -20,6 +20,7 @@ ROOMS = (
         "analysis",
         "stages",
         "study",
+        "paper",
         "interface",
         "doctor",
         "bench",

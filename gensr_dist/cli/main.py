@@ -16,6 +16,7 @@ from gensr_dist.cli.arguments import OneLineParser
 from gensr_dist.cli.baselines import add_baselines
 from gensr_dist.cli.bench import add_benches
 from gensr_dist.cli.commands import Commands
+from gensr_dist.cli.paper import add_paper
 from gensr_dist.cli.stages import add_stages
 from gensr_dist.cli.standard_streams import open_closed_streams
 from gensr_dist.cli.studies import add_studies
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add_baselines(commands)
     add_studies(commands)
     add_analyses(commands)
+    add_paper(commands)
     add_answers(commands)
     add_tools(commands)
     add_benches(commands.group("bench", "measure this machine: ours against baselines, and what failures cost"))

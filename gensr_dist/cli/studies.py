@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from gensr_dist.cli.commands import Commands, add_ray, check_ray
 from gensr_dist.stages.runner import Say
 
@@ -38,7 +40,8 @@ def _study(options: argparse.Namespace, say: Say) -> Any:
         from gensr_dist.study.ray_trials import RayTrials
 
         engine = RayTrials(options.address)
-    result = run_study(study, engine, say)
+    with tqdm(desc="trials", unit="trial", disable=None) as bar:
+        result = run_study(study, engine, say, bar.update)
     for line in result.lines():
         say(line)
     say(f"the whole report: {study.folder / 'report.md'}")

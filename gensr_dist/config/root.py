@@ -24,6 +24,7 @@ from gensr_dist.graph.config import LightGCNConfig, check_folds
 from gensr_dist.kernels.config import KernelPath
 from gensr_dist.model.config import SIZES, ModelConfig
 from gensr_dist.model.template import check_template
+from gensr_dist.paper.config import PaperConfig
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.train.config import TrainConfig
 
@@ -51,6 +52,7 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    paper: PaperConfig = field(default_factory=PaperConfig)
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = (), *, done: bool = False) -> Config:

@@ -130,6 +130,11 @@ class RunFolder:
         return self.root / "analysis" / name
 
     @property
+    def paper(self) -> Path:
+        """The report of `gensr paper`, with its figures and trainings."""
+        return self.root / "paper"
+
+    @property
     def metrics(self) -> Path:
         """Evaluation results, JSON."""
         return self.root / "metrics.json"

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from gensr_dist.config.root import resolved_yaml
 from gensr_dist.errors import InputError
 from gensr_dist.stages.order import BY_NAME
@@ -34,13 +32,16 @@ class _Identity:
     digest: str
 
 
-def run_study(study: Study, engine: TrialEngine, say: Callable[[str], None]) -> StudyResult:
+def run_study(
+    study: Study, engine: TrialEngine, say: Callable[[str], None], advance: Callable[[], object]
+) -> StudyResult:
     """Do all trials that are not done, and write `study.json`, `report.md` and `report.html`.
 
     Args:
         study: opened.
         engine: does the trials.
         say: shows a line.
+        advance: is called after each trial.
 
     Raises:
         InputError: the folder is of another study, or the data cannot be prepared. A failed trial raises nothing: it
@@ -51,26 +52,25 @@ def run_study(study: Study, engine: TrialEngine, say: Callable[[str], None]) -> 
     config = _prepared(study, say)
     trials = Trials(study, config)
     running: list[tuple[Claimed, Any]] = []
-    with tqdm(desc="trials", unit="trial", disable=None) as bar:
-        try:
-            while True:
-                while len(running) < engine.places and (claimed := trials.claim()) is not None:
-                    running.append((claimed, engine.start(claimed.spec)))
-                    say(f"{claimed.spec.label}, seed {claimed.spec.seed}: begins ({claimed.spec.folder})")
-                if not running:
-                    if not trials.running():
-                        break
-                    time.sleep(_WAIT)
-                    continue
-                place, problem = engine.wait([handle for _, handle in running])
-                claimed, _ = running.pop(place)
-                _conclude(trials, claimed, problem, say)
-                bar.update()
-                write_reports(study, collect(study, trials.done()))
-        finally:
-            for claimed, handle in running:
-                engine.stop(handle)
-                trials.give_back(claimed)
+    try:
+        while True:
+            while len(running) < engine.places and (claimed := trials.claim()) is not None:
+                running.append((claimed, engine.start(claimed.spec)))
+                say(f"{claimed.spec.label}, seed {claimed.spec.seed}: begins ({claimed.spec.folder})")
+            if not running:
+                if not trials.running():
+                    break
+                time.sleep(_WAIT)
+                continue
+            place, problem = engine.wait([handle for _, handle in running])
+            claimed, _ = running.pop(place)
+            _conclude(trials, claimed, problem, say)
+            advance()
+            write_reports(study, collect(study, trials.done()))
+    finally:
+        for claimed, handle in running:
+            engine.stop(handle)
+            trials.give_back(claimed)
     result = collect(study, trials.done())
     write_reports(study, result)
     return result

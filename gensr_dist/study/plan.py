@@ -32,7 +32,8 @@ class SystemPlan:
     label: str = ""
     """Row of the tables; the system's title if empty."""
     set: tuple[str, ...] = ()
-    """Overrides: of a baseline its own settings (`loss=ce`), of GenSR those of the run (`model.cf_view=false`)."""
+    """Overrides: of a baseline its own settings (`loss=ce`), of GenSR those of the run (`model.cf_view=false`); its
+    `lightgcn.*` make CF vectors of its own."""
 
     @property
     def learns(self) -> bool:
@@ -102,9 +103,9 @@ def open_study(path: Path, overrides: Sequence[str]) -> Study:
     if len(given) < len(overrides):
         raise InputError("--set run", "a study has a folder of its own", f"set `folder` in {path}")
     config = load_config((path.parent / plan.config).resolve(), [*given, f"run={folder / 'data'}"])
-    study = Study(plan, folder, config)
     for system in plan.systems:
         _check(system, path)
+    study = Study(plan, folder, config)
     for label in study.labels:
         if study.labels.count(label) > 1:
             raise InputError(path, f"two systems have the label {label!r}", "give one of them another `label`")

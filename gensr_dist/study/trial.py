@@ -166,19 +166,23 @@ def _curve_of(trained: Trained, folder: RunFolder) -> tuple[tuple[float, float],
 
 
 def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder) -> Outcome:
+    from gensr_dist.graph.stage import lightgcn
     from gensr_dist.retrieval.catalogue import evaluate_catalogue
     from gensr_dist.retrieval.stage import index_run, open_ranker
     from gensr_dist.runs.trained_run import TrainedRun
 
     own = load_config(Path(spec.config), [*spec.set, f"seed={spec.seed}", f"train.max_hours={spec.hours}"], done=True)
     config = dataclasses.replace(own, run=str(folder.root))
+    own_vectors = any(text.startswith("lightgcn.") for text in spec.set)
     for name in SHARED:
         link = folder.root / name
-        if not link.exists():
+        if not link.exists() and not (own_vectors and link == folder.cf):
             link.symlink_to((shared.root / name).resolve())
+    if own_vectors and not folder.cf.exists():
+        lightgcn(config, folder, resume=True)
     seconds, best, steps = _train_gensr(spec, config, folder)
     opened = TrainedRun.open(folder, config)
-    rows = _Rows(opened.store, opened.items, config, frozenset(Behaviour))
+    rows = _Rows(opened.store, opened.items, config, config.train.trained_tasks)
     scorer = GenSRScorer(opened.model, opened.collator, opened.device, config.evaluation.prompts)
     outcome = rows.outcome(spec, scorer, folder.root, GENSR_ROWS_A_CALL, catalogue=False)
     catalogue: Mapping[str, Mapping[str, float]] = {}
@@ -186,7 +190,8 @@ def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder
         index_run(opened, config)
         ranker = open_ranker(opened, config)
         found = evaluate_catalogue(opened, ranker, config.retrieval.candidates, config.evaluation, 0)
-        catalogue = {TASK_NAMES[each.task]: each.orders[ANSWERS].values() for each in found}
+        trained = config.train.trained_tasks
+        catalogue = {TASK_NAMES[each.task]: each.orders[ANSWERS].values() for each in found if each.task in trained}
     fit = read_fit(folder.fit)
     return dataclasses.replace(
         outcome,

@@ -15,7 +15,8 @@ def test_one_task_alone_is_trained_and_validated(small_run: RunFolder, tasks: st
     assert config.train.trained_tasks == {Behaviour[tasks.upper()]}
     result = train(config, small_run)
     fit = read_fit(small_run.fit)
-    assert fit is not None and fit.best is not None
+    assert fit is not None
+    assert fit.best is not None
     assert list(fit.best.tasks) == [own]
     assert result.best_ndcg == fit.best.tasks[own].validation.ndcg
     points = scalars(small_run)

@@ -9,9 +9,7 @@ from gensr_dist.data.shards.store import TimelineStore
 
 
 def behaviours(store: TimelineStore) -> np.ndarray:
-    return np.concatenate(
-        [window.timelines.behaviour_N[window.training_event_R] for window in store.windows()]
-    )
+    return np.concatenate([window.timelines.behaviour_N[window.training_event_R] for window in store.windows()])
 
 
 @pytest.mark.parametrize("tasks", [{Behaviour.RECOMMENDATION}, {Behaviour.SEARCH}, set(Behaviour)])

@@ -1,0 +1,1 @@
+"""Every figure and claim of the paper for one run: `gensr paper`."""

@@ -1,0 +1,255 @@
+"""Figures 4 and 5 and the tables of the paper from what a run and its trainings left."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from gensr_dist.analysis.finding import Claim, Finding
+from gensr_dist.baselines.result import BaselineResult
+from gensr_dist.config.root import Config
+from gensr_dist.evaluation.significance import PairedTest
+from gensr_dist.pages.charts import BarChart, LineChart, Series
+from gensr_dist.pages.table import Table
+from gensr_dist.paper.trainings import TEMPERATURE, WEIGHT, WHOLE, ablations, sweep
+from gensr_dist.study.result import Spread, StudyResult, SystemResult
+
+TASKS = {"rec": "recommendation", "search": "search"}
+_COLUMNS = {"recall@5": "R@5", "recall@10": "R@10", "ndcg@5": "N@5", "ndcg@10": "N@10"}
+_SWEPT = {TEMPERATURE: "temperature", WEIGHT: "contrastive weight"}
+
+
+def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Finding:
+    """Tables 2 and 3 for this run: GenSR, what needs no training, and the peer.
+
+    Args:
+        metrics: content of the run's metrics.json.
+        peer: its evaluation, on the same rows.
+    """
+    tables, charts, claims = [], [], []
+    for task, name in TASKS.items():
+        if task not in metrics:
+            continue
+        scored = {WHOLE: metrics[task]}
+        scored |= {scorer: of[task] for scorer, of in metrics["baselines"].items() if task in of}
+        if peer is not None and task in peer.tasks:
+            scored[peer.title] = peer.tasks[task]
+        rows = tuple((label, *(f"{of[column]:.4f}" for column in _COLUMNS)) for label, of in scored.items())
+        tables.append(Table(title=f"{name.capitalize()}", heads=("", *_COLUMNS.values()), rows=rows))
+        values = tuple(float(of["ndcg@10"]) for of in scored.values())
+        charts.append(
+            BarChart(
+                name=f"performance-{task}",
+                title=f"{name.capitalize()}: N@10",
+                alt="; ".join(f"{label} {value:.3f}" for label, value in zip(scored, values, strict=True)),
+                x="N@10",
+                y="",
+                groups=tuple(scored),
+                series=(Series(label="N@10", x=(), y=values),),
+            )
+        )
+        tests = {key.removeprefix("gensr_vs_"): of[task] for key, of in metrics["significance"].items() if task in of}
+        found = {label: PairedTest(**test) for label, test in tests.items()}
+        if peer is not None and task in peer.behind:
+            found[peer.title] = peer.behind[task]
+        claims += [
+            Claim(
+                statement=f"GenSR is better than {label} in {name}",
+                holds=_holds(test.low, test.high),
+                measured=_shown(test),
+            )
+            for label, test in found.items()
+        ]
+    protocol = metrics["protocol"]
+    text = (
+        f"Test rows of split {protocol['split_method']}, a positive among {protocol['negatives']} sampled negatives, "
+        "ties against the positive. Of the discriminative systems of the paper the peer alone is trained here; "
+        "`gensr study` compares all of them."
+    )
+    return Finding(
+        name="performance",
+        title="Performance (tables 2 and 3)",
+        protocol=(text,),
+        numbers={"metrics": {task: metrics[task] for task in TASKS if task in metrics}},
+        tables=tuple(tables),
+        charts=tuple(charts),
+        claims=tuple(claims),
+    )
+
+
+def ablation_finding(config: Config, result: StudyResult) -> Finding:
+    """Figure 4: GenSR without each of its parts."""
+    systems = {system.label: system for system in result.systems}
+    whole = systems.get(WHOLE)
+    shown = [each for each in ablations(config) if each.label in systems]
+    labels = [each.label for each in shown]
+    charts, claims = [], []
+    for task, name in TASKS.items():
+        drawn = [system for label, system in systems.items() if label in (WHOLE, *labels)]
+        drawn = [system for system in drawn if task in system.sampled]
+        if drawn:
+            charts.append(_bars(f"ablations-{task}", f"{name.capitalize()}: N@10", drawn, task))
+        for each in shown:
+            test = systems[each.label].behind.get(task)
+            if test is None:
+                continue
+            helps = f"{each.part.capitalize()} help" + ("" if each.part.endswith("s") else "s")
+            source = "figure 4" if each.of_paper else "our own question"
+            claims.append(
+                Claim(
+                    statement=f"{helps} {name} ({source})",
+                    holds=_holds(test.low, test.high),
+                    measured=_shown(test),
+                )
+            )
+    return Finding(
+        name="ablations",
+        title="Ablations (figure 4)",
+        protocol=(_protocol(config, result),),
+        numbers={label: _numbers(system) for label, system in systems.items() if label in (WHOLE, *labels)},
+        tables=tuple(_table(name, task, whole, [systems[label] for label in labels]) for task, name in TASKS.items()),
+        charts=tuple(charts),
+        claims=tuple(claims),
+        problems=_problems(systems, [WHOLE, *labels]),
+    )
+
+
+def sweep_finding(config: Config, result: StudyResult) -> Finding:
+    """Figure 5: temperature and weight of the contrastive loss."""
+    systems = {system.label: system for system in result.systems}
+    charts: list[LineChart] = []
+    claims: list[Claim] = []
+    problems: list[str] = []
+    numbers = {}
+    for key, name in _SWEPT.items():
+        points = {value: systems[label] for value, label in sweep(config, key).items() if label in systems}
+        problems += _problems(systems, list(sweep(config, key).values()))
+        numbers[key] = {f"{value:g}": _numbers(system) for value, system in points.items()}
+        for task, of_task in TASKS.items():
+            served = {value: system for value, system in points.items() if task in system.sampled}
+            drawn = {value: system.sampled[task]["ndcg@10"] for value, system in served.items()}
+            if len(drawn) > 1:
+                stem, title = f"sweep-{name.replace(' ', '-')}-{task}", f"{of_task.capitalize()}: {name}"
+                charts.append(_curve(stem, title, name, drawn))
+                claims.append(
+                    _moderate(name, of_task, drawn, {value: points[value].behind.get(task) for value in drawn})
+                )
+    return Finding(
+        name="sweeps",
+        title="Sweeps (figure 5)",
+        protocol=(_protocol(config, result),),
+        numbers=numbers,
+        charts=tuple(charts),
+        claims=tuple(claims),
+        problems=tuple(dict.fromkeys(problems)),
+    )
+
+
+def _moderate(name: str, task: str, drawn: Mapping[float, Spread], behind: Mapping[float, PairedTest | None]) -> Claim:
+    """The paper's reading of figure 5: neither end of a sweep is best."""
+    values = list(drawn)
+    best = max(values, key=lambda value: drawn[value].mean)
+    tests = [test for value in (values[0], values[-1]) if (test := behind[value]) is not None]
+    inside = best not in (values[0], values[-1])
+    clear = inside and all(test.low > 0 for test in tests)
+    beyond = any(test.high < 0 for test in tests)
+    holds: Literal["yes", "no", "undecided"] = "yes" if clear else "no" if beyond else "undecided"
+    ends = "; ".join(f"GenSR over an end {_shown(test)}" for test in tests)
+    return Claim(
+        statement=f"A moderate {name} is best for {task} (figure 5)",
+        holds=holds,
+        measured=f"best {best:g} with N@10 {drawn[best].mean:.4f}; {ends}",
+    )
+
+
+def _bars(name: str, title: str, systems: Sequence[SystemResult], task: str) -> BarChart:
+    spreads = [system.sampled[task]["ndcg@10"] for system in systems]
+    several = any(spread.seeds > 1 for spread in spreads)
+    return BarChart(
+        name=name,
+        title=title,
+        alt="; ".join(f"{each.label} {spread.mean:.3f}" for each, spread in zip(systems, spreads, strict=True)),
+        x="N@10",
+        y="",
+        groups=tuple(system.label for system in systems),
+        series=(
+            Series(
+                label="N@10",
+                x=(),
+                y=tuple(spread.mean for spread in spreads),
+                low=tuple(spread.mean - spread.deviation for spread in spreads) if several else (),
+                high=tuple(spread.mean + spread.deviation for spread in spreads) if several else (),
+            ),
+        ),
+    )
+
+
+def _curve(name: str, title: str, swept: str, drawn: Mapping[float, Spread]) -> LineChart:
+    several = any(spread.seeds > 1 for spread in drawn.values())
+    return LineChart(
+        name=name,
+        title=title,
+        alt="; ".join(f"{swept} {value:g}: N@10 {spread.mean:.3f}" for value, spread in drawn.items()),
+        x=swept,
+        y="N@10",
+        log_x=min(drawn) > 0,
+        series=(
+            Series(
+                label="N@10",
+                x=tuple(drawn),
+                y=tuple(spread.mean for spread in drawn.values()),
+                low=tuple(spread.mean - spread.deviation for spread in drawn.values()) if several else (),
+                high=tuple(spread.mean + spread.deviation for spread in drawn.values()) if several else (),
+            ),
+        ),
+    )
+
+
+def _table(name: str, task: str, whole: SystemResult | None, systems: Sequence[SystemResult]) -> Table:
+    shown = [system for system in (*((whole,) if whole else ()), *systems) if task in system.sampled]
+    return Table(
+        title=name.capitalize(),
+        note="GenSR minus the ablation in N@10 of the same rows, its 95% interval over rows, p of a sign-flip test.",
+        heads=("", *_COLUMNS.values(), "seeds", "GenSR is ahead by"),
+        rows=tuple(
+            (
+                system.label,
+                *(_spread(system.sampled[task][column]) for column in _COLUMNS),
+                str(system.sampled[task]["ndcg@10"].seeds),
+                _shown(test) if (test := system.behind.get(task)) else "",
+            )
+            for system in shown
+        ),
+    )
+
+
+def _protocol(config: Config, result: StudyResult) -> str:
+    steps = config.paper.steps or config.train.steps
+    rows = " and ".join(f"{count:,} of {TASKS[task]}" for task, count in result.rows.items())
+    return (
+        f"Every system is GenSR trained for {steps:,} steps with {config.paper.seeds} seeds on the same shards; test "
+        f"rows ({rows}) among {result.negatives} sampled negatives. Of one task alone: half the batch, so that a "
+        "training sees as many rows of that task in as many steps. Bands and whiskers are one deviation over seeds; "
+        "tests pair rows, whose gains are averaged over seeds."
+    )
+
+
+def _problems(systems: Mapping[str, SystemResult], labels: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{label}: {problem}" for label in labels if label in systems for problem in systems[label].failed)
+
+
+def _numbers(system: SystemResult) -> dict[str, Any]:
+    return {
+        task: {column: dataclasses.asdict(of[column]) for column in _COLUMNS} for task, of in system.sampled.items()
+    }
+
+
+def _holds(low: float, high: float) -> Literal["yes", "no", "undecided"]:
+    return "yes" if low > 0 else "no" if high < 0 else "undecided"
+
+
+def _spread(spread: Spread) -> str:
+    return f"{spread.mean:.4f}" + (f" ± {spread.deviation:.4f}" if spread.seeds > 1 else "")
+
+
+def _shown(test: PairedTest) -> str:
+    return f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.2g}"

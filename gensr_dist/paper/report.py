@@ -1,0 +1,68 @@
+"""RUN/paper: `report.html`, `paper.json`, a PNG and a PDF of each figure, and the figures in TensorBoard."""
+
+from dataclasses import dataclass
+
+from torch.utils.tensorboard import SummaryWriter
+
+from gensr_dist.analysis.finding import Finding
+from gensr_dist.pages.drawing import pixels_of, save_files
+from gensr_dist.pages.page import Page, Section
+from gensr_dist.pages.table import Table
+from gensr_dist.runs.event_files import forget_events
+from gensr_dist.runs.folder import RunFolder
+from gensr_dist.storage.records import write_json
+
+NUMBERS, REPORT, FIGURES = "paper.json", "report.html", "figures"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperResult:
+    """`paper.json`: all that the figures show, and what holds of the paper's claims."""
+
+    run: str
+    seconds: float  # of the command that wrote it; less where much was done before
+    findings: tuple[Finding, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        """For people: claim by claim."""
+        claims = [claim for finding in self.findings for claim in finding.claims]
+        problems = [f"failed: {problem}" for finding in self.findings for problem in finding.problems]
+        return (*(f"{claim.holds:<10} {claim.statement}: {claim.measured}" for claim in claims), *problems)
+
+
+def write_paper(run: RunFolder, paper: PaperResult) -> None:
+    """Write everything; the report last."""
+    figures = run.paper / FIGURES
+    figures.mkdir(parents=True, exist_ok=True)
+    charts = [chart for finding in paper.findings for chart in finding.charts]
+    board = run.tensorboard / "paper"
+    forget_events(board)
+    with SummaryWriter(str(board)) as writer:
+        for chart in charts:
+            save_files(chart, figures)
+            writer.add_image(f"paper/{chart.name}", pixels_of(chart), dataformats="HWC")
+    write_json(run.paper / NUMBERS, paper)
+    page_of(paper).write(run.paper / REPORT)
+
+
+def page_of(paper: PaperResult) -> Page:
+    """What holds first, then each finding."""
+    rows = [
+        (claim.statement, claim.holds, claim.measured, finding.title)
+        for finding in paper.findings
+        for claim in finding.claims
+    ]
+    claims = Table(
+        title="Claim by claim",
+        note="Undecided: the 95% interval holds both. A claim that does not hold is a result.",
+        heads=("claim", "holds here", "measured", "see"),
+        rows=tuple(rows),
+    )
+    return Page(
+        title="The paper's tables and figures, measured here",
+        text=(f"Run {paper.run}. Every number stands in {NUMBERS}, every figure as PNG and PDF in {FIGURES}/.",),
+        sections=(
+            Section(title="What holds", tables=(claims,)),
+            *(finding.section() for finding in paper.findings),
+        ),
+    )
