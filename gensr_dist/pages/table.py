@@ -25,7 +25,7 @@ class Table:
 
     def html(self, level: int = 2) -> str:
         """With its title as a heading; scrolls by itself where it is wider than the page."""
-        head = "".join(f"<th scope='col'>{html.escape(cell)}</th>" for cell in self.heads)
+        head = "".join(f"<th scope='col'>{html.escape(cell)}</th>" if cell else "<td></td>" for cell in self.heads)
         body = "\n".join(f"<tr>{''.join(map(_cell, cells, range(len(cells))))}</tr>" for cells in self._marked_rows())
         note = f"<p class='note'>{html.escape(self.note)}</p>" if self.note else ""
         return (

@@ -1,15 +1,18 @@
 """`gensr paper`: everything that a run needs for the paper's tables and figures, in order, then the report."""
 
 import time
+from collections.abc import Mapping
 
 from tqdm import tqdm
 
+from gensr_dist.analysis.contract import Analysis
 from gensr_dist.analysis.finding import Finding, read_finding
 from gensr_dist.analysis.registry import ANALYSES
 from gensr_dist.analysis.subject import DEFAULT_PEER, Peer
 from gensr_dist.baselines.result import BaselineResult
 from gensr_dist.baselines.settings import read_settings
 from gensr_dist.config.root import Config
+from gensr_dist.errors import InputError
 from gensr_dist.paper.findings import ablation_finding, performance, sweep_finding
 from gensr_dist.paper.report import PaperResult, write_paper
 from gensr_dist.paper.trainings import study_of, with_checkpoints
@@ -53,26 +56,33 @@ def make_paper(config: Config, engine: TrialEngine, say: Say) -> PaperResult:
         run_stage(TrainedBaseline(DEFAULT_PEER, settings), config, say)
         bar.update()
         peer = Peer.at(run.baseline(DEFAULT_PEER).root, run)
+        looked = {}
         for analysis in ANALYSES:
-            run_stage(Analysed(analysis, peer), config, say)
+            looked[analysis.name] = _analysed(analysis, peer, config, say)
             bar.update()
         result = run_study(study, engine, say, bar.update)
-    findings = _findings(config, run, result)
+    findings = _findings(config, run, looked, result)
     paper = PaperResult(run=str(run.root), seconds=round(time.monotonic() - began, 1), findings=findings)
     write_paper(run, paper)
     return paper
 
 
-def _findings(config: Config, run: RunFolder, result: StudyResult) -> tuple[Finding, ...]:
+def _analysed(analysis: Analysis, peer: Peer, config: Config, say: Say) -> Finding:
+    """What an analysis found; where this run does not have what it needs, that it failed and why."""
+    try:
+        run_stage(Analysed(analysis, peer), config, say)
+    except InputError as error:
+        say(f"{analysis.name}: {error}")
+        return Finding(name=analysis.name, title=analysis.title, protocol=(), problems=(str(error),))
+    return read_finding(RunFolder.of(config).analysis(analysis.name))
+
+
+def _findings(
+    config: Config, run: RunFolder, looked: Mapping[str, Finding], result: StudyResult
+) -> tuple[Finding, ...]:
     metrics = read_json(run.metrics, "run `gensr evaluate`")
     peer = read_record(run.baseline(DEFAULT_PEER).metrics, BaselineResult, "a baseline", missing=_REMEDY, wrong=_REMEDY)
-    looked = {analysis.name: read_finding(run.analysis(analysis.name)) for analysis in ANALYSES}
     first = [looked[name] for name in _ORDER if name in looked]
     others = [finding for name, finding in looked.items() if name not in _ORDER]
-    return (
-        performance(metrics, peer),
-        *first,
-        ablation_finding(config, result),
-        sweep_finding(config, result),
-        *others,
-    )
+    trained = (ablation_finding(config, result), sweep_finding(config, result))
+    return (performance(metrics, peer), *first, *trained, *others)

@@ -92,11 +92,10 @@ def ablation_finding(config: Config, result: StudyResult) -> Finding:
             test = systems[each.label].behind.get(task)
             if test is None:
                 continue
-            helps = f"{each.part.capitalize()} help" + ("" if each.part.endswith("s") else "s")
             source = "figure 4" if each.of_paper else "our own question"
             claims.append(
                 Claim(
-                    statement=f"{helps} {name} ({source})",
+                    statement=f"{each.claim} {name} ({source})",
                     holds=_holds(test.low, test.high),
                     measured=_shown(test),
                 )

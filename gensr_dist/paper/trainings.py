@@ -19,12 +19,12 @@ _SCOPES = {TEMPERATURE: (0.02, 0.05, 0.1, 0.2, 0.5), WEIGHT: (0.001, 0.003, 0.01
 _CHECKPOINTS = 8  # moments of the training that analyses look at
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Ablation:
     """GenSR without one of its parts."""
 
     label: str
-    part: str  # what it lacks, for sentences
+    claim: str  # what it would mean that it is worse, before the name of a task
     set: tuple[str, ...]
     of_paper: bool  # figure 4, or a question of our own
 
@@ -32,27 +32,22 @@ class Ablation:
 def ablations(config: Config) -> tuple[Ablation, ...]:
     """Those that differ from the config; of one task alone with half the batch, so that it sees as many of its rows."""
     half = f"train.batch={max(1, config.train.batch // 2)}"
-    every = (
-        Ablation(label="no CF view", part="the CF view", set=("model.cf_view=false",), of_paper=True),
-        Ablation(label="no semantic view", part="the semantic view", set=("model.semantic_view=false",), of_paper=True),
-        Ablation(label="no soft filter", part="soft filtering", set=("model.soft_filter=false",), of_paper=True),
-        Ablation(label="no contrast", part="the contrastive loss", set=(f"{WEIGHT}=0",), of_paper=True),
-        Ablation(
-            label="no cross-fitting",
-            part="the cross-fitting of CF vectors",
-            set=("lightgcn.folds=0",),
-            of_paper=False,
-        ),
-        Ablation(label="joint scoring", part="shared scoring", set=("model.scoring=joint",), of_paper=False),
-        Ablation(
-            label="uniform negatives",
-            part="negatives that are not uniform",
-            set=("data.negatives=uniform", "data.hard_negatives=0", "data.query_negatives=0"),
-            of_paper=False,
-        ),
-        Ablation(label="rec alone", part="search rows", set=("train.tasks=recommendation", half), of_paper=False),
-        Ablation(label="search alone", part="recommendation rows", set=("train.tasks=search", half), of_paper=False),
+    uniform = ("data.negatives=uniform", "data.hard_negatives=0", "data.query_negatives=0")
+    of_paper = (
+        ("no CF view", "The CF view helps", ("model.cf_view=false",)),
+        ("no semantic view", "The semantic view helps", ("model.semantic_view=false",)),
+        ("no soft filter", "Soft filtering helps", ("model.soft_filter=false",)),
+        ("no contrast", "The contrastive loss helps", (f"{WEIGHT}=0",)),
     )
+    ours = (
+        ("no cross-fitting", "The cross-fitting of CF vectors helps", ("lightgcn.folds=0",)),
+        ("joint scoring", "Shared scoring helps", ("model.scoring=joint",)),
+        ("uniform negatives", "Negatives that are not uniform help", uniform),
+        ("rec alone", "Search rows help", ("train.tasks=recommendation", half)),
+        ("search alone", "Recommendation rows help", ("train.tasks=search", half)),
+    )
+    every = [Ablation(label, claim, settings, of_paper=True) for label, claim, settings in of_paper]
+    every += [Ablation(label, claim, settings, of_paper=False) for label, claim, settings in ours]
     return tuple(each for each in every if changes(config, each.set))
 
 

@@ -60,7 +60,7 @@ def test_a_node_dies(cluster: Any, tmp_path: Path) -> None:
     killer.start()
     engine = RayTrials("")
     assert engine.places == 2
-    result = run_study(study, engine, print)
+    result = run_study(study, engine, print, lambda: None)
     assert not killer.is_alive()  # a node was killed meanwhile
     assert result.waiting == ()
     systems = {system.label: system for system in result.systems}

@@ -1,7 +1,6 @@
 """TensorBoard opens a run: its HTTP interface has the points, a headless browser shows their tags."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -21,8 +20,8 @@ from gensr_dist.model.config import ModelConfig
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.loop import train
+from tests.browser import BROWSER
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 SHOWN = ("loss/task", "loss/contrastive", "optimizer/learning_rate", "speed/rows_per_second")
 VALIDATED = ("validation_rec/ndcg@10", "validation_search/ndcg@10")
 BESIDE = ("training_rec/ndcg@10", "training_search/loss", "gap/rec_ndcg@10", "gap/search_loss")
