@@ -3,9 +3,10 @@
 import difflib
 
 from gensr_dist.analysis.contract import Analysis
+from gensr_dist.analysis.log.analysis import LogAnalysis
 from gensr_dist.errors import InputError
 
-ANALYSES: tuple[Analysis, ...] = ()
+ANALYSES: tuple[Analysis, ...] = (LogAnalysis(),)
 
 
 def analysis(name: str) -> Analysis:

@@ -15,6 +15,7 @@ from gensr_dist.pages.page import Page, Section
 from gensr_dist.pages.table import Table
 
 _METRICS = (*(f"recall@{k}" for k in CUTOFFS), *(f"ndcg@{k}" for k in CUTOFFS[1:]), "mrr")
+_FEWEST = 5  # answers of a bin that a curve shows
 _BARS = (f"recall@{CUTOFF}", NDCG)
 
 
@@ -65,7 +66,7 @@ def _bars(name: str, title: str, metric: str, named: dict[str, dict[str, Estimat
         title=title,
         alt=f"{title} of {', '.join(named)}, with intervals where rows were resampled.",
         x="",
-        y=_short(metric),
+        y="",
         groups=tuple(named),
         series=(_series("", range(len(named)), estimates),),
     )
@@ -154,6 +155,8 @@ def _calibration(result: EvaluationResult) -> Section:
         f" Calibration therefore means: where negatives are weighed so that a row has {first.training_negatives} "
         f"({AS_TRAINED}), P(Yes) is the share of positives. Where each counts as one ({AS_RANKED}), P(Yes) is too high "
         "by about the ratio of the two odds: read it as an order there, not as a probability.",
+        "Training negatives that are likelier than uniform draws to fit (data.query_negatives, data.hard_negatives, "
+        "data.negatives popularity) make P(Yes) too low for these rows, whose negatives are uniform.",
         "Expected calibration error: mean distance of P(Yes) from the share of positives over the answers, bin by bin. "
         "Of few rows it is above zero even for a perfect model.",
     )
@@ -173,10 +176,11 @@ def _reliability(name: str, title: str, calibration: Calibration) -> LineChart:
     lines = [
         _series(
             label,
-            [found.predicted for found in calibration.curves[label].bins],
-            [Estimate(value=found.positives, interval=found.interval) for found in calibration.curves[label].bins],
+            [found.predicted for found in bins],
+            [Estimate(value=found.positives, interval=found.interval) for found in bins],
         )
         for label in (AS_TRAINED, AS_RANKED)
+        if (bins := [found for found in calibration.curves[label].bins if found.answers >= _FEWEST])
     ]
     return LineChart(
         name=f"{name}-calibration",
