@@ -135,9 +135,8 @@ def test_a_query_that_fits_its_item_alone(tmp_path: Path) -> None:
     assert found is not None
     assert (found.fits, found.alone, found.negatives_fit, found.names) == (1, 1, 0, 0)
     warnings = LogBrief.of_shards(shards).warnings
-    assert any(
-        warning.startswith("100% of searched items are the only ones of their 3 candidates") for warning in warnings
-    )
+    expected = "100% of searched items have all words of their query, 0.0% of their negatives do"
+    assert any(warning.startswith(expected) for warning in warnings)
     assert any(warning.startswith("no positive event is of rec") for warning in warnings)
 
 

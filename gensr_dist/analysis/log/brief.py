@@ -31,7 +31,7 @@ _MET = 0.3
 _COLD = 0.5
 _EMPTY = 0.5
 _NAMED = 0.2
-_ALONE = 0.5
+_FIT, _NEGATIVES_FIT = 0.9, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +128,11 @@ def _warnings(counts: LogCounts, queries: QueryProbe | None) -> Iterator[str]:
             f"{queries.names:.0%} of queries hold all words of the text of the item that they found: they give it "
             "away; use what users typed"
         )
-    if queries and queries.alone >= _ALONE:
+    if queries and queries.fits >= _FIT and queries.negatives_fit <= _NEGATIVES_FIT:
         yield (
-            f"{queries.alone:.0%} of searched items are the only ones of their {queries.candidates} candidates that "
-            "have all words of the query: sampled negatives make search look easy; judge it over the whole catalogue"
+            f"{queries.fits:.0%} of searched items have all words of their query, {queries.negatives_fit:.1%} of their "
+            "negatives do: matching words answers search among sampled negatives; judge it over the whole catalogue, "
+            "and beside bm25 and counting"
         )
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from gensr_dist.analysis.contract import Analysis
-from gensr_dist.analysis.finding import Finding
+from gensr_dist.analysis.finding import Claim, Finding
 from gensr_dist.analysis.soft_filter.faithfulness import Faithfulness, one_history
 from gensr_dist.analysis.soft_filter.lifts import Entries, entropy, kinds_of, lift, mean, ratios
-from gensr_dist.analysis.soft_filter.weights import Weights, left_out, weights_of
+from gensr_dist.analysis.soft_filter.weights import CF, TEXT, Weights, left_out, weights_of
 from gensr_dist.analysis.subject import Subject
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.errors import InputError
@@ -30,6 +30,8 @@ _NEGATIVES = 4  # of a row, drawn among its frozen ones
 _FEWEST = 2  # entries of a history that is looked at
 _LEFT_OUT = 200  # rows a task whose entries are left out one by one
 _BEHAVIOURS = {1: "met in recommendations", 2: "met in searches", 3: "met in both at once"}
+_NEAR, _MET = "near the candidate by text", "met with the candidate by others"
+_RELEVANT = {CF: _MET, TEXT: _NEAR}  # what a view should find relevant, if it finds anything
 _POSITIVE, _NEGATIVE = "positive", "negatives"
 
 
@@ -81,6 +83,7 @@ class SoftFilterAnalysis(Analysis):
             numbers={task.name: _numbers(task) for task in tasks},
             tables=tuple(table for task in tasks for table in _tables(trained, task)),
             charts=tuple(chart for task in tasks for chart in (_recency_chart(task), _lift_chart(task))),
+            claims=tuple(claim for task in tasks for claim in _claims(task)),
             problems=tuple(problems),
             summary=tuple(line for task in tasks for line in _lines(task)),
         )
@@ -208,6 +211,24 @@ def _tables(trained: TrainedRun, task: _Task) -> tuple[Table, ...]:
     )
     faithful = (task.faithful.table(task.name),) if task.faithful else ()
     return (lifts, spread, *faithful, one_history(trained, task.name, task.seen, task.rows))
+
+
+def _claims(task: _Task) -> list[Claim]:
+    """Section 4.1.2: the soft filter prioritises what is relevant. Of each view, what is near in that view."""
+    claims = []
+    for view in task.seen.weights:
+        found = task.lifts.get(_RELEVANT[view], {}).get(f"{view}, {_POSITIVE}")
+        if found is None or found.interval is None:
+            continue
+        low, high = found.interval
+        claims.append(
+            Claim(
+                statement=f"{task.name}: the soft filter of the {view} view prioritises entries {_RELEVANT[view]}",
+                holds="yes" if low > 1 else "no" if high <= 1 else "undecided",
+                measured=f"lift {_estimate(found)}",
+            )
+        )
+    return claims
 
 
 def _recency_chart(task: _Task) -> LineChart:

@@ -81,9 +81,9 @@ class Faithfulness:
         """For people."""
         return Table(
             title=f"{task}: does a weight tell what an entry does?",
-            note=f"Mean Spearman correlation within a history, of {self.rows:,} rows; 0 tells nothing. Leaving an entry "
-            f"out changes the log-odds by {_estimate(self.size)} in the mean; hiding it from the filters alone, by "
-            f"{_estimate(self.filters_share)} times that. Recency is what any weight has to beat.",
+            note=f"Mean Spearman correlation within a history, of {self.rows:,} rows; 0 tells nothing. Leaving an "
+            f"entry out changes the log-odds by {_estimate(self.size)} in the mean; hiding it from the filters alone, "
+            f"by {_estimate(self.filters_share)} times that. Recency is what any weight has to beat.",
             heads=("", *_CHANGES.values()),
             rows=tuple(
                 (
