@@ -35,7 +35,7 @@ RESULTS: dict[str, Callable[[RunFolder], tuple[Path, ...]]] = {
     "channels": lambda run: (run.channels,),
     "train": lambda run: (run.model,),
     "index": lambda run: (run.index,),
-    "evaluate": lambda run: (run.metrics, run.report, run.ranks),
+    "evaluate": lambda run: (run.metrics, run.report, run.report_page, run.ranks),
 }
 
 
