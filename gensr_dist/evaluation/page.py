@@ -15,6 +15,7 @@ from gensr_dist.pages.page import Page, Section
 from gensr_dist.pages.table import Table
 
 _METRICS = (*(f"recall@{k}" for k in CUTOFFS), *(f"ndcg@{k}" for k in CUTOFFS[1:]), "mrr")
+_WIDTH = 1.96  # standard errors of a 95% interval
 _FEWEST = 5  # answers of a bin that a curve shows
 _BARS = (f"recall@{CUTOFF}", NDCG)
 
@@ -133,7 +134,6 @@ def _candidates(candidates: Sequence[CandidateMetrics]) -> Section:
                 alt=f"Share of {metrics.count:,} rows whose positive is among the first candidates of each channel.",
                 x="first candidates",
                 y="share of rows",
-                log_x=True,
                 series=tuple(
                     Series(label=name, x=CANDIDATE_CUTOFFS, y=tuple(recall[k] for k in CANDIDATE_CUTOFFS))
                     for name, recall in lines.items()
@@ -200,7 +200,10 @@ def _strata(result: EvaluationResult) -> Section:
         by_popularity = f"{title}, by users who chose the positive in training"
         charts.append(_divided(f"{name}-activity", by_activity, strata.history))
         charts.append(_divided(f"{name}-popularity", by_popularity, strata.popularity))
-    text = f"N@{CUTOFF} of each scorer; in brackets, the rows. Those of few rows are noise."
+    text = (
+        f"N@{CUTOFF} of each scorer; in brackets, the rows. Whiskers: 1.96 standard errors, which of few rows say too "
+        "little."
+    )
     return Section(title="By activity of the user and popularity of the item", text=(text,), charts=tuple(charts))
 
 
@@ -217,6 +220,8 @@ def _divided(name: str, title: str, strata: Sequence[Stratum]) -> BarChart:
                 label=TITLES[scorer],
                 x=tuple(map(float, range(len(strata)))),
                 y=tuple(stratum.ndcg[scorer] for stratum in strata),
+                low=tuple(stratum.ndcg[scorer] - _WIDTH * stratum.ndcg_error[scorer] for stratum in strata),
+                high=tuple(stratum.ndcg[scorer] + _WIDTH * stratum.ndcg_error[scorer] for stratum in strata),
             )
             for scorer in strata[0].ndcg
         ),
