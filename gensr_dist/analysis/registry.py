@@ -3,9 +3,11 @@
 import difflib
 
 from gensr_dist.analysis.contract import Analysis
+from gensr_dist.analysis.log.analysis import LogAnalysis
+from gensr_dist.analysis.soft_filter.analysis import SoftFilterAnalysis
 from gensr_dist.errors import InputError
 
-ANALYSES: tuple[Analysis, ...] = ()
+ANALYSES: tuple[Analysis, ...] = (SoftFilterAnalysis(), LogAnalysis())
 
 
 def analysis(name: str) -> Analysis:

@@ -17,6 +17,7 @@ from gensr_dist.baselines.weights import open_baseline, settings_of
 from gensr_dist.config.root import Config
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.distributed.ranks import Ranks
@@ -106,7 +107,10 @@ class Subject:
     @cached_property
     def rows(self) -> Mapping[Behaviour, EvalRows]:
         """Held-out test rows by task, `analysis.rows` at most; a task without any is absent."""
-        store = self.data.store
+        return self.rows_of(self.data.store)
+
+    def rows_of(self, store: TimelineStore) -> Mapping[Behaviour, EvalRows]:
+        """The same of an opened store: needs no CF vectors."""
         drawn = {
             task: draw_rows(store.eval_rows(Split.TEST, task), self.config.analysis.rows, _ROWS_SEED)
             for task in Behaviour

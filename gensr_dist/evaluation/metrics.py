@@ -116,6 +116,12 @@ def _recall(rank_R: NDArray[np.int64]) -> dict[int, float]:
     return {cutoff: float(recall_gain(rank_R, cutoff).mean()) for cutoff in CANDIDATE_CUTOFFS}
 
 
+def reach_of(rank_R: NDArray[np.int64], last: int) -> tuple[float, ...]:
+    """Share of rows whose positive is among the first 1, 2, ... 1 + `last`, all the candidates of a row."""
+    count_K = np.bincount(rank_R - 1, minlength=1 + last)
+    return tuple((np.cumsum(count_K) / len(rank_R)).tolist())
+
+
 def recall_gain(rank_R: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
     """1 where the positive is among the first `cutoff`, else 0; [R]."""
     return (rank_R <= cutoff).astype(np.float64)

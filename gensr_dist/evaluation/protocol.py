@@ -73,6 +73,37 @@ def rank_positives(scorer: Scorer, rows: EvalRows, batch: int, *, progress: str 
     return _checked(found_RF[:, 0], rows)
 
 
+def ranks_and_findings(
+    scorer: Scorer,
+    rows: EvalRows,
+    batch: int,
+    find: Callable[[NDArray[np.floating]], NDArray[np.float64]],
+    numbers: int,
+    *,
+    progress: str | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Ranks as of `rank_positives`, and what else the same scores say of each row [R, F].
+
+    Args:
+        scorer: gives the scores.
+        rows: what to rank.
+        batch: rows a call of the scorer.
+        find: `numbers` of each row, from its scores [R, C].
+        numbers: F.
+        progress: label of a progress bar; None shows none.
+
+    Raises:
+        InputError: a score is not a number; names the row.
+    """
+
+    def both(chunk: EvalRows) -> NDArray[np.float64]:
+        score_RC = scorer.score(chunk)
+        return np.column_stack([_ranks(score_RC), np.nan_to_num(find(score_RC))])
+
+    found_RF = _on_all_ranks(both, 1 + numbers, rows, batch, progress)
+    return _checked(found_RF[:, 0], rows), found_RF[:, 1:]
+
+
 def ranks_and_losses(scorer: LossScorer, rows: EvalRows, batch: int) -> RankedRows:
     """Ranks as of `rank_positives`, and losses from the same passes of the scorer.
 

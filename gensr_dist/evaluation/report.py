@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gensr_dist.data.events import Behaviour
+from gensr_dist.evaluation.calibration import Calibration
 from gensr_dist.evaluation.catalogue_metrics import ANSWERS, ORDERS, CatalogueMetrics
 from gensr_dist.evaluation.fit import NDCG, FitRecord, StepFit, fit_warnings
 from gensr_dist.evaluation.metrics import (
@@ -60,6 +61,9 @@ class EvaluationResult:
 
     scorers: Sequence[ScorerResult]  # GenSR first
     protocol: Protocol
+    reach: Mapping[Behaviour, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)  # `reach_of`, by scorer
+    # A budget of candidates a pass changes the last bits of probabilities.
+    calibration: Mapping[Behaviour, Calibration] = field(default_factory=dict, compare=False)  # of GenSR
     strata: Mapping[Behaviour, TaskStrata] = field(default_factory=dict)
     catalogue: Sequence[CatalogueMetrics] = ()
     candidates: Sequence[CandidateMetrics] = ()
@@ -97,6 +101,7 @@ def metrics_json(result: EvaluationResult) -> dict[str, Any]:
             for baseline in baselines
         },
         "strata": {TASK_NAMES[task]: strata_json(strata) for task, strata in result.strata.items()},
+        "calibration": {TASK_NAMES[task]: dataclasses.asdict(found) for task, found in result.calibration.items()},
         "catalogue": _catalogue_json(result.catalogue, ANSWERS),
         "candidates": {TASK_NAMES[metrics.task]: _candidates_json(metrics) for metrics in result.candidates},
         **({"fit": _fit_json(result.fit)} if result.fit else {}),

@@ -13,6 +13,7 @@ from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
+from gensr_dist.evaluation.calibration import NUMBERS, Calibration, binned
 from gensr_dist.evaluation.catalogue_metrics import CatalogueMetrics
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.fit import read_fit
@@ -23,8 +24,10 @@ from gensr_dist.evaluation.metrics import (
     TASK_NAMES,
     CandidateMetrics,
     TaskMetrics,
+    reach_of,
 )
-from gensr_dist.evaluation.protocol import Rival, draw_rows, rank_positives
+from gensr_dist.evaluation.page import evaluation_page
+from gensr_dist.evaluation.protocol import Rival, draw_rows, rank_positives, ranks_and_findings
 from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult, write_report
 from gensr_dist.evaluation.significance import paired_test, save_ranks
 from gensr_dist.evaluation.strata import TaskStrata, training_users
@@ -37,16 +40,19 @@ def evaluate(
     config: EvaluationConfig,
     seed: int,
     *,
+    training_negatives: int,
     rivals: Sequence[Rival] = (),
     catalogue: Sequence[CatalogueMetrics] = (),
     candidates: Sequence[CandidateMetrics] = (),
 ) -> EvaluationResult:
-    """Rank the test rows of both tasks, write metrics.json, report.md and ranks/ of the run.
+    """Rank the test rows of both tasks, write metrics.json, report.md, report.html and ranks/ of the
+    run.
 
     Args:
         trained: the run.
         config: protocol settings.
         seed: of the run; draws rows and resamples.
+        training_negatives: of a training group, whose share of positives GenSR has learnt.
         rivals: what GenSR is compared with.
         catalogue: whole-catalogue results of the retrieval stage, for the report.
         candidates: recall of its channels, for the report.
@@ -58,19 +64,21 @@ def evaluate(
     rows, protocol = rows_to_rank(store, config, seed)
 
     gensr = GenSRScorer(trained.model, trained.collator, trained.device, config.prompts)
-    contenders = (Rival(GENSR, gensr, frozenset(Behaviour), ROWS_A_CALL), *rivals)
-    ranks = {
-        contender.name: {
+    answered = {
+        task: ranks_and_findings(
+            gensr, task_rows, ROWS_A_CALL, binned, NUMBERS, progress=f"{TITLES[GENSR]}, {TASK_NAMES[task]}"
+        )
+        for task, task_rows in rows.items()
+    }
+    ranks = {GENSR: {task: rank_R for task, (rank_R, _) in answered.items()}} | {
+        rival.name: {
             task: rank_positives(
-                contender.scorer,
-                task_rows,
-                contender.rows_a_call,
-                progress=f"{TITLES[contender.name]}, {TASK_NAMES[task]}",
+                rival.scorer, task_rows, rival.rows_a_call, progress=f"{TITLES[rival.name]}, {TASK_NAMES[task]}"
             )
             for task, task_rows in rows.items()
-            if task in contender.tasks
+            if task in rival.tasks
         }
-        for contender in contenders
+        for rival in rivals
     }
     training_users_I = training_users(store)
     result = EvaluationResult(
@@ -78,6 +86,20 @@ def evaluate(
             _scorer_result(name, by_task, ranks[GENSR], config, seed) for name, by_task in ranks.items() if by_task
         ],
         protocol=protocol,
+        reach={
+            task: {name: reach_of(rank_R, protocol.negatives) for name, rank_R in _ranks_of_task(ranks, task).items()}
+            for task in rows
+        },
+        calibration={
+            task: Calibration.of(
+                found_RF,
+                negatives=protocol.negatives,
+                training_negatives=training_negatives,
+                resamples=config.bootstrap,
+                seed=seed,
+            )
+            for task, (_, found_RF) in answered.items()
+        },
         strata={
             task: TaskStrata.of(_ranks_of_task(ranks, task), task_rows, store, training_users_I)
             for task, task_rows in rows.items()
@@ -171,3 +193,4 @@ def _save(run: RunFolder, ranks: Mapping[Behaviour, NDArray[np.int64]], result: 
     for task, rank_R in ranks.items():
         save_ranks(run.root, task, rank_R)
     write_report(run, result)
+    evaluation_page(result).write(run.report_page)

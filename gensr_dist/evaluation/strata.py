@@ -1,6 +1,6 @@
 """Results apart for rare and popular targets, and for users of short and long histories.
 
-Dimensions: R rows, I items.
+Dimensions: R rows, P rows of a stratum, I items.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ class Stratum:
     count: int  # rows, at least 1
     recall: Mapping[str, float]  # Recall@CUTOFF by scorer
     ndcg: Mapping[str, float]  # NDCG@CUTOFF by scorer
+    ndcg_error: Mapping[str, float]  # its standard error
 
     @property
     def label(self) -> str:
@@ -85,13 +86,15 @@ def divide(
         in_R = stratum_R == stratum
         if not in_R.any():
             continue
+        gains = {name: ndcg_gain(rank_R[in_R], CUTOFF) for name, rank_R in ranks.items()}
         strata.append(
             Stratum(
                 first=first,
                 last=firsts[stratum + 1] - 1 if stratum + 1 < len(firsts) else None,
                 count=int(in_R.sum()),
                 recall={name: float(recall_gain(rank_R[in_R], CUTOFF).mean()) for name, rank_R in ranks.items()},
-                ndcg={name: float(ndcg_gain(rank_R[in_R], CUTOFF).mean()) for name, rank_R in ranks.items()},
+                ndcg={name: float(gain_P.mean()) for name, gain_P in gains.items()},
+                ndcg_error={name: float(gain_P.std() / len(gain_P) ** 0.5) for name, gain_P in gains.items()},
             )
         )
     return tuple(strata)

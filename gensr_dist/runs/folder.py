@@ -145,6 +145,11 @@ class RunFolder:
         return self.root / "report.md"
 
     @property
+    def report_page(self) -> Path:
+        """Evaluation results with charts, HTML."""
+        return self.root / "report.html"
+
+    @property
     def ranks(self) -> Path:
         """Ranks of the evaluated rows, for `gensr compare`."""
         return self.root / "ranks"

@@ -11,9 +11,9 @@ class Evaluate(Stage):
     """Ranks test rows among frozen negatives and over the whole catalogue, by GenSR and by baselines."""
 
     name = "evaluate"
-    summary = "evaluate GenSR and the baselines; write RUN/metrics.json and RUN/report.md"
+    summary = "evaluate GenSR and the baselines; write RUN/metrics.json, RUN/report.md and RUN/report.html"
     help = "One positive among frozen negatives, both tasks apart, then the whole catalogue through its candidates."
-    form = 2
+    form = 3
     sections = ("evaluation.", "retrieval.", "data.history")
 
     def needs(self, config: Config) -> tuple[str, ...]:
@@ -21,8 +21,8 @@ class Evaluate(Stage):
         return ("prepare", "lightgcn", "channels", "train", "index")
 
     def results(self, run: RunFolder) -> tuple[Path, ...]:
-        """Metrics, report, and the ranks of all rows for `gensr compare`."""
-        return (run.metrics, run.report, run.ranks)
+        """Metrics, reports, and the ranks of all rows for `gensr compare`."""
+        return (run.metrics, run.report, run.report_page, run.ranks)
 
     def do(self, job: Job) -> Outcome:
         """See `evaluation.stage` and `retrieval.catalogue`."""
@@ -45,8 +45,10 @@ class Evaluate(Stage):
             trained,
             config.evaluation,
             config.seed,
+            training_negatives=config.data.train_negatives,
             rivals=untrained_rivals(trained.store, trained.items, trained.item_IE, trained.user_VE),
             catalogue=catalogue,
             candidates=candidates,
         )
-        return Outcome(summary=result_lines(result), result=metrics_json(result))
+        summary = (*result_lines(result), f"charts: {job.run.report_page}")
+        return Outcome(summary=summary, result=metrics_json(result))

@@ -57,13 +57,18 @@ class Prepare(Stage):
         return ()
 
     def do(self, job: Job) -> Outcome:
-        """See `data.preparation.prepare`."""
+        """See `data.preparation.prepare`; then a look at what was prepared."""
         engine = _engine(job)
         from gensr_dist.data.preparation.prepare import prepare
 
         prompts = job.config.model.prompts
         phrases = [re.sub(r"\{\w*\}", " ", prompt) for prompt in (prompts.recommendation, prompts.search)]
-        return Outcome.of(prepare(engine, job.config.data, job.config.seed, job.run.shards, phrases))
+        outcome = Outcome.of(prepare(engine, job.config.data, job.config.seed, job.run.shards, phrases))
+        lines, warnings = _look_at(job.run.shards)
+        return Outcome(
+            summary=(*outcome.summary, *lines, *(f"warning: {warning}" for warning in warnings)),
+            result={**outcome.result, "warnings": list(warnings)},
+        )
 
     def made(self, record: StageRecord, run: RunFolder) -> str:
         """The digest in the manifest; empty without one.
@@ -86,6 +91,17 @@ class Prepare(Stage):
     def states(self, run: RunFolder) -> Mapping[str, Any]:
         """Sizes of all files of the shards."""
         return run.shards.sizes()
+
+
+def _look_at(shards: Folder) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the log is like, and what in it will spoil results; the shards are done, whatever comes of it."""
+    from gensr_dist.analysis.log.brief import LogBrief
+
+    try:
+        brief = LogBrief.of_shards(shards)
+    except InputError as fault:
+        return (), (f"the log could not be looked at: {fault}",)
+    return brief.lines, brief.warnings
 
 
 def _engine(job: Job) -> "Engine":

@@ -97,7 +97,7 @@ def opened(run: RunFolder) -> TrainedRun:
 def evaluated(trained: TrainedRun, config: EvaluationConfig, **more: Any) -> EvaluationResult:
     """Beside the scorers that every evaluation shows."""
     rivals = untrained_rivals(trained.store, trained.items, trained.item_IE, trained.user_VE)
-    return evaluate(trained, config, 0, rivals=rivals, **more)
+    return evaluate(trained, config, 0, training_negatives=4, rivals=rivals, **more)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,7 @@ def test_metrics_json_has_the_published_shape(run: RunFolder, result: Evaluation
         "baselines",
         "significance",
         "strata",
+        "calibration",
         "catalogue",
         "candidates",
         "protocol",

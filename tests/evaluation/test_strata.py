@@ -98,7 +98,9 @@ def test_rows_are_placed_by_their_positive_and_their_history(store: TimelineStor
 
 
 def test_json_holds_every_figure() -> None:
-    stratum = Stratum(first=30, last=None, count=4, recall={"gensr": 0.5, "bm25": 0.25}, ndcg={"gensr": 0.4, "bm25": 0})
+    ndcg, error = {"gensr": 0.4, "bm25": 0.0}, {"gensr": 0.1, "bm25": 0.0}
+    recall = {"gensr": 0.5, "bm25": 0.25}
+    stratum = Stratum(first=30, last=None, count=4, recall=recall, ndcg=ndcg, ndcg_error=error)
     assert strata_json(TaskStrata(popularity=(stratum,), history=())) == {
         "popularity": [
             {

@@ -1,0 +1,1 @@
+"""What a prepared log is like before anyone trains on it."""

@@ -1,0 +1,1 @@
+"""What the soft filter attends to."""

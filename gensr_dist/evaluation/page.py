@@ -1,0 +1,286 @@
+"""`report.html`: an evaluation as a page of tables and charts, the same numbers as in `metrics.json`."""
+
+from collections.abc import Mapping, Sequence
+
+from gensr_dist.data.events import Behaviour
+from gensr_dist.evaluation.calibration import AS_RANKED, AS_TRAINED, Calibration
+from gensr_dist.evaluation.catalogue_metrics import ANSWERS, ORDERS, CatalogueMetrics
+from gensr_dist.evaluation.fit import NDCG, fit_warnings
+from gensr_dist.evaluation.metrics import CANDIDATE_CUTOFFS, CUTOFFS, TASK_NAMES, CandidateMetrics, Estimate
+from gensr_dist.evaluation.report import TASK_TITLES, TITLES, EvaluationResult
+from gensr_dist.evaluation.significance import CUTOFF, PairedTest
+from gensr_dist.evaluation.strata import Stratum
+from gensr_dist.pages.charts import AnyChart, BarChart, LineChart, Series
+from gensr_dist.pages.page import Page, Section
+from gensr_dist.pages.table import Table
+
+_METRICS = (*(f"recall@{k}" for k in CUTOFFS), *(f"ndcg@{k}" for k in CUTOFFS[1:]), "mrr")
+_WIDTH = 1.96  # standard errors of a 95% interval
+_FEWEST = 5  # answers of a bin that a curve shows
+_BARS = (f"recall@{CUTOFF}", NDCG)
+
+
+def evaluation_page(result: EvaluationResult) -> Page:
+    """All that was found out; parts that an evaluation does not have are left out."""
+    protocol = result.protocol
+    best = ", ".join(f"{TASK_NAMES[task]} {metrics.named()[NDCG].value:.4f}" for task, metrics in result.gensr.items())
+    sections = [
+        *(_task(result, task) for task in result.gensr),
+        *([_catalogue(result.catalogue)] if result.catalogue else []),
+        *([_candidates(result.candidates)] if result.candidates else []),
+        *([_calibration(result)] if result.calibration else []),
+        *([_strata(result)] if result.strata else []),
+        *([_fit(result)] if result.fit and result.fit.best else []),
+        _protocol(result),
+    ]
+    text = f"{NDCG} of GenSR: {best}; {protocol.split} rows, 1 positive and {protocol.negatives} negatives each."
+    return Page(title="Evaluation", text=(text,), sections=tuple(sections))
+
+
+def _task(result: EvaluationResult, task: Behaviour) -> Section:
+    scorers = [scorer for scorer in result.scorers if task in scorer.tasks]
+    named = {TITLES[scorer.scorer]: scorer.tasks[task].named() for scorer in scorers}
+    tested = any(task in scorer.behind for scorer in scorers)
+    leads = [_lead(scorer.behind.get(task)) for scorer in scorers]
+    table = Table(
+        title="Metrics",
+        heads=("", *map(_short, _METRICS), *([f"GenSR's lead in N@{CUTOFF}"] if tested else [])),
+        rows=tuple(
+            (title, *(_cell(metrics[name], name) for name in _METRICS), *([lead] if tested else []))
+            for (title, metrics), lead in zip(named.items(), leads, strict=True)
+        ),
+    )
+    name, title = TASK_NAMES[task], TASK_TITLES[task]
+    charts: list[AnyChart] = [
+        _bars(f"{name}-{metric.replace('@', '-at-')}", f"{title}: {_short(metric)}", metric, named) for metric in _BARS
+    ]
+    if reach := result.reach.get(task):
+        charts.append(_ranks(f"{name}-ranks", f"{title}: ranks of the positives", reach))
+    count = result.gensr[task].count
+    return Section(title=f"{title}: {count:,} rows", tables=(table,), charts=tuple(charts))
+
+
+def _bars(name: str, title: str, metric: str, named: dict[str, dict[str, Estimate]]) -> BarChart:
+    estimates = [metrics[metric] for metrics in named.values()]
+    return BarChart(
+        name=name,
+        title=title,
+        alt=f"{title} of {', '.join(named)}, with intervals where rows were resampled.",
+        x="",
+        y="",
+        groups=tuple(named),
+        series=(_series("", range(len(named)), estimates),),
+    )
+
+
+def _series(label: str, x: Sequence[float], estimates: Sequence[Estimate]) -> Series:
+    """Points with intervals, where all have one."""
+    intervals = [estimate.interval for estimate in estimates if estimate.interval]
+    whole = len(intervals) == len(estimates)
+    return Series(
+        label=label,
+        x=tuple(map(float, x)),
+        y=tuple(estimate.value for estimate in estimates),
+        low=tuple(low for low, _ in intervals) if whole else (),
+        high=tuple(high for _, high in intervals) if whole else (),
+    )
+
+
+def _ranks(name: str, title: str, reach: Mapping[str, tuple[float, ...]]) -> LineChart:
+    return LineChart(
+        name=name,
+        title=title,
+        alt=f"{title}: share of rows whose positive is among the first so many candidates, a line a scorer.",
+        x="first candidates",
+        y="share of rows",
+        log_x=True,
+        series=tuple(
+            Series(label=TITLES[scorer], x=tuple(float(rank + 1) for rank in range(len(share_K))), y=share_K)
+            for scorer, share_K in reach.items()
+        ),
+    )
+
+
+def _catalogue(catalogue: Sequence[CatalogueMetrics]) -> Section:
+    tables, charts = [], []
+    for metrics in catalogue:
+        title = TASK_TITLES[metrics.task]
+        named = {ORDERS[name]: order.named() for name, order in metrics.orders.items()}
+        rows = metrics.orders[ANSWERS].count
+        note = f"{rows:,} rows; {metrics.candidates:,} candidates hold {metrics.candidate_recall:.1%} of the positives."
+        tables.append(
+            Table(
+                title=title,
+                note=note,
+                heads=("Order", *map(_short, _METRICS[:-1])),
+                rows=tuple(
+                    (order, *(_cell(found[name], name) for name in _METRICS[:-1])) for order, found in named.items()
+                ),
+            )
+        )
+        charts.append(_bars(f"{TASK_NAMES[metrics.task]}-catalogue", f"{title}: {_short(NDCG)}", NDCG, named))
+    return Section(title="Whole catalogue", tables=tuple(tables), charts=tuple(charts))
+
+
+def _candidates(candidates: Sequence[CandidateMetrics]) -> Section:
+    charts = []
+    for metrics in candidates:
+        title = TASK_TITLES[metrics.task]
+        lines = {"fusion": metrics.recall, "union": metrics.union, **metrics.channels}
+        charts.append(
+            LineChart(
+                name=f"{TASK_NAMES[metrics.task]}-candidates",
+                title=f"{title}: recall of the candidates",
+                alt=f"Share of {metrics.count:,} rows whose positive is among the first candidates of each channel.",
+                x="first candidates",
+                y="share of rows",
+                series=tuple(
+                    Series(label=name, x=CANDIDATE_CUTOFFS, y=tuple(recall[k] for k in CANDIDATE_CUTOFFS))
+                    for name, recall in lines.items()
+                ),
+            )
+        )
+    text = (
+        "Share of rows whose positive is among the first candidates, unseen items only. Fusion: the candidates that "
+        "GenSR orders. Union: some channel has it so early."
+    )
+    return Section(title="Candidates", text=(text,), charts=tuple(charts))
+
+
+def _calibration(result: EvaluationResult) -> Section:
+    first = next(iter(result.calibration.values()))
+    text = (
+        f"P(Yes) against the share of positives. A row has 1 positive among {1 + first.negatives} candidates, a "
+        f"training group 1 among {1 + first.training_negatives}, and a model can only learn the share that it is shown."
+        f" Calibration therefore means: where negatives are weighed so that a row has {first.training_negatives} "
+        f"({AS_TRAINED}), P(Yes) is the share of positives. Where each counts as one ({AS_RANKED}), P(Yes) is too high "
+        "by about the ratio of the two odds: read it as an order there, not as a probability.",
+        "Training negatives that are likelier than uniform draws to fit (data.query_negatives, data.hard_negatives, "
+        "data.negatives popularity) make P(Yes) too low for these rows, whose negatives are uniform.",
+        "Expected calibration error: mean distance of P(Yes) from the share of positives over the answers, bin by bin. "
+        "Of few rows it is above zero even for a perfect model.",
+    )
+    rows, charts = [], []
+    for task, calibration in result.calibration.items():
+        title = TASK_TITLES[task]
+        for name, curve in calibration.curves.items():
+            cells = (f"{curve.base_rate:.3f}", f"{curve.predicted:.3f}", _with_interval(curve.error))
+            rows.append((f"{title}, {name}", *cells, f"{calibration.count:,}"))
+        charts.append(_reliability(TASK_NAMES[task], title, calibration))
+    heads = ("", "Share of positives", "Mean P(Yes)", "Expected calibration error", "Rows")
+    table = Table(title="Calibration error", heads=heads, rows=tuple(rows))
+    return Section(title="Calibration", text=text, tables=(table,), charts=tuple(charts))
+
+
+def _reliability(name: str, title: str, calibration: Calibration) -> LineChart:
+    lines = [
+        _series(
+            label,
+            [found.predicted for found in bins],
+            [Estimate(value=found.positives, interval=found.interval) for found in bins],
+        )
+        for label in (AS_TRAINED, AS_RANKED)
+        if (bins := [found for found in calibration.curves[label].bins if found.answers >= _FEWEST])
+    ]
+    return LineChart(
+        name=f"{name}-calibration",
+        title=f"{title}: reliability",
+        alt=f"{title}: share of positives over mean P(Yes) of answers of about the same P(Yes), beside the diagonal.",
+        x="mean P(Yes)",
+        y="share of positives",
+        series=(*lines, Series(label="calibrated", x=(0.0, 1.0), y=(0.0, 1.0))),
+    )
+
+
+def _strata(result: EvaluationResult) -> Section:
+    charts = []
+    for task, strata in result.strata.items():
+        name, title = TASK_NAMES[task], TASK_TITLES[task]
+        by_activity = f"{title}, by interactions of the user before the row"
+        by_popularity = f"{title}, by users who chose the positive in training"
+        charts.append(_divided(f"{name}-activity", by_activity, strata.history))
+        charts.append(_divided(f"{name}-popularity", by_popularity, strata.popularity))
+    text = (
+        f"N@{CUTOFF} of each scorer; in brackets, the rows. Whiskers: 1.96 standard errors, which of few rows say too "
+        "little."
+    )
+    return Section(title="By activity of the user and popularity of the item", text=(text,), charts=tuple(charts))
+
+
+def _divided(name: str, title: str, strata: Sequence[Stratum]) -> BarChart:
+    return BarChart(
+        name=name,
+        title=title,
+        alt=f"N@{CUTOFF} of each scorer. {title}.",
+        x="",
+        y="",
+        groups=tuple(f"{stratum.label} ({stratum.count:,})" for stratum in strata),
+        series=tuple(
+            Series(
+                label=TITLES[scorer],
+                x=tuple(map(float, range(len(strata)))),
+                y=tuple(stratum.ndcg[scorer] for stratum in strata),
+                low=tuple(stratum.ndcg[scorer] - _WIDTH * stratum.ndcg_error[scorer] for stratum in strata),
+                high=tuple(stratum.ndcg[scorer] + _WIDTH * stratum.ndcg_error[scorer] for stratum in strata),
+            )
+            for scorer in strata[0].ndcg
+        ),
+    )
+
+
+def _fit(result: EvaluationResult) -> Section:
+    assert result.fit is not None
+    assert result.fit.best is not None
+    rows = [
+        (
+            f"{TASK_TITLES[task]}, {kind}",
+            *(f"{values[name]:.4f}" for name in (*_METRICS, "loss")),
+            f"{found.count:,}",
+        )
+        for task, name_of_task in TASK_NAMES.items()
+        if (fit := result.fit.best.tasks.get(name_of_task)) is not None
+        for kind, found in (("training", fit.training), ("validation", fit.validation))
+        if found is not None and (values := found.values())
+    ]
+    return Section(
+        title="Training rows beside validation rows",
+        text=(
+            f"Ranked during training, with the weights of step {result.fit.best.step}, which the model has.",
+            *(f"Warning: {warning}." for warning in fit_warnings(result.fit)),
+        ),
+        tables=(Table(title="Fit", heads=("", *map(_short, _METRICS), "Loss", "Rows"), rows=tuple(rows)),),
+    )
+
+
+def _protocol(result: EvaluationResult) -> Section:
+    protocol = result.protocol
+    drawn = ", ".join(f"{rows:,} of {protocol.rows_available[name]:,} {name}" for name, rows in protocol.rows.items())
+    text = [
+        f"Rows: {drawn} ({protocol.split} split by {protocol.split_method!r}), drawn with seed {protocol.seed}. Each "
+        f"ranks its positive among {protocol.negatives} sampled items that its user never met (seed "
+        f"{protocol.negatives_seed}, frozen in the shards); the whole catalogue, among all items. Ties are "
+        f"{protocol.ties}.",
+    ]
+    if protocol.bootstrap:
+        text.append(
+            f"Intervals: {protocol.confidence:.0%}, from bootstrap resamples of the rows ({protocol.bootstrap:,}, of "
+            f"calibration 200 at most). p: two-sided paired sign-flip test on NDCG@{CUTOFF} on the same rows."
+        )
+    return Section(title="Protocol", text=tuple(text))
+
+
+def _short(metric: str) -> str:
+    return metric.replace("recall", "R").replace("ndcg", "N").replace("mrr", "MRR")
+
+
+def _cell(estimate: Estimate, name: str) -> str:
+    return _with_interval(estimate) if name == NDCG else f"{estimate.value:.4f}"
+
+
+def _with_interval(estimate: Estimate) -> str:
+    interval = estimate.interval
+    return f"{estimate.value:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
+
+
+def _lead(test: PairedTest | None) -> str:
+    return f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.3g}" if test else ""
