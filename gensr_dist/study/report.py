@@ -7,12 +7,14 @@ from gensr_dist.pages.table import Table
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import write_json
 from gensr_dist.study.figures import curves, quality
+from gensr_dist.study.hard_negatives import BM25_TOP, SAME_QUERY
 from gensr_dist.study.plan import Study
 from gensr_dist.study.result import Spread, StudyResult, SystemResult
 
 METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")  # of the paper's tables 2 and 3
 _TITLES = {"rec": "Recommendation (table 2)", "search": "Search (table 3)"}
 _CATALOGUE = ("recall@10", "ndcg@10")
+_HARD = (BM25_TOP, SAME_QUERY)
 _SIGNIFICANT = 0.05
 
 
@@ -42,7 +44,10 @@ def _task_table(result: StudyResult, task: str) -> Table:
         "Catalogue: among all items that the user had not met."
     )
     if task == "search":
-        note += " Hard: the items that BM25 puts first as negatives."
+        note += (
+            " Harder negatives: the items that BM25 puts first; others that fit the same query, which are of the same "
+            "category where queries are categories."
+        )
     if compared:
         note += " Last column: GenSR minus this system in N@10, its 95% interval, and p of a paired sign-flip test."
     return Table(
@@ -60,13 +65,14 @@ def _task_table(result: StudyResult, task: str) -> Table:
 def _heads(task: str) -> list[str]:
     """Names of the columns that `_cells` fills."""
     catalogue = [f"catalogue {_short(metric)}" for metric in _CATALOGUE]
-    return [*map(_short, METRICS), *catalogue, *(["hard N@10"] if task == "search" else [])]
+    return [*map(_short, METRICS), *catalogue, *([f"N@10, {kind}" for kind in _HARD] if task == "search" else [])]
 
 
 def _cells(system: SystemResult, task: str) -> list[Spread | None]:
-    of_catalogue, hard = system.catalogue.get(task, {}), system.hard.get(task, {})
+    of_catalogue = system.catalogue.get(task, {})
     cells = [*map(system.sampled[task].get, METRICS), *map(of_catalogue.get, _CATALOGUE)]
-    return [*cells, hard.get("ndcg@10")] if task == "search" else cells
+    hard = [system.hard.get(kind, {}).get("ndcg@10") for kind in _HARD]
+    return [*cells, *hard] if task == "search" else cells
 
 
 def _cost_table(result: StudyResult) -> Table:

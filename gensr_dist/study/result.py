@@ -46,7 +46,7 @@ class SystemResult:
     sampled: Mapping[str, Mapping[str, Spread]]  # by task and metric
     catalogue: Mapping[str, Mapping[str, Spread]]
     catalogue_rows: int  # a task, fewer of slow systems
-    hard: Mapping[str, Mapping[str, Spread]]
+    hard: Mapping[str, Mapping[str, Spread]]  # by kind of the negatives and metric
     behind: Mapping[str, PairedTest]  # GenSR minus this one by task, rows averaged over seeds
     parameters: int
     seconds: float  # of a training, mean over seeds

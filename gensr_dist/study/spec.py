@@ -35,7 +35,7 @@ class Outcome:
     rows_digest: str  # of those rows
     catalogue: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # among the whole catalogue
     catalogue_rows: int = 0  # a task
-    hard: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # among harder negatives
+    hard: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # searches among harder negatives, by kind
     parameters: int = 0
     seconds: float = 0.0  # of training
     seconds_per_epoch: float = 0.0

@@ -21,8 +21,7 @@ from gensr_dist.baselines.untrained.systems import UNTRAINED
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.forks import begin_forked
-from gensr_dist.data.items import ItemStore
-from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.negatives.query_items import QueryItems
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError, Paused
@@ -36,9 +35,10 @@ from gensr_dist.evaluation.significance import save_ranks
 from gensr_dist.evaluation.stage import rows_to_rank
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
+from gensr_dist.runs.trained_run import TrainedRun
 from gensr_dist.storage.records import read_record, write_json
 from gensr_dist.study.fusion import fused
-from gensr_dist.study.hard_negatives import with_hard_negatives
+from gensr_dist.study.hard_negatives import harder
 from gensr_dist.study.plan import FUSION, GENSR
 from gensr_dist.study.settings import trial_settings
 from gensr_dist.study.spec import OUTCOME, Outcome, TrialSpec, read_outcome, read_spec
@@ -68,12 +68,12 @@ def run_trial(folder: Path) -> Outcome:
         outcome = _baseline(spec, config, shared, RunFolder(folder))
     elif spec.system == FUSION:
         data = PreparedData.open(shared, config, folds=False)
-        rows = _Rows(data.store, data.items, config, frozenset(Behaviour))
+        rows = _Rows(shared, data, config, frozenset(Behaviour))
         outcome = rows.outcome(spec, fused(spec, config, data, rows.validation), folder, ROWS_A_CALL)
     else:
         data = PreparedData.open(shared, config, folds=False)
         system = UNTRAINED[spec.system]
-        rows = _Rows(data.store, data.items, config, system.tasks)
+        rows = _Rows(shared, data, config, system.tasks)
         outcome = rows.outcome(spec, system.make(data), folder, ROWS_A_CALL)
     write_json(folder / OUTCOME, outcome)
     return outcome
@@ -82,8 +82,12 @@ def run_trial(folder: Path) -> Outcome:
 class _Rows:
     """The rows that every system of a study is measured on."""
 
-    def __init__(self, store: TimelineStore, items: ItemStore, config: Config, tasks: frozenset[Behaviour]) -> None:
-        self.store, self.items, self.config = store, items, config
+    def __init__(
+        self, shared: RunFolder, data: PreparedData | TrainedRun, config: Config, tasks: frozenset[Behaviour]
+    ) -> None:
+        self.store, self.items, self.config = data.store, data.items, config
+        self.query_items = QueryItems.open(shared.channels, len(self.items.query_QT), self.store.items)
+        store = self.store
         seed = 0  # the same rows for all seeds
         drawn, protocol = rows_to_rank(store, config.evaluation, seed)
         self.digest = protocol.rows_digest
@@ -130,8 +134,11 @@ class _Rows:
         searches = self._sample(math.inf).get(Behaviour.SEARCH)
         if searches is None:
             return {}
-        rows = with_hard_negatives(searches, self.store, self.items)
-        return _named({Behaviour.SEARCH: rank_positives(scorer, rows, rows_a_call)})
+        kinds = harder(searches, self.store, self.items, self.query_items)
+        return {
+            kind: TaskMetrics.from_ranks(rank_positives(scorer, rows, rows_a_call), resamples=0, seed=0).values()
+            for kind, rows in kinds.items()
+        }
 
     def _sample(self, per_second: float) -> dict[Behaviour, EvalRows]:
         """`evaluation.catalogue_rows` a task; fewer of a scorer that would take hours for the whole catalogue."""
@@ -145,7 +152,7 @@ def _baseline(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFol
     data = PreparedData.open(shared, config, folds=True)
     settings = trial_settings(spec)
     trained = train_baseline(spec.system, settings, config, data, folder, budget=spec.hours * 3600 or math.inf)
-    rows = _Rows(data.store, data.items, config, trained.model.tasks)
+    rows = _Rows(shared, data, config, trained.model.tasks)
     scorer = BaselineScorer(trained.model, trained.collator, trained.ranks.device)
     outcome = rows.outcome(spec, scorer, folder.root, ROWS_A_CALL)
     return dataclasses.replace(
@@ -169,7 +176,6 @@ def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder
     from gensr_dist.graph.stage import lightgcn
     from gensr_dist.retrieval.catalogue import evaluate_catalogue
     from gensr_dist.retrieval.stage import index_run, open_ranker
-    from gensr_dist.runs.trained_run import TrainedRun
 
     own = load_config(Path(spec.config), [*spec.set, f"seed={spec.seed}", f"train.max_hours={spec.hours}"], done=True)
     config = dataclasses.replace(own, run=str(folder.root))
@@ -182,7 +188,7 @@ def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder
         lightgcn(config, folder, resume=True)
     seconds, best, steps = _train_gensr(spec, config, folder)
     opened = TrainedRun.open(folder, config)
-    rows = _Rows(opened.store, opened.items, config, config.train.trained_tasks)
+    rows = _Rows(shared, opened, config, config.train.trained_tasks)
     scorer = GenSRScorer(opened.model, opened.collator, opened.device, config.evaluation.prompts)
     outcome = rows.outcome(spec, scorer, folder.root, GENSR_ROWS_A_CALL, catalogue=False)
     catalogue: Mapping[str, Mapping[str, float]] = {}

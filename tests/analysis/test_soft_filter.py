@@ -107,15 +107,13 @@ def test_an_entry_left_out_is_a_shorter_history(trained: TrainedRun, task: Behav
     for row in (0, 5, 11):
         length = int((item_RL[row] >= 0).sum())
         for place in range(length):
-            by_hand = [
-                np.append(np.delete(each[row], place), padding)[None]
-                for each, padding in ((item_RL, -1), (behaviour_RL, 0))
-            ]
+            item_1L = np.append(np.delete(item_RL[row], place), -1)[None]
+            behaviour_1L = np.append(np.delete(behaviour_RL[row], place), 0)[None]
             one = rows.take(np.array([row]))
             query_1Q = np.zeros((1, trained.items.query_QT.shape[1]), dtype=np.int64)
             if one.query_R[0] >= 0:
                 query_1Q[0] = trained.items.query_QT[one.query_R[0]]
-            batch = trained.collator.query(*by_hand, one.task_R, query_1Q, one.candidate_RC[:, :1])
+            batch = trained.collator.query(item_1L, behaviour_1L, one.task_R, query_1Q, one.candidate_RC[:, :1])
             shorter = torch.logit(trained.model.score(batch).double()).item()
             assert changes.change_RL[row, place] == pytest.approx(changes.whole_R[row] - shorter, abs=1e-3)
         assert not changes.change_RL[row, length:].any()

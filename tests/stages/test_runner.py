@@ -127,8 +127,8 @@ def test_a_setting_redoes_its_stage_and_all_after_it(run: RunFolder, override: s
 def test_every_setting_belongs_to_a_stage() -> None:
     config = Config()
     seen = {key for stage in STAGES for key in BY_NAME[stage].settings(config)}
-    # `gensr analyse`, no stage of a run, reads those of analyses
-    unseen = {key for key in flattened(config) if not key.startswith("analysis.")} - seen
+    # `gensr analyse` and `gensr paper`, no stages of a run, read theirs
+    unseen = {key for key in flattened(config) if not key.startswith(("analysis.", "paper."))} - seen
     left_out = {"run", "kernels", "data.raw", "data.cache", "data.cache_gb", "data.on_corrupt"}
     assert unseen == {*left_out, *marked(Config, Mark.OPERATIONAL)}
 
