@@ -15,7 +15,7 @@ from gensr_dist.train.config import TrainConfig
 
 WHOLE = "GenSR"
 TEMPERATURE, WEIGHT = "train.temperature", "train.contrastive_weight"
-_SCOPES = {TEMPERATURE: (0.02, 0.05, 0.1, 0.2, 0.5), WEIGHT: (0.001, 0.003, 0.01, 0.1, 1.0)}
+_SCOPES = {TEMPERATURE: (0.02, 0.05, 0.1, 0.2, 0.5), WEIGHT: (0.0001, 0.001, 0.01, 0.1, 1.0)}
 _CHECKPOINTS = 8  # moments of the training that analyses look at
 
 
