@@ -3,9 +3,10 @@
 import difflib
 
 from gensr_dist.analysis.contract import Analysis
+from gensr_dist.analysis.gradient_conflict.analysis import GradientConflict
 from gensr_dist.errors import InputError
 
-ANALYSES: tuple[Analysis, ...] = ()
+ANALYSES: tuple[Analysis, ...] = (GradientConflict(),)
 
 
 def analysis(name: str) -> Analysis:
