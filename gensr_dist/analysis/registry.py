@@ -4,9 +4,10 @@ import difflib
 
 from gensr_dist.analysis.contract import Analysis
 from gensr_dist.analysis.gradient_conflict.analysis import GradientConflict
+from gensr_dist.analysis.subspaces.analysis import Subspaces
 from gensr_dist.errors import InputError
 
-ANALYSES: tuple[Analysis, ...] = (GradientConflict(),)
+ANALYSES: tuple[Analysis, ...] = (Subspaces(), GradientConflict())
 
 
 def analysis(name: str) -> Analysis:
