@@ -33,7 +33,7 @@ def share(count: float, of: int) -> Estimate:
     p, spread = count / of, _Z**2 / of
     middle = (p + spread / 2) / (1 + spread)
     reach = _Z / (1 + spread) * math.sqrt(p * (1 - p) / of + spread / (4 * of))
-    return Estimate(value=p, interval=(min(p, middle - reach), max(p, middle + reach)))
+    return Estimate(value=p, interval=(max(0.0, middle - reach), min(1.0, middle + reach)))
 
 
 def holds_above(estimate: Estimate, bound: float) -> bool | None:

@@ -55,7 +55,7 @@ def conflict_of(product_TMKMK: Floats) -> Conflict:
         negative=share(float((cosine_TM < 0).mean(0).sum()), M),
         null=_over_pairs(null_MM, count_BM),
         null_negative=_over_pairs(negative_MM, count_BM),
-        expected=from_resamples(float(_expected(product_TMKMK)[0]), _expected(product_TMKMK, count_BM)),
+        expected=_sure(from_resamples(float(_expected(product_TMKMK)[0]), _expected(product_TMKMK, count_BM))),
     )
 
 
@@ -65,7 +65,7 @@ def difference(first_TMKMK: Floats, second_TMKMK: Floats) -> Estimate:
         return Estimate(value=np.nan, interval=None)
     count_BM = _counts(first_TMKMK.shape[1])
     value = float(_expected(first_TMKMK)[0] - _expected(second_TMKMK)[0])
-    return from_resamples(value, _expected(first_TMKMK, count_BM) - _expected(second_TMKMK, count_BM))
+    return _sure(from_resamples(value, _expected(first_TMKMK, count_BM) - _expected(second_TMKMK, count_BM)))
 
 
 def _expected(product_TMKMK: Floats, count_BM: Floats | None = None) -> Floats:
@@ -85,6 +85,11 @@ def _expected(product_TMKMK: Floats, count_BM: Floats | None = None) -> Floats:
     both_B = np.where((rec_B > 0) & (search_B > 0), rec_B * search_B, np.nan)
     cosine_B: Floats = across_B / np.sqrt(both_B)
     return cosine_B
+
+
+def _sure(estimate: Estimate) -> Estimate:
+    """NaN without an interval: the gradients of a task are noise alone, and a quotient by nothing says nothing."""
+    return Estimate(value=np.nan, interval=None) if estimate.interval is None else estimate
 
 
 def _over_pairs(value_MM: Floats, count_BM: Floats) -> Estimate:

@@ -27,7 +27,7 @@ def _by_layer(system: "System") -> Table:
     found = {layer: system.over_training(layer) for layer in (ALL, *system.layers)}
     return Table(
         title=f"{system.title}: cosine of both tasks' gradients by layer",
-        note="All checkpoints together. Null: of one task, on two mini-batches.",
+        note="All checkpoints together. Null: of one task, on two mini-batches. A dash: gradients are noise alone.",
         heads=("layer", "cosine", "null", "share negative", "null", "expected gradients"),
         rows=tuple(
             (layer, *(shown(each) for each in (c.cosine, c.null, c.negative, c.null_negative, c.expected)))
@@ -63,7 +63,7 @@ def charts_of(systems: Sequence["System"]) -> tuple[AnyChart, ...]:
             name="conflict-cosine",
             title="Cosine of gradients, all shared layers",
             alt="Cosine of both tasks' gradients of a mini-batch, and of one task's on two, by training step",
-            x="training step",
+            x="training step of the model",
             y="cosine, mean over mini-batches",
             series=tuple(cosines),
             level=0.0,
@@ -72,7 +72,7 @@ def charts_of(systems: Sequence["System"]) -> tuple[AnyChart, ...]:
             name="conflict-expected",
             title="Cosine of the expected gradients",
             alt="Cosine of both tasks' expected gradients by training step, with noise taken out",
-            x="training step",
+            x="training step of the model",
             y="cosine",
             series=tuple(expected),
             level=0.0,

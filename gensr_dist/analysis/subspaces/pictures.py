@@ -13,7 +13,7 @@ from gensr_dist.evaluation.metrics import Estimate
 from gensr_dist.pages.charts import AnyChart, LineChart, PointChart, Series
 from gensr_dist.pages.table import Table
 
-_POINTS, _FEW_POINTS = 600, 200  # drawn of a cloud, in figures and in the strip
+_POINTS, _FEW_POINTS = 600, 150  # drawn of a cloud, in figures and in the strip
 _MOST_PICTURES = 6  # of a strip
 TASKS = ("recommendation", "search")
 
@@ -68,7 +68,7 @@ def strip_charts(glances: Mapping[str, Sequence[Glance]]) -> list[AnyChart]:
                     name=f"strip-{key}",
                     title=title,
                     alt=f"{title}, of {' and '.join(glances)}, with intervals",
-                    x="training step",
+                    x="training step of the model",
                     y=label,
                     series=tuple(series),
                     level=level,
