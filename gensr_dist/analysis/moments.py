@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from gensr_dist.analysis.subject import DEFAULT_PEER, OpenedPeer, Subject
 from gensr_dist.baselines.registry import entry
 from gensr_dist.baselines.weights import facts_of
 from gensr_dist.data.items import token_idf
+from gensr_dist.errors import InputError
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.runs.trained_run import TrainedRun
 
@@ -35,11 +36,7 @@ class Moment(Generic[Opened]):
 
 
 def moments_of_gensr(subject: Subject) -> list[Moment[TrainedRun]]:
-    """Of the run, oldest first.
-
-    Raises:
-        InputError: it keeps no checkpoint that can be read.
-    """
+    """Of the run, oldest first."""
 
     def at(path: Path) -> TrainedRun:
         model = copy.deepcopy(subject.trained.model)
@@ -86,3 +83,14 @@ def moments_of_peer(subject: Subject) -> list[Moment[OpenedPeer]]:
 
     kept = kept_checkpoints(opened.peer.folder)
     return [Moment(step=0, open=untrained), *(Moment(step=step, open=partial(at, path)) for step, path in kept.items())]
+
+
+def opened_moments(moments: list[Moment[Opened]], what: str, problems: list[str]) -> Iterator[tuple[int, Opened]]:
+    """Steps and models, one after the other; what cannot be opened is told in `problems` and left out."""
+    for moment in moments:
+        try:
+            opened = moment.open()
+        except InputError as error:
+            problems.append(f"{what} at step {moment.step}: {error}")
+            continue
+        yield moment.step, opened

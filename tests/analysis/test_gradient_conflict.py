@@ -55,7 +55,8 @@ def test_differences_and_what_is_not_finite() -> None:
     assert holds_above(difference(planted(0.2, 0.1), planted(0.2, 0.1, seed=3)), 0) is None
     broken = planted(0.5, 0.1)
     broken[0, 3] = np.nan
-    assert np.isnan(conflict_of(broken).cosine.value)
+    assert conflict_of(broken).cosine.value == conflict_of(broken[1:]).cosine.value
+    assert np.isnan(conflict_of(broken[:1]).cosine.value)
     assert np.isnan(conflict_of(broken[:0]).expected.value)
 
 

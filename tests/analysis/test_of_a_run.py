@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from gensr_dist.analysis import moments
+from gensr_dist.analysis.gradient_conflict import mini_batches
 from gensr_dist.analysis.gradient_conflict.analysis import GradientConflict
 from gensr_dist.analysis.moments import NO_PEER, moments_of_gensr, moments_of_peer
 from gensr_dist.analysis.registry import analysis
 from gensr_dist.analysis.subject import Peer, Subject
-from gensr_dist.analysis.subspaces import clouds
+from gensr_dist.analysis.subspaces import clouds, pictures
 from gensr_dist.analysis.subspaces.analysis import Subspaces
 from gensr_dist.analysis.subspaces.geometry import FEWEST_USERS
 from gensr_dist.baselines.training import train_baseline
@@ -35,6 +38,8 @@ def config() -> Config:
 def subject(small_run: RunFolder, config: Config, monkeypatch: pytest.MonkeyPatch) -> Subject:
     """A small log, of fewer rows than are asked of real ones."""
     monkeypatch.setattr(clouds, "FEWEST", 30)
+    monkeypatch.setattr(mini_batches, "MINI_BATCHES", 8)
+    monkeypatch.setattr(pictures, "_MOST_PICTURES", 2)
     train(config, small_run)
     settings = settings_of("unisar", epochs=1)
     train_baseline(
@@ -44,14 +49,14 @@ def subject(small_run: RunFolder, config: Config, monkeypatch: pytest.MonkeyPatc
 
 
 def test_moments_begin_as_the_training_did_and_end_as_it_ended(subject: Subject) -> None:
-    moments = moments_of_gensr(subject)
-    assert [moment.step for moment in moments] == [0, 2, 4]
-    first, *_, last = (moment.open().model.cf_projection.weight for moment in moments)
+    found = moments_of_gensr(subject)
+    assert [moment.step for moment in found] == [0, 2, 4]
+    first, *_, last = (moment.open().model.cf_projection.weight for moment in found)
     torch.manual_seed(subject.config.seed)
     assert not torch.equal(first, last)
-    assert torch.equal(first, moments[0].open().model.cf_projection.weight)
+    assert torch.equal(first, found[0].open().model.cf_projection.weight)
     best = subject.trained.model.cf_projection.weight
-    assert any(torch.equal(best, moment.open().model.cf_projection.weight) for moment in moments[1:])
+    assert any(torch.equal(best, moment.open().model.cf_projection.weight) for moment in found[1:])
     steps = [moment.step for moment in moments_of_peer(subject)]
     assert steps[0] == 0
     assert len(steps) > 1
@@ -90,14 +95,13 @@ def test_reports_hold_figures_numbers_and_claims(subject: Subject, tmp_path: Pat
 
 def test_without_a_peer_gensr_alone_is_looked_at(subject: Subject) -> None:
     alone = replace(subject, peer=None)
-    for each in (Subspaces(), GradientConflict()):
-        finding = each.find(alone)
+    found = [each.find(alone) for each in (Subspaces(), GradientConflict())]
+    for finding in found:
         assert NO_PEER in finding.problems
         assert not any("UniSAR" in key for key in finding.numbers)
         assert finding.charts
-    assert [claim.statement for claim in Subspaces().find(alone).claims][
-        -1
-    ] == "GenSR separates the tasks into subspaces"
+    assert found[0].claims[-1].statement == "GenSR separates the tasks into subspaces"
+    assert not found[1].claims  # both are of two models
 
 
 def test_a_model_that_is_not_finite_fails_its_figures_and_not_the_report(subject: Subject) -> None:
@@ -107,6 +111,30 @@ def test_a_model_that_is_not_finite_fails_its_figures_and_not_the_report(subject
     assert "UniSAR: shared: not finite, or all points alike" in finding.problems
     assert {"GenSR: hidden", "UniSAR: input"} <= finding.numbers["spaces"].keys()
     assert "UniSAR: shared" not in finding.numbers["spaces"]
+
+    alone = replace(subject, peer=None)
+    with torch.no_grad():
+        alone.trained.model.cf_projection.weight.fill_(torch.nan)
+    finding = Subspaces().find(alone)
+    assert "GenSR: hidden" not in finding.numbers["spaces"]
+    assert [claim.statement for claim in finding.claims] == [
+        "Both tasks' inputs [f_cf, f_sem] have different distributions"
+    ]
+
+
+def test_gradients_that_are_not_finite_are_left_out(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = moments.load_checkpoint
+
+    def broken(model: nn.Module, path: Path) -> None:
+        load(model, path)
+        if path.name.endswith("2"):
+            with torch.no_grad():
+                next(model.parameters()).fill_(torch.nan)
+
+    monkeypatch.setattr(moments, "load_checkpoint", broken)
+    finding = GradientConflict().find(replace(subject, peer=None))
+    assert "GenSR at step 2: no finite gradient of shared weights" in finding.problems
+    assert set(finding.numbers["GenSR"]["by step"]) == {"0", "4"}
 
 
 def test_runs_that_lack_something(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from gensr_dist.analysis.gradient_conflict.cosines import Conflict, Floats, conf
 from gensr_dist.analysis.gradient_conflict.mini_batches import ROWS, MiniBatches, products_of_gensr, products_of_peer
 from gensr_dist.analysis.gradient_conflict.pictures import charts_of, tables_of
 from gensr_dist.analysis.intervals import holds_above, recorded, shown
-from gensr_dist.analysis.moments import NO_PEER, moments_of_gensr, moments_of_peer
+from gensr_dist.analysis.moments import NO_PEER, moments_of_gensr, moments_of_peer, opened_moments
 from gensr_dist.analysis.subject import Subject
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import Estimate
@@ -84,20 +84,24 @@ class GradientConflict(Analysis):
     def find(self, subject: Subject) -> Finding:
         """Raises InputError where a task has too few training rows, or nothing was kept of the training."""
         batches = MiniBatches.of(subject)
-        collator = subject.data.collator
-        moments = moments_of_gensr(subject)
-        if len(moments) < 2:
+        collator, likelihood = subject.data.collator, subject.config.train.likelihood
+        problems: list[str] = []
+        moments = opened_moments(moments_of_gensr(subject), "GenSR", problems)
+        own = {step: products_of_gensr(batches, collator, opened, likelihood) for step, opened in moments}
+        if not any(own):
             raise InputError(subject.run.checkpoints, "no whole checkpoint of the training", "run `gensr train` again")
-        likelihood = subject.config.train.likelihood
-        gensr = {each.step: products_of_gensr(batches, collator, each.open(), likelihood) for each in moments}
-        systems = [System.of("GenSR", gensr)]
-        problems = []
+        gensr = _finite("GenSR", own, problems)
+        systems = [System.of("GenSR", gensr)] if any(gensr) else []
         if subject.peer is None:
             problems.append(NO_PEER)
         else:
-            peer = {moment.step: products_of_peer(batches, moment.open()) for moment in moments_of_peer(subject)}
-            systems.append(System.of(subject.peer.title, peer))
-        problems += _not_finite(systems)
+            title = subject.peer.title
+            peer = opened_moments(moments_of_peer(subject), title, problems)
+            found = _finite(title, {step: products_of_peer(batches, opened) for step, opened in peer}, problems)
+            if any(found):
+                systems.append(System.of(title, found))
+            else:
+                problems.append(f"{title}: nothing of its training to compare with, train it again")
         rows = {"batches": len(batches), "rows": ROWS}
         return Finding(
             name=self.name,
@@ -112,13 +116,11 @@ class GradientConflict(Analysis):
         )
 
 
-def _not_finite(systems: list[System]) -> list[str]:
-    return [
-        f"{system.title} at step {step}: no finite gradient"
-        for system in systems
-        for place, step in enumerate(system.steps)
-        if not np.isfinite(system.products[ALL][place]).all()
-    ]
+def _finite(title: str, found: dict[int, dict[str, Floats]], problems: list[str]) -> dict[int, dict[str, Floats]]:
+    """Without moments whose gradients are not finite, or have no layer in common; they are told."""
+    kept = {step: products for step, products in found.items() if np.isfinite(products.get(ALL, np.nan)).all()}
+    problems += [f"{title} at step {step}: no finite gradient of shared weights" for step in found if step not in kept]
+    return kept
 
 
 def _numbers(system: System) -> dict[str, object]:

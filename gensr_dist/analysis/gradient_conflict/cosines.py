@@ -38,9 +38,14 @@ class Conflict:
 
 
 def conflict_of(product_TMKMK: Floats) -> Conflict:
-    """Means over moments, which share their mini-batches, with intervals by resampling mini-batches."""
+    """Means over moments, which share their mini-batches, with intervals by resampling mini-batches.
+
+    Args:
+        product_TMKMK: dot products of gradients. Moments with NaN are left out.
+    """
+    product_TMKMK = _whole(product_TMKMK)
     T, M, K = product_TMKMK.shape[:3]
-    if not T or not np.isfinite(product_TMKMK).all():
+    if not T:
         nothing = Estimate(value=np.nan, interval=None)
         return Conflict(cosine=nothing, negative=nothing, null=nothing, null_negative=nothing, expected=nothing)
     count_BM = _counts(M)
@@ -61,6 +66,7 @@ def conflict_of(product_TMKMK: Floats) -> Conflict:
 
 def difference(first_TMKMK: Floats, second_TMKMK: Floats) -> Estimate:
     """Cosine of expected gradients of one model less that of another, on the same mini-batches."""
+    first_TMKMK, second_TMKMK = _whole(first_TMKMK), _whole(second_TMKMK)
     if not (len(first_TMKMK) and len(second_TMKMK)):
         return Estimate(value=np.nan, interval=None)
     count_BM = _counts(first_TMKMK.shape[1])
@@ -85,6 +91,10 @@ def _expected(product_TMKMK: Floats, count_BM: Floats | None = None) -> Floats:
     both_B = np.where((rec_B > 0) & (search_B > 0), rec_B * search_B, np.nan)
     cosine_B: Floats = across_B / np.sqrt(both_B)
     return cosine_B
+
+
+def _whole(product_TMKMK: Floats) -> Floats:
+    return product_TMKMK[np.isfinite(product_TMKMK).all((1, 2, 3, 4))]
 
 
 def _sure(estimate: Estimate) -> Estimate:

@@ -12,7 +12,7 @@ import numpy as np
 from gensr_dist.analysis.contract import Analysis
 from gensr_dist.analysis.finding import Claim, Finding
 from gensr_dist.analysis.intervals import holds_above, recorded, shown
-from gensr_dist.analysis.moments import NO_PEER, Moment, Opened, moments_of_gensr, moments_of_peer
+from gensr_dist.analysis.moments import NO_PEER, Moment, Opened, moments_of_gensr, moments_of_peer, opened_moments
 from gensr_dist.analysis.subject import Subject
 from gensr_dist.analysis.subspaces.clouds import SPLITS, Clouds, rows_of
 from gensr_dist.analysis.subspaces.geometry import FEWEST_USERS
@@ -154,16 +154,16 @@ class _Seen:
         self,
         system: str,
         names: Sequence[str],
-        moments: Sequence[Moment[Opened]],
+        moments: list[Moment[Opened]],
         clouds_of: Callable[[Opened], Mapping[str, Clouds]],
     ) -> None:
         """Some spaces over the training."""
-        for moment in moments:
-            clouds = clouds_of(moment.open())
-            for name in names:
-                strip = self.strips.setdefault(f"{system}: {name}", [])
-                if self._usable(f"{system}: {name} at step {moment.step}", clouds[name]):
-                    strip.append(glance_at(clouds[name], moment.step))
+        strips = {name: self.strips.setdefault(f"{system}: {name}", []) for name in names}
+        for step, opened in opened_moments(moments, system, self.problems):
+            clouds = clouds_of(opened)
+            for name, strip in strips.items():
+                if self._usable(f"{system}: {name} at step {step}", clouds[name]):
+                    strip.append(glance_at(clouds[name], step))
 
     def _usable(self, what: str, clouds: Clouds) -> bool:
         usable = is_finite(clouds)
