@@ -4,6 +4,7 @@ Dimensions: T moments, M mini-batches, K tasks.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -53,18 +54,23 @@ class System:
         stacked = {name: np.stack([products.get(name, nothing) for products in found.values()]) for name in names}
         return cls(title=title, steps=tuple(found), products=stacked)
 
+    @cached_property
+    def over_training(self) -> dict[str, Conflict]:
+        """Of each layer, at all checkpoints together."""
+        return {layer: conflict_of(product_TMKMK[self.kept]) for layer, product_TMKMK in self.products.items()}
+
+    @cached_property
+    def by_step(self) -> dict[str, list[Conflict]]:
+        """Of each layer, at each moment."""
+        return {
+            layer: [conflict_of(product_MKMK[None]) for product_MKMK in product_TMKMK]
+            for layer, product_TMKMK in self.products.items()
+        }
+
     @property
     def kept(self) -> np.ndarray:
         """Places of the checkpoints."""
         return np.flatnonzero(np.array(self.steps) > 0)
-
-    def over_training(self, layer: str) -> Conflict:
-        """At all checkpoints together."""
-        return conflict_of(self.products[layer][self.kept])
-
-    def at(self, place: int, layer: str) -> Conflict:
-        """At one moment."""
-        return conflict_of(self.products[layer][[place]])
 
     @property
     def layers(self) -> list[str]:
@@ -77,7 +83,7 @@ class GradientConflict(Analysis):
 
     name = "gradient-conflict"
     title = "Gradient conflict"
-    summary = "cosine of both tasks' gradients by layer and step, GenSR and peer, beside that of one task's halves"
+    summary = "cosine of both tasks' gradients by layer and step, GenSR and peer, beside that of one task alone"
     needs = ("prepare", "lightgcn", "channels", "train")
     compares = True
 
@@ -88,17 +94,17 @@ class GradientConflict(Analysis):
         problems: list[str] = []
         moments = opened_moments(moments_of_gensr(subject), "GenSR", problems)
         own = {step: products_of_gensr(batches, collator, opened, likelihood) for step, opened in moments}
-        if not any(own):
+        if not any(step > 0 for step in own):
             raise InputError(subject.run.checkpoints, "no whole checkpoint of the training", "run `gensr train` again")
         gensr = _finite("GenSR", own, problems)
-        systems = [System.of("GenSR", gensr)] if any(gensr) else []
+        systems = [System.of("GenSR", gensr)] if any(step > 0 for step in gensr) else []
         if subject.peer is None:
             problems.append(NO_PEER)
         else:
             title = subject.peer.title
             peer = opened_moments(moments_of_peer(subject), title, problems)
             found = _finite(title, {step: products_of_peer(batches, opened) for step, opened in peer}, problems)
-            if any(found):
+            if any(step > 0 for step in found):
                 systems.append(System.of(title, found))
             else:
                 problems.append(f"{title}: nothing of its training to compare with, train it again")
@@ -128,14 +134,14 @@ def _numbers(system: System) -> dict[str, object]:
         return {name: recorded(estimate) for name, estimate in vars(conflict).items()}
 
     by_step = {
-        str(step): {layer: plain(system.at(place, layer)) for layer in system.products}
+        str(step): {layer: plain(found[place]) for layer, found in system.by_step.items()}
         for place, step in enumerate(system.steps)
     }
-    return {"by step": by_step, "checkpoints": {layer: plain(system.over_training(layer)) for layer in system.products}}
+    return {"by step": by_step, "checkpoints": {layer: plain(found) for layer, found in system.over_training.items()}}
 
 
 def _line(system: System) -> str:
-    found = system.over_training(ALL)
+    found = system.over_training[ALL]
     return (
         f"{system.title}: cosine of the tasks' gradients {shown(found.cosine)}, of one task's {shown(found.null)}; "
         f"negative {shown(found.negative)}, {shown(found.null_negative)}; expected gradients {shown(found.expected)}"
@@ -146,7 +152,7 @@ def _claims(systems: list[System]) -> tuple[Claim, ...]:
     if len(systems) < 2:
         return ()
     gensr, peer = systems
-    own, theirs = gensr.over_training(ALL), peer.over_training(ALL)
+    own, theirs = gensr.over_training[ALL], peer.over_training[ALL]
     conflict = {True: "no", False: "yes", None: "undecided"}[holds_above(theirs.expected, 0)]
     less = _difference(gensr, peer)
     fewer = {True: "yes", False: "no", None: "undecided"}[holds_above(less, 0)]

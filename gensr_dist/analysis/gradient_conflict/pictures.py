@@ -24,7 +24,7 @@ def tables_of(systems: Sequence["System"]) -> tuple[Table, ...]:
 
 
 def _by_layer(system: "System") -> Table:
-    found = {layer: system.over_training(layer) for layer in (ALL, *system.layers)}
+    found = {layer: system.over_training[layer] for layer in (ALL, *system.layers)}
     return Table(
         title=f"{system.title}: cosine of both tasks' gradients by layer",
         note="All checkpoints together. Null: of one task, on two mini-batches. A dash: gradients are noise alone.",
@@ -43,7 +43,8 @@ def _by_step(system: "System") -> Table:
         note="Of both tasks' gradients of a mini-batch; step 0 is the model before its training.",
         heads=("layer", *(f"step {system.steps[place]}" for place in places)),
         rows=tuple(
-            (layer, *(shown(system.at(place, layer).cosine) for place in places)) for layer in (ALL, *system.layers)
+            (layer, *(shown(system.by_step[layer][place].cosine) for place in places))
+            for layer in (ALL, *system.layers)
         ),
     )
 
@@ -51,12 +52,12 @@ def _by_step(system: "System") -> Table:
 def charts_of(systems: Sequence["System"]) -> tuple[AnyChart, ...]:
     """Lines over steps, and bars of shares by layer."""
     cosines = [
-        _line(f"{system.title}, {label}", system.steps, [getattr(system.at(t, ALL), name) for t in _places(system)])
+        _line(f"{system.title}, {label}", system.steps, [getattr(found, name) for found in system.by_step[ALL]])
         for system in systems
         for name, label in (("cosine", "both tasks"), ("null", "one task (null)"))
     ]
     expected = [
-        _line(system.title, system.steps, [system.at(t, ALL).expected for t in _places(system)]) for system in systems
+        _line(system.title, system.steps, [found.expected for found in system.by_step[ALL]]) for system in systems
     ]
     lines = (
         LineChart(
@@ -81,17 +82,13 @@ def charts_of(systems: Sequence["System"]) -> tuple[AnyChart, ...]:
     return (*(chart for chart in lines if any(line.x for line in chart.series)), *map(_bars, systems))
 
 
-def _places(system: "System") -> range:
-    return range(len(system.steps))
-
-
 def _line(label: str, steps: Sequence[int], estimates: Sequence[Estimate]) -> Series:
     kept = [(step, each) for step, each in zip(steps, estimates, strict=True) if math.isfinite(each.value)]
     return Series(label=label, x=tuple(float(step) for step, _ in kept), **columns([each for _, each in kept]))
 
 
 def _bars(system: "System") -> BarChart:
-    found = {layer: system.over_training(layer) for layer in (ALL, *system.layers)}
+    found = {layer: system.over_training[layer] for layer in (ALL, *system.layers)}
     kept = {layer: each for layer, each in found.items() if math.isfinite(each.negative.value)}
     return BarChart(
         name=f"conflict-negative-{'-'.join(system.title.lower().split())}",
