@@ -143,6 +143,10 @@ def test_runs_that_lack_something(subject: Subject, monkeypatch: pytest.MonkeyPa
         InputError, match=r"test rows of rec, and at least 10000 are needed; analyse a run of a log with"
     ):
         analysis("subspaces").find(subject)
+    monkeypatch.setattr(clouds, "FEWEST", 1)
+    monkeypatch.setattr(clouds, "FEWEST_USERS", 1_000)
+    with pytest.raises(InputError, match=r"test rows of \d+ users in rec, and at least 1000 are needed"):
+        analysis("subspaces").find(subject)
     discard(subject.run.checkpoints)
     with pytest.raises(InputError, match=r"no whole checkpoint of the training; run `gensr train` again"):
         analysis("gradient-conflict").find(subject)

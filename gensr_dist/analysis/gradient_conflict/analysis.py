@@ -31,7 +31,8 @@ _PROTOCOL = (
     "same task (the null, at equal rows; were the tasks one, both were alike), and from both follows the cosine of "
     "the expected gradients, which noise does not move: the mean of <g_rec, g_search> over pairs of different "
     "mini-batches, by the root of the means of <g, g'> of each task. The claims are decided by it, over the kept "
-    "checkpoints, step 0 left out. 1 is no conflict, below 0 is one; it is about directions, not lengths.",
+    "checkpoints, step 0 left out. 1 is no conflict, below 0 is one; it is about directions, not lengths. A mean over "
+    "checkpoints hides what changes its sign from one to the next: the lines and the table by step show it.",
     "Intervals (95 %) resample mini-batches; those of shares are Wilson's, with mini-batches as independent trials. "
     "They say how sure the figures are for these trained models, not how they would vary with other seeds of training.",
 )

@@ -14,9 +14,11 @@ from typing_extensions import Self
 from gensr_dist.analysis.subject import Subject
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.rows import EvalRows
+from gensr_dist.errors import InputError
+from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.evaluation.protocol import draw_rows
 
-FEWEST = 100  # rows a task
+FEWEST, FEWEST_USERS = 100, 10  # rows and users a task
 MOST = 1_500  # rows a task: t-SNE takes seconds for twice as many
 SPLITS = 100
 _SEED = 0
@@ -90,9 +92,15 @@ def rows_of(subject: Subject) -> Mapping[Behaviour, EvalRows]:
     """As many held-out rows of each task, with their positive alone.
 
     Raises:
-        InputError: a task has too few.
+        InputError: a task has too few, or those of too few users.
     """
     rows = subject.both_tasks(FEWEST)
+    for task, each in rows.items():
+        if (users := len(np.unique(each.user_R))) < FEWEST_USERS:
+            problem = f"test rows of {users} users in {TASK_NAMES[task]}, and at least {FEWEST_USERS} are needed"
+            raise InputError(
+                subject.run.root, problem, "analyse a run of a log with more users, or raise analysis.rows"
+            )
     count = min(MOST, *map(len, rows.values()))
     drawn = {task: draw_rows(each, count, _SEED) for task, each in rows.items()}
     return {task: dataclasses.replace(each, candidate_RC=each.candidate_RC[:, :1]) for task, each in drawn.items()}
