@@ -141,6 +141,12 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
             f"train.offload {train.offload!r} needs train.zero_stage >= {lowest_stage}, which is {train.zero_stage}",
             f"set train.zero_stage to {lowest_stage}, or train.offload to 'none'",
         )
+    if train.conflict_every and train.zero_stage == 3:
+        refuse(
+            "train.conflict_every",
+            f"train.conflict_every is {train.conflict_every}, but under train.zero_stage 3 no rank has whole weights",
+            "set train.zero_stage to 2, or train.conflict_every to 0",
+        )
     if config.evaluation.compile and config.kernels == "triton":
         refuse(
             "evaluation.compile",

@@ -66,6 +66,9 @@ class TrainConfig:
     """Checkpoints that are kept, that of the best validation aside."""
     log_every: Annotated[int, Field(ge=1), Mark.OPERATIONAL] = 10
     """Steps."""
+    conflict_every: Annotated[int, Field(ge=0), Mark.OPERATIONAL] = 0
+    """Steps between two measurements of how both tasks' gradients lie to each other, which TensorBoard shows as cosines
+    by layer; 0 measures never. One takes the time of one and a half steps, and memory for two more gradients."""
     workers: Annotated[int, Field(ge=0), Mark.OPERATIONAL] = 1
     """Loader processes a rank."""
     stall_minutes: Annotated[float, Field(gt=0), Mark.OPERATIONAL] = 8.0

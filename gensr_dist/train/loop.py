@@ -28,6 +28,7 @@ from gensr_dist.runs.prepared_data import PreparedData
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import digest, write_json
 from gensr_dist.train.checkpoints import Checkpoints, Progress, discard
+from gensr_dist.train.conflict import ConflictWatch
 from gensr_dist.train.engine import Engine, gensr_learning
 from gensr_dist.train.events import TrainingEvents
 from gensr_dist.train.export import digest_of_weights, export_model, restore_model
@@ -136,6 +137,7 @@ class _Training:
             dist.barrier()
         self.progress = self.checkpoints.load(self._beginning())
         self.check = StepCheck(ranks.device)
+        self.conflict = ConflictWatch(self.engine.model, config, ranks)
         self.engine.model.register_forward_hook(
             lambda *_: watchdog.beat(f"a forward pass after step {self.progress.steps}")
         )
@@ -192,6 +194,8 @@ class _Training:
         """One optimizer step, its number from 0, and whether to end after it."""
         with self.clock.phase("data"):
             step, micro_batches = prefetcher.take()
+        if (cosines := self.conflict.look(step, micro_batches[0][1])) is not None:
+            self.reporter.conflict(cosines, step + 1)
         seed_dropout(self.config.seed, step, self.ranks.rank)
         total = StepLosses.zero(self.ranks.device)
         self.check.begin()

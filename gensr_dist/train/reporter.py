@@ -1,6 +1,7 @@
 """What a training tells while it runs and at its end: lines, TensorBoard, `fit.json`. Rank 0 alone speaks."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -145,6 +146,11 @@ class Reporter:
         )
         steps = f"step {progress.steps}/{self.config.train.steps}"
         LOG.info(f"{steps}  validation {result}, best step {progress.best_step}")
+
+    def conflict(self, cosines: Mapping[str, float], steps: int) -> None:
+        """Tell of the cosines of both tasks' gradients, by layer."""
+        if self.shown is not None:
+            self.shown.board.conflict(cosines, steps)
 
     def conclude(self, progress: Progress, data: PreparedData) -> None:
         """What TensorBoard shows of the whole run, once its last checkpoint is written."""

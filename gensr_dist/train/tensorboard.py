@@ -1,6 +1,7 @@
 """What a run shows in TensorBoard. Only rank 0 writes."""
 
 import shutil
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -108,6 +109,11 @@ class TrainingBoard:
                 self.writer.add_scalar(f"soft_filter_{name}/{view}_entropy", entropy, steps)
         self.writer.add_scalar("validation/mean_ndcg@10", result.ndcg, steps)
         self.writer.flush()
+
+    def conflict(self, cosines: Mapping[str, float], steps: int) -> None:
+        """Cosines of both tasks' gradients, by layer."""
+        for layer, value in cosines.items():
+            self.writer.add_scalar(f"conflict/{layer}", value, steps)
 
     def outcome(self, settings: Settings, *, best_ndcg: float, best_step: int) -> None:
         """The settings with the best validation, for comparing runs."""

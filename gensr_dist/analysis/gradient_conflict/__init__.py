@@ -1,0 +1,1 @@
+"""Whether both tasks pull the weights that they share in opposite directions."""

@@ -1,0 +1,96 @@
+"""Moments of a training, from its first weights over the checkpoints that it kept."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from gensr_dist.analysis.checkpoints import kept_checkpoints, load_checkpoint
+from gensr_dist.analysis.subject import DEFAULT_PEER, OpenedPeer, Subject
+from gensr_dist.baselines.registry import entry
+from gensr_dist.baselines.weights import facts_of
+from gensr_dist.data.items import token_idf
+from gensr_dist.errors import InputError
+from gensr_dist.model.gensr import GenSR
+from gensr_dist.runs.trained_run import TrainedRun
+
+NO_PEER = (
+    f"no discriminative peer to compare with, GenSR alone was looked at: run `gensr baseline {DEFAULT_PEER} CONFIG`, "
+    "then the same command again"
+)
+
+Opened = TypeVar("Opened", TrainedRun, OpenedPeer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment(Generic[Opened]):
+    """A model as it was."""
+
+    step: int  # finished optimizer steps; 0: as the training began
+    open: Callable[[], Opened]  # in evaluation mode, its weights its own
+
+
+def moments_of_gensr(subject: Subject) -> list[Moment[TrainedRun]]:
+    """Of the run, oldest first."""
+
+    def at(path: Path) -> TrainedRun:
+        model = copy.deepcopy(subject.trained.model)
+        load_checkpoint(model, path)
+        return dataclasses.replace(subject.trained, model=model)
+
+    def untrained() -> TrainedRun:
+        data, trained = subject.data, subject.trained
+        torch.manual_seed(subject.config.seed)
+        idf_V = token_idf(data.items.title_IT, len(data.items.tokenizer))
+        vectors = data.vectors
+        model = GenSR.build(
+            subject.config.model, data.items.tokenizer, vectors.width, vectors.unit_scale(), idf_V
+        ).use_kernels(subject.config.kernels)
+        weight = trained.model.cf_projection.weight
+        return dataclasses.replace(trained, model=model.to(weight.device, weight.dtype).eval())
+
+    kept = [Moment(step=step, open=partial(at, path)) for step, path in kept_checkpoints(subject.run).items()]
+    return [Moment(step=0, open=untrained), *kept]
+
+
+def moments_of_peer(subject: Subject) -> list[Moment[OpenedPeer]]:
+    """Of the peer, oldest first; none without a peer.
+
+    Raises:
+        InputError: it has no encoder that both tasks share.
+    """
+    opened = subject.opened_peer
+    if opened is None:
+        return []
+
+    def of(model: Any) -> OpenedPeer:
+        return dataclasses.replace(opened, model=model, networks=model.networks)
+
+    def at(path: Path) -> OpenedPeer:
+        model = copy.deepcopy(opened.model)
+        load_checkpoint(model, path)
+        return of(model)
+
+    def untrained() -> OpenedPeer:
+        torch.manual_seed(subject.config.seed)
+        model = entry(opened.peer.name).build(opened.peer.settings, facts_of(subject.data))
+        return of(model.to(opened.ranks.device).eval())
+
+    kept = kept_checkpoints(opened.peer.folder)
+    return [Moment(step=0, open=untrained), *(Moment(step=step, open=partial(at, path)) for step, path in kept.items())]
+
+
+def opened_moments(moments: list[Moment[Opened]], what: str, problems: list[str]) -> Iterator[tuple[int, Opened]]:
+    """Steps and models, one after the other; what cannot be opened is told in `problems` and left out."""
+    for moment in moments:
+        try:
+            opened = moment.open()
+        except InputError as error:
+            problems.append(f"{what} at step {moment.step}: {error}")
+            continue
+        yield moment.step, opened

@@ -1,0 +1,1 @@
+"""Where both tasks' states lie: figure 3 of the paper, with numbers."""

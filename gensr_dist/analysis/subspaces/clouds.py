@@ -1,0 +1,106 @@
+"""Clouds of points of both tasks, and their random halves by user.
+
+Dimensions: R rows, D width, S splits.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from gensr_dist.analysis.subject import Subject
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.timelines.rows import EvalRows
+from gensr_dist.errors import InputError
+from gensr_dist.evaluation.metrics import TASK_NAMES
+from gensr_dist.evaluation.protocol import draw_rows
+
+FEWEST, FEWEST_USERS = 100, 10  # rows and users a task
+MOST = 1_500  # rows a task: t-SNE takes seconds for twice as many
+SPLITS = 100
+_SEED = 0
+
+Floats = NDArray[np.floating]
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clouds:
+    """As many points of each task, finite."""
+
+    rec_RD: Floats
+    search_RD: Floats
+    rec_user_R: Int
+    search_user_R: Int
+
+    @property
+    def both_RD(self) -> Floats:
+        """Recommendation, then search."""
+        return np.concatenate([self.rec_RD, self.search_RD])
+
+    @property
+    def user_R(self) -> Int:
+        """Of `both_RD`."""
+        return np.concatenate([self.rec_user_R, self.search_user_R])
+
+    def with_values(self, both_RD: Floats) -> Self:
+        """The same rows elsewhere."""
+        rows = len(self.rec_RD)
+        return dataclasses.replace(self, rec_RD=both_RD[:rows], search_RD=both_RD[rows:])
+
+    def splits(self) -> Iterator["Quarters"]:
+        """Random halves of the users, so that no user is in both: what is measured between two of the four parts.
+
+        The spread of an estimate from half of the users, over random halves, is about that of the estimate from all of
+        them under new users (delete-half jackknife; Shao and Wu 1989).
+        """
+        random = np.random.default_rng(_SEED)
+        users, place_R = np.unique(self.user_R, return_inverse=True)
+        for _ in range(SPLITS):
+            first_R = (random.permutation(len(users)) < len(users) // 2)[place_R]
+            rec_R, search_R = first_R[: len(self.rec_RD)], first_R[len(self.rec_RD) :]
+            yield Quarters(
+                rec=(self.rec_RD[rec_R], self.rec_RD[~rec_R]),
+                search=(self.search_RD[search_R], self.search_RD[~search_R]),
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quarters:
+    """Both tasks' points of both halves of the users."""
+
+    rec: tuple[Floats, Floats]
+    search: tuple[Floats, Floats]
+
+    @property
+    def across(self) -> tuple[Floats, Floats]:
+        """Both tasks, of different users. The other two parts are left out: with them every row would be counted in
+        every split, and the spread over splits would say nothing.
+        """
+        return self.rec[0], self.search[1]
+
+    @property
+    def within(self) -> tuple[tuple[Floats, Floats], ...]:
+        """Pairs of clouds of one task and different users: the null."""
+        return self.rec, self.search
+
+
+def rows_of(subject: Subject) -> Mapping[Behaviour, EvalRows]:
+    """As many held-out rows of each task, with their positive alone.
+
+    Raises:
+        InputError: a task has too few, or those of too few users.
+    """
+    rows = subject.both_tasks(FEWEST)
+    for task, each in rows.items():
+        if (users := len(np.unique(each.user_R))) < FEWEST_USERS:
+            problem = f"test rows of {users} users in {TASK_NAMES[task]}, and at least {FEWEST_USERS} are needed"
+            raise InputError(
+                subject.run.root, problem, "analyse a run of a log with more users, or raise analysis.rows"
+            )
+    count = min(MOST, *map(len, rows.values()))
+    drawn = {task: draw_rows(each, count, _SEED) for task, each in rows.items()}
+    return {task: dataclasses.replace(each, candidate_RC=each.candidate_RC[:, :1]) for task, each in drawn.items()}
