@@ -24,6 +24,8 @@ NO_PEER = (
     "then the same command again"
 )
 
+_MOST = 8  # checkpoints that are looked at
+
 Opened = TypeVar("Opened", TrainedRun, OpenedPeer)
 
 
@@ -54,8 +56,8 @@ def moments_of_gensr(subject: Subject) -> list[Moment[TrainedRun]]:
         weight = trained.model.cf_projection.weight
         return dataclasses.replace(trained, model=model.to(weight.device, weight.dtype).eval())
 
-    kept = [Moment(step=step, open=partial(at, path)) for step, path in kept_checkpoints(subject.run).items()]
-    return [Moment(step=0, open=untrained), *kept]
+    kept = spread(kept_checkpoints(subject.run))
+    return [Moment(step=0, open=untrained), *(Moment(step=step, open=partial(at, path)) for step, path in kept.items())]
 
 
 def moments_of_peer(subject: Subject) -> list[Moment[OpenedPeer]]:
@@ -81,7 +83,7 @@ def moments_of_peer(subject: Subject) -> list[Moment[OpenedPeer]]:
         model = entry(opened.peer.name).build(opened.peer.settings, facts_of(subject.data))
         return of(model.to(opened.ranks.device).eval())
 
-    kept = kept_checkpoints(opened.peer.folder)
+    kept = spread(kept_checkpoints(opened.peer.folder))
     return [Moment(step=0, open=untrained), *(Moment(step=step, open=partial(at, path)) for step, path in kept.items())]
 
 
@@ -94,3 +96,11 @@ def opened_moments(moments: list[Moment[Opened]], what: str, problems: list[str]
             problems.append(f"{what} at step {moment.step}: {error}")
             continue
         yield moment.step, opened
+
+
+def spread(kept: dict[int, Path]) -> dict[int, Path]:
+    """Some of many checkpoints, evenly over the training, the last among them."""
+    steps = list(kept)
+    count = min(_MOST, len(steps))
+    places = {round((number + 1) * len(steps) / count) - 1 for number in range(count)}
+    return {steps[place]: kept[steps[place]] for place in sorted(places)}

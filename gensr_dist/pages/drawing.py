@@ -41,15 +41,12 @@ def save_files(chart: AnyChart, folder: Path) -> None:
             figure.savefig(temporary, format=kind, dpi=_DPI, metadata=metadata)
 
 
-def pixels_of(chart: AnyChart) -> NDArray[np.uint8]:
-    """Red, green and blue [height, width, 3], in the light colours."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def pixels_of(chart: AnyChart, folder: Path) -> NDArray[np.uint8]:
+    """Red, green and blue [height, width, 3] of the PNG that `save_files` wrote."""
+    from matplotlib.image import imread
 
-    figure = _drawn(chart, LIGHT)
-    figure.set_dpi(_DPI)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    share_HWC = imread(folder / f"{chart.name}.png")
+    return (255 * share_HWC[..., :3]).round().astype(np.uint8)
 
 
 def _drawn(chart: AnyChart, palette: Palette) -> "Figure":

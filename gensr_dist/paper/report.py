@@ -40,7 +40,7 @@ def write_paper(run: RunFolder, paper: PaperResult) -> None:
     with SummaryWriter(str(board)) as writer:
         for chart in charts:
             save_files(chart, figures)
-            writer.add_image(f"paper/{chart.name}", pixels_of(chart), dataformats="HWC")
+            writer.add_image(f"paper/{chart.name}", pixels_of(chart, figures), dataformats="HWC")
     write_json(run.paper / NUMBERS, paper)
     page_of(paper).write(run.paper / REPORT)
 

@@ -29,10 +29,10 @@ CHARTS: tuple[AnyChart, ...] = (
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.name)
 def test_a_chart_has_ink(chart: AnyChart, tmp_path: Path) -> None:
-    pixel_HWC = pixels_of(chart)
+    save_files(chart, tmp_path)
+    pixel_HWC = pixels_of(chart, tmp_path)
     ink = (pixel_HWC.min(axis=2) < 200).mean()
     assert 0.003 < ink < 0.5
-    save_files(chart, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {f"{chart.name}.png", f"{chart.name}.pdf"}
 
 
