@@ -25,6 +25,7 @@ REQUIREMENTS = [
     "scipy>=1.11",  # sparse matrices of the counting baseline
     "matplotlib>=3.8",  # figures of reports
     "scikit-learn>=1.4",  # separability, t-SNE and PCA of analyses
+    "threadpoolctl>=3.1",  # one thread for their small products
     "optuna>=4.0",  # trials of a study, their storage and samplers
     "fsspec>=2024.6",  # shards and logs behind URLs
     "psutil>=5.9",  # memory of benchmarked commands

@@ -48,7 +48,11 @@ class Analysed(Stage):
 
     def do(self, job: Job) -> Outcome:
         """Do it, and write its folder as a whole."""
-        finding = self.analysis.find(Subject(run=job.run, config=job.config, peer=self.peer))
+        from threadpoolctl import threadpool_limits
+
+        subject = Subject(run=job.run, config=job.config, peer=self.peer)
+        with threadpool_limits(1, user_api="blas"):  # thousands of small products: threads would wait for each other
+            finding = self.analysis.find(subject)
         with durable_folder(job.run.analysis(self.analysis.name)) as temporary:
             finding.write(temporary)
         return Outcome(summary=finding.lines(), result=dataclasses.asdict(finding))
