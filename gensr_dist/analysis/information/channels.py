@@ -39,26 +39,18 @@ class Channel(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianChannel:
-    """Each x_d and y_d are standard normal with correlation r: I = -D/2 log(1 - r^2).
-
-    `cubed` gives y_d^3 in place of y_d, which changes no information and is far from Gaussian.
-    """
+    """Each x_d and y_d are standard normal with correlation r: I = -D/2 log(1 - r^2)."""
 
     dimensions: int
     nats: float
-    cubed: bool = False
-
-    @property
-    def kind(self) -> str:
-        """Of tables."""
-        return "Gaussian, cubed" if self.cubed else "Gaussian"
+    kind: ClassVar[str] = "Gaussian"
 
     def draw(self, examples: int, rng: np.random.Generator) -> Samples:
         """As `Channel`."""
         noise = math.exp(-self.nats / self.dimensions)  # sqrt(1 - r^2)
         x_ND = rng.standard_normal((examples, self.dimensions))
         y_ND = math.sqrt(1 - noise**2) * x_ND + noise * rng.standard_normal(x_ND.shape)
-        return _samples(x_ND, y_ND**3 if self.cubed else y_ND)
+        return _samples(x_ND, y_ND)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,6 @@
-"""Critics T(x, y) = g(x) . h(y) + a(x) + b(y): g and h are linear plus a small MLP, a and b are too.
+"""Critics T(x, y) = g(x) . h(y) + a(x) + b(y): g and h are linear plus a small MLP.
+
+a and b are so too, plus weights times the squares of g or h: what normalises e^(g . h) grows as those do.
 
 Many critics are trained at once as one stack of weights that never meet.
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 _HIDDEN, _INNER = 64, 32
-_CURVED = 0.3  # scale of the MLPs beside the linear parts: what is simple is learnt first
+_CURVED, _ALONE = 0.3, 1.0  # scale of the MLPs in g and h, where what is simple is learnt first, and in a and b
 
 
 class _Layer(nn.Module):
@@ -33,6 +35,8 @@ class _Layer(nn.Module):
 class _Tower(nn.Module):
     """g and a of x, or h and b of y; [M, B, I] to [M, B, K + 1]."""
 
+    scale_K: Tensor
+
     def __init__(self, critics: int, inputs: int, generator: torch.Generator, *, zero: bool) -> None:
         super().__init__()
         scale = 0.0 if zero else 1.0
@@ -43,10 +47,14 @@ class _Tower(nn.Module):
         with torch.no_grad():
             for last in (self.linear, self.third):
                 last.weight_MIJ[..., -1] = 0  # a or b
+        self.squares = _Layer(critics, _INNER, 1, generator, 0.0)
+        self.register_buffer("scale_K", torch.tensor([_CURVED] * _INNER + [_ALONE]), persistent=False)
 
     def forward(self, x_MBI: Tensor) -> Tensor:
         curved_MBK: Tensor = self.third(silu(self.second(silu(self.first(x_MBI)))))
-        return self.linear(x_MBI) + _CURVED * curved_MBK
+        both_MBK = self.linear(x_MBI) + self.scale_K * curved_MBK
+        alone_MB1 = both_MBK[..., -1:] + self.squares(both_MBK[..., :-1].square())
+        return torch.cat([both_MBK[..., :-1], alone_MB1], -1)
 
 
 class Critics(nn.Module):
