@@ -19,7 +19,7 @@ BOUNDS: tuple[Bound, ...] = ("MINE", "InfoNCE", "NWJ")
 
 
 def log_mean_exp(score_MBB: Tensor, apart_MBB: Tensor) -> Tensor:
-    """log E_PxP[e^T] [M], over pairs of two independent examples."""
+    """Log E_PxP[e^T] [M], over pairs of two independent examples."""
     total_M = score_MBB.masked_fill(~apart_MBB, -math.inf).flatten(1).logsumexp(1)
     return total_M - apart_MBB.flatten(1).sum(1).log()
 

@@ -17,7 +17,7 @@ from gensr_dist.analysis.information.bounds import BOUNDS, Bound, log_mean_exp, 
 from gensr_dist.analysis.information.critics import Critics
 
 BATCH = 256  # of training and of early stopping
-STEPS = 1_500
+STEPS = 1_000
 _BLOCK = 1_024  # examples whose pairs are read together in the estimate; InfoNCE's limit is its logarithm
 _RATE, _WARMUP = 2e-3, 50
 _AVERAGE = 0.01  # share of a new batch in the moving average of e^T
@@ -192,9 +192,7 @@ def _by_bound(score_MPP: Tensor, apart_SPP: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _stopping_values(
-    critics: Critics, weights: Sequence[Tensor], data: _Data, splits: Sequence[Split]
-) -> Tensor:
+def _stopping_values(critics: Critics, weights: Sequence[Tensor], data: _Data, splits: Sequence[Split]) -> Tensor:
     """Each bound on `stop_P` with other weights [Q, S], of blocks like a batch."""
     live = [weight.detach().clone() for weight in critics.parameters()]
     _put(critics, weights)
