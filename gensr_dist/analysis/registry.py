@@ -3,9 +3,10 @@
 import difflib
 
 from gensr_dist.analysis.contract import Analysis
+from gensr_dist.analysis.information.mutual_information import MutualInformation
 from gensr_dist.errors import InputError
 
-ANALYSES: tuple[Analysis, ...] = ()
+ANALYSES: tuple[Analysis, ...] = (MutualInformation(),)
 
 
 def analysis(name: str) -> Analysis:

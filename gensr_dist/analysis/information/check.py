@@ -114,17 +114,26 @@ def check_table(checked: Sequence[Checked], title: str, note: str) -> Table:
 
 
 def check_chart(checked: Sequence[Checked]) -> LineChart:
-    """Estimated against known information, with the diagonal."""
-    rising = sorted((each for each in checked if each.kind == "Gaussian"), key=lambda each: each.nats)
-    most = max((each.nats for each in rising), default=1.0)
+    """MINE against known information, with the diagonal."""
+    gaussian = sorted((each for each in checked if each.kind == "Gaussian"), key=lambda each: each.nats)
+    most = max((each.nats for each in gaussian), default=1.0)
     lines = [Series(label="known", x=(0.0, most), y=(0.0, most))]
-    for bound in BOUNDS:
-        known = [(each.nats, value) for each in rising if (value := each.estimates[bound]) is not None]
-        lines.append(Series(label=bound, x=tuple(x for x, _ in known), y=tuple(y for _, y in known)))
+    for size in sorted({each.dimensions for each in gaussian}):
+        own = [each for each in gaussian if each.dimensions == size]
+        known = [(each.nats, mean, each.spreads["MINE"] or 0) for each in own if (mean := each.estimates["MINE"])]
+        lines.append(
+            Series(
+                label=f"MINE, {size} dimensions",
+                x=tuple(nats for nats, _, _ in known),
+                y=tuple(mean for _, mean, _ in known),
+                low=tuple(mean - spread for _, mean, spread in known),
+                high=tuple(mean + spread for _, mean, spread in known),
+            )
+        )
     return LineChart(
         name="estimates_against_known_information",
-        title="Estimators against channels of known information",
-        alt="Estimated against known information of Gaussian channels, with the diagonal",
+        title="MINE against channels of known information",
+        alt="Estimated against known information of Gaussian channels of several dimensions, with the diagonal",
         x="known, nats",
         y="estimated, nats",
         series=tuple(lines),

@@ -1,6 +1,6 @@
-"""Estimates of mutual information from samples: critics are trained, stopped early, and read on three sets of examples.
+"""Estimates of mutual information: critics are trained, stopped early, and read on three sets of examples.
 
-Dimensions: N examples, D width of x, O width of y, S splits, Q bounds, M = Q x S critics, B batch, P examples of a part.
+Dimensions: N examples, D width of x, O width of y, S splits, Q bounds, M = Q x S critics, B batch, P some examples.
 """
 
 import math
@@ -144,7 +144,7 @@ def _train(
         gain = mine_objective(score_QSBB[0], apart_SBB, log_average_S).sum()
         gain = gain + sum(parts(bound, score_QSBB[place], apart_SBB).mean(1).sum() for place, bound in _OTHERS)
         optimizer.zero_grad()
-        (-gain).backward()  # type: ignore[no-untyped-call]
+        (-gain).backward()
         optimizer.param_groups[0]["lr"] = _RATE * min(1.0, step / _WARMUP)
         optimizer.step()
         now = [weight.detach() for weight in weights]

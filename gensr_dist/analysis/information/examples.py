@@ -129,7 +129,7 @@ class Parts:
         """By user, in the order of `every_U`, which is sorted."""
         place_P = np.searchsorted(every_U, user_P)
         size = len(every_U)
-        total_U = np.bincount(place_P, part_P, size)
+        total_U = np.bincount(place_P, part_P, size).astype(np.float64)
         return cls(total_U=total_U, count_U=np.bincount(place_P, minlength=size).astype(np.float64))
 
     def mean(self) -> float:
