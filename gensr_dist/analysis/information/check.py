@@ -13,8 +13,8 @@ from gensr_dist.analysis.information.estimators import BATCH, STEPS, Estimate, E
 from gensr_dist.pages.charts import LineChart, Series
 from gensr_dist.pages.table import Table
 
-EXAMPLES, SEEDS = 60_000, 2
-_TRAIN, _STOP = 0.84, 0.04  # shares of the examples of a seed
+EXAMPLES, SEEDS = 120_000, 2
+_TRAIN, _STOP = 0.7, 0.03  # shares of the examples of a seed
 _LARGE = 2.0  # nats, up to which the error is bounded
 CHANNELS: tuple[Channel, ...] = (
     GaussianChannel(dimensions=20, nats=0.0),

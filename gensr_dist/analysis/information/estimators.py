@@ -16,12 +16,12 @@ from torch import Tensor
 from gensr_dist.analysis.information.bounds import BOUNDS, Bound, log_mean_exp, mine_objective, moving_average, parts
 from gensr_dist.analysis.information.critics import Critics
 
-BATCH = 256  # of training and of early stopping
+BATCH, _SMALL, _BATCHES = 256, 64, 24  # of few examples a batch is a 24th, and 64 at least
 STEPS = 1_000
-_BLOCK = 1_024  # examples whose pairs are read together in the estimate; InfoNCE's limit is its logarithm
+_BLOCK = 512  # examples whose pairs are read together in the estimate; InfoNCE's limit is its logarithm
 _RATE, _WARMUP = 2e-3, 50
 _AVERAGE = 0.01  # share of a new batch in the moving average of e^T
-_FIRST_CHECK, _PATIENCE = 10, 7  # steps between checks are a tenth of the steps so far, and this at least
+_FIRST_CHECK, _PATIENCE = 10, 5  # steps between checks are a tenth of the steps so far, and this at least
 _CONSTANT = 1e-3  # a column that varies less than this share of the widest is noise of rounding
 
 Positions: TypeAlias = NDArray[np.int64]
@@ -176,7 +176,8 @@ class _Batches:
         self.pools = [torch.from_numpy(train_P) for train_P in train]
         self.generator, self.device = generator, device
         self.rounds = min(map(len, train))
-        self.size, self.at = min(BATCH, self.rounds), self.rounds
+        self.size = min(BATCH, max(_SMALL, self.rounds // _BATCHES), self.rounds)
+        self.at = self.rounds
 
     def next(self) -> Tensor:
         """Positions [S, B]."""

@@ -4,7 +4,6 @@ Dimensions: X examples (two a row: its positive, then its first frozen negative)
 N draws, P examples of a part.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,7 +141,6 @@ class Parts:
         return value_B
 
 
-def resamples(users: Sequence[int] | NDArray[np.int64], count: int = 1_000) -> NDArray[np.float64]:
+def resamples(users: int, count: int = 1_000) -> NDArray[np.float64]:
     """How often each user is drawn [B, U]."""
-    size = len(users)
-    return np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), size=count).astype(np.float64)
+    return np.random.default_rng(0).multinomial(users, np.full(users, 1 / users), size=count).astype(np.float64)

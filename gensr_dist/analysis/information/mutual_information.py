@@ -89,7 +89,7 @@ class MutualInformation(Analysis):
                 check_table(
                     near,
                     "The estimators on channels of known information, with as few examples as here (nats)",
-                    f"{fewest} examples, divided as here; one of two answers is a sum over x, the other a sum of products "
+                    f"{fewest} examples, divided as here; one of two answers is a sum over x, the other of products "
                     "of two halves of it, as where a user's part meets an item's. `gensr analyse mutual-information "
                     "--check` is the check with many examples.",
                 ),

@@ -10,21 +10,21 @@ from gensr_dist.pages.table import Table
 
 COLUMNS = ("MINE", "InfoNCE", "NWJ", "plug-in", "clicked, MINE", "clicked, InfoNCE", "clicked, NWJ")
 PROTOCOL = (
-    "Examples: each held-out test row gives two, its positive and its first frozen negative, so that an answer has about "
-    "one bit. X is the pooled embedded input that the answer is made from: of GenSR the mean over the tokens and slots "
-    "of the candidate's prompt as they enter T5's encoder, of the peer the vector that enters its tasks' shared encoder; "
-    "standardised. Y is the model's answer: a draw of Yes or No from its calibrated P(Yes | prompt). The log-odds "
-    "themselves are no answer to measure: a function of a continuous input has infinite information.",
-    "Users are divided, never rows: a fifth calibrates the log-odds (Platt: slope and shift) and is not used again; of the "
-    "others each seed takes a fifth to estimate, a fifth to stop training early, and the rest to train. Five seeds "
-    "estimate on every user once. Each answer is drawn 8 times. Intervals: 95 %, 1,000 bootstrap resamples of users, "
-    "the critics given.",
-    "MINE is eq. 12, with the moving-average correction of its gradient; InfoNCE and NWJ are other lower bounds by the same "
-    "critic. Plug-in is H(mean p) - mean H(p): all that the answer holds of the whole input. For the peer it is "
-    "I(X; Y) itself; for GenSR, whose pooled input leaves out the order of tokens, it is at least that. So a bound "
-    "far below the plug-in says that the critic cannot read the answer from so few examples, not that it is not there. No "
-    "value can exceed H(Y) but by sampling error. I(X; clicked) has the true label in place of the answer: a model "
-    "may be sure of its answers and wrong.",
+    "Examples: each held-out test row gives two, its positive and its first frozen negative, so that an answer has "
+    "about one bit. X is the pooled embedded input that the answer is made from: of GenSR the mean over the tokens "
+    "and slots of the candidate's prompt as they enter T5's encoder, of the peer the vector that enters its tasks' "
+    "shared encoder; standardised. Y is the model's answer: a draw of Yes or No from its calibrated P(Yes | prompt). "
+    "The log-odds themselves are no answer to measure: a function of a continuous input has infinite information.",
+    "Users are divided, never rows: a fifth calibrates the log-odds (Platt: slope and shift) and is not used again; "
+    "of the others each seed takes a fifth to estimate, a fifth to stop training early, and the rest to train. Five "
+    "seeds estimate on every user once. Each answer is drawn 8 times. Intervals: 95 %, 1,000 bootstrap resamples of "
+    "users, the critics given.",
+    "MINE is eq. 12, with the moving-average correction of its gradient; InfoNCE and NWJ are other lower bounds by "
+    "the same critic. Plug-in is H(mean p) - mean H(p): all that the answer holds of the whole input. For the peer it "
+    "is I(X; Y) itself; for GenSR, whose pooled input leaves out the order of tokens, it is at least that. So a bound "
+    "far below the plug-in says that the critic cannot read the answer from so few examples, not that it is not "
+    "there. No value can exceed H(Y) but by sampling error. I(X; clicked) has the true label in place of the answer: "
+    "a model may be sure of its answers and wrong.",
 )
 
 Figures: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Figure]]]  # by task, model and name
