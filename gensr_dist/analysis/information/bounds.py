@@ -1,7 +1,7 @@
 """Lower bounds of mutual information, in nats, from the scores T of pairs.
 
 MINE (eq. 12; Belghazi et al. 2018, arXiv 1801.04062): I >= E_P[T] - log E_PxP[e^T] (Donsker and Varadhan).
-NWJ (Nguyen et al. 2010): I >= E_P[T] - E_PxP[e^(T - 1)].
+NWJ (Nguyen et al. 2010): I >= E_P[T] - E_PxP[e^(T - 1)], with T + 1 in place of T, so that T = 0 gives 0.
 InfoNCE (van den Oord et al. 2018): I >= E_P[T(x, y) - log mean e^T(x, .)], the mean over y and the y of other examples;
 never above the logarithm of their number.
 
@@ -21,7 +21,7 @@ BOUNDS: tuple[Bound, ...] = ("MINE", "InfoNCE", "NWJ")
 def log_mean_exp(score_MBB: Tensor, apart_MBB: Tensor) -> Tensor:
     """Log E_PxP[e^T] [M], over pairs of two independent examples."""
     total_M = score_MBB.masked_fill(~apart_MBB, -math.inf).flatten(1).logsumexp(1)
-    return total_M - apart_MBB.flatten(1).sum(1).log()
+    return total_M - apart_MBB.flatten(1).sum(1).to(score_MBB).log()
 
 
 def mine_objective(score_MBB: Tensor, apart_MBB: Tensor, log_average_M: Tensor) -> Tensor:
@@ -54,14 +54,14 @@ def parts(bound: Bound, score_MBB: Tensor, apart_MBB: Tensor) -> Tensor:
     if bound == "InfoNCE":
         own_BB = torch.eye(score_MBB.shape[-1], dtype=torch.bool, device=score_MBB.device)
         rivals_MB = score_MBB.masked_fill(~(apart_MBB | own_BB), -math.inf).logsumexp(2)
-        return joint_MB - rivals_MB + (apart_MBB.sum(2) + 1).log()
+        return joint_MB - rivals_MB + (apart_MBB.sum(2) + 1).to(score_MBB).log()
     log_mean_M = log_mean_exp(score_MBB, apart_MBB)
     ratio_MBB = (score_MBB - log_mean_M[:, None, None]).exp().masked_fill(~apart_MBB, 0)  # mean 1 over pairs apart
-    scale_M11 = score_MBB.shape[-1] / apart_MBB.sum((1, 2), keepdim=True)
+    scale_M11 = score_MBB.shape[-1] / apart_MBB.sum((1, 2), keepdim=True).to(score_MBB)
     shares_MB = (ratio_MBB.sum(2) + ratio_MBB.sum(1)) * scale_M11[..., 0]  # mean 2
     if bound == "MINE":
         return joint_MB - log_mean_M[:, None] - (shares_MB - 2)
-    return joint_MB - (log_mean_M[:, None] - 1).exp() * (shares_MB - 1)
+    return joint_MB + 1 - log_mean_M[:, None].exp() * (shares_MB - 1)
 
 
 def _joint(score_MBB: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from gensr_dist.analysis.information.bounds import BOUNDS, Bound, log_mean_exp, 
 from gensr_dist.analysis.information.critics import Critics
 
 BATCH, _SMALL, _BATCHES = 256, 64, 24  # of few examples a batch is a 24th, and 64 at least
-STEPS = 1_000
+STEPS = 1_000  # at most
 _BLOCK = 512  # examples whose pairs are read together in the estimate; InfoNCE's limit is its logarithm
 _RATE, _WARMUP = 2e-3, 50
 _AVERAGE = 0.01  # share of a new batch in the moving average of e^T
@@ -67,20 +67,19 @@ class BrokenEstimate:
 Estimates: TypeAlias = Mapping[Bound, tuple[Estimate | BrokenEstimate, ...]]
 
 
-def estimates(samples: Samples, splits: Sequence[Split], seed: int, steps: int = STEPS) -> Estimates:
+def estimates(samples: Samples, splits: Sequence[Split], seed: int) -> Estimates:
     """Bounds of I(X; Y) by split, each by a critic of its own; x is standardised by what trains the critic.
 
     Args:
         samples: all examples.
         splits: one an estimate.
         seed: of first weights and of the order of training.
-        steps: at most.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = _Data.of(samples, splits, device)
     generator = torch.Generator().manual_seed(seed)
     critics = Critics(len(BOUNDS) * len(splits), data.x_ND.shape[1], data.y_NO.shape[1], generator).to(device)
-    sound_QS = _train(critics, data, splits, generator, steps)
+    sound_QS = _train(critics, data, splits, generator)
     return {
         bound: tuple(
             _estimate(critics, data, split, (place, number), len(splits))
@@ -116,7 +115,7 @@ class _Data:
         )
 
     def scores(self, critics: Critics, example_SP: Tensor, splits: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """T of all pairs [M, P, P], and which of them are apart [S, P, P]. T of NWJ is 1 at first, where it is 0."""
+        """T of all pairs [M, P, P], and which of them are apart [S, P, P]."""
         x_SPD = (self.x_ND[example_SP] - self.mean_S1D[splits]) * self.scale_S1D[splits]
         group_SP, y_SPO = self.group_N[example_SP], self.y_NO[example_SP]
         repeats = critics.x.linear.bias_M1J.shape[0] // len(x_SPD)
@@ -124,9 +123,7 @@ class _Data:
         return score_MPP, group_SP[:, :, None] != group_SP[:, None]
 
 
-def _train(
-    critics: Critics, data: _Data, splits: Sequence[Split], generator: torch.Generator, steps: int
-) -> NDArray[np.bool_]:
+def _train(critics: Critics, data: _Data, splits: Sequence[Split], generator: torch.Generator) -> NDArray[np.bool_]:
     """Leave the averaged weights that were best on `stop_P` in the critics; whether each stayed finite [Q, S]."""
     weights = list(critics.parameters())
     averaged, best = ([weight.detach().clone() for weight in weights] for _ in range(2))
@@ -137,7 +134,7 @@ def _train(
     sound_QS = torch.ones_like(best_QS, dtype=torch.bool)
     log_average_S: Tensor | None = None
     due = _FIRST_CHECK
-    for step in range(1, steps + 1):
+    for step in range(1, STEPS + 1):
         score_QSBB, apart_SBB = _by_bound(*data.scores(critics, batches.next()))
         log_mean_S = log_mean_exp(score_QSBB[0], apart_SBB).detach()
         log_average_S = moving_average(log_average_S, log_mean_S, _AVERAGE)
@@ -149,7 +146,7 @@ def _train(
         optimizer.step()
         now = [weight.detach() for weight in weights]
         torch._foreach_lerp_(averaged, now, 10 / (step + 10))  # over about the last tenth of the steps
-        if step < due and step < steps:
+        if step < due and step < STEPS:
             continue
         due = step + max(_FIRST_CHECK, step // 10)
         value_QS = _stopping_values(critics, averaged, data, splits)
