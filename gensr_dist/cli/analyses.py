@@ -65,13 +65,13 @@ def _analyse(options: argparse.Namespace, say: Say) -> Any:
 
 
 def _check(name: str, say: Say) -> Any:
-    from gensr_dist.analysis.information.check import as_object, check, check_table, largest_error
+    from gensr_dist.analysis.information.check import as_object, check, check_heads, largest_error
     from gensr_dist.analysis.information.mutual_information import MutualInformation
 
     if name != MutualInformation.name:
         raise InputError("--check", f"{name} has no check", f"give it with {MutualInformation.name} alone")
-    checked = check()
-    say(check_table(checked, "Estimates of known information, nats", "").markdown())
+    say(check_heads())
+    checked = check(say)
     error = largest_error(checked, "MINE")
     say(f"largest relative error of MINE up to 2 nats: {'failed' if error is None else f'{error:.3f}'}")
     return as_object(checked)

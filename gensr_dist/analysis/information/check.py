@@ -16,6 +16,7 @@ from gensr_dist.pages.table import Table
 EXAMPLES, SEEDS = 120_000, 2
 _TRAIN, _STOP = 0.7, 0.03  # shares of the examples of a seed
 _LARGE = 2.0  # nats, up to which the error is bounded
+_HEADS = ("channel", "dimensions of x", "known nats", *BOUNDS, "error of MINE")
 CHANNELS: tuple[Channel, ...] = (
     GaussianChannel(dimensions=20, nats=0.0),
     *(GaussianChannel(dimensions=2, nats=nats) for nats in (0.1, 0.5, 2.0, 4.0)),
@@ -67,8 +68,13 @@ def check(say: Callable[[str], None] = lambda _: None) -> tuple[Checked, ...]:
     for number, channel in enumerate(CHANNELS):
         samples = channel.draw(EXAMPLES * SEEDS, np.random.default_rng(number))
         found.append(Checked.of(channel, estimates(samples, [_split(seed) for seed in range(SEEDS)], seed=number)))
-        say(" ".join(f"{cell:<18}" for cell in _cells(found[-1])))
+        say(_line(_cells(found[-1])))
     return tuple(found)
+
+
+def check_heads() -> str:
+    """The line above those of `check`."""
+    return _line(_HEADS)
 
 
 def as_object(checked: Sequence[Checked]) -> dict[str, Any]:
@@ -109,8 +115,7 @@ def above(checked: Sequence[Checked], bound: Bound) -> dict[str, Any]:
 
 def check_table(checked: Sequence[Checked], title: str, note: str) -> Table:
     """Known and estimated information in nats."""
-    heads = ("channel", "dimensions of x", "known", *BOUNDS, "relative error of MINE")
-    return Table(title=title, note=note, heads=heads, rows=tuple(_cells(each) for each in checked))
+    return Table(title=title, note=note, heads=_HEADS, rows=tuple(_cells(each) for each in checked))
 
 
 def check_chart(checked: Sequence[Checked]) -> LineChart:
@@ -144,6 +149,10 @@ def _split(seed: int) -> Split:
     own_N = seed * EXAMPLES + np.arange(EXAMPLES)
     first, second = int(_TRAIN * EXAMPLES), int((_TRAIN + _STOP) * EXAMPLES)
     return Split(train_P=own_N[:first], stop_P=own_N[first:second], estimate_P=own_N[second:])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " ".join(f"{cell:<18}" for cell in cells).rstrip()
 
 
 def _cells(each: Checked) -> tuple[str, ...]:
