@@ -89,8 +89,8 @@ class MutualInformation(Analysis):
                 check_table(
                     near,
                     "The estimators on channels of known information, with as few examples as here (nats)",
-                    f"{fewest} examples, divided as here; one of two answers is a sum over x, the other of products "
-                    "of two halves of it, as where a user's part meets an item's. `gensr analyse mutual-information "
+                    f"{fewest} examples, divided as here, each drawn once; one of two answers is a sum over x, the "
+                    "other of products of two halves of it, as where a user's part meets an item's. `gensr analyse mutual-information "
                     "--check` is the check with many examples.",
                 ),
             ),
@@ -114,7 +114,7 @@ def _measured(rows: EvalRows, models: _Models, seeds: int) -> tuple[Mapping[str,
     users = Users.divided(user_X, seeds)
     every_U = np.setdiff1d(user_X, users.calibrating_U)
     found = {name: measure(Answers.of(states(pairs), user_X, users), users, every_U) for name, states in models.items()}
-    return found, int(np.isin(user_X, every_U).sum())
+    return found, len(user_X)
 
 
 def _figures(measured: Measured) -> dict[str, Figure]:

@@ -50,7 +50,7 @@ def whole_table(figures: Figures, entropies: Mapping[str, Mapping[str, float]]) 
     names = (*COLUMNS[:4], "H(Y)", *COLUMNS[4:])
     return Table(
         title="All estimates, bits",
-        note="Clicked: the true label in place of the answer.",
+        note=" ".join(("Clicked: the true label in place of the answer.", *_unread(figures))),
         heads=("task and model", *names),
         rows=tuple(
             (
@@ -63,9 +63,22 @@ def whole_table(figures: Figures, entropies: Mapping[str, Mapping[str, float]]) 
     )
 
 
+def _unread(figures: Figures) -> tuple[str, ...]:
+    """Where the critics found less than is there."""
+    low = [
+        f"{task}, {model}"
+        for task, of_task in figures.items()
+        for model, of in of_task.items()
+        if "MINE" in of and of["MINE"].high < of["plug-in"].low
+    ]
+    if not low:
+        return ()
+    return (f"MINE is below the plug-in value, by more than the sampling of users explains, for {'; '.join(low)}.",)
+
+
 def bars(figures: Figures) -> BarChart:
     """MINE and plug-in by task and model; a figure that failed has a bar of no height."""
-    places = [(f"{task}, {model}", of) for task, of_task in figures.items() for model, of in of_task.items()]
+    places = [(f"{model} in {task}", of) for task, of_task in figures.items() for model, of in of_task.items()]
     none = Figure(bits=0.0, low=0.0, high=0.0)
     series = []
     for name in ("MINE", "plug-in", "clicked, MINE"):
