@@ -90,8 +90,8 @@ class MutualInformation(Analysis):
                     near,
                     "The estimators on channels of known information, with as few examples as here (nats)",
                     f"{fewest} examples, divided as here, each drawn once; one of two answers is a sum over x, the "
-                    "other of products of two halves of it, as where a user's part meets an item's. `gensr analyse mutual-information "
-                    "--check` is the check with many examples.",
+                    "other of products of two halves of it, as where a user's part meets an item's. "
+                    "`gensr analyse mutual-information --check` is the check with many examples.",
                 ),
             ),
             charts=(bars(figures), check_chart(near)),

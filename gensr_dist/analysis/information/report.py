@@ -96,8 +96,8 @@ def bars(figures: Figures) -> BarChart:
         name="information",
         title="Information between input and answer",
         alt="Bits by task and model: MINE, the plug-in value, and information about clicks, with intervals",
-        x="",
-        y="bits",
+        x="bits",
+        y="",
         groups=tuple(place for place, _ in places),
         series=tuple(series),
     )
