@@ -4,12 +4,19 @@ import difflib
 
 from gensr_dist.analysis.contract import Analysis
 from gensr_dist.analysis.gradient_conflict.analysis import GradientConflict
+from gensr_dist.analysis.information.mutual_information import MutualInformation
 from gensr_dist.analysis.log.analysis import LogAnalysis
 from gensr_dist.analysis.soft_filter.analysis import SoftFilterAnalysis
 from gensr_dist.analysis.subspaces.analysis import Subspaces
 from gensr_dist.errors import InputError
 
-ANALYSES: tuple[Analysis, ...] = (Subspaces(), GradientConflict(), SoftFilterAnalysis(), LogAnalysis())
+ANALYSES: tuple[Analysis, ...] = (
+    MutualInformation(),
+    Subspaces(),
+    GradientConflict(),
+    SoftFilterAnalysis(),
+    LogAnalysis(),
+)
 
 
 def analysis(name: str) -> Analysis:

@@ -19,12 +19,14 @@ def add_analyses(commands: Commands) -> None:
         "look inside a finished run: information, subspaces, gradients, soft filters, its log",
         "NAME is one of `gensr analyse --list`. GenSR is compared with a discriminative peer where there is one:\n"
         "--peer RUN/baselines/NAME, or the UniSAR of this run. Results: RUN/analysis/NAME/ with finding.json,\n"
-        "report.html, and a PNG and a PDF of each figure. It does nothing if nothing has changed.",
+        "report.html, and a PNG and a PDF of each figure. It does nothing if nothing has changed.\n"
+        "`mutual-information --check` needs no RUN: it estimates known information, which takes minutes.",
         "gensr analyse subspaces runs/quickstart",
     )
     added.add_argument("analysis", metavar="NAME", nargs="?", help="of `gensr analyse --list`")
     added.add_argument("run", metavar="RUN", nargs="?", type=Path, help="folder of a finished run")
     added.add_argument("--list", action="store_true", help="show all analyses and end")
+    added.add_argument("--check", action="store_true", help="of mutual-information: try its estimators alone")
     added.add_argument("--peer", metavar="RUN", type=Path, help="RUN/baselines/NAME, or a run, whose UniSAR is meant")
     added.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="replace a setting of analysis.*; repeatable"
@@ -43,6 +45,8 @@ def _analyse(options: argparse.Namespace, say: Say) -> Any:
     if options.analysis is None:
         raise InputError("NAME", "no analysis is given", "`gensr analyse --list` shows them")
     chosen = analysis(options.analysis)
+    if options.check:
+        return _check(chosen.name, say)
     if options.run is None:
         raise InputError("RUN", "no run is given", "give the folder of a finished `gensr run`")
     if wrong := [text for text in options.set if not text.startswith("analysis.")]:
@@ -58,3 +62,16 @@ def _analyse(options: argparse.Namespace, say: Say) -> Any:
     result = run_stage(Analysed(chosen, peer), config, say)
     say(f"the whole report: {run.analysis(chosen.name) / 'report.html'}")
     return result
+
+
+def _check(name: str, say: Say) -> Any:
+    from gensr_dist.analysis.information.check import as_object, check, check_heads, largest_error
+    from gensr_dist.analysis.information.mutual_information import MutualInformation
+
+    if name != MutualInformation.name:
+        raise InputError("--check", f"{name} has no check", f"give it with {MutualInformation.name} alone")
+    say(check_heads())
+    checked = check(say)
+    error = largest_error(checked, "MINE")
+    say(f"largest relative error of MINE up to 2 nats: {'failed' if error is None else f'{error:.3f}'}")
+    return as_object(checked)

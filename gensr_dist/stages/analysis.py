@@ -51,7 +51,7 @@ class Analysed(Stage):
         from threadpoolctl import threadpool_limits
 
         subject = Subject(run=job.run, config=job.config, peer=self.peer)
-        with threadpool_limits(1, user_api="blas"):  # thousands of small products: threads would wait for each other
+        with threadpool_limits(1):  # thousands of small products: threads would wait for each other
             finding = self.analysis.find(subject)
         with durable_folder(job.run.analysis(self.analysis.name)) as temporary:
             finding.write(temporary)
