@@ -104,6 +104,6 @@ def _shortened(config: Config) -> TrainConfig:
         train,
         steps=steps,
         warmup_steps=min(steps, round(train.warmup_steps * share)),
-        validate_every=max(1, min(steps, round(train.validate_every * share))),
+        validate_every=steps,  # a validation costs as much as such a training
         checkpoint_every=steps,
     )

@@ -63,7 +63,7 @@ def test_the_study_trains_each_system_once_and_shorter(tmp_path: Path) -> None:
     assert study.gensr == WHOLE
     assert len(set(study.labels)) == len(study.labels) == 1 + len(ablations(base)) + 2 * (base.paper.points - 1)
     train = study.config.train
-    assert (train.steps, train.warmup_steps, train.validate_every) == (60, 6, 20)
+    assert (train.steps, train.warmup_steps, train.validate_every) == (60, 6, 60)
     assert study.config.evaluation.catalogue_rows == 0
     assert study.config.run == str(tmp_path)  # its shards are the run's
     assert study.plan.seeds == PaperConfig().seeds
