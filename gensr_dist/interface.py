@@ -88,14 +88,10 @@ class Run:
         if scorer is None:
             return self.answerer
         if scorer not in self._by_baselines:
+            from gensr_dist.retrieval.added.opening import open_for_scorer
             from gensr_dist.retrieval.answer import Answerer
-            from gensr_dist.runs.trained_run import TrainedRun
 
-            if self.folder.added.exists():
-                note = f"items that were added after training are left out: {scorer} has no vectors of them"
-                trained = dataclasses.replace(TrainedRun.open(self.folder, self.config), notes=(note,))
-            else:
-                trained = self.trained
+            trained = open_for_scorer(self.folder, self.config, scorer)
             self._by_baselines[scorer] = Answerer(trained, self.config, scorer)
         return self._by_baselines[scorer]
 

@@ -69,6 +69,7 @@ def add_answers(commands: Commands) -> None:
     added.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
     added.add_argument("--users", metavar="FILE", type=Path, required=True, help="CSV or Parquet file of who asks what")
     added.add_argument("--out", metavar="FILE", type=Path, required=True, help="Parquet file of the answers")
+    _add_scorer(added)
     added.add_argument("-k", metavar="K", type=integer(1, 100_000), default=10, help="answers a line (default 10)")
     add_ray(added)
 
@@ -86,8 +87,12 @@ def _add_question(added: argparse.ArgumentParser) -> None:
     added.add_argument("--only", metavar="FILE", type=Path, help="answer only these items; ids, one a line")
     added.add_argument("--exclude", metavar="FILE", type=Path, help="never answer these items; ids, one a line")
     added.add_argument("--explain", action="store_true", help="say which channels and interactions are behind it")
-    added.add_argument("--scorer", metavar="NAME", help="order by this trained baseline (`gensr baseline`), not GenSR")
+    _add_scorer(added)
     added.add_argument("-k", metavar="K", type=integer(1, 100_000), default=10, help="number of answers (default 10)")
+
+
+def _add_scorer(added: argparse.ArgumentParser) -> None:
+    added.add_argument("--scorer", metavar="NAME", help="order by this trained baseline (`gensr baseline`), not GenSR")
 
 
 def _answer(options: argparse.Namespace, say: Say) -> Any:
@@ -107,7 +112,9 @@ def _answer(options: argparse.Namespace, say: Say) -> Any:
 def _answer_file(options: argparse.Namespace, say: Say) -> Any:
     check_ray(options)
     run, engine, address = Run.open(options.run, many=True), options.engine, options.address
-    return answer_file(run, options.users, options.out, options.k, say, engine=engine, address=address)
+    return answer_file(
+        run, options.users, options.out, options.k, say, engine=engine, address=address, scorer=options.scorer
+    )
 
 
 def answer(run: Run, question: Question, say: Say) -> AnswerList:
@@ -147,22 +154,32 @@ def answer(run: Run, question: Question, say: Say) -> AnswerList:
 
 
 def answer_file(
-    run: Run, users: Path, out: Path, k: int, say: Say, *, engine: Literal["local", "ray"], address: str
+    run: Run,
+    users: Path,
+    out: Path,
+    k: int,
+    say: Say,
+    *,
+    engine: Literal["local", "ray"],
+    address: str,
+    scorer: str | None,
 ) -> "ManyAnswers":
     """Answer every line of a file.
 
     Raises:
-        InputError: the run is not finished, or a file cannot be read or written.
+        InputError: the run is not finished, the scorer cannot score, or a file cannot be read or written.
     """
+    from gensr_dist.retrieval.added.opening import open_for_scorer
+    from gensr_dist.retrieval.answer import Answerer
     from gensr_dist.retrieval.many_answers import answer_many, answer_part, identity
 
-    trained = run.trained
+    trained = open_for_scorer(run.folder, run.config, scorer)
     if engine == "ray":
         from gensr_dist.retrieval.ray_answers import answer_parts_on
 
-        parts = answer_parts_on(address, run.folder.root, k)
+        parts = answer_parts_on(address, run.folder.root, k, scorer)
     else:
-        answerer = run.answerer
+        answerer = Answerer(trained, run.config, scorer)
 
         def parts(waiting: "Iterable[NumberedPart]") -> "Iterator[NumberedPart]":
             return ((number, answer_part(answerer, asks, k)) for number, asks in waiting)
@@ -171,7 +188,7 @@ def answer_file(
         users,
         out,
         k,
-        made_from=identity(trained),
+        made_from=identity(trained, scorer),
         users=trained.items.users,
         candidates=run.config.retrieval.candidates,
         answer_parts=parts,

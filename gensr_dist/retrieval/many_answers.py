@@ -181,10 +181,16 @@ def answer_many(
     )
 
 
-def identity(trained: TrainedRun) -> tuple[Path, ...]:
-    """Files that change with the answers of a run: orders know their index, and added items come beside it."""
+def identity(trained: TrainedRun, scorer: str | None = None) -> tuple[Path, ...]:
+    """Files that change with the answers of a run: orders know their index, and added items come beside it.
+
+    Args:
+        trained: the run, as it was opened for the answers.
+        scorer: trained baseline that orders the candidates; None: GenSR does.
+    """
     added = (trained.added.record,) if isinstance(trained, GrownRun) else ()
-    return (trained.folder.index / ORDERS, *added)
+    weights = () if scorer is None else tuple(sorted(trained.folder.baseline(scorer).model.iterdir()))
+    return (trained.folder.index / ORDERS, *added, *weights)
 
 
 def _parts_folder(out: Path, digest: "hashlib._Hash") -> Path:

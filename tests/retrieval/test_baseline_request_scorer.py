@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from gensr_dist.retrieval.added.adding import add_items
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.baseline_request_scorer import BaselineRequestScorer
 from gensr_dist.retrieval.item_lists import GivenHistory
+from gensr_dist.retrieval.many_answers import identity
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
@@ -292,6 +294,27 @@ def test_the_command_shows_what_the_interface_gives(
     status, out, _ = printed(capfd, "search", with_baselines, "--query", "red", "--scorer", "tem", "-k", "4")
     assert status == 0
     assert "note: scores are the logits of tem, which alone order the candidates" in out
+
+
+def test_a_file_of_users_is_answered_by_a_baseline(with_baselines: RunFolder, opened: Run, tmp_path: Path) -> None:
+    asks, out = tmp_path / "asks.csv", tmp_path / "answers.parquet"
+    asks.write_text("user_id\nu3\nu4\n")
+    command = ["answer", str(with_baselines.root), "--users", str(asks), "--out", str(out), "-k", "4"]
+    assert main([*command, "--scorer", "sasrec"]) == 0
+    found = pl.read_parquet(out)
+    for user in ("u3", "u4"):
+        expected = [item.item_id for item in opened.recommend(user, k=4, scorer="sasrec").items]
+        assert found.filter(pl.col("user_id") == user)["item_id"].to_list() == expected
+    assert identity(opened.trained, "sasrec") != identity(opened.trained, "two_tower") != identity(opened.trained)
+
+
+def test_a_wrong_name_is_found_before_the_model_is_opened(
+    with_baselines: RunFolder, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainedRun, "open", lambda *_: pytest.fail("the model is opened"))
+    status, _, err = printed(capfd, "recommend", with_baselines, "--scorer", "sasrek")
+    assert status == 2
+    assert "did you mean sasrec?" in err
 
 
 def weightless(run: RunFolder) -> None:

@@ -34,6 +34,24 @@ def open_with_added(run: RunFolder, config: Config) -> TrainedRun:
         return dataclasses.replace(trained, notes=(f"added items are ignored: {fault}",))
 
 
+def open_for_scorer(run: RunFolder, config: Config, scorer: str | None) -> TrainedRun:
+    """Open a run for answers that GenSR orders, or a trained baseline, which knows the items of its training alone.
+
+    Raises:
+        InputError: as `open_with_added`; there is no such baseline, or it is not trained in this run.
+    """
+    if scorer is None:
+        return open_with_added(run, config)
+    from gensr_dist.baselines.weights import settings_of  # which imports all of them
+
+    settings_of(scorer, run)  # before what takes long
+    trained = TrainedRun.open(run, config)
+    if not run.added.exists():
+        return trained
+    note = f"items that were added after training are left out: {scorer} has no vectors of them"
+    return dataclasses.replace(trained, notes=(note,))
+
+
 def grown(trained: TrainedRun, added: AddedFolder) -> GrownRun:
     """The same run with added items."""
     items, item_IE = added.store(trained.items), added.vectors()
