@@ -30,7 +30,7 @@ class Table:
         note = f"<p class='note'>{html.escape(self.note)}</p>" if self.note else ""
         return (
             f"<h{level}>{html.escape(self.title)}</h{level}>{note}"
-            f"<div class='scroll' tabindex='0' role='region' aria-label='{html.escape(self.title)}'>"
+            f"<div class='scroll' tabindex='0' role='group' aria-label='{html.escape(self.title)}'>"
             f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
         )
 

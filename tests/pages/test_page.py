@@ -18,7 +18,9 @@ TABLE = Table(
     rows=(("one", *["0.1234 ± 0.0001"] * 12), ("two", *["0.2"] * 12)),
     marks=(("", "best", *[""] * 11), ("", "second", *[""] * 11)),
 )
-PAGE = Page(title="A <page>", text=("Text & more.",), sections=(Section(title="S", tables=(TABLE,), charts=CHARTS),))
+PAGE = Page(
+    title="A <page>", text=("Text & more.",), sections=(Section(title="S", tables=(TABLE, TABLE), charts=CHARTS),)
+)
 AXE = Path(os.environ.get("GENSR_AXE", "axe.min.js"))  # of axe-core, https://www.npmjs.com/package/axe-core
 
 
