@@ -23,6 +23,7 @@ p.note { color: var(--soft); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--soft); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
+th.long, td.long { white-space: normal; text-align: left; min-width: 16rem; }
 td.best { font-weight: 700; }
 td.second { text-decoration: underline; }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem; }

@@ -4,6 +4,8 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_LONG = 40  # characters, beyond which a cell has several lines
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -41,9 +43,9 @@ class Table:
 
 def _cell(cell: tuple[str, str], place: int) -> str:
     text, mark = cell
-    if place == 0:
-        return f"<th scope='row'>{html.escape(text)}</th>"
-    return f"<td{f' class={mark!r}' if mark else ''}>{html.escape(text)}</td>"
+    classes = " ".join(name for name in (mark, "long" if len(text) > _LONG else "") if name)
+    kind, scope = ("th", " scope='row'") if place == 0 else ("td", "")
+    return f"<{kind}{scope}{f' class={classes!r}' if classes else ''}>{html.escape(text)}</{kind}>"
 
 
 def _marked(text: str, mark: str) -> str:

@@ -54,8 +54,8 @@ def page_of(paper: PaperResult) -> Page:
     ]
     claims = Table(
         title="Claim by claim",
-        note="Undecided: the 95% interval holds both. Of twenty claims that do not hold, one will seem to by chance. A claim "
-        "that does not hold is a result.",
+        note="Undecided: the 95% interval holds both. Of twenty claims that do not hold, one will seem to by chance. A "
+        "claim that does not hold is a result.",
         heads=("claim", "holds here", "measured", "see"),
         rows=tuple(rows),
     )
