@@ -7,6 +7,7 @@ from typing import Any, Literal
 from gensr_dist.analysis.finding import Claim, Finding
 from gensr_dist.baselines.result import BaselineResult
 from gensr_dist.config.root import Config
+from gensr_dist.evaluation.report import TITLES
 from gensr_dist.evaluation.significance import PairedTest
 from gensr_dist.pages.charts import BarChart, LineChart, Series
 from gensr_dist.pages.table import Table
@@ -30,7 +31,7 @@ def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Find
         if task not in metrics:
             continue
         scored = {WHOLE: metrics[task]}
-        scored |= {scorer: of[task] for scorer, of in metrics["baselines"].items() if task in of}
+        scored |= {TITLES[scorer]: of[task] for scorer, of in metrics["baselines"].items() if task in of}
         if peer is not None and task in peer.tasks:
             scored[peer.title] = peer.tasks[task]
         rows = tuple((label, *(f"{of[column]:.4f}" for column in _COLUMNS)) for label, of in scored.items())
@@ -48,7 +49,7 @@ def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Find
             )
         )
         tests = {key.removeprefix("gensr_vs_"): of[task] for key, of in metrics["significance"].items() if task in of}
-        found = {label: PairedTest(**test) for label, test in tests.items()}
+        found = {TITLES[scorer]: PairedTest(**test) for scorer, test in tests.items()}
         if peer is not None and task in peer.behind:
             found[peer.title] = peer.behind[task]
         claims += [
