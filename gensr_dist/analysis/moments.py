@@ -11,18 +11,13 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from gensr_dist.analysis.checkpoints import kept_checkpoints, load_checkpoint
-from gensr_dist.analysis.subject import DEFAULT_PEER, OpenedPeer, Subject
+from gensr_dist.analysis.subject import OpenedPeer, Subject
 from gensr_dist.baselines.registry import entry
 from gensr_dist.baselines.weights import facts_of
 from gensr_dist.data.items import token_idf
 from gensr_dist.errors import InputError
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.runs.trained_run import TrainedRun
-
-NO_PEER = (
-    f"no discriminative peer to compare with, GenSR alone was looked at: run `gensr baseline {DEFAULT_PEER} CONFIG`, "
-    "then the same command again"
-)
 
 _MOST = 8  # checkpoints that are looked at
 

@@ -31,6 +31,10 @@ from gensr_dist.runs.trained_run import TrainedRun
 
 DEFAULT_PEER = "unisar"  # the paper's strongest discriminative system
 _ROWS_SEED = 0
+NO_PEER = (
+    f"no discriminative peer to compare with, GenSR alone was looked at: run `gensr baseline {DEFAULT_PEER} CONFIG`, "
+    "then the same command again"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

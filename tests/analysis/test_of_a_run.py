@@ -11,9 +11,9 @@ from torch import nn
 from gensr_dist.analysis import moments
 from gensr_dist.analysis.gradient_conflict import mini_batches
 from gensr_dist.analysis.gradient_conflict.analysis import GradientConflict
-from gensr_dist.analysis.moments import NO_PEER, moments_of_gensr, moments_of_peer
+from gensr_dist.analysis.moments import moments_of_gensr, moments_of_peer
 from gensr_dist.analysis.registry import analysis
-from gensr_dist.analysis.subject import Peer, Subject
+from gensr_dist.analysis.subject import NO_PEER, Peer, Subject
 from gensr_dist.analysis.subspaces import clouds, pictures
 from gensr_dist.analysis.subspaces.analysis import Subspaces
 from gensr_dist.analysis.subspaces.geometry import FEWEST_USERS

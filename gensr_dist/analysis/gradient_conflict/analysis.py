@@ -14,8 +14,8 @@ from gensr_dist.analysis.gradient_conflict.cosines import Conflict, Floats, conf
 from gensr_dist.analysis.gradient_conflict.mini_batches import ROWS, MiniBatches, products_of_gensr, products_of_peer
 from gensr_dist.analysis.gradient_conflict.pictures import charts_of, tables_of
 from gensr_dist.analysis.intervals import holds_above, recorded, shown
-from gensr_dist.analysis.moments import NO_PEER, moments_of_gensr, moments_of_peer, opened_moments
-from gensr_dist.analysis.subject import Subject
+from gensr_dist.analysis.moments import moments_of_gensr, moments_of_peer, opened_moments
+from gensr_dist.analysis.subject import NO_PEER, Subject
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import Estimate
 from gensr_dist.train.conflict import ALL

@@ -15,7 +15,7 @@ from gensr_dist.analysis.information.examples import Answers, Users, resamples
 from gensr_dist.analysis.information.figures import Figure, Measured, measure
 from gensr_dist.analysis.information.report import COLUMNS, PROTOCOL, bars, claim, paper_table, shown, whole_table
 from gensr_dist.analysis.states import States, states_of_gensr, states_of_peer
-from gensr_dist.analysis.subject import DEFAULT_PEER, Subject
+from gensr_dist.analysis.subject import NO_PEER, Subject
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
@@ -50,9 +50,7 @@ class MutualInformation(Analysis):
         problems: list[str] = []
         peer = subject.opened_peer
         if peer is None:
-            problems.append(
-                f"no peer, so GenSR stands alone: run `gensr baseline {DEFAULT_PEER} CONFIG`, or give --peer RUN"
-            )
+            problems.append(NO_PEER)
         else:
             models[peer.peer.title] = lambda chosen: states_of_peer(peer, chosen)
         results: dict[str, Mapping[str, Measured]] = {}

@@ -12,8 +12,8 @@ import numpy as np
 from gensr_dist.analysis.contract import Analysis
 from gensr_dist.analysis.finding import Claim, Finding
 from gensr_dist.analysis.intervals import holds_above, recorded, shown
-from gensr_dist.analysis.moments import NO_PEER, Moment, Opened, moments_of_gensr, moments_of_peer, opened_moments
-from gensr_dist.analysis.subject import Subject
+from gensr_dist.analysis.moments import Moment, Opened, moments_of_gensr, moments_of_peer, opened_moments
+from gensr_dist.analysis.subject import NO_PEER, Subject
 from gensr_dist.analysis.subspaces.clouds import SPLITS, Clouds, rows_of
 from gensr_dist.analysis.subspaces.geometry import FEWEST_USERS
 from gensr_dist.analysis.subspaces.overlap import Overlap, embedded_plane, overlap_of
