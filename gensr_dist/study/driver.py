@@ -81,7 +81,7 @@ def _conclude(trials: Trials, claimed: Claimed, problem: str, say: Callable[[str
     outcome = read_outcome(folder)
     if outcome is None:
         problem = last_line(folder) or problem or "it left no outcome"
-        say(f"{claimed.spec.label}, seed {claimed.spec.seed}: failed: {problem}")
+        say(f"{claimed.spec.label}, seed {claimed.spec.seed}: failed: {problem}; to try it again delete {folder}")
     else:
         shown = ", ".join(f"{task} N@10 {metrics['ndcg@10']:.4f}" for task, metrics in outcome.tasks.items())
         say(f"{claimed.spec.label}, seed {claimed.spec.seed}: {shown} in {outcome.seconds:.0f} s")

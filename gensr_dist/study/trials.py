@@ -232,11 +232,12 @@ class Trials:
         return (*system.set, *suggested(trial, base, fixed))
 
     def _release_lost(self) -> None:
-        """Plan again what a process that is gone had taken, and what is done but whose folder was deleted."""
+        """Plan again what a process that is gone had taken, and what is done or failed and whose folder was deleted."""
         for name in self._names():
-            for trial in self._of(name, TrialState.COMPLETE):
-                folder = self.study.folder / trial.user_attrs[_FOLDER]
-                if trial.number not in self._repeated(name) and not (folder / OUTCOME).exists():
+            for trial in self._of(name, TrialState.COMPLETE, TrialState.FAIL):
+                folder = self.study.folder / trial.user_attrs.get(_FOLDER, "")
+                left = folder / OUTCOME if trial.state == TrialState.COMPLETE else folder
+                if trial.number not in self._repeated(name) and not left.exists():
                     self._repeat(name, trial.number)
             for trial in self._of(name, TrialState.RUNNING):
                 folder = trial.user_attrs.get(_FOLDER)

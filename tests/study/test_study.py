@@ -89,6 +89,18 @@ def test_a_trial_whose_folder_is_deleted_is_done_again(study: Path) -> None:
     assert all(line in (study.parent / "study" / "report.md").read_text() for line in kept)
 
 
+def test_a_failed_trial_whose_folder_is_deleted_is_tried_again(study: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", str(study)]) == 0
+    assert "QEM that fails, seed 0: begins" not in capfd.readouterr().out
+    for failed in (study.parent / "study" / "trials").glob("qem-*"):
+        shutil.rmtree(failed)
+    assert main(["study", str(study)]) == 0
+    said = capfd.readouterr().out
+    assert said.count("QEM that fails, seed 0: begins") == 2
+    assert "to try it again delete" in said
+    assert found_in(study)["systems"][-1]["failed"]
+
+
 def test_another_plan_is_refused_in_its_folder(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = write_study(tmp_path, "  - {system: popularity}")
     other.write_text(other.read_text().replace(str(tmp_path / "study"), str(study.parent / "study")))
