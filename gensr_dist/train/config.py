@@ -1,13 +1,15 @@
 """Settings of GenSR training."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from gensr_dist.config.marks import Mark
-from gensr_dist.data.events import Behaviour
 from gensr_dist.model.config import Likelihood
+
+if TYPE_CHECKING:
+    from gensr_dist.data.events import Behaviour
 
 Tasks = Literal["both", "recommendation", "search"]
 
@@ -78,6 +80,8 @@ class TrainConfig:
     """Of one start, then it saves a checkpoint and ends; 0 is no limit."""
 
     @property
-    def trained_tasks(self) -> frozenset[Behaviour]:
+    def trained_tasks(self) -> "frozenset[Behaviour]":
         """What `tasks` names."""
+        from gensr_dist.data.events import Behaviour  # which imports polars: a config is read without
+
         return frozenset(Behaviour) if self.tasks == "both" else frozenset({Behaviour[self.tasks.upper()]})
