@@ -33,7 +33,7 @@ DEFAULT_PEER = "unisar"  # the paper's strongest discriminative system
 _ROWS_SEED = 0
 NO_PEER = (
     f"no discriminative peer to compare with, GenSR alone was looked at: run `gensr baseline {DEFAULT_PEER} CONFIG`, "
-    "then the same command again"
+    "or give --peer RUN"
 )
 
 
