@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from gensr_dist.analysis.intervals import Verdict
 from gensr_dist.pages.charts import AnyChart
 from gensr_dist.pages.drawing import save_files
 from gensr_dist.pages.page import Page, Section
@@ -20,7 +21,7 @@ class Claim:
     """A statement of the paper beside what was measured."""
 
     statement: str
-    holds: Literal["yes", "no", "undecided"]  # undecided: the interval holds both
+    holds: Verdict
     measured: str  # with its interval
 
 

@@ -5,11 +5,14 @@ Dimensions: B resamples.
 
 import math
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gensr_dist.evaluation.metrics import CONFIDENCE, Estimate
+
+Verdict: TypeAlias = Literal["yes", "no", "undecided"]  # undecided: the interval holds both
 
 _Z = 1.959964  # of a normal distribution at CONFIDENCE
 
@@ -42,6 +45,12 @@ def holds_above(estimate: Estimate, bound: float) -> bool | None:
         return None
     low, high = estimate.interval
     return True if low > bound else False if high < bound else None
+
+
+def verdict(estimate: Estimate, bound: float, *, above: Verdict = "yes", below: Verdict = "no") -> Verdict:
+    """What a claim comes to by `holds_above`."""
+    found = holds_above(estimate, bound)
+    return "undecided" if found is None else above if found else below
 
 
 def shown(estimate: Estimate, digits: int = 2) -> str:

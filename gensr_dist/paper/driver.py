@@ -43,10 +43,10 @@ def make_paper(config: Config, engine: TrialEngine, say: Say) -> PaperResult:
         Paused: a training was asked to end; the same command goes on.
     """
     began = time.monotonic()
-    config = with_checkpoints(config)
     settings = read_settings(DEFAULT_PEER, [f"{DEFAULT_PEER}.{text}" for text in config.paper.peer.split()])
     run = RunFolder.of(config)
     study = study_of(config, run)
+    config = with_checkpoints(config)  # whose trainings are looked at; those of the study are not
     stages = plan(config)
     total = len(stages) + 1 + len(ANALYSES) + len(study.labels) * config.paper.seeds
     with tqdm(total=total, desc="paper", unit="part", disable=None) as bar:

@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from gensr_dist.analysis.finding import Claim, Finding
+from gensr_dist.analysis.intervals import Verdict, verdict
 from gensr_dist.baselines.result import BaselineResult
 from gensr_dist.config.root import Config
+from gensr_dist.evaluation.metrics import Estimate
 from gensr_dist.evaluation.report import TITLES
 from gensr_dist.evaluation.significance import PairedTest
 from gensr_dist.pages.charts import BarChart, LineChart, Series
@@ -55,7 +57,7 @@ def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Find
         claims += [
             Claim(
                 statement=f"GenSR is better than {label} in {name}",
-                holds=_holds(test.low, test.high),
+                holds=_holds(test),
                 measured=_shown(test),
             )
             for label, test in found.items()
@@ -97,7 +99,7 @@ def ablation_finding(config: Config, result: StudyResult) -> Finding:
             claims.append(
                 Claim(
                     statement=f"{each.claim} {name} ({source})",
-                    holds=_holds(test.low, test.high),
+                    holds=_holds(test),
                     measured=_shown(test),
                 )
             )
@@ -152,7 +154,7 @@ def _moderate(name: str, task: str, drawn: Mapping[float, Spread], behind: Mappi
     inside = best not in (values[0], values[-1])
     clear = inside and all(test.low > 0 for test in tests)
     beyond = any(test.high < 0 for test in tests)
-    holds: Literal["yes", "no", "undecided"] = "yes" if clear else "no" if beyond else "undecided"
+    holds: Verdict = "yes" if clear else "no" if beyond else "undecided"
     ends = "; ".join(f"GenSR over an end {_shown(test)}" for test in tests)
     return Claim(
         statement=f"A moderate {name} is best for {task} (figure 5)",
@@ -213,7 +215,7 @@ def _table(name: str, task: str, whole: SystemResult | None, systems: Sequence[S
         rows=tuple(
             (
                 system.label,
-                *(_spread(system.sampled[task][column]) for column in _COLUMNS),
+                *(system.sampled[task][column].shown() for column in _COLUMNS),
                 str(system.sampled[task]["ndcg@10"].seeds),
                 _shown(test) if (test := system.behind.get(task)) else "",
             )
@@ -243,12 +245,9 @@ def _numbers(system: SystemResult) -> dict[str, Any]:
     }
 
 
-def _holds(low: float, high: float) -> Literal["yes", "no", "undecided"]:
-    return "yes" if low > 0 else "no" if high < 0 else "undecided"
-
-
-def _spread(spread: Spread) -> str:
-    return f"{spread.mean:.4f}" + (f" ± {spread.deviation:.4f}" if spread.seeds > 1 else "")
+def _holds(test: PairedTest) -> Verdict:
+    """Whether GenSR is ahead."""
+    return verdict(Estimate(value=test.difference, interval=(test.low, test.high)), 0)
 
 
 def _shown(test: PairedTest) -> str:

@@ -127,9 +127,7 @@ def _marks(cells: Sequence[Sequence[Spread | None]]) -> list[list[str]]:
 
 
 def _spread(spread: Spread | None) -> str:
-    if spread is None:
-        return ""
-    return f"{spread.mean:.4f}" + (f" ± {spread.deviation:.4f}" if spread.seeds > 1 else "")
+    return "" if spread is None else spread.shown()
 
 
 def _behind(system: SystemResult, task: str) -> str:

@@ -33,6 +33,10 @@ class Spread:
         deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         return cls(mean=float(np.mean(values)), deviation=deviation, seeds=len(values))
 
+    def shown(self) -> str:
+        """For a cell of a table."""
+        return f"{self.mean:.4f}" + (f" ± {self.deviation:.4f}" if self.seeds > 1 else "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SystemResult:

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from gensr_dist.analysis.intervals import holds_above, share
-from gensr_dist.analysis.subspaces.analysis import _differ, _verdict
+from gensr_dist.analysis.intervals import holds_above, share, verdict
+from gensr_dist.analysis.subspaces.analysis import HALF, _differ
 from gensr_dist.analysis.subspaces.clouds import Clouds
 from gensr_dist.analysis.subspaces.geometry import cka, likeness, principal_angles
 from gensr_dist.analysis.subspaces.overlap import embedded_plane, overlap_of, principal_plane
@@ -32,7 +32,7 @@ def test_one_cloud_twice_is_not_told_apart() -> None:
     overlap = overlap_of(principal_plane(same)[0])
     assert holds_above(overlap.ratio, 1.0) is None
     assert overlap.ratio.value == pytest.approx(1.0, abs=0.05)
-    assert _verdict(overlap.ratio, above="yes", below="no") == "yes"
+    assert verdict(overlap.ratio, HALF, above="yes", below="no") == "yes"
     assert _differ(overlap.ratio, separability(same, "linear")) == "no"
 
 
@@ -43,7 +43,7 @@ def test_clouds_far_apart_are() -> None:
     assert holds_above(null_separability(apart), 0.5) is None
     overlap = overlap_of(principal_plane(apart)[0])
     assert overlap.ratio.interval[1] < 0.05
-    assert _verdict(overlap.ratio, above="no", below="yes") == "yes"
+    assert verdict(overlap.ratio, HALF, above="no", below="yes") == "yes"
     assert _differ(overlap.ratio, separability(apart, "linear")) == "yes"
 
 
@@ -117,7 +117,7 @@ def test_views_are_balanced_and_embedded() -> None:
 def test_what_cannot_be_measured() -> None:
     assert not is_finite(clouds(normal(1), np.full((400, 5), np.nan)))
     assert not is_finite(clouds(np.ones((4, 5)), np.ones((4, 5))))
-    assert _verdict(Estimate(value=math.nan, interval=None), above="yes", below="no") == "undecided"
+    assert verdict(Estimate(value=math.nan, interval=None), HALF, above="yes", below="no") == "undecided"
 
 
 def test_a_share_of_nothing_has_an_interval() -> None:

@@ -86,6 +86,7 @@ def test_nothing_is_done_twice(paper: tuple[Config, PaperResult, list[str]]) -> 
     run = RunFolder.of(config)
     trials = study_of(config, run).folder / "trials"
     before = {path: path.stat().st_mtime_ns for path in trials.glob("*/outcome.json")}
+    assert before
     said: list[str] = []
     again = make_paper(config, Here(), said.append)
     assert {path: path.stat().st_mtime_ns for path in trials.glob("*/outcome.json")} == before

@@ -13,7 +13,7 @@ from gensr_dist.analysis.finding import Claim, Finding
 from gensr_dist.analysis.gradient_conflict.cosines import Conflict, Floats, conflict_of, difference
 from gensr_dist.analysis.gradient_conflict.mini_batches import ROWS, MiniBatches, products_of_gensr, products_of_peer
 from gensr_dist.analysis.gradient_conflict.pictures import charts_of, tables_of
-from gensr_dist.analysis.intervals import holds_above, recorded, shown
+from gensr_dist.analysis.intervals import recorded, shown, verdict
 from gensr_dist.analysis.moments import moments_of_gensr, moments_of_peer, opened_moments
 from gensr_dist.analysis.subject import NO_PEER, Subject
 from gensr_dist.errors import InputError
@@ -154,19 +154,17 @@ def _claims(systems: list[System]) -> tuple[Claim, ...]:
         return ()
     gensr, peer = systems
     own, theirs = gensr.over_training[ALL], peer.over_training[ALL]
-    conflict = {True: "no", False: "yes", None: "undecided"}[holds_above(theirs.expected, 0)]
     less = _difference(gensr, peer)
-    fewer = {True: "yes", False: "no", None: "undecided"}[holds_above(less, 0)]
     return (
         Claim(
             statement=f"The tasks' gradients conflict in the discriminative model ({peer.title})",
-            holds=conflict,  # type: ignore[arg-type]
+            holds=verdict(theirs.expected, 0, above="no", below="yes"),
             measured=f"cosine of expected gradients {shown(theirs.expected)}; negative in {shown(theirs.negative)} of "
             f"mini-batches",
         ),
         Claim(
             statement="GenSR's tasks conflict less than the discriminative model's",
-            holds=fewer,  # type: ignore[arg-type]
+            holds=verdict(less, 0),
             measured=f"cosine of expected gradients {shown(own.expected)} of GenSR, {shown(theirs.expected)} of "
             f"{peer.title}, difference {shown(less)}; share of negative cosines {shown(own.negative)} and "
             f"{shown(theirs.negative)}",

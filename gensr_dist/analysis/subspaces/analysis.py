@@ -5,13 +5,12 @@ Dimensions as in `clouds.py`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
 import numpy as np
 
 from gensr_dist.analysis.contract import Analysis
 from gensr_dist.analysis.finding import Claim, Finding
-from gensr_dist.analysis.intervals import holds_above, recorded, shown
+from gensr_dist.analysis.intervals import Verdict, holds_above, recorded, shown, verdict
 from gensr_dist.analysis.moments import Moment, Opened, moments_of_gensr, moments_of_peer, opened_moments
 from gensr_dist.analysis.subject import NO_PEER, Subject
 from gensr_dist.analysis.subspaces.clouds import SPLITS, Clouds, rows_of
@@ -32,8 +31,6 @@ from gensr_dist.analysis.subspaces.spaces import (
 from gensr_dist.data.events import Behaviour
 from gensr_dist.evaluation.metrics import Estimate
 from gensr_dist.pages.charts import AnyChart
-
-Verdict: TypeAlias = Literal["yes", "no", "undecided"]
 
 HALF = 0.5  # ratio of overlaps, below which the tasks count as apart
 ALIKE = 0.9  # above which they may count as one
@@ -188,7 +185,7 @@ def _claims(seen: _Seen) -> tuple[Claim, ...]:
         claims.append(
             Claim(
                 statement=f"The discriminative model ({seen.peer}) forces both tasks into one space",
-                holds=_verdict(peer.overlap.ratio, above="yes", below="no"),
+                holds=verdict(peer.overlap.ratio, HALF),
                 measured=_states(peer, seen.strips[f"{seen.peer}: shared"]) + beside,
             )
         )
@@ -196,7 +193,7 @@ def _claims(seen: _Seen) -> tuple[Claim, ...]:
         claims.append(
             Claim(
                 statement="GenSR separates the tasks into subspaces",
-                holds=_verdict(gensr.overlap.ratio, above="no", below="yes"),
+                holds=verdict(gensr.overlap.ratio, HALF, above="no", below="yes"),
                 measured=_states(gensr, seen.strips["GenSR: hidden"]),
             )
         )
@@ -210,11 +207,6 @@ def _differ(ratio: Estimate, accuracy: Estimate) -> Verdict:
     if ratio.interval[1] < 1:
         return "yes"
     return "no" if ratio.interval[0] > ALIKE and holds_above(accuracy, 0.5) is None else "undecided"
-
-
-def _verdict(ratio: Estimate, *, above: Verdict, below: Verdict) -> Verdict:
-    found = holds_above(ratio, HALF)
-    return "undecided" if found is None else above if found else below
 
 
 def _states(space: Space, strip: Sequence[Glance]) -> str:
