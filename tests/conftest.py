@@ -16,6 +16,7 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.retrieval.channels.stage import build_channels
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.storage.folder import Folder
 
@@ -99,12 +100,25 @@ def small_cf(small_store: TimelineStore) -> np.ndarray:
     return np.random.default_rng(1).normal(size=(small_store.items, 8)).astype(np.float32)
 
 
+@pytest.fixture(scope="session")
+def small_channels(
+    tmp_path_factory: pytest.TempPathFactory, small_store: TimelineStore, small_items: ItemStore
+) -> Path:
+    """What `gensr channels` counts in the small log."""
+    folder = tmp_path_factory.mktemp("small") / "channels"
+    build_channels(small_store, small_items, folder)
+    return folder
+
+
 @pytest.fixture
-def small_run(tmp_path: Path, small_shards: Path, small_store: TimelineStore, small_cf: np.ndarray) -> RunFolder:
-    """A run folder that is ready for training: small shards (shared, read only) and CF vectors."""
+def small_run(
+    tmp_path: Path, small_shards: Path, small_channels: Path, small_store: TimelineStore, small_cf: np.ndarray
+) -> RunFolder:
+    """A run folder that is ready for training: small shards and channels (shared, read only) and CF vectors."""
     run = RunFolder(tmp_path / "run")
     run.root.mkdir()
     (run.root / "shards").symlink_to(small_shards)
+    run.channels.symlink_to(small_channels)
     user_VE = np.zeros((small_store.users, small_cf.shape[1]), dtype=np.float32)
     record = {
         "seed": 0,

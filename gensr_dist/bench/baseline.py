@@ -50,6 +50,7 @@ class BaselineRows:
     item_B: Tensor  # int64 row of the catalogue, -1 for padding
     user_B: Tensor  # int64
     answer_B: Tensor  # int64 token id, IGNORED for padding
+    evidence_BF: Tensor
 
 
 class BaselineCollator:
@@ -98,6 +99,7 @@ class BaselineCollator:
             item_B=batch.item_U[candidate_B],
             user_B=batch.user_G.repeat_interleave(C),
             answer_B=torch.where(label_B == IGNORED, IGNORED, self.answers[label_B.clamp_min(0)]),
+            evidence_BF=batch.evidence_GCF.flatten(0, 1),
         )
 
     def _prompt(self, task: int, query_Q: list[int]) -> list[int]:
@@ -136,7 +138,7 @@ class BaselineGenSR(nn.Module):
         super().__init__()
         config = model.shape.model
         views, parts = (config.cf_view, config.semantic_view), (config.soft_filter, config.history_match)
-        if not all((*views, *parts, config.match, config.term_match)):
+        if not all((*views, *parts, config.match, config.term_match, config.query_match)):
             raise ValueError("the baseline has no ablations")
         self.pooled, self.cf_scale = config.semantic_history == "pooled", model.shape.cf_scale
         source = model.backbone.t5
@@ -148,6 +150,8 @@ class BaselineGenSR(nn.Module):
         self.cf_match, self.semantic_match = BaselineNear(model.cf_match), BaselineNear(model.semantic_match)
         self.cf_projection = copy.deepcopy(model.cf_projection)
         self.match, self.term_match = BaselineTowers(model.match), BaselineTerms(model.term_match)
+        assert model.query_match is not None
+        self.query_match = copy.deepcopy(model.query_match)
         self.token_idf_V: Tensor
         self.register_buffer("token_idf_V", model.token_idf_V.clone())
         self.to(model.answers.device)
@@ -178,11 +182,12 @@ class BaselineGenSR(nn.Module):
         match_user_BD, match_item_BD, product_BD = self.match(user_BX, self._pool(rows.query_BQ, query_BQD), item_BX)
         query_weight_BQ = self.token_idf_V[rows.query_BQ]
         found_BD = self.term_match(query_BQD, query_weight_BQ, rows.query_BQ != 0, title_BTD, rows.title_BT != 0)
+        told_BD = self.query_match(rows.evidence_BF.to(dtype)) * (rows.query_BQ != 0).any(1, keepdim=True)
         slots = (
             self.cf_projection(self.cf_filter(item_cf_BE, cf_BLE, mask_BL)) + near_cf_BD + product_BD,
             self.semantic_filter(item_text_BD, text_BND, text_mask_BN) + near_text_BD,
             self.cf_projection(item_cf_BE),
-            item_text_BD + found_BD,
+            item_text_BD + found_BD + told_BD,
         )
         x_BMD = self.t5.shared(rows.prompt_BM.clamp_min(0))
         for number, slot_BD in enumerate(slots):

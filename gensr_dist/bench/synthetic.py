@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.query_evidence import FEATURES
 from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.model.config import PromptConfig
 from gensr_dist.model.prompt import SENTINELS
@@ -91,6 +92,7 @@ def synthetic_batch(shape: BatchShape, seed: int) -> Batch:
         "cf_UE": cf_UE,
         "title_UT": _tokens(random, length_U, TITLE, shape.vocabulary),
         "log_chance_GC": np.zeros((G, C), dtype=np.float32),
+        "evidence_GCF": random.random((G, C, FEATURES), dtype=np.float32) * search_G[:, None, None],
     }
     return Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()}, step_groups=G)
 

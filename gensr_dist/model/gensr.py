@@ -31,6 +31,7 @@ from gensr_dist.model.history_match import HistoryMatch
 from gensr_dist.model.inputs import InputBuilder, ModelInput
 from gensr_dist.model.match import Match, MatchTowers
 from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
+from gensr_dist.model.query_match import QueryMatch
 from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
 from gensr_dist.model.t5 import load_t5, open_t5, save_t5
 from gensr_dist.model.t5_layers import FeedForward, RMSNorm
@@ -89,6 +90,7 @@ class GenSR(nn.Module):
         self.semantic_match = HistoryMatch(semantic) if config.history_match else None
         self.match = MatchTowers(cf, semantic) if config.match else None
         self.term_match = TermMatch(semantic) if config.term_match else None
+        self.query_match = QueryMatch(semantic) if config.query_match else None
         self.token_idf_V: Tensor
         self.register_buffer("token_idf_V", token_idf_V)
         self.answers: Tensor
@@ -227,6 +229,9 @@ class GenSR(nn.Module):
             title_ZCT = inputs.title_UT[batch.candidate_GC[inputs.searching_Z]]
             found_ZCD = self.term_match(views.token_WD, views.weight_W, inputs.term_A, inputs.query_ZQ, title_ZCT)
             item_text_GCD = item_text_GCD.index_add(0, inputs.searching_Z, found_ZCD)
+        if self.query_match is not None:
+            known_ZCD = self.query_match(batch.evidence_GCF[inputs.searching_Z].to(item_text_GCD.dtype))
+            item_text_GCD = item_text_GCD.index_add(0, inputs.searching_Z, known_ZCD)
 
         slot_GCXD = torch.stack(
             [history_cf_GCD, history_text_GCD, self.cf_projection(item_cf_GCE), item_text_GCD], dim=2

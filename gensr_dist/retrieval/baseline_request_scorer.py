@@ -55,7 +55,6 @@ class BaselineRequestScorer:
             items=trained.items,
             vectors=trained.collator.vectors,
             user_VE=trained.user_VE,
-            collator=trained.collator,
         )
         ranks = Ranks.alone()
         model = open_baseline(name, settings, data, trained.folder.baseline(name), ranks)
@@ -102,6 +101,7 @@ class BaselineRequestScorer:
             np.full(len(requests), int(requests.task), dtype=np.int64),
             token_PQ,
             item_PK,
+            texts=requests.texts or (),
             user_G=requests.user_G,
             moments=self._moments(requests),
         )

@@ -83,7 +83,7 @@ class RequestScorer:
         token_PQ = requests.token_GQ
         if token_PQ is None:
             token_PQ = np.zeros((len(requests), self.collator.items.query_QT.shape[1]), dtype=np.int64)
-        batch = self.collator.query(history_PL, behaviour_PL, task_P, token_PQ, item_PK)
+        batch = self.collator.query(history_PL, behaviour_PL, task_P, token_PQ, item_PK, texts=requests.texts or ())
         return self.model.inputs(batch).to(self.device)
 
 

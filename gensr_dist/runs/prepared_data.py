@@ -1,4 +1,4 @@
-"""What earlier stages left for the model to read, opened once: shards, items, CF vectors, and who builds batches.
+"""What earlier stages left for the model to read, opened once: shards, items and CF vectors.
 
 Dimensions: V users, E width of a CF vector.
 """
@@ -14,19 +14,20 @@ from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
+from gensr_dist.data.query_evidence import QueryEvidence
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.model.config import ModelConfig
 from gensr_dist.runs.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedData:
-    """Everything a model reads of a run."""
+    """What every model reads of a run."""
 
     store: TimelineStore
     items: ItemStore
     vectors: ItemVectors
     user_VE: NDArray[np.float32]  # CF vectors, mapped
-    collator: Collator
 
     @classmethod
     def open(cls, run: RunFolder, config: Config, *, folds: bool) -> Self:
@@ -44,5 +45,18 @@ class PreparedData:
         store = TimelineStore.open(run.shards, shuffle_shards=data.shuffle_shards, on_corrupt=data.on_corrupt)
         items = ItemStore.open(run.shards)
         vectors, user_VE = load_cf(run.cf, folds=folds)
-        collator = Collator(store, items, vectors, data.history)
-        return cls(store=store, items=items, vectors=vectors, user_VE=user_VE, collator=collator)
+        return cls(store=store, items=items, vectors=vectors, user_VE=user_VE)
+
+    def collator(self, run: RunFolder, history: int, model: ModelConfig) -> Collator:
+        """Builds the batches of a GenSR.
+
+        Args:
+            run: folder of the run.
+            history: newest interactions that a batch shows.
+            model: that reads them.
+
+        Raises:
+            InputError: the model wants evidence of queries, and the channels are missing or of another catalogue.
+        """
+        evidence = QueryEvidence.open(run.channels, self.store.items) if model.query_match else None
+        return Collator(self.store, self.items, self.vectors, history, evidence=evidence)

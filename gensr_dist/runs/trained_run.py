@@ -58,7 +58,7 @@ class TrainedRun:
             items=data.items,
             item_IE=data.vectors.whole_IE,
             user_VE=data.user_VE,
-            collator=data.collator,
+            collator=data.collator(folder, config.data.history, model.shape.model),
             model=model.to(device, dtype).use_kernels(config.kernels),
             device=device,
         )

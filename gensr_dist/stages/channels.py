@@ -12,8 +12,8 @@ class Channels(Stage):
 
     name = "channels"
     summary = "count what goes together: the lists that channels of candidates read"
-    help = "Items met by the same users, alike texts, what searches found. Training draws hard negatives from them."
-    form = 2  # sessions of training users
+    help = "Items met by the same users, alike texts, what searches found. Training reads negatives and evidence there."
+    form = 3  # evidence of queries
     sections = ()
 
     def needs(self, config: Config) -> tuple[str, ...]:

@@ -100,8 +100,9 @@ class _Training:
         self.data = data = PreparedData.open(run, config, folds=True)
         check_same_shards([shard.name for shard in data.store.lost], ranks)
         self.tokenizer = data.items.tokenizer
+        collator = data.collator(run, config.data.history, config.model)
         self.loader = TrainingLoader(
-            data.collator,
+            collator,
             self._order(),
             seed=config.seed,
             negatives=training_negatives(config.data, run, data.items),
@@ -122,7 +123,7 @@ class _Training:
         self.engine = Engine(model.use_kernels(config.kernels), settings, ranks, gensr_learning(model, settings))
         self.validation = Validation(
             data.store,
-            data.collator,
+            collator,
             self.engine,
             tasks=settings.trained_tasks,
             rows=settings.validate_rows,

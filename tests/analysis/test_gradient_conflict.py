@@ -73,15 +73,16 @@ def test_products_are_those_of_autograd(small_run: RunFolder, monkeypatch: pytes
     config = small_config()
     train(config, small_run)
     subject = Subject(run=small_run, config=config)
+    collator = subject.data.collator(small_run, config.data.history, config.model)
     batches = MiniBatches.of(subject)
     assert batches.row_MKR.shape[1:] == (2, ROWS)
     assert len(np.unique(batches.row_MKR)) == batches.row_MKR.size
     few = MiniBatches(row_MKR=batches.row_MKR[:2], negatives=batches.negatives, seed=batches.seed)
-    products = products_of_gensr(few, subject.data.collator, subject.trained, config.train.likelihood)
+    products = products_of_gensr(few, collator, subject.trained, config.train.likelihood)
 
     model, by_hand = subject.trained.model, []
     for row_R in few.row_MKR.reshape(-1, ROWS):
-        batch = subject.data.collator.training(row_R, epoch=0, seed=0, negatives=few.negatives, step_groups=ROWS)
+        batch = collator.training(row_R, epoch=0, seed=0, negatives=few.negatives, step_groups=ROWS)
         assert len(set(batch.task_G.tolist())) == 1
         model.zero_grad()
         model(model.inputs(batch, training=True), config.train.likelihood).nll_GC.sum().backward()

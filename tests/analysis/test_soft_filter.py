@@ -113,7 +113,10 @@ def test_an_entry_left_out_is_a_shorter_history(trained: TrainedRun, task: Behav
             query_1Q = np.zeros((1, trained.items.query_QT.shape[1]), dtype=np.int64)
             if one.query_R[0] >= 0:
                 query_1Q[0] = trained.items.query_QT[one.query_R[0]]
-            batch = trained.collator.query(item_1L, behaviour_1L, one.task_R, query_1Q, one.candidate_RC[:, :1])
+            texts = [trained.items.queries[query] if query >= 0 else "" for query in one.query_R.tolist()]
+            batch = trained.collator.query(
+                item_1L, behaviour_1L, one.task_R, query_1Q, one.candidate_RC[:, :1], texts=texts
+            )
             shorter = torch.logit(trained.model.score(batch).double()).item()
             assert changes.change_RL[row, place] == pytest.approx(changes.whole_R[row] - shorter, abs=1e-3)
         assert not changes.change_RL[row, length:].any()

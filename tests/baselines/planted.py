@@ -14,6 +14,7 @@ from gensr_dist.baselines.registry import BASELINES
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch, sequence_of
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.query_evidence import FEATURES
 from tests.baselines.builders import no_edges, small_settings
 
 ITEMS, USERS, LENGTH, CANDIDATES = 20, 30, 4, 10
@@ -67,6 +68,7 @@ def planted(clue: Clue, rows: int, seed: int) -> ContextBatch:
         cf_UE=torch.zeros(slots, FACTS.cf_width),
         title_UT=torch.zeros(slots, 2, dtype=torch.int64),
         log_chance_GC=torch.zeros(rows, CANDIDATES),
+        evidence_GCF=torch.zeros(rows, CANDIDATES, FEATURES),
         step_groups=rows,
         query_KQ=torch.arange(ITEMS + 1)[:, None],
         history_query_GL=torch.from_numpy(query_GL),

@@ -64,6 +64,7 @@ def run(
     """A run folder with an untrained model."""
     run = RunFolder(tmp_path_factory.mktemp("run"))
     shutil.copytree(small_shards, run.root / "shards")
+    build_channels(small_store, small_items, run.channels)
     rng = np.random.default_rng(0)
     save_cf(
         run.cf,

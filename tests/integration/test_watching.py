@@ -21,12 +21,17 @@ RANK_PROGRAM = Path(__file__).with_name("misbehaving_rank.py")
 
 @pytest.fixture(scope="module")
 def base(
-    tmp_path_factory: pytest.TempPathFactory, small_shards: Path, small_store: TimelineStore, small_cf: np.ndarray
+    tmp_path_factory: pytest.TempPathFactory,
+    small_shards: Path,
+    small_channels: Path,
+    small_store: TimelineStore,
+    small_cf: np.ndarray,
 ) -> RunFolder:
-    """Shards and CF vectors for the runs of this module."""
+    """Shards, channels and CF vectors for the runs of this module."""
     run = RunFolder(tmp_path_factory.mktemp("watching") / "base")
     run.root.mkdir()
     (run.root / "shards").symlink_to(small_shards)
+    run.channels.symlink_to(small_channels)
     width = small_cf.shape[1]
     result = {"items": small_store.items, "users": small_store.users}
     save_cf(

@@ -17,10 +17,12 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.query_evidence import FEATURES
 from gensr_dist.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from gensr_dist.model.backbone import Backbone
 from gensr_dist.model.config import ModelConfig, PromptConfig
 from gensr_dist.model.gensr import GenSR
+from gensr_dist.model.prompt import SLOTS
 from gensr_dist.model.prompt_layout import PromptLayout
 from gensr_dist.model.t5_modules import T5
 
@@ -133,6 +135,8 @@ def random_batch(
         "item_U": np.arange(-1, items),
         "cf_UE": cf_UE,
         "log_chance_GC": np.zeros(candidate_GC.shape, dtype=np.float32),
+        "evidence_GCF": random.random((*candidate_GC.shape, FEATURES), dtype=np.float32)
+        * (task_G == Behaviour.SEARCH)[:, None, None],
         "title_UT": padded(title_lengths, title, 13, vocabulary),
     }
     return Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()}, step_groups=groups)
@@ -154,7 +158,8 @@ def answer(
 
 def groups_of(batch: Batch, rows: Sequence[int] | slice) -> Batch:
     """Some groups of a batch over the same item table."""
-    names = ("row_G", "user_G", "task_G", "query_GQ", "history_GL", "behaviour_GL", "candidate_GC", "label_GC")
+    of_groups = ("row_G", "user_G", "task_G", "query_GQ", "history_GL", "behaviour_GL")
+    names = (*of_groups, "candidate_GC", "label_GC", "evidence_GCF")
     return replace(batch, **{name: getattr(batch, name)[rows] for name in names})
 
 
@@ -168,3 +173,15 @@ def widened(batch: Batch) -> Batch:
         title_UT=pad(batch.title_UT, (0, 3)),
         query_GQ=pad(batch.query_GQ, (0, 2)),
     )
+
+
+def texts_told(model: GenSR, batch: Batch) -> Tensor:
+    """What T5 is told of each candidate's text [G, C, D]."""
+    slots: list[Tensor] = []
+    whole = model._answer
+    model._answer = lambda *given_: (slots.append(given_[2]), whole(*given_))[1]  # type: ignore[method-assign]
+    try:
+        model(model.inputs(batch))
+    finally:
+        del model._answer  # type: ignore[method-assign]
+    return slots[0][:, :, SLOTS.index("item_text")]

@@ -12,14 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.events import Behaviour
-from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.term_match import HEADS, TermMatch
-from tests.model.builders import corpus_tokenizer, groups_of, random_batch, tiny_model
+from tests.model.builders import corpus_tokenizer, groups_of, random_batch, texts_told, tiny_model
 
 WIDTH = 6
-ITEM_TEXT = 3  # place in prompt.SLOTS
 
 
 def term_match(seed: int) -> TermMatch:
@@ -220,21 +217,9 @@ def test_with_and_without_searches_the_same_weights_have_gradients(scoring: str)
     assert names[0] == names[1]
 
 
-def texts_told(model: GenSR, batch: Batch) -> Tensor:
-    """What T5 is told of each candidate's text [G, C, D]."""
-    slots: list[Tensor] = []
-    whole = model._answer
-    model._answer = lambda *given_: (slots.append(given_[2]), whole(*given_))[1]  # type: ignore[method-assign]
-    try:
-        model(model.inputs(batch))
-    finally:
-        del model._answer  # type: ignore[method-assign]
-    return slots[0][:, :, ITEM_TEXT]
-
-
 @torch.no_grad()
 def test_searching_groups_are_told_which_words_their_candidates_have() -> None:
-    model = tiny_model().double()
+    model = tiny_model(query_match=False).double()
     terms = model.term_match
     assert terms is not None
     batch = random_batch(5, groups=8, candidates=3)
@@ -256,7 +241,7 @@ def test_searching_groups_are_told_which_words_their_candidates_have() -> None:
 
 @torch.no_grad()
 def test_a_query_of_one_word_that_the_tokenizer_does_not_know() -> None:
-    model, unknown = tiny_model().double(), corpus_tokenizer().vocabulary["<unk>"]
+    model, unknown = tiny_model(query_match=False).double(), corpus_tokenizer().vocabulary["<unk>"]
     assert unknown
     batch = random_batch(5, groups=4)
     query_GQ = torch.zeros_like(batch.query_GQ)
@@ -286,7 +271,7 @@ def test_what_a_group_is_told_does_not_depend_on_the_rest_of_the_batch(
 
 
 def test_without_it_there_are_none_of_its_weights() -> None:
-    with_terms, without = tiny_model(), tiny_model(term_match=False)
+    with_terms, without = tiny_model(query_match=False), tiny_model(term_match=False, query_match=False)
     assert with_terms.state_dict().keys() - without.state_dict().keys() == {
         f"term_match.{name}.weight" for name in ("projection", "importance", "out")
     }

@@ -65,7 +65,13 @@ def test_answers_come_in_the_final_order_with_the_scores_of_the_model(
     collator, token_1Q = answerer.gensr.collator, np.zeros((1, 4), dtype=np.int64)
     if requests.token_GQ is not None:
         token_1Q = requests.token_GQ.astype(np.int64)
-    batch = collator.query(*requests.newest(collator.history), np.array([int(requests.task)]), token_1Q, row_K[None])
+    batch = collator.query(
+        *requests.newest(collator.history),
+        np.array([int(requests.task)]),
+        token_1Q,
+        row_K[None],
+        texts=requests.texts or (),
+    )
     with torch.inference_mode():
         expected_K = answerer.gensr.model.score(batch)[0].cpu().numpy()
     np.testing.assert_allclose([answer.score for answer in answers.items], expected_K, atol=1e-5)

@@ -125,7 +125,7 @@ def test_vectors_of_the_tower_are_the_models(trained: TrainedRun, monkeypatch: p
     item_IH = tower_vectors(trained.model, trained.item_IE, trained.items.title_IT)
     candidate_1I = np.arange(trained.store.items)[None]
     nothing, token_1Q = np.full((1, 6), -1), np.zeros((1, 4), dtype=np.int64)
-    batch = trained.collator.query(nothing, np.zeros_like(nothing), np.array([0]), token_1Q, candidate_1I)
+    batch = trained.collator.query(nothing, np.zeros_like(nothing), np.array([0]), token_1Q, candidate_1I, texts=())
     with torch.inference_mode():
         match = trained.model(trained.model.inputs(batch).to(trained.device), "answers").match
     assert match is not None

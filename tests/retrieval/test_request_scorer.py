@@ -1,6 +1,7 @@
 """GenSR over requests: the model's own numbers, whatever the passes."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -40,9 +41,12 @@ def candidates_of(trained: TrainedRun, groups: int) -> np.ndarray:
 
 def alone(trained: TrainedRun, requests: Requests, group: int, item_K: np.ndarray) -> np.ndarray:
     """The logit of `GenSR.score` of one group's batch."""
-    history_1L, behaviour_1L = requests.take(np.array([group])).newest(trained.collator.history)
+    own = requests.take(np.array([group]))
+    history_1L, behaviour_1L = own.newest(trained.collator.history)
     token_1Q = np.zeros((1, 4), dtype=np.int64) if requests.token_GQ is None else requests.token_GQ[[group]]
-    batch = trained.collator.query(history_1L, behaviour_1L, np.array([int(requests.task)]), token_1Q, item_K[None])
+    batch = trained.collator.query(
+        history_1L, behaviour_1L, np.array([int(requests.task)]), token_1Q, item_K[None], texts=own.texts or ()
+    )
     with torch.inference_mode():
         return trained.model.score(batch)[0].double().logit().cpu().numpy()
 
@@ -70,10 +74,10 @@ def test_a_pass_holds_similar_histories_and_no_more_than_asked(
     shapes, lengths = [], []
     query = trained.collator.query
 
-    def seen(history_GL: np.ndarray, *others: np.ndarray) -> object:
+    def seen(history_GL: np.ndarray, *others: np.ndarray, texts: Sequence[str]) -> object:
         shapes.append(others[-1].shape)
         lengths.append((history_GL >= 0).sum(axis=1).tolist())
-        return query(history_GL, *others)
+        return query(history_GL, *others, texts=texts)
 
     monkeypatch.setattr(trained.collator, "query", seen)
     scorer_of(trained, prompts).odds(requests, candidates_of(trained, len(requests)))
@@ -94,7 +98,9 @@ def test_user_vectors_are_those_of_the_towers(
     for group in range(len(requests)):
         own = requests.take(np.array([group]))
         token_1Q = np.zeros((1, 4), dtype=np.int64) if own.token_GQ is None else own.token_GQ
-        batch = trained.collator.query(*own.newest(6), np.array([int(task)]), token_1Q, np.array([[3, 4]]))
+        batch = trained.collator.query(
+            *own.newest(6), np.array([int(task)]), token_1Q, np.array([[3, 4]]), texts=own.texts or ()
+        )
         with torch.inference_mode():
             match = trained.model(trained.model.inputs(batch).to(trained.device), "answers").match
         assert match is not None

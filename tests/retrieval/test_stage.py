@@ -120,9 +120,16 @@ def test_an_index_of_another_catalogue_is_an_input_error(run: RunFolder, trained
 
 @pytest.mark.parametrize(("folder", "stage"), [("index", "index"), ("channels", "channels")])
 def test_a_missing_folder_names_its_stage(copied: RunFolder, folder: str, stage: str) -> None:
+    trained = TrainedRun.open(copied, CONFIG)
     shutil.rmtree(copied.root / folder)
     with pytest.raises(InputError, match=f"run `gensr {stage}` first"):
-        open_ranker(TrainedRun.open(copied, CONFIG), CONFIG)
+        open_ranker(trained, CONFIG)
+
+
+def test_a_model_that_reads_evidence_does_not_open_without_channels(copied: RunFolder) -> None:
+    shutil.rmtree(copied.channels)
+    with pytest.raises(InputError, match="the file does not exist; run `gensr channels`"):
+        TrainedRun.open(copied, CONFIG)
 
 
 def test_a_stage_that_fails_leaves_the_index_as_it_was(

@@ -45,9 +45,10 @@ def scalars(run: RunFolder) -> dict[str, dict[int, float]]:
 
 
 def another_folder(run: RunFolder, name: str) -> RunFolder:
-    """A run folder beside `run`, with its shards and CF vectors."""
+    """A run folder beside `run`, with its shards, channels and CF vectors."""
     other = RunFolder(run.root.parent / name)
     other.root.mkdir()
     (other.root / "shards").symlink_to(run.root / "shards")
     other.cf.symlink_to(run.cf)
+    other.channels.symlink_to(run.channels)
     return other

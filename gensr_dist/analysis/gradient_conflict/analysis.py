@@ -91,7 +91,9 @@ class GradientConflict(Analysis):
     def find(self, subject: Subject) -> Finding:
         """Raises InputError where a task has too few training rows, or nothing was kept of the training."""
         batches = MiniBatches.of(subject)
-        collator, likelihood = subject.data.collator, subject.config.train.likelihood
+        config = subject.config
+        collator = subject.data.collator(subject.run, config.data.history, config.model)
+        likelihood = config.train.likelihood
         problems: list[str] = []
         moments = opened_moments(moments_of_gensr(subject), "GenSR", problems)
         own = {step: products_of_gensr(batches, collator, opened, likelihood) for step, opened in moments}

@@ -9,9 +9,10 @@ import numpy as np
 from scipy.sparse import csr_array
 from typing_extensions import Self
 
-from gensr_dist.baselines.untrained.item_words import TextWords, word_matrices
+from gensr_dist.baselines.untrained.item_words import word_matrices
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.timelines.rows import EvalRows
+from gensr_dist.data.words import TextWords
 
 _BLOCK = 2_048  # rows at a time
 

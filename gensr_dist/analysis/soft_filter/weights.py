@@ -121,11 +121,17 @@ def _scores(trained: TrainedRun, rows: EvalRows, item_GL: Int, behaviour_GL: Int
     query_GQ = np.zeros((len(rows), trained.items.query_QT.shape[1]), dtype=np.int64)
     asked_G = rows.query_R >= 0
     query_GQ[asked_G] = trained.items.query_QT[rows.query_R[asked_G]]
+    texts = [trained.items.queries[query] if query >= 0 else "" for query in rows.query_R.tolist()]
     score_G = np.empty(len(rows), dtype=np.float32)
     for start in range(0, len(rows), _HISTORIES_A_PASS):
         part = slice(start, start + _HISTORIES_A_PASS)
         batch: Batch = trained.collator.query(
-            item_GL[part], behaviour_GL[part], rows.task_R[part], query_GQ[part], rows.candidate_RC[part, :1]
+            item_GL[part],
+            behaviour_GL[part],
+            rows.task_R[part],
+            query_GQ[part],
+            rows.candidate_RC[part, :1],
+            texts=texts[part],
         )
         inputs = trained.model.inputs(batch).to(trained.device)
         with _hidden(trained, inputs, None if hidden_G is None else hidden_G[part]):

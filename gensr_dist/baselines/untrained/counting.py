@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 from typing_extensions import Self
 
-from gensr_dist.baselines.untrained.item_words import TextWords, tfidf_vectors, word_matrices
+from gensr_dist.baselines.untrained.item_words import tfidf_vectors, word_matrices
 from gensr_dist.baselines.untrained.query_match import QueryMatch
 from gensr_dist.baselines.untrained.sparse_vectors import (
     Float,
@@ -29,6 +29,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
+from gensr_dist.data.words import TextWords
 
 HISTORY = 20  # newest interactions
 DECAY = 0.85  # of an interaction's weight from one to the next older one

@@ -4,41 +4,15 @@ Dimensions: N texts, I items, W words, M (text, word) pairs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from typing_extensions import Self
 
 from gensr_dist.baselines.untrained.sparse_vectors import Float, counted, present, unit_rows
+from gensr_dist.data.words import TextWords
 
 MOST_SHARE = 1 / 30  # words of more items than this share say little about any of them
-_BLOCK = 1 << 17  # texts that are split at a time
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextWords:
-    """Which words each of N texts has."""
-
-    text_M: NDArray[np.int64]  # ascending
-    hash_M: NDArray[np.uint64]  # of the word; a word that a text repeats is here as often
-    texts: int  # N
-
-    @classmethod
-    def of(cls, texts: pl.Series) -> Self:
-        """Split lower-cased texts into runs of letters, digits and underscores.
-
-        64-bit hashes stand for the words: millions of texts have no room for strings, and even ten million different
-        words collide with a probability of three in a million.
-        """
-        text_parts, hash_parts = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.uint64)]
-        for start in range(0, len(texts), _BLOCK):
-            words = texts[start : start + _BLOCK].str.to_lowercase().str.extract_all(r"\w+")
-            text_parts.append(np.repeat(start + np.arange(len(words)), words.list.len().to_numpy().astype(np.int64)))
-            hash_parts.append(words.filter(words.list.len() > 0).explode().hash().to_numpy())
-        return cls(text_M=np.concatenate(text_parts), hash_M=np.concatenate(hash_parts), texts=len(texts))
 
 
 def word_matrices(*sources: TextWords) -> list[csr_array]:

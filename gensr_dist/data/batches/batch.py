@@ -1,7 +1,8 @@
 """What the model sees in one pass.
 
 Dimensions: G groups (one positive and its negatives share user, history and query), C candidates a group, L history,
-Q query tokens, U distinct items of the batch (slot 0 is padding), T title tokens an item, E width of a CF vector.
+Q query tokens, U distinct items of the batch (slot 0 is padding), T title tokens an item, E width of a CF vector, F
+features of a query and a candidate.
 """
 
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class Batch:
     cf_UE: Tensor  # float32; zeros in slot 0
     title_UT: Tensor  # int64 token ids, 0 is padding
     log_chance_GC: Tensor  # float32: log of how much likelier a negative is drawn than by uniform draws; inf: not so
+    evidence_GCF: Tensor  # float32, `QueryEvidence.features`; zeros where nothing is searched for
     step_groups: int  # unpadded groups of the whole optimizer step, over all ranks and micro-batches
 
     def pin_memory(self) -> Self:

@@ -4,6 +4,7 @@ Dimensions as in `batch.py`; R rows, I items, K item slots of a batch before dup
 """
 
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from gensr_dist.data.batches.batch import IGNORED, Batch, ContextBatch
 from gensr_dist.data.batches.order import PADDING
+from gensr_dist.data.events import Behaviour
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.sampling import TrainingNegatives
+from gensr_dist.data.query_evidence import FEATURES, QueryEvidence
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.histories import taken
 from gensr_dist.data.timelines.rows import EvalRows
@@ -45,6 +48,7 @@ class _Groups:
     history_GL: Int
     behaviour_GL: Int  # 0 is padding
     candidate_GC: Int
+    evidence_GCF: NDArray[np.float32]
     fold_G: Int | None = None  # whose vectors are read; None: the whole graph's
     moments: ShownMoments | None = None  # None: a batch without context
 
@@ -58,13 +62,21 @@ class Collator:
         vectors: CF vectors, usually memory-mapped.
         history: newest interactions L that a batch shows.
         context: training and evaluation give a `ContextBatch`.
+        evidence: told of searches' candidates; without it they have zeros.
 
     Raises:
         InputError: the CF vectors are not those of this catalogue.
     """
 
     def __init__(
-        self, store: TimelineStore, items: ItemStore, vectors: ItemVectors, history: int, *, context: bool = False
+        self,
+        store: TimelineStore,
+        items: ItemStore,
+        vectors: ItemVectors,
+        history: int,
+        *,
+        context: bool = False,
+        evidence: QueryEvidence | None = None,
     ) -> None:
         if len(vectors) != len(items.title_IT):
             raise InputError(
@@ -77,6 +89,7 @@ class Collator:
         self.vectors = vectors
         self.history = history
         self.context = context
+        self.evidence = evidence
         # Plain views: whatever is taken from a np.memmap itself is wrapped into one again.
         self._title_IT = np.asarray(items.title_IT)
         self._query_QT = np.asarray(items.query_QT)
@@ -143,6 +156,9 @@ class Collator:
             history_GL=history_GL,
             behaviour_GL=behaviour_GL,
             candidate_GC=candidate_GC,
+            evidence_GCF=self._evidence(
+                task_G, candidate_GC, lambda evidence, search_Z: evidence.asked(query_G[search_Z]), query_G >= 0
+            ),
             fold_G=self._fold_of(user_G),
             moments=moments if self.context else None,
         )
@@ -168,6 +184,12 @@ class Collator:
             history_GL=history_GL,
             behaviour_GL=behaviour_GL,
             candidate_GC=rows.candidate_RC,
+            evidence_GCF=self._evidence(
+                rows.task_R,
+                rows.candidate_RC,
+                lambda evidence, search_Z: evidence.asked(rows.query_R[search_Z]),
+                (rows.query_R >= 0) & training,
+            ),
             fold_G=self._fold_of(rows.user_R) if training else None,
             moments=moments,
         )
@@ -181,6 +203,7 @@ class Collator:
         query_token_GQ: Int,
         candidate_GC: Int,
         *,
+        texts: Sequence[str],
         user_G: Int | None = None,
         moments: ShownMoments | None = None,
     ) -> Batch:
@@ -192,6 +215,7 @@ class Collator:
             task_G: what is asked.
             query_token_GQ: what is typed, zeros for nothing.
             candidate_GC: to be scored.
+            texts: what is typed, of each group; none where no group searches.
             user_G: who asks; None: nobody who is known.
             moments: of the histories; with them it is a `ContextBatch`.
         """
@@ -203,6 +227,9 @@ class Collator:
             history_GL=history_GL,
             behaviour_GL=behaviour_GL,
             candidate_GC=candidate_GC,
+            evidence_GCF=self._evidence(
+                task_G, candidate_GC, lambda evidence, search_Z: evidence.typed([texts[group] for group in search_Z])
+            ),
             moments=moments,
         )
         return self._batch(shown, step_groups=len(task_G), first_label=0)
@@ -217,6 +244,7 @@ class Collator:
             history_GL=item_GL,
             behaviour_GL=behaviour_GL,
             candidate_GC=candidate_GC,
+            evidence_GCF=np.zeros((*candidate_GC.shape, FEATURES), dtype=np.float32),
             fold_G=self._fold_of(user_G),
         )
         batch = self._batch(shown, step_groups=len(user_G))
@@ -263,9 +291,36 @@ class Collator:
             cf_UE=torch.from_numpy(cf_UE),
             title_UT=torch.from_numpy(title_UT),
             log_chance_GC=torch.from_numpy(log_chance_GC),
+            evidence_GCF=torch.from_numpy(shown.evidence_GCF),
             step_groups=step_groups,
         )
         return batch if shown.moments is None else self._with_context(batch, shown.moments)
+
+    def _evidence(
+        self,
+        task_G: Int,
+        candidate_GC: Int,
+        words: Callable[[QueryEvidence, Int], Int],
+        own_G: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
+        """See `Batch.evidence_GCF`.
+
+        Args:
+            task_G: what is asked.
+            candidate_GC: -1 pads.
+            words: of the queries of some groups.
+            own_G: the first candidate is what the row's own search ended at; None: nowhere.
+        """
+        evidence_GCF = np.zeros((*candidate_GC.shape, FEATURES), dtype=np.float32)
+        if self.evidence is not None:
+            search_Z = np.flatnonzero(task_G == Behaviour.SEARCH)
+            candidate_ZC = candidate_GC[search_Z]
+            own_ZC = np.zeros(candidate_ZC.shape, dtype=np.bool_)
+            if own_G is not None:
+                own_ZC[:, 0] = own_G[search_Z]
+            features_ZCF = self.evidence.features(words(self.evidence, search_Z), candidate_ZC, own_ZC)
+            evidence_GCF[search_Z] = features_ZCF * (candidate_ZC != PADDING)[:, :, None]
+        return evidence_GCF
 
     def _with_context(self, batch: Batch, moments: ShownMoments) -> ContextBatch:
         query_K, slot_X = np.unique(np.append(moments.query_GL.ravel(), -1), return_inverse=True)  # -1 comes first

@@ -56,5 +56,7 @@ def grown(trained: TrainedRun, added: AddedFolder) -> GrownRun:
     """The same run with added items."""
     items, item_IE = added.store(trained.items), added.vectors()
     values = {field.name: getattr(trained, field.name) for field in dataclasses.fields(TrainedRun)}
-    collator = Collator(trained.store, items, ItemVectors(item_IE), trained.collator.history)
+    known = trained.collator
+    evidence = None if known.evidence is None else known.evidence.with_items(added.table["text"])
+    collator = Collator(trained.store, items, ItemVectors(item_IE), known.history, evidence=evidence)
     return GrownRun(**{**values, "items": items, "item_IE": item_IE, "collator": collator, "added": added})

@@ -16,7 +16,10 @@ from typing_extensions import Self
 from gensr_dist.baselines.untrained.sparse_vectors import present
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.query_items import ITEMS, STARTS
+from gensr_dist.data.query_evidence import FILES as EVIDENCE_FILES
+from gensr_dist.data.query_evidence import QueryEvidence
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.words import WORDS, probe
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.channels.item_neighbours import covisitation, text_neighbours
 from gensr_dist.retrieval.channels.lexical import bm25_lists
@@ -27,19 +30,19 @@ from gensr_dist.retrieval.channels.sessions import FILES as SESSION_FILES
 from gensr_dist.retrieval.channels.sessions import Sessions
 from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.retrieval.channels.sparse_lists import list_files, map_array, open_lists, save_lists
-from gensr_dist.retrieval.channels.words import probe
 from gensr_dist.sentences import sentence
 from gensr_dist.storage.checked_files import CheckedFiles, record_files
 from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.records import read_record, write_json
 
 FILES = (
-    "words.npy",
+    WORDS,
     *list_files("covisitation"),
     *list_files("text"),
     *list_files("bm25"),
     *CLICK_FILES,
     *SESSION_FILES,
+    *EVIDENCE_FILES,
     STARTS,
     ITEMS,
 )
@@ -82,13 +85,19 @@ def build_channels(store: TimelineStore, items: ItemStore, folder: Path) -> Chan
     sources = ChannelSources.of(store, items)
     arrays = ChannelArrays.build(sources)
     listed = query_items(present(sources.word_QW), arrays.clicks, arrays.bm25_WI)
+    evidence = QueryEvidence.of(sources.hash_W, sources.text_IW, sources.word_QW, sources.found_IQ)
     with durable_folder(folder) as temporary:
         arrays.save(temporary)
         listed.save(temporary)
+        evidence.save(temporary)
         files = record_files(temporary)
         contents = _Contents(items=store.items, word_probe=probe(), files=files)
         write_json(temporary / RECORD, asdict(contents))
-    entries = {**arrays.entries(), "items of queries": len(listed.item_M)}
+    entries = {
+        **arrays.entries(),
+        "items of queries": len(listed.item_M),
+        "evidence of queries": len(evidence.found_key_M),
+    }
     return ChannelsResult(
         items=store.items,
         entries=entries,
@@ -124,7 +133,7 @@ class ChannelArrays:
 
     def save(self, folder: Path) -> None:
         """Write FILES into an existing folder."""
-        np.save(folder / "words.npy", self.hash_W, allow_pickle=False)
+        np.save(folder / WORDS, self.hash_W, allow_pickle=False)
         save_lists(folder, "covisitation", self.covisited_II)
         save_lists(folder, "text", self.text_II)
         save_lists(folder, "bm25", self.bm25_WI)
@@ -150,7 +159,7 @@ class ChannelArrays:
             raise InputError(path, "its words were hashed by another release of polars", REMEDY)
         contents.require(path, FILES, REMEDY)
         return cls(
-            hash_W=map_array(folder / "words.npy"),
+            hash_W=map_array(folder / WORDS),
             covisited_II=open_lists(folder, "covisitation", items),
             text_II=open_lists(folder, "text", items),
             bm25_WI=open_lists(folder, "bm25", items),

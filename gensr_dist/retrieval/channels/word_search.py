@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from gensr_dist.data.words import query_words
 from gensr_dist.retrieval.channels.contract import Float32
 from gensr_dist.retrieval.channels.neighbours import Neighbours
 from gensr_dist.retrieval.channels.sparse_scores import SparseScores
-from gensr_dist.retrieval.channels.words import query_words
 from gensr_dist.retrieval.requests import Requests
 
 TASTE = 20  # weight of the taste beside log(1 + popularity)

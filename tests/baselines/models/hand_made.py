@@ -12,6 +12,7 @@ from torch import Tensor
 from gensr_dist.baselines.contract import LogFacts
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch
+from gensr_dist.data.query_evidence import FEATURES
 from tests.baselines.builders import no_edges
 
 ITEMS, WORDS, D = 12, 9, 6
@@ -62,6 +63,7 @@ def hand_rows(histories: Slots, candidates: Slots, length: int, items: int = ITE
         candidate_GC=candidate_GC,
         label_GC=torch.zeros_like(candidate_GC),
         log_chance_GC=torch.zeros(candidate_GC.shape),
+        evidence_GCF=torch.zeros(*candidate_GC.shape, FEATURES),
         step_groups=rows,
         query_KQ=torch.zeros(1, 1, dtype=torch.int64),
         history_query_GL=nothing,

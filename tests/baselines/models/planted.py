@@ -11,6 +11,7 @@ from gensr_dist.baselines.contract import Baseline, LogFacts
 from gensr_dist.baselines.registry import BASELINES
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.query_evidence import FEATURES
 from tests.baselines.builders import no_edges, small_settings
 
 ITEMS, USERS, WORDS, CANDIDATES, TITLE = 12, 12, 20, 4, 3
@@ -73,6 +74,7 @@ def rows(
         cf_UE=cf_UE,
         title_UT=torch.from_numpy(np.concatenate((np.zeros((1, TITLE)), titles())).astype(np.int64)),
         log_chance_GC=torch.zeros(candidate_GC.shape),
+        evidence_GCF=torch.zeros(*candidate_GC.shape, FEATURES),
         step_groups=groups,
         query_KQ=torch.zeros(1, 2, dtype=torch.int64),
         history_query_GL=torch.zeros_like(history_GL),

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from gensr_dist.baselines.untrained import counting
 from gensr_dist.baselines.untrained.counting import Counting, TrainingCounts
-from gensr_dist.baselines.untrained.item_words import TextWords, word_matrices
+from gensr_dist.baselines.untrained.item_words import word_matrices
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
+from gensr_dist.data.words import TextWords
 from gensr_dist.storage.folder import Folder
 from tests.data.timeline_folders import ITEMS, QUERIES, random_negatives, random_timelines, write_folder
 from tests.timelines import timelines_of_columns

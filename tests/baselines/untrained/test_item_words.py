@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gensr_dist.baselines.untrained import item_words
-from gensr_dist.baselines.untrained.item_words import TextWords, tfidf_vectors, weighted_words, word_matrices
+from gensr_dist.baselines.untrained.item_words import tfidf_vectors, weighted_words, word_matrices
+from gensr_dist.data.words import TextWords
 
 TEXTS = st.lists(st.text(alphabet="ab_7 É-,", max_size=12), max_size=14)
 

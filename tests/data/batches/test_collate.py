@@ -13,11 +13,13 @@ from gensr_dist.data.folds import fold_of_users
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.sampling import TrainingNegatives
+from gensr_dist.data.query_evidence import FEATURES, QueryEvidence
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
+from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.storage.folder import Folder
 
 HISTORY = 7
@@ -106,7 +108,7 @@ def check_item_table(collator: Collator, batch: Batch, *, training: bool = False
     used = torch.cat([batch.history_GL.ravel(), batch.candidate_GC.ravel(), torch.zeros(1, dtype=torch.int64)])
     assert torch.equal(used.unique(), torch.arange(len(item_U)))
     dtypes = {f.name: getattr(batch, f.name).dtype for f in dataclasses.fields(batch) if f.name != "step_groups"}
-    assert dtypes.pop("cf_UE") == dtypes.pop("log_chance_GC") == torch.float32
+    assert dtypes.pop("cf_UE") == dtypes.pop("log_chance_GC") == dtypes.pop("evidence_GCF") == torch.float32
     assert not batch.log_chance_GC.any(), "draws are uniform"
     assert set(dtypes.values()) == {torch.int64}
 
@@ -265,7 +267,7 @@ def test_a_serving_batch_takes_any_candidates(world: World) -> None:
     history = collator.store.gather_histories(user_G, collator.store.history_span(user_G)[1], collator.history)
     query_GQ = np.array([[4, 1, 0], [0, 0, 0]])
     candidate_GC = np.array([[3, 3, 8], [1, 0, -1]])
-    batch = collator.query(*history, np.array([1, 0]), query_GQ, candidate_GC)
+    batch = collator.query(*history, np.array([1, 0]), query_GQ, candidate_GC, texts=())
     check_item_table(collator, batch)
     assert np.array_equal(catalogue_rows(batch, batch.candidate_GC), candidate_GC)
     assert batch.label_GC.tolist() == [[0, 0, 0], [0, 0, IGNORED]]
@@ -296,3 +298,53 @@ def test_threads_do_not_mix_up_their_item_tables(world: World) -> None:
         assert torch.equal(alone.item_U, batch.item_U)
         assert torch.equal(alone.history_GL, batch.history_GL)
         assert torch.equal(alone.candidate_GC, batch.candidate_GC)
+
+
+# Evidence of queries.
+
+
+@pytest.fixture(scope="module")
+def told(world: World) -> Collator:
+    """The same collator with evidence."""
+    own = world.collator
+    sources = ChannelSources.of(own.store, own.items)
+    evidence = QueryEvidence.of(sources.hash_W, sources.text_IW, sources.word_QW, sources.found_IQ)
+    return Collator(own.store, own.items, own.vectors, HISTORY, evidence=evidence)
+
+
+def evidence_of(collator: Collator, batch: Batch, query_G: np.ndarray, own: bool) -> np.ndarray:
+    """Group by group."""
+    assert collator.evidence is not None
+    expected_GCF = np.zeros((*batch.candidate_GC.shape, FEATURES), dtype=np.float32)
+    for group, candidate_C in enumerate(catalogue_rows(batch, batch.candidate_GC)):
+        if batch.task_G[group] == Behaviour.SEARCH:
+            own_1C = np.zeros((1, len(candidate_C)), dtype=np.bool_)
+            own_1C[0, 0] = own and query_G[group] >= 0
+            word_1Q = collator.evidence.asked(query_G[[group]])
+            expected_GCF[group] = collator.evidence.features(word_1Q, candidate_C[None], own_1C)[0]
+    return expected_GCF
+
+
+def test_searches_are_told_the_evidence_of_other_rows(world: World, told: Collator) -> None:
+    rows_G = np.arange(40)
+    batch = training(told, rows_G)
+    query_G = world.log.query_N[world.training_event_R[rows_G]]
+    assert np.array_equal(batch.evidence_GCF.numpy(), evidence_of(told, batch, query_G, own=True))
+    assert batch.evidence_GCF[batch.task_G == Behaviour.SEARCH].any()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_held_out_searches_are_told_of_all_training_rows(told: Collator, training: bool) -> None:
+    rows = told.store.eval_rows(Split.TEST, Behaviour.SEARCH)
+    batch = told.evaluation(rows, training=training)
+    assert np.array_equal(batch.evidence_GCF.numpy(), evidence_of(told, batch, rows.query_R, own=training))
+
+
+def test_a_typed_query_is_told_what_that_of_a_row_is(told: Collator) -> None:
+    rows = told.store.eval_rows(Split.TEST, Behaviour.SEARCH)
+    rows = rows.take(np.flatnonzero(rows.query_R >= 0))
+    history = told.store.gather_histories(rows.user_R, rows.history_end_R, HISTORY)
+    texts = [told.items.queries[query] for query in rows.query_R.tolist()]
+    query_GQ = told.items.query_QT[rows.query_R].astype(np.int64)
+    batch = told.query(*history, rows.task_R, query_GQ, rows.candidate_RC, texts=texts)
+    np.testing.assert_allclose(batch.evidence_GCF, told.evaluation(rows).evidence_GCF, rtol=1e-5, atol=1e-6)

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
+from gensr_dist.data.words import query_words
 from gensr_dist.retrieval.added.grown_lists import TextLists, words_of
 from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.retrieval.channels.stage import ChannelArrays
-from gensr_dist.retrieval.channels.words import query_words
 from tests.retrieval.world import World, random_world
 
 NEW = ["w3 w4 zebra", "aardvark", "", "w5 w5 w9", "zebra w7"]

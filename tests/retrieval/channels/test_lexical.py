@@ -3,8 +3,8 @@
 import bm25s
 import numpy as np
 
+from gensr_dist.data.words import query_words
 from gensr_dist.retrieval.channels.lexical import Lexical, bm25_lists
-from gensr_dist.retrieval.channels.words import query_words
 from tests.retrieval.world import random_world
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gensr_dist.data.words import query_words
 from gensr_dist.retrieval.channels import query_clicks
 from gensr_dist.retrieval.channels.query_clicks import FILES, ClickGraph
-from gensr_dist.retrieval.channels.words import query_words
 from tests.retrieval.world import World, random_world
 
 Vector = Mapping[str, float]

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
+from gensr_dist.data.words import query_words
 from gensr_dist.retrieval.channels.lexical import Lexical
 from gensr_dist.retrieval.channels.neighbours import Neighbours
 from gensr_dist.retrieval.channels.word_search import TASTE, Matcher, WordSearch, scaled_to_best
-from gensr_dist.retrieval.channels.words import query_words
 from tests.retrieval.world import World, check_scores, random_world
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from gensr_dist.retrieval.channels.words import probe, query_words
+from gensr_dist.data.words import probe, query_words
 from tests.retrieval.world import random_world
 
 
