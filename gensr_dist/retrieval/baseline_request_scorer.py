@@ -11,7 +11,8 @@ from typing_extensions import Self
 from gensr_dist.baselines.contract import Baseline
 from gensr_dist.baselines.weights import open_baseline, settings_of
 from gensr_dist.data.batches.batch import ContextBatch
-from gensr_dist.data.batches.collate import Collator, ShownMoments
+from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.shown import ShownMoments
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.tensors import map_tensors
 from gensr_dist.distributed.ranks import Ranks

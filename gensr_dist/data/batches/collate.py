@@ -1,11 +1,11 @@
 """From rows to batches: histories, candidates, labels and the table of the batch's distinct items.
 
-Dimensions as in `batch.py`; R rows, I items, K item slots of a batch before duplicates are merged, F groups of a fold.
+Dimensions as in `batch.py`; R rows, K item slots of a batch before duplicates are merged, F groups of a fold (in
+`evidence_GCF` features), Z searching groups.
 """
 
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from gensr_dist.data.batches.batch import IGNORED, Batch, ContextBatch
 from gensr_dist.data.batches.order import PADDING
+from gensr_dist.data.batches.shown import ShownGroups, ShownMoments
+from gensr_dist.data.batches.slot_table import SlotTable
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
@@ -26,31 +28,6 @@ from gensr_dist.errors import InputError
 _TRAINING = 0x747261696E  # names this use of random numbers: evaluation negatives have other keys
 
 Int = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class ShownMoments:
-    """What a batch with context shows besides. Padded places hold -1, or 0 where 0 pads."""
-
-    query_GL: Int  # rows of the queries
-    time_GL: Int  # milliseconds, 0 is padding
-    now_G: Int  # milliseconds
-
-
-@dataclass(frozen=True)
-class _Groups:
-    """What a batch shows, items as rows of the catalogue. Padded groups and places hold -1, or 0 where 0 pads."""
-
-    row_G: Int
-    user_G: Int
-    task_G: Int
-    query_GQ: Int  # token ids, 0 is padding
-    history_GL: Int
-    behaviour_GL: Int  # 0 is padding
-    candidate_GC: Int
-    evidence_GCF: NDArray[np.float32]
-    fold_G: Int | None = None  # whose vectors are read; None: the whole graph's
-    moments: ShownMoments | None = None  # None: a batch without context
 
 
 class Collator:
@@ -93,7 +70,7 @@ class Collator:
         # Plain views: whatever is taken from a np.memmap itself is wrapped into one again.
         self._title_IT = np.asarray(items.title_IT)
         self._query_QT = np.asarray(items.query_QT)
-        self._slots = _SlotTable(len(vectors))
+        self._slots = SlotTable(len(vectors))
 
     def training(self, rows_G: Int, *, epoch: int, seed: int, negatives: TrainingNegatives, step_groups: int) -> Batch:
         """Groups of a training positive (candidate 0) and negatives that its user never saw, or was shown in vain.
@@ -148,7 +125,7 @@ class Collator:
                 key=(seed, _TRAINING, epoch, row_R[place_P]),
             )
             candidate_GC[group_P, 1:], log_chance_GC[group_P, 1:] = drawn.item_RC, negatives.log_chance(drawn)
-        shown = _Groups(
+        shown = ShownGroups(
             row_G=rows_G,
             user_G=user_G,
             task_G=task_G,
@@ -176,7 +153,7 @@ class Collator:
         if self.context:
             query_GL, time_GL = self.store.gather_moments(rows.user_R, rows.history_end_R, self.history)
             moments = ShownMoments(query_GL, time_GL, self.store.times(rows.user_R, rows.event_R))
-        shown = _Groups(
+        shown = ShownGroups(
             row_G=np.arange(len(rows)),
             user_G=rows.user_R,
             task_G=rows.task_R,
@@ -219,7 +196,7 @@ class Collator:
             user_G: who asks; None: nobody who is known.
             moments: of the histories; with them it is a `ContextBatch`.
         """
-        shown = _Groups(
+        shown = ShownGroups(
             row_G=np.arange(len(task_G)),
             user_G=np.full(len(task_G), PADDING, dtype=np.int64) if user_G is None else user_G,
             task_G=task_G,
@@ -236,7 +213,7 @@ class Collator:
 
     def sequences(self, user_G: Int, item_GL: Int, behaviour_GL: Int, query_GL: Int, candidate_GC: Int) -> ContextBatch:
         """Training histories as they are given, with the vectors that training reads; -1 pads items and queries."""
-        shown = _Groups(
+        shown = ShownGroups(
             row_G=np.arange(len(user_G)),
             user_G=user_G,
             task_G=np.zeros(len(user_G), dtype=np.int64),
@@ -262,7 +239,7 @@ class Collator:
 
     def _batch(
         self,
-        shown: _Groups,
+        shown: ShownGroups,
         step_groups: int,
         first_label: int = 1,
         log_chance_GC: NDArray[np.float32] | None = None,
@@ -351,30 +328,3 @@ class Collator:
             self.vectors.take(fold, part_U, cf_UE[start : start + len(part_U)])
             start += len(part_U)
         return np.concatenate(item_parts), cf_UE, slot_GK
-
-
-class _SlotTable(threading.local):
-    """Numbers distinct items without sorting them: 4 bytes an item, kept by each thread that asks.
-
-    Args:
-        items: size of the catalogue.
-    """
-
-    def __init__(self, items: int) -> None:
-        # Never cleared: a batch reads only what it wrote. The last place belongs to the item -1 of padding.
-        self.slot_I = np.empty(items + 1, dtype=np.int32)
-
-    def number(self, item_K: Int, first: int) -> tuple[Int, NDArray[np.int32]]:
-        """Number distinct items from `first` on; -1 is 0.
-
-        Returns:
-            item_U: the item of each number, int64 [U].
-            slot_K: int32 [K].
-        """
-        place_K = np.arange(len(item_K), dtype=np.int32)
-        self.slot_I[item_K] = place_K
-        self.slot_I[-1] = -1
-        item_U = item_K[self.slot_I[item_K] == place_K]
-        self.slot_I[item_U] = np.arange(first, first + len(item_U), dtype=np.int32)
-        self.slot_I[-1] = 0
-        return item_U, self.slot_I[item_K]
