@@ -33,27 +33,6 @@ def _mix(gate_XE: Tensor, expert_XEI: Tensor) -> Tensor:
     return (gate_XE.softmax(-1)[..., None, :] @ expert_XEI).squeeze(-2)
 
 
-class MultiGateExperts(nn.Module):
-    """MMoE: both tasks have all experts, each with a gate of its own: y_t = sum_e softmax(G_t x)_e f_e(x).
-
-    Args:
-        width: D.
-        inner: I.
-        experts: E.
-    """
-
-    def __init__(self, width: int, inner: int, experts: int) -> None:
-        super().__init__()
-        self.experts = _Experts(width, inner, experts)
-        self.gates = nn.ModuleList(nn.Linear(width, experts, bias=False) for _ in range(TASKS))
-
-    def forward(self, x_XD: Tensor) -> tuple[Tensor, Tensor]:
-        """What each task gets [X, I]."""
-        expert_XEI = self.experts(x_XD)
-        first, second = (_mix(gate(x_XD), expert_XEI) for gate in self.gates)
-        return first, second
-
-
 class ProgressiveExperts(nn.Module):
     """PLE of one layer: a task's gate is over its own experts and the shared ones.
 

@@ -42,11 +42,6 @@ class Histories:
             end_of_event_N=np.repeat(before_N[moment_N], events_of_moment),
         )
 
-    @property
-    def end_of_user_V(self) -> np.ndarray:
-        """Where the whole history of each user ends, int64 [V]."""
-        return self.user_start_V[1:]
-
     def gather(self, user_G: np.ndarray, end_G: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Read the newest `length` interactions before `end_G`, oldest first.
 

@@ -239,7 +239,7 @@ def test_lost_shards_leave_users_without_events(folder: Path, tmp_path: Path, ca
     expected = np.where(np.isin(user_G, list(gone)), 0, np.diff(HISTORIES.user_start_V))
     assert np.array_equal(end_G - start_G, expected)
     item_GL, _ = store.gather_histories(user_G, end_G, 5)
-    expected_GL, _ = HISTORIES.gather(user_G, HISTORIES.end_of_user_V, 5)
+    expected_GL, _ = HISTORIES.gather(user_G, HISTORIES.user_start_V[1:], 5)
     assert np.array_equal(item_GL[kept], expected_GL[kept])
     assert (item_GL[sorted(gone)] == -1).all()
     rows, whole = (s.eval_rows(Split.TEST, Behaviour.SEARCH) for s in (store, TimelineStore.open(Folder.at(folder))))
