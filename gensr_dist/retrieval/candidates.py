@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gensr_dist.data.events import Behaviour
 from gensr_dist.retrieval.channels.channel_set import ChannelSet
 from gensr_dist.retrieval.channels.contract import Scores
-from gensr_dist.retrieval.fusion.linear_order import LinearOrder
+from gensr_dist.retrieval.fusion.learnt_order import LearntOrder
 from gensr_dist.retrieval.fusion.reciprocal_ranks import reciprocal_ranks
 from gensr_dist.retrieval.requests import Requests
 
@@ -67,12 +67,12 @@ class CandidateGenerator:
         items: int,
         *,
         exclude_seen: bool,
-        fusion: Mapping[Behaviour, LinearOrder] | None = None,
+        fusion: Mapping[Behaviour, LearntOrder] | None = None,
     ) -> None:
         self.channels, self.items, self.exclude_seen = channels, items, exclude_seen
         self.fusion = fusion or {}
 
-    def fused(self, fusion: Mapping[Behaviour, LinearOrder]) -> "CandidateGenerator":
+    def fused(self, fusion: Mapping[Behaviour, LearntOrder]) -> "CandidateGenerator":
         """The same with a fitted fusion."""
         return CandidateGenerator(self.channels, self.items, exclude_seen=self.exclude_seen, fusion=fusion)
 
@@ -167,7 +167,7 @@ def _scored(scores: Sequence[Scores], item_GK: Int) -> Float32:
     return np.stack([each.of(item_GK) for each in scores], axis=-1).astype(np.float32, copy=False)
 
 
-def _best(item_GM: Int, score_GMF: Float32, fusion: LinearOrder, k: int) -> tuple[Int, Float32]:
+def _best(item_GM: Int, score_GMF: Float32, fusion: LearntOrder, k: int) -> tuple[Int, Float32]:
     """The k candidates of highest fused score, equal ones in the order of the catalogue."""
     fused_GM = np.where(item_GM >= 0, fusion.score(score_GMF), -np.inf)
     order_GK = np.lexsort((item_GM, -fused_GM), axis=1)[:, :k]

@@ -17,7 +17,7 @@ from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.protocol import draw_rows
 from gensr_dist.retrieval.candidates import CandidateGenerator
-from gensr_dist.retrieval.fusion.linear_order import LinearOrder, fit_order
+from gensr_dist.retrieval.fusion.learnt_order import LearntOrder, fit_order
 from gensr_dist.retrieval.ranker import GENSR, with_odds
 from gensr_dist.retrieval.request_scorer import RequestScorer
 from gensr_dist.retrieval.requests import Requests
@@ -31,8 +31,8 @@ Int = NDArray[np.int64]
 class FittedOrders:
     """What was fitted, by task; a task with too few validation rows has none."""
 
-    fusion: Mapping[Behaviour, LinearOrder] = field(default_factory=dict)  # of candidates, on the channels' scores
-    answers: Mapping[Behaviour, LinearOrder] = field(default_factory=dict)  # of answers, on those and GenSR's log-odds
+    fusion: Mapping[Behaviour, LearntOrder] = field(default_factory=dict)  # of candidates, on the channels' scores
+    answers: Mapping[Behaviour, LearntOrder] = field(default_factory=dict)  # of answers, on those and GenSR's log-odds
 
 
 def fit_orders(
@@ -56,8 +56,8 @@ def fit_orders(
         candidates: K that answers are chosen from.
         seed: of the draw of rows.
     """
-    fusion: dict[Behaviour, LinearOrder] = {}
-    answers: dict[Behaviour, LinearOrder] = {}
+    fusion: dict[Behaviour, LearntOrder] = {}
+    answers: dict[Behaviour, LearntOrder] = {}
     for task in Behaviour if rows else ():
         drawn = draw_rows(store.eval_rows(Split.VALID, task), rows, seed)
         if not len(drawn):
@@ -107,7 +107,7 @@ class _Table:
                 self.positive.append(self.start[-1] + int(at[0]))
                 self.start.append(self.start[-1] + len(self.features[-1]))
 
-    def fit(self, features: tuple[str, ...]) -> LinearOrder | None:
+    def fit(self, features: tuple[str, ...]) -> LearntOrder | None:
         if not self.features:
             return None
         return fit_order(features, np.concatenate(self.features), np.array(self.start), np.array(self.positive))

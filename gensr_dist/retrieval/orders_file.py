@@ -8,7 +8,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.retrieval.fitting import FittedOrders
-from gensr_dist.retrieval.fusion.linear_order import LinearOrder
+from gensr_dist.retrieval.fusion.learnt_order import LearntOrder
 from gensr_dist.retrieval.index import RECORD, REMEDY
 from gensr_dist.retrieval.ranker import GENSR
 from gensr_dist.storage.checked_files import sha256_of_file
@@ -22,8 +22,8 @@ class _Contents:
     """orders.json; by name of the task."""
 
     index: str  # SHA-256 of index.json
-    fusion: Mapping[str, LinearOrder]
-    answers: Mapping[str, LinearOrder]
+    fusion: Mapping[str, LearntOrder]
+    answers: Mapping[str, LearntOrder]
 
 
 def save_orders(folder: Path, orders: FittedOrders) -> None:
@@ -55,7 +55,8 @@ def read_orders(folder: Path, features: Mapping[Behaviour, tuple[str, ...]]) -> 
         for name, order in orders.items():
             if name not in tasks or order.features != (*features[tasks[name]], *more):
                 raise InputError(path, f"the order of {name} was fitted on other channels", REMEDY)
-            if not len(order.mean) == len(order.deviation) == len(order.weight) == len(order.features):
+            numbers = len(order.mean) == len(order.deviation) == len(order.weight) == len(order.features)
+            if not numbers or not (order.units is None or order.units.fits(len(order.features))):
                 raise InputError(path, f"the order of {name} lacks numbers of some features", REMEDY)
     return FittedOrders(
         fusion={tasks[name]: order for name, order in contents.fusion.items()},

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.retrieval.candidates import CandidateGenerator, Candidates
-from gensr_dist.retrieval.fusion.linear_order import LinearOrder
+from gensr_dist.retrieval.fusion.learnt_order import LearntOrder
 from gensr_dist.retrieval.requests import Requests
 
 GENSR = "gensr"  # its log-odds among the features of an order
@@ -54,7 +54,7 @@ class Ranker:
     """
 
     def __init__(
-        self, generator: CandidateGenerator, scorer: CandidateScorer, orders: Mapping[Behaviour, LinearOrder]
+        self, generator: CandidateGenerator, scorer: CandidateScorer, orders: Mapping[Behaviour, LearntOrder]
     ) -> None:
         self.generator, self.scorer, self.orders = generator, scorer, orders
 

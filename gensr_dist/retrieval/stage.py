@@ -18,7 +18,7 @@ from gensr_dist.retrieval.channels.channel_set import ChannelSet
 from gensr_dist.retrieval.channels.stage import ChannelArrays
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.fitting import FittedOrders, fit_orders
-from gensr_dist.retrieval.fusion.linear_order import FEWEST
+from gensr_dist.retrieval.fusion.learnt_order import FEWEST
 from gensr_dist.retrieval.index import REMEDY, CatalogueIndex, IndexResult, tower_vectors, write_index
 from gensr_dist.retrieval.orders_file import read_orders, save_orders
 from gensr_dist.retrieval.ranker import CandidateScorer, Ranker

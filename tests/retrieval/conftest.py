@@ -21,7 +21,7 @@ from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.channels.stage import build_channels
 from gensr_dist.retrieval.config import RetrievalConfig
-from gensr_dist.retrieval.fusion import linear_order
+from gensr_dist.retrieval.fusion import learnt_order
 from gensr_dist.retrieval.stage import IndexStageResult, index_run
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.trained_run import TrainedRun
@@ -75,7 +75,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, IndexS
     GenSR.build(CONFIG.model, tokenizer, CONFIG.lightgcn.width).save_pretrained(run.model, tokenizer)
     build_channels(store, ItemStore.open(run.shards), run.channels)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear_order, "FEWEST", 3)
+        patch.setattr(learnt_order, "FEWEST", 3)
         result = index_run(TrainedRun.open(run, CONFIG), CONFIG)
     run.config.write_text(resolved_yaml(dataclasses.replace(CONFIG, run=str(run.root))), encoding="utf-8")
     return run, result

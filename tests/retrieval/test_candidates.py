@@ -14,7 +14,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.retrieval import candidates as module
 from gensr_dist.retrieval.candidates import RECIPROCAL, CandidateGenerator, Candidates
 from gensr_dist.retrieval.channels.channel_set import ChannelSet
-from gensr_dist.retrieval.fusion.linear_order import LinearOrder
+from gensr_dist.retrieval.fusion.learnt_order import LearntOrder
 from gensr_dist.retrieval.fusion.reciprocal_ranks import RANK
 from gensr_dist.retrieval.requests import Requests
 from tests.retrieval.world import World, random_world
@@ -31,21 +31,21 @@ def channels(world: World) -> ChannelSet:
 
 
 @pytest.fixture(scope="module")
-def fusion(channels: ChannelSet) -> Mapping[Behaviour, LinearOrder]:
+def fusion(channels: ChannelSet) -> Mapping[Behaviour, LearntOrder]:
     """Random weights."""
     rng = np.random.default_rng(0)
     orders = {}
     for task in Behaviour:
         features = tuple(channels.scoring(task))
         mean, deviation, weight = (tuple(rng.random(len(features)).tolist()) for _ in range(3))
-        orders[task] = LinearOrder(
+        orders[task] = LearntOrder(
             features=features, mean=mean, deviation=deviation, weight=weight, groups=100, loss=1.0, even=2.0
         )
     return orders
 
 
 def generator(
-    world: World, channels: ChannelSet, fusion: Mapping[Behaviour, LinearOrder] | None, *, exclude_seen: bool = True
+    world: World, channels: ChannelSet, fusion: Mapping[Behaviour, LearntOrder] | None, *, exclude_seen: bool = True
 ) -> CandidateGenerator:
     return CandidateGenerator(channels, world.items, exclude_seen=exclude_seen, fusion=fusion)
 
@@ -99,7 +99,7 @@ def plain(found: CandidateGenerator, requests: Requests, seen: set[int], k: int)
 def test_candidates_equal_a_plain_fusion(
     world: World,
     channels: ChannelSet,
-    fusion: Mapping[Behaviour, LinearOrder],
+    fusion: Mapping[Behaviour, LearntOrder],
     monkeypatch: pytest.MonkeyPatch,
     fitted: bool,
     search: bool,
@@ -139,7 +139,7 @@ def check_scores_of(channels: ChannelSet, requests: Requests, found: Candidates)
 def test_candidates_are_distinct_unseen_allowed_and_all_there(
     world: World,
     channels: ChannelSet,
-    fusion: Mapping[Behaviour, LinearOrder],
+    fusion: Mapping[Behaviour, LearntOrder],
     fitted: bool,
     seed: int,
     k: int,
@@ -169,7 +169,7 @@ def test_candidates_are_distinct_unseen_allowed_and_all_there(
 @pytest.mark.parametrize("fitted", [False, True])
 @pytest.mark.parametrize("search", [False, True])
 def test_candidates_do_not_depend_on_the_other_groups(
-    world: World, channels: ChannelSet, fusion: Mapping[Behaviour, LinearOrder], fitted: bool, search: bool
+    world: World, channels: ChannelSet, fusion: Mapping[Behaviour, LearntOrder], fitted: bool, search: bool
 ) -> None:
     requests = world.requests(4, groups=25, search=search)
     own = generator(world, channels, fusion if fitted else None)
@@ -188,7 +188,7 @@ def test_candidates_do_not_depend_on_the_other_groups(
 def test_more_candidates_begin_with_the_fewer_ones(
     world: World,
     channels: ChannelSet,
-    fusion: Mapping[Behaviour, LinearOrder],
+    fusion: Mapping[Behaviour, LearntOrder],
     monkeypatch: pytest.MonkeyPatch,
     fitted: bool,
     search: bool,
@@ -209,7 +209,7 @@ def test_someone_without_history_and_known_words_gets_popular_items(world: World
         assert generator(world, channels, None).candidates(asked, 30).item_GK[0].tolist() == order[:30].tolist()
 
 
-def test_a_silent_log_is_answered(fusion: Mapping[Behaviour, LinearOrder]) -> None:
+def test_a_silent_log_is_answered(fusion: Mapping[Behaviour, LearntOrder]) -> None:
     silent = random_world(silent=True)
     for orders in (None, fusion):
         own = generator(silent, silent.channels(), orders)

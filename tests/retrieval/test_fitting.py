@@ -24,8 +24,8 @@ from gensr_dist.retrieval.channels.channel_set import ChannelSet
 from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.retrieval.channels.stage import ChannelArrays
 from gensr_dist.retrieval.fitting import FittedOrders, fit_orders
-from gensr_dist.retrieval.fusion import linear_order
-from gensr_dist.retrieval.fusion.linear_order import LinearOrder, fit_order
+from gensr_dist.retrieval.fusion import learnt_order
+from gensr_dist.retrieval.fusion.learnt_order import LearntOrder, fit_order
 from gensr_dist.retrieval.ranker import GENSR
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
@@ -56,14 +56,14 @@ def fit(trained: TrainedRun, generator: CandidateGenerator, rows: int = 2_000) -
     return fit_orders(generator, scorer, trained.store, trained.items, rows=rows, candidates=K, seed=0)
 
 
-def plain_fit(features: tuple[str, ...], parts: list[tuple[np.ndarray, int]]) -> LinearOrder | None:
+def plain_fit(features: tuple[str, ...], parts: list[tuple[np.ndarray, int]]) -> LearntOrder | None:
     """Features of the candidates of each row, and the place of its positive."""
     starts = np.cumsum([0, *(len(feature_KF) for feature_KF, _ in parts)])
     positives = np.array([start + place for start, (_, place) in zip(starts[:-1].tolist(), parts, strict=True)])
     return fit_order(features, np.concatenate([feature_KF for feature_KF, _ in parts]), starts, positives)
 
 
-def assert_close(found: LinearOrder, expected: LinearOrder | None) -> None:
+def assert_close(found: LearntOrder, expected: LearntOrder | None) -> None:
     assert expected is not None
     assert (found.features, found.groups) == (expected.features, expected.groups)
     for one, other in ((found.mean, expected.mean), (found.deviation, expected.deviation)):
@@ -78,7 +78,7 @@ def test_orders_are_fitted_on_candidates_of_validation_rows(
 ) -> None:
     """The fusion on all that is proposed, the answers on the first candidates of that fusion."""
     monkeypatch.setattr(fitting, "_ROWS", 7)
-    monkeypatch.setattr(linear_order, "FEWEST", 3)
+    monkeypatch.setattr(learnt_order, "FEWEST", 3)
     orders = fit(trained, generator, rows)
     assert orders.fusion.keys() == orders.answers.keys() != set()
     for task, fusion in orders.fusion.items():
@@ -105,14 +105,14 @@ def test_orders_are_fitted_on_candidates_of_validation_rows(
 
 def test_nothing_is_fitted_on_no_rows_or_too_few(trained: TrainedRun, generator: CandidateGenerator) -> None:
     assert fit(trained, generator, 0) == FittedOrders()
-    assert len(trained.store.eval_rows(Split.VALID, Behaviour.SEARCH)) < linear_order.FEWEST
+    assert len(trained.store.eval_rows(Split.VALID, Behaviour.SEARCH)) < learnt_order.FEWEST
     assert fit(trained, generator) == FittedOrders()
 
 
 def test_a_task_without_positives_among_its_candidates_has_no_order(
     trained: TrainedRun, generator: CandidateGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linear_order, "FEWEST", 3)
+    monkeypatch.setattr(learnt_order, "FEWEST", 3)
     rows = TimelineStore.eval_rows
 
     def no_search(store: TimelineStore, split: Split, task: Behaviour) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.fitting import FittedOrders
-from gensr_dist.retrieval.fusion.linear_order import LinearOrder
+from gensr_dist.retrieval.fusion.learnt_order import LearntOrder
 from gensr_dist.retrieval.orders_file import ORDERS, read_orders, save_orders
 
 FEATURES: Mapping[Behaviour, tuple[str, ...]] = {
@@ -19,9 +19,9 @@ FEATURES: Mapping[Behaviour, tuple[str, ...]] = {
 }
 
 
-def order(*features: str) -> LinearOrder:
+def order(*features: str) -> LearntOrder:
     places = range(len(features))
-    return LinearOrder(
+    return LearntOrder(
         features=features,
         mean=tuple(0.1 * place for place in places),
         deviation=tuple(1 / (1 + place) for place in places),
@@ -108,5 +108,15 @@ def test_orders_whose_parts_differ_in_length_are_refused(folder: Path, part: str
     save_orders(folder, fitted(*Behaviour))
     record = json.loads((folder / ORDERS).read_text())
     record["fusion"]["rec"][part].append(1.0)
+    (folder / ORDERS).write_text(json.dumps(record))
+    refused(folder, "the order of rec lacks numbers of some features")
+
+
+@pytest.mark.parametrize(("part", "value"), [("weight", [[1.0]]), ("bias", []), ("out", [1.0, 2.0])])
+def test_hidden_units_that_lack_numbers_are_refused(folder: Path, part: str, value: object) -> None:
+    save_orders(folder, fitted(*Behaviour))
+    record = json.loads((folder / ORDERS).read_text())
+    features = len(record["fusion"]["rec"]["features"])
+    record["fusion"]["rec"]["units"] = {"weight": [[1.0] * features], "bias": [0.0], "out": [1.0], part: value}
     (folder / ORDERS).write_text(json.dumps(record))
     refused(folder, "the order of rec lacks numbers of some features")

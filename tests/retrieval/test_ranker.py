@@ -7,7 +7,7 @@ import pytest
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.retrieval.candidates import CandidateGenerator
-from gensr_dist.retrieval.fusion.linear_order import LinearOrder
+from gensr_dist.retrieval.fusion.learnt_order import LearntOrder
 from gensr_dist.retrieval.ranker import GENSR, Ranker, with_odds
 from gensr_dist.retrieval.requests import Requests
 from tests.retrieval.world import World, random_world
@@ -30,11 +30,11 @@ def generator(world: World) -> CandidateGenerator:
     return CandidateGenerator(world.channels(), world.items, exclude_seen=True)
 
 
-def order_of(generator: CandidateGenerator, task: Behaviour) -> LinearOrder:
+def order_of(generator: CandidateGenerator, task: Behaviour) -> LearntOrder:
     features = (*generator.features(task), GENSR)
     rng = np.random.default_rng(0)
     mean, deviation, weight = (tuple((0.1 + rng.random(len(features))).tolist()) for _ in range(3))
-    return LinearOrder(features=features, mean=mean, deviation=deviation, weight=weight, groups=9, loss=1.0, even=2.0)
+    return LearntOrder(features=features, mean=mean, deviation=deviation, weight=weight, groups=9, loss=1.0, even=2.0)
 
 
 @pytest.mark.parametrize("search", [False, True])

@@ -83,7 +83,7 @@ def test_unfitted_runs_rank_by_reciprocal_ranks_and_the_model_alone(copied: RunF
 def test_the_same_run_gives_the_same_files(
     indexed: tuple[RunFolder, IndexStageResult], copied: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gensr_dist.retrieval.fusion.linear_order.FEWEST", 3)
+    monkeypatch.setattr("gensr_dist.retrieval.fusion.learnt_order.FEWEST", 3)
     index_run(TrainedRun.open(copied, CONFIG), CONFIG)
     for path in indexed[0].index.iterdir():
         assert (copied.index / path.name).read_bytes() == path.read_bytes()

@@ -1,4 +1,4 @@
-"""A learnt order of candidates: a weighted sum of features, fitted by the likelihood of each row's positive.
+"""A learnt order of candidates: a weighted sum of features, and hidden units over them where many rows fit them.
 
 Dimensions: M candidates of all groups, G groups, F features.
 """
@@ -9,16 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gensr_dist.retrieval.fusion.hidden_units import HiddenUnits, fit_hidden_units
+
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+Bool = NDArray[np.bool_]
 
 FEWEST = 100  # groups with a positive among their candidates: fewer do not fit a dozen weights
+FEWEST_FOR_UNITS = 1_000  # groups: hidden units have a hundred weights and more
+_HELD_OUT = 5  # one group in so many judges them
 _PRIOR = 2.0  # times the squared weights of features of unit deviation, against one a group: few groups fit little
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearOrder:
-    """Score = sum over features of weight x (value - mean) / deviation."""
+class LearntOrder:
+    """Score = sum over features of weight x (value - mean) / deviation, and what hidden units say of the latter."""
 
     features: tuple[str, ...]
     mean: tuple[float, ...]
@@ -27,27 +32,31 @@ class LinearOrder:
     groups: int  # that it was fitted on
     loss: float  # mean -log of the positive's share among its group's candidates
     even: float  # the same, were all candidates alike
+    units: HiddenUnits | None = None  # beside the sum
+    gain: float = 0.0  # what they take from the loss on groups that they were not fitted on
 
     def score(self, feature_XF: NDArray[np.floating]) -> Float:
         """Scores of candidates, any leading shape."""
-        slope_F = np.asarray(self.weight) / np.asarray(self.deviation)
-        scores: Float = (feature_XF.astype(np.float64) - np.asarray(self.mean)) @ slope_F
-        return scores
+        value_XF = (feature_XF.astype(np.float64) - np.asarray(self.mean)) / np.asarray(self.deviation)
+        return _scores(value_XF, np.asarray(self.weight), self.units)
 
     def lines(self) -> tuple[str, ...]:
         """Weights for people, the heaviest first."""
+        units = f"; {len(self.units.out)} hidden units take {self.gain:.3f} from held-out rows" if self.units else ""
         order = sorted(range(len(self.weight)), key=lambda place: -abs(self.weight[place]))
         return (
             f"fitted on {self.groups:,} validation rows: -log share of the positive {self.loss:.3f} (all alike "
-            f"{self.even:.3f})",
+            f"{self.even:.3f}){units}",
             "weights a deviation: " + ", ".join(f"{self.features[f]} {self.weight[f]:+.2f}" for f in order),
         )
 
 
 def fit_order(
     features: Sequence[str], feature_MF: NDArray[np.floating], start_G: Int, positive_G: Int
-) -> LinearOrder | None:
+) -> LearntOrder | None:
     """Maximise sum_g log softmax of the positive's score among the candidates of g, minus a ridge, by L-BFGS.
+
+    Hidden units are fitted on top of that, see `hidden_units.py`, and kept where they help groups that were held out.
 
     Args:
         features: names.
@@ -85,12 +94,51 @@ def fit_order(
     from scipy.optimize import minimize  # a third of a second, which answering does not need
 
     found = minimize(loss, np.zeros(len(features)), jac=True, method="L-BFGS-B", options={"maxiter": 200})
-    return LinearOrder(
+    weight_F, units, gain = _with_units(value_MF, first_P, length_P, target_P, found.x)
+    score_M = _scores(value_MF, weight_F, units)
+    return LearntOrder(
         features=tuple(features),
         mean=tuple(mean_F.tolist()),
         deviation=tuple(deviation_F.tolist()),
-        weight=tuple(found.x.tolist()),
+        weight=tuple(weight_F.tolist()),
+        units=units,
         groups=len(fitted_P),
-        loss=float(found.fun - ridge * found.x @ found.x),
+        loss=_loss(score_M, first_P, length_P, target_P),
         even=float(np.log(length_P).mean()),
+        gain=gain,
     )
+
+
+def _with_units(
+    value_MF: Float, first_P: Int, length_P: Int, target_P: Int, weight_F: Float
+) -> tuple[Float, HiddenUnits | None, float]:
+    """Hidden units, if groups that they were not fitted on are better off with them, and by how much."""
+    held_P = np.arange(len(first_P)) % _HELD_OUT == 0
+    if len(first_P) < FEWEST_FOR_UNITS:
+        return weight_F, None, 0.0
+
+    def groups(kept_P: Bool) -> tuple[Int, Int, Int]:
+        return first_P[kept_P], length_P[kept_P], target_P[kept_P]
+
+    tried_F, tried = fit_hidden_units(value_MF, *groups(~held_P), weight_F)
+    alone, together = (
+        _loss(_scores(value_MF, *order), *groups(held_P)) for order in ((weight_F, None), (tried_F, tried))
+    )
+    if together >= alone:
+        return weight_F, None, 0.0
+    return *fit_hidden_units(value_MF, first_P, length_P, target_P, weight_F), alone - together
+
+
+def _scores(value_MF: Float, weight_F: Float, units: HiddenUnits | None) -> Float:
+    sum_M: Float = value_MF @ weight_F
+    return sum_M if units is None else sum_M + units.score(value_MF)
+
+
+def _loss(score_M: Float, first_P: Int, length_P: Int, target_P: Int) -> float:
+    """Mean -log share of the positives among some of the groups."""
+    losses = []
+    for first, length, target in zip(first_P.tolist(), length_P.tolist(), target_P.tolist(), strict=True):
+        score_K = score_M[first : first + length]
+        best = score_K.max()
+        losses.append(best + np.log(np.exp(score_K - best).sum()) - score_M[target])
+    return float(np.mean(losses))

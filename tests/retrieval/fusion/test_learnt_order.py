@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gensr_dist.retrieval.fusion import linear_order
-from gensr_dist.retrieval.fusion.linear_order import FEWEST, LinearOrder, fit_order
+from gensr_dist.retrieval.fusion import learnt_order
+from gensr_dist.retrieval.fusion.hidden_units import HiddenUnits
+from gensr_dist.retrieval.fusion.learnt_order import FEWEST, FEWEST_FOR_UNITS, LearntOrder, fit_order
 
 Table = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -28,7 +29,7 @@ def simulated(seed: int, groups: int, weight_F: np.ndarray, *, longest: int = 12
     return feature_MF, start_G, positive_G
 
 
-def penalised(order: LinearOrder, weight_F: np.ndarray, table: Table) -> tuple[float, float]:
+def penalised(order: LearntOrder, weight_F: np.ndarray, table: Table) -> tuple[float, float]:
     """Mean -log share of the positives by a loop over groups, and the same with the ridge."""
     feature_MF, start_G, positive_G = table
     value_MF = (feature_MF - np.array(order.mean)) / np.array(order.deviation)
@@ -37,7 +38,7 @@ def penalised(order: LinearOrder, weight_F: np.ndarray, table: Table) -> tuple[f
         if positive >= 0:
             score_C = value_MF[start_G[group] : start_G[group + 1]] @ weight_F
             losses.append(np.log(np.exp(score_C).sum()) - value_MF[positive] @ weight_F)
-    return float(np.mean(losses)), float(np.mean(losses) + linear_order._PRIOR * weight_F @ weight_F / len(losses))
+    return float(np.mean(losses)), float(np.mean(losses) + learnt_order._PRIOR * weight_F @ weight_F / len(losses))
 
 
 @settings(max_examples=10)
@@ -123,7 +124,7 @@ def test_a_feature_that_tells_everything_keeps_a_finite_weight() -> None:
 
 
 def test_scores_are_those_of_the_formula() -> None:
-    order = LinearOrder(
+    order = LearntOrder(
         features=("a", "b"), mean=(1.0, -2.0), deviation=(2.0, 0.5), weight=(3.0, -1.0), groups=1, loss=0.0, even=0.0
     )
     feature_GKF = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
@@ -134,7 +135,7 @@ def test_scores_are_those_of_the_formula() -> None:
 
 
 def test_lines_name_the_heaviest_first() -> None:
-    order = LinearOrder(
+    order = LearntOrder(
         features=("a", "b", "c"),
         mean=(0.0, 0.0, 0.0),
         deviation=(1.0, 1.0, 1.0),
@@ -147,3 +148,71 @@ def test_lines_name_the_heaviest_first() -> None:
         "fitted on 1,234 validation rows: -log share of the positive 2.500 (all alike 4.000)",
         "weights a deviation: b -2.00, c +1.00, a +0.25",
     )
+
+
+def both_or_neither(seed: int, groups: int) -> Table:
+    """The positive has two features of the same sign, others have not: a sum of features says nothing of it."""
+    rng = np.random.default_rng(seed)
+    feature_GKF = rng.choice([-1.0, 1.0], size=(groups, 6, 2))
+    feature_GKF[:, 1:, 1] = -feature_GKF[:, 1:, 0]
+    feature_GKF[:, 0, 1] = feature_GKF[:, 0, 0]
+    return feature_GKF.reshape(-1, 2), np.arange(groups + 1) * 6, np.arange(groups) * 6
+
+
+def test_hidden_units_find_what_no_sum_can_say() -> None:
+    table = both_or_neither(1, FEWEST_FOR_UNITS)
+    order = fit_order("ab", *table)
+    assert order is not None
+    assert order.units is not None
+    assert order.gain > 1
+    assert order.loss < 0.2 < 1.7 < order.even
+    fresh_MF, _, _ = both_or_neither(2, 200)
+    score_GK = order.score(fresh_MF).reshape(200, 6)
+    assert (score_GK.argmax(1) == 0).all()
+    assert "16 hidden units take " in order.lines()[0]
+    assert fit_order("ab", *table) == order, "the same from the same"
+
+
+def test_few_groups_fit_no_hidden_units() -> None:
+    order = fit_order("ab", *both_or_neither(1, FEWEST_FOR_UNITS - 1))
+    assert order is not None
+    assert order.units is None
+
+
+def test_hidden_units_that_do_not_help_held_out_groups_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    groups = FEWEST_FOR_UNITS
+    feature_MF = rng.normal(size=(groups * 2, 12))
+    order = fit_order(
+        "abcdefghijkl", feature_MF, np.arange(groups + 1) * 2, np.arange(groups) * 2 + rng.integers(0, 2, groups)
+    )
+    assert order is not None
+    assert order.units is None
+    assert order.gain == 0
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**16))
+def test_units_add_their_part_to_the_sum(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    weight_HF, bias_H, out_H = rng.normal(size=(4, 3)), rng.normal(size=4), rng.normal(size=4)
+    units = HiddenUnits(
+        weight=tuple(map(tuple, weight_HF.tolist())), bias=tuple(bias_H.tolist()), out=tuple(out_H.tolist())
+    )
+    mean_F, deviation_F, weight_F = rng.normal(size=3), rng.uniform(0.5, 2, 3), rng.normal(size=3)
+    numbers = {
+        "mean": tuple(mean_F.tolist()),
+        "deviation": tuple(deviation_F.tolist()),
+        "weight": tuple(weight_F.tolist()),
+    }
+    order = LearntOrder(features=("a", "b", "c"), **numbers, groups=9, loss=1.0, even=2.0, units=units)
+    x_XF = rng.normal(size=(2, 5, 3))
+    expected = [
+        [
+            sum(weight_F[f] * z[f] for f in range(3))
+            + sum(out_H[h] * max(0.0, sum(weight_HF[h, f] * z[f] for f in range(3)) + bias_H[h]) for h in range(4))
+            for z in (row - mean_F) / deviation_F
+        ]
+        for row in x_XF
+    ]
+    np.testing.assert_allclose(order.score(x_XF), expected, rtol=1e-9)
