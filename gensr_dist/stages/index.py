@@ -14,7 +14,7 @@ class Index(Stage):
     name = "index"
     summary = "index all items for candidate generation and fit the order of answers"
     help = "Section `retrieval` chooses flat, ivf or hnsw, and how many validation rows the orders are fitted on."
-    form = 2  # orders that are fitted
+    form = 3  # orders with hidden units
     sections = ("retrieval.", "data.history")
 
     def needs(self, config: Config) -> tuple[str, ...]:
