@@ -15,10 +15,11 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-UNITS = 16
+UNITS = 32
 _EPOCHS = 12
 _GROUPS = 32  # a step
-_RATE, _DECAY = 3e-3, 1e-2
+_RATE, _DECAY = 1e-2, 1e-2
+_SPREAD, _BIAS = 0.6, 0.3  # deviations of a unit's input and bias at first, with features of unit deviation
 # Chosen on validation rows of Amazon Beauty.
 
 Float = NDArray[np.float64]
@@ -61,8 +62,9 @@ def fit_hidden_units(
     first, length, target = (torch.from_numpy(each) for each in (first_P, length_P, target_P - first_P))
     features = value.shape[1]
     sum_F = torch.from_numpy(weight_F.astype(np.float32)).requires_grad_()
-    weight_HF = (torch.randn(UNITS, features, generator=random) * features**-0.5).requires_grad_()
-    bias_H, out_H = (torch.zeros(UNITS, requires_grad=True) for _ in range(2))
+    weight_HF = (torch.randn(UNITS, features, generator=random) * _SPREAD * features**-0.5).requires_grad_()
+    bias_H = (torch.randn(UNITS, generator=random) * _BIAS).requires_grad_()
+    out_H = torch.zeros(UNITS, requires_grad=True)
     steps = _EPOCHS * max(1, len(first) // _GROUPS)
     optimizer = torch.optim.AdamW([sum_F, weight_HF, bias_H, out_H], lr=_RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

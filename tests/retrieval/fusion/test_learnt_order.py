@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gensr_dist.retrieval.fusion import learnt_order
-from gensr_dist.retrieval.fusion.hidden_units import HiddenUnits
+from gensr_dist.retrieval.fusion.hidden_units import UNITS, HiddenUnits
 from gensr_dist.retrieval.fusion.learnt_order import FEWEST, FEWEST_FOR_UNITS, LearntOrder, fit_order
 
 Table = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -169,7 +169,7 @@ def test_hidden_units_find_what_no_sum_can_say() -> None:
     fresh_MF, _, _ = both_or_neither(2, 200)
     score_GK = order.score(fresh_MF).reshape(200, 6)
     assert (score_GK.argmax(1) == 0).all()
-    assert "16 hidden units take " in order.lines()[0]
+    assert f"{UNITS} hidden units take " in order.lines()[0]
     assert fit_order("ab", *table) == order, "the same from the same"
 
 
