@@ -1,10 +1,10 @@
 """Exact evidence of how well items answer a query: the words of their texts, and what training searches ended at.
 
 Token embeddings know what is alike, not what is the same; and a text cannot tell what people ask for when they want
-its item. Both can be counted. A training row's own search is left out of what the row is told.
+its item. Both can be counted. A training row is told nothing of its own user's searches that ended at its target.
 
 Dimensions: I items, W words, N queries of the log, K (query, word) pairs, M (item, word) pairs, Z searching groups, Q
-words of the longest query, C candidates, F features.
+words of the longest query, C candidates, F features, X words of own searches.
 """
 
 import dataclasses
@@ -18,19 +18,31 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from typing_extensions import Self
 
+from gensr_dist.data.repeated_searches import RepeatedSearches
 from gensr_dist.data.words import WORDS, query_words
 from gensr_dist.errors import InputError
 from gensr_dist.storage.arrays import open_array
 
 FEATURES = 4
-_ARRAYS = ("idf", "query_starts", "query_words", "text_keys", "found_keys", "found_weights", "lengths", "searches")
+_COUNTED = ("idf", "query_starts", "query_words", "text_keys", "found_keys", "found_weights", "lengths", "searches")
+_ARRAYS = (*_COUNTED, "repeated_pairs", "repeated_starts", "repeated_queries")
 FILES = tuple(f"evidence_{array}.npy" for array in _ARRAYS)
 _REMEDY = "run `gensr channels`"
+_TINY = 1e-12
 _ROUNDING = 1e-3  # what fp32 leaves of a sum when all of it is taken away
 
 Int = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class OwnSearches:
+    """Who searched in training rows, and with which query of the log; rows of query -1 have none."""
+
+    user_Z: Int
+    query_Z: Int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +58,17 @@ class QueryEvidence:
     found_weight_M: Float32
     length_I: Float32  # squared Euclidean length of an item's sum
     searches_I: NDArray[np.uint32]
+    repeated: RepeatedSearches
 
     @classmethod
-    def of(cls, hash_W: NDArray[np.uint64], text_IW: csr_array, word_NW: csr_array, found_IN: csr_array) -> Self:
+    def of(
+        cls,
+        hash_W: NDArray[np.uint64],
+        text_IW: csr_array,
+        word_NW: csr_array,
+        found_IN: csr_array,
+        repeated: RepeatedSearches,
+    ) -> Self:
         """Count.
 
         Args:
@@ -56,6 +76,7 @@ class QueryEvidence:
             text_IW: entries where an item's text has a word.
             word_NW: entries where a query has a word.
             found_IN: training searches that ended at the item, by query.
+            repeated: of these searches.
         """
         items, words = text_IW.shape
         text_key_M, found_key_M = _keys(text_IW), _keys(csr_array(_pattern(found_IN) @ _pattern(word_NW)))
@@ -66,7 +87,7 @@ class QueryEvidence:
 
         asked_N = np.repeat(np.arange(word_NW.shape[0]), np.diff(word_NW.indptr))
         length_N = np.sqrt(np.bincount(asked_N, idf_W[word_NW.indices] ** 2, minlength=word_NW.shape[0]))
-        unit_K = idf_W[word_NW.indices] / np.maximum(length_N, 1e-12)[asked_N]
+        unit_K = idf_W[word_NW.indices] / np.maximum(length_N, _TINY)[asked_N]
         sum_IW = csr_array(found_IN @ csr_array((unit_K, word_NW.indices, word_NW.indptr), shape=word_NW.shape))
         sum_IW.sort_indices()
         item_M = np.repeat(np.arange(items), np.diff(sum_IW.indptr))
@@ -80,6 +101,7 @@ class QueryEvidence:
             found_weight_M=sum_IW.data.astype(np.float32),
             length_I=np.bincount(item_M, sum_IW.data**2, minlength=items).astype(np.float32),
             searches_I=np.asarray(found_IN.sum(axis=1)).ravel().astype(np.uint32),
+            repeated=repeated,
         )
 
     @classmethod
@@ -93,18 +115,23 @@ class QueryEvidence:
         Raises:
             InputError: a file is missing, or of another catalogue.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
-        arrays = [open_array(folder / name, _REMEDY) for name in (WORDS, *FILES)]
-        opened = cls(**dict(zip(names, arrays, strict=True)))
+        hash_W, *arrays = (open_array(folder / name, _REMEDY) for name in (WORDS, *FILES))
+        counted, (pair_P, start_P, query_R) = arrays[: len(_COUNTED)], arrays[len(_COUNTED) :]
+        names = [field.name for field in dataclasses.fields(cls)][1:-1]
+        repeated = RepeatedSearches(pair_P=pair_P, start_P=start_P, query_R=query_R)
+        opened = cls(hash_W=hash_W, repeated=repeated, **dict(zip(names, counted, strict=True)))
         if len(opened.searches_I) != items or len(opened.idf_W) != len(opened.hash_W):
-            raise InputError(folder / FILES[-1], f"not the evidence of a catalogue of {items} items", _REMEDY)
+            path = folder / FILES[len(_COUNTED) - 1]
+            raise InputError(path, f"not the evidence of a catalogue of {items} items", _REMEDY)
         return opened
 
     def save(self, folder: Path) -> None:
         """Write FILES into an existing folder; the channels keep the words themselves."""
-        _, *counted = dataclasses.fields(self)
-        for name, field in zip(FILES, counted, strict=True):
-            np.save(folder / name, getattr(self, field.name), allow_pickle=False)
+        _, *counted, _ = dataclasses.fields(self)
+        arrays = [getattr(self, field.name) for field in counted]
+        arrays += [self.repeated.pair_P, self.repeated.start_P, self.repeated.query_R]
+        for name, array in zip(FILES, arrays, strict=True):
+            np.save(folder / name, array, allow_pickle=False)
 
     def with_items(self, texts: pl.Series) -> "QueryEvidence":
         """The same with items behind the log's, which nobody has searched for yet."""
@@ -128,7 +155,7 @@ class QueryEvidence:
         word_ZW = query_words(texts, self.hash_W)
         return _padded(word_ZW.indptr[:-1].astype(np.int64), np.diff(word_ZW.indptr), word_ZW.indices)
 
-    def features(self, word_ZQ: Int, item_ZC: Int, own_ZC: Bool) -> Float32:
+    def features(self, word_ZQ: Int, item_ZC: Int, own: OwnSearches | None = None) -> Float32:
         """What is known of candidates, [Z, C, F].
 
         The share of the query's IDF whose words stand in the text or in a query that found the item; the cosine of the
@@ -137,34 +164,63 @@ class QueryEvidence:
         Args:
             word_ZQ: of `asked` or `typed`.
             item_ZC: candidates; anything is returned for one of -1.
-            own_ZC: candidates that the row's own search ended at, which is then left out.
+            own: of training rows, whose first candidate is the target.
         """
         asked_ZQ = word_ZQ >= 0
         idf_ZQ = self.idf_W[np.maximum(word_ZQ, 0)] * asked_ZQ if len(self.idf_W) else np.zeros(word_ZQ.shape)
-        unit_ZQ = idf_ZQ / np.maximum(np.linalg.norm(idf_ZQ, axis=1, keepdims=True), 1e-12)
+        unit_ZQ = idf_ZQ / np.maximum(np.linalg.norm(idf_ZQ, axis=1, keepdims=True), _TINY)
         item_ZC = np.maximum(item_ZC, 0)
         key_ZCQ = item_ZC[:, :, None] * len(self.idf_W) + word_ZQ[:, None, :]
         asked_ZCQ = np.broadcast_to(asked_ZQ[:, None, :], key_ZCQ.shape)
         key_X = key_ZCQ[asked_ZCQ]
 
-        place_X = _places(self.found_key_M, key_X)
-        weight_X = np.zeros(len(key_X))
-        weight_X[place_X >= 0] = self.found_weight_M[place_X[place_X >= 0]]
         weight_ZCQ = np.zeros(key_ZCQ.shape)
-        weight_ZCQ[asked_ZCQ] = weight_X
-        weight_ZCQ -= own_ZC[:, :, None] * unit_ZQ[:, None, :]
+        weight_ZCQ[asked_ZCQ] = self._weights(key_X)
+        length_ZC = self.length_I[item_ZC].astype(np.float64)
+        searches_ZC = self.searches_I[item_ZC].astype(np.int64)
+        if own is not None and len(self.idf_W):
+            self._leave_out(own, word_ZQ, item_ZC[:, 0], weight_ZCQ, length_ZC, searches_ZC)
         weight_ZCQ[weight_ZCQ < _ROUNDING] = 0
         dot_ZC = np.einsum("zcq,zq->zc", weight_ZCQ, unit_ZQ)
-        # Of an item's sum s and the row's own unit vector u: |s - u|^2 = |s|^2 - 2 u (s - u) - |u|^2.
-        said_Z1 = (unit_ZQ > 0).any(axis=1)[:, None]
-        length_ZC = self.length_I[item_ZC] - (own_ZC & said_Z1) * (2 * dot_ZC + 1)
-        cosine_ZC = np.where(dot_ZC > 0, dot_ZC / np.sqrt(np.maximum(length_ZC, np.maximum(dot_ZC**2, 1e-12))), 0)
+        cosine_ZC = np.where(dot_ZC > 0, dot_ZC / np.sqrt(np.maximum(length_ZC, np.maximum(dot_ZC**2, _TINY))), 0)
 
         has_ZCQ = weight_ZCQ > 0
         has_ZCQ[asked_ZCQ] |= _places(self.text_key_M, key_X) >= 0
-        share_ZC = np.einsum("zcq,zq->zc", has_ZCQ, idf_ZQ) / np.maximum(idf_ZQ.sum(axis=1, keepdims=True), 1e-12)
-        searches_ZC = self.searches_I[item_ZC].astype(np.int64) - own_ZC
+        share_ZC = np.einsum("zcq,zq->zc", has_ZCQ, idf_ZQ) / np.maximum(idf_ZQ.sum(axis=1, keepdims=True), _TINY)
         return np.stack([share_ZC, cosine_ZC, np.log1p(dot_ZC), np.log1p(searches_ZC)], axis=-1).astype(np.float32)
+
+    def _leave_out(
+        self, own: OwnSearches, word_ZQ: Int, item_Z: Int, weight_ZCQ: Float, length_ZC: Float, searches_ZC: Int
+    ) -> None:
+        """Take the user's own searches v from the sums s of the first candidates, in place.
+
+        Of the words of the query s - v is left, and |s - v|^2 = |s|^2 - 2 s v + |v|^2.
+        """
+        row_S, query_S = self.repeated.queries_of(own.user_Z * len(self.searches_I) + item_Z, own.query_Z)
+        word_SQ = self.asked(query_S)
+        idf_SQ = self.idf_W[np.maximum(word_SQ, 0)] * (word_SQ >= 0)
+        unit_SQ = idf_SQ / np.maximum(np.linalg.norm(idf_SQ, axis=1, keepdims=True), _TINY)
+        words = len(self.idf_W)
+        key_X, place_X = np.unique((row_S[:, None] * words + word_SQ)[word_SQ >= 0], return_inverse=True)
+        own_X = np.bincount(place_X, unit_SQ[word_SQ >= 0], minlength=len(key_X))
+        row_X, word_X = np.divmod(key_X, words)
+        sum_X = self._weights(item_Z[row_X] * words + word_X)
+        length_ZC[:, 0] -= np.bincount(row_X, own_X * (2 * sum_X - own_X), minlength=len(item_Z))
+        searches_ZC[:, 0] -= np.bincount(row_S, minlength=len(item_Z))
+        key_ZQ = np.arange(len(item_Z))[:, None] * words + word_ZQ
+        place_Y = _places(key_X, key_ZQ[word_ZQ >= 0])
+        taken_Y = np.zeros(len(place_Y))
+        taken_Y[place_Y >= 0] = own_X[place_Y[place_Y >= 0]]
+        taken_ZQ = np.zeros(word_ZQ.shape)
+        taken_ZQ[word_ZQ >= 0] = taken_Y
+        weight_ZCQ[:, 0] -= taken_ZQ
+
+    def _weights(self, key_X: Int) -> Float:
+        """Entries of the items' sums."""
+        place_X = _places(self.found_key_M, key_X)
+        weight_X = np.zeros(len(key_X))
+        weight_X[place_X >= 0] = self.found_weight_M[place_X[place_X >= 0]]
+        return weight_X
 
 
 def _pattern(matrix_NK: csr_array) -> csr_array:

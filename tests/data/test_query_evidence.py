@@ -15,7 +15,8 @@ from scipy.sparse import csr_array
 
 from gensr_dist.baselines.untrained.item_words import word_counts
 from gensr_dist.baselines.untrained.sparse_vectors import counted
-from gensr_dist.data.query_evidence import FEATURES, FILES, QueryEvidence
+from gensr_dist.data.query_evidence import FEATURES, FILES, OwnSearches, QueryEvidence
+from gensr_dist.data.repeated_searches import RepeatedSearches
 from gensr_dist.data.words import WORDS, TextWords
 from gensr_dist.errors import InputError
 
@@ -27,14 +28,20 @@ Search = tuple[int, int]
 
 
 def evidence_of(
-    searches: Sequence[Search], texts: Sequence[str] = TEXTS, queries: Sequence[str] = QUERIES
+    searches: Sequence[Search],
+    texts: Sequence[str] = TEXTS,
+    queries: Sequence[str] = QUERIES,
+    users: Sequence[int] | None = None,
 ) -> QueryEvidence:
+    """Each search is another user's unless `users` says whose."""
     sides = [TextWords.of(pl.Series(side, dtype=pl.String)) for side in (texts, queries)]
     hash_W, (text_IW, word_NW) = word_counts(*sides)
     query_M, item_M = np.array(searches, dtype=np.int64).reshape(-1, 2).T
     found_IN = counted(item_M, query_M, (len(texts), len(queries)))
     found_IN.sum_duplicates()
-    return QueryEvidence.of(hash_W, text_IW, word_NW, found_IN)
+    user_M = np.arange(len(item_M)) if users is None else np.array(users, dtype=np.int64)
+    repeated = RepeatedSearches.among(user_M * len(texts) + item_M, query_M)
+    return QueryEvidence.of(hash_W, text_IW, word_NW, found_IN, repeated)
 
 
 def by_loops(
@@ -73,9 +80,12 @@ def unit(words: Sequence[str], idf: dict[str, float]) -> dict[str, float]:
     return {word: weight / length for word, weight in weights.items()}
 
 
-def features(evidence: QueryEvidence, query: int, items: Sequence[int], own: Sequence[int] = ()) -> np.ndarray:
-    own_1C = np.isin(items, list(own))[None]
-    return evidence.features(evidence.asked(np.array([query])), np.array([items]), own_1C)[0]
+def features(evidence: QueryEvidence, query: int, items: Sequence[int], own: OwnSearches | None = None) -> np.ndarray:
+    return evidence.features(evidence.asked(np.array([query])), np.array([items]), own)[0]
+
+
+def own_search(user: int, query: int) -> OwnSearches:
+    return OwnSearches(np.array([user]), np.array([query]))
 
 
 SEARCH = st.tuples(st.integers(0, len(QUERIES) - 1), st.integers(0, len(TEXTS) - 1))
@@ -91,22 +101,29 @@ def test_equals_counting_in_loops(searches: list[Search]) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(SEARCH, min_size=1, max_size=12))
-def test_a_row_is_told_what_a_log_without_its_search_tells(searches: list[Search]) -> None:
-    query, item = searches[0]
-    told = features(evidence_of(searches), query, range(len(TEXTS)), own=[item])
+@given(st.lists(st.tuples(st.integers(0, 2), SEARCH), min_size=1, max_size=12))
+def test_a_row_is_told_what_a_log_without_its_users_searches_for_the_target_tells(
+    log: list[tuple[int, Search]],
+) -> None:
+    users, searches = [user for user, _ in log], [search for _, search in log]
+    user, (query, item) = log[0]
+    items = [item, *(other for other in range(len(TEXTS)) if other != item)]
+    told = features(evidence_of(searches, users=users), query, items, own_search(user, query))
     idf = idf_of(searches)  # of the whole log: how rare a word is says nothing of one row
-    expected = [
-        by_loops(searches[1:] if other == item else searches, QUERIES[query], other, idf=idf)
-        for other in range(len(TEXTS))
-    ]
+    others = [search for whose, search in log if (whose, search[1]) != (user, item)]
+    expected = [by_loops(others if other == item else searches, QUERIES[query], other, idf=idf) for other in items]
     assert_allclose(told, expected, rtol=1e-4, atol=2e-4)
 
 
 def test_the_only_search_of_an_item_leaves_nothing_behind() -> None:
-    told = features(evidence_of([(1, 3)]), 1, [3, 0], own=[3])
+    told = features(evidence_of([(1, 3)]), 1, [3, 0], own_search(0, 1))
     assert_allclose(told[0], 0, atol=1e-6)
     assert told[1, 0] > 0, "the other candidate's text has a word of the query"
+
+
+def test_a_row_without_a_query_has_no_search_to_leave_out() -> None:
+    evidence = evidence_of(SEARCHES)
+    assert_array_equal(features(evidence, -1, [1, 2], own_search(1, -1)), features(evidence, -1, [1, 2]))
 
 
 def test_typed_words_are_those_of_the_log_and_unknown_ones_are_left_out() -> None:
@@ -120,20 +137,20 @@ def test_typed_words_are_those_of_the_log_and_unknown_ones_are_left_out() -> Non
 def test_no_query_and_padded_candidates_are_told_nothing_that_counts() -> None:
     evidence = evidence_of(SEARCHES)
     nothing_2Q = evidence.asked(np.array([-1, 3]))
-    told_2CF = evidence.features(nothing_2Q, np.array([[0, -1], [1, 2]]), np.zeros((2, 2), dtype=np.bool_))
+    told_2CF = evidence.features(nothing_2Q, np.array([[0, -1], [1, 2]]))
     assert told_2CF.shape == (2, 2, FEATURES)
     assert not told_2CF[..., :3].any()
 
 
 def test_a_log_without_texts_or_searches() -> None:
     silent = evidence_of([], texts=["", ""], queries=[""])
-    told = silent.features(silent.asked(np.array([0])), np.array([[0, 1]]), np.zeros((1, 2), dtype=np.bool_))
+    told = silent.features(silent.asked(np.array([0])), np.array([[0, 1]]))
     assert not told.any()
 
 
 def test_added_items_have_the_known_words_of_their_texts() -> None:
     grown = evidence_of(SEARCHES).with_items(pl.Series(["green unheard", "salt tea"]))
-    told = grown.features(grown.typed(["green tea"]), np.array([[5, 6]]), np.zeros((1, 2), dtype=np.bool_))[0]
+    told = grown.features(grown.typed(["green tea"]), np.array([[5, 6]]))[0]
     idf = idf_of(SEARCHES)
     both = idf["green"] + idf["tea"]
     assert_allclose(told[:, 0], [idf["green"] / both, idf["tea"] / both], rtol=1e-5)
@@ -170,6 +187,7 @@ def test_evidence_of_another_catalogue_is_refused(tmp_path: Path) -> None:
 def test_a_popular_item_loses_its_own_search_without_a_trace_of_rounding() -> None:
     found_IN = csr_array(np.array([[100_000.0, 1.0]]))
     hash_W, (text_IW, word_NW) = word_counts(*(TextWords.of(pl.Series(side)) for side in (["salt"], ["tea", "milk"])))
-    evidence = QueryEvidence.of(hash_W, text_IW, word_NW, found_IN)
-    told = features(evidence, 1, [0], own=[0])[0]
+    nothing = RepeatedSearches.among(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+    evidence = QueryEvidence.of(hash_W, text_IW, word_NW, found_IN, nothing)
+    told = features(evidence, 1, [0], own_search(7, 1))[0]
     assert_allclose(told, [0, 0, 0, math.log1p(100_000)], atol=1e-6)

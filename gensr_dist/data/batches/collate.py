@@ -19,7 +19,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.sampling import TrainingNegatives
-from gensr_dist.data.query_evidence import FEATURES, QueryEvidence
+from gensr_dist.data.query_evidence import FEATURES, OwnSearches, QueryEvidence
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.histories import taken
 from gensr_dist.data.timelines.rows import EvalRows
@@ -134,7 +134,10 @@ class Collator:
             behaviour_GL=behaviour_GL,
             candidate_GC=candidate_GC,
             evidence_GCF=self._evidence(
-                task_G, candidate_GC, lambda evidence, search_Z: evidence.asked(query_G[search_Z]), query_G >= 0
+                task_G,
+                candidate_GC,
+                lambda evidence, search_Z: evidence.asked(query_G[search_Z]),
+                lambda search_Z: OwnSearches(user_G[search_Z], query_G[search_Z]),
             ),
             fold_G=self._fold_of(user_G),
             moments=moments if self.context else None,
@@ -165,7 +168,7 @@ class Collator:
                 rows.task_R,
                 rows.candidate_RC,
                 lambda evidence, search_Z: evidence.asked(rows.query_R[search_Z]),
-                (rows.query_R >= 0) & training,
+                (lambda search_Z: OwnSearches(rows.user_R[search_Z], rows.query_R[search_Z])) if training else None,
             ),
             fold_G=self._fold_of(rows.user_R) if training else None,
             moments=moments,
@@ -278,7 +281,7 @@ class Collator:
         task_G: Int,
         candidate_GC: Int,
         words: Callable[[QueryEvidence, Int], Int],
-        own_G: NDArray[np.bool_] | None = None,
+        own: Callable[[Int], OwnSearches] | None = None,
     ) -> NDArray[np.float32]:
         """See `Batch.evidence_GCF`.
 
@@ -286,16 +289,14 @@ class Collator:
             task_G: what is asked.
             candidate_GC: -1 pads.
             words: of the queries of some groups.
-            own_G: the first candidate is what the row's own search ended at; None: nowhere.
+            own: searches of those groups' users, of training rows.
         """
         evidence_GCF = np.zeros((*candidate_GC.shape, FEATURES), dtype=np.float32)
         if self.evidence is not None:
             search_Z = np.flatnonzero(task_G == Behaviour.SEARCH)
             candidate_ZC = candidate_GC[search_Z]
-            own_ZC = np.zeros(candidate_ZC.shape, dtype=np.bool_)
-            if own_G is not None:
-                own_ZC[:, 0] = own_G[search_Z]
-            features_ZCF = self.evidence.features(words(self.evidence, search_Z), candidate_ZC, own_ZC)
+            left_out = None if own is None else own(search_Z)
+            features_ZCF = self.evidence.features(words(self.evidence, search_Z), candidate_ZC, left_out)
             evidence_GCF[search_Z] = features_ZCF * (candidate_ZC != PADDING)[:, :, None]
         return evidence_GCF
 

@@ -18,6 +18,7 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.query_items import ITEMS, STARTS
 from gensr_dist.data.query_evidence import FILES as EVIDENCE_FILES
 from gensr_dist.data.query_evidence import QueryEvidence
+from gensr_dist.data.repeated_searches import RepeatedSearches
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.words import WORDS, probe
 from gensr_dist.errors import InputError
@@ -85,7 +86,8 @@ def build_channels(store: TimelineStore, items: ItemStore, folder: Path) -> Chan
     sources = ChannelSources.of(store, items)
     arrays = ChannelArrays.build(sources)
     listed = query_items(present(sources.word_QW), arrays.clicks, arrays.bm25_WI)
-    evidence = QueryEvidence.of(sources.hash_W, sources.text_IW, sources.word_QW, sources.found_IQ)
+    counts = sources.text_IW, sources.word_QW, sources.found_IQ
+    evidence = QueryEvidence.of(sources.hash_W, *counts, RepeatedSearches.of(store))
     with durable_folder(folder) as temporary:
         arrays.save(temporary)
         listed.save(temporary)

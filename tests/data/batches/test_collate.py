@@ -13,7 +13,8 @@ from gensr_dist.data.folds import fold_of_users
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.sampling import TrainingNegatives
-from gensr_dist.data.query_evidence import FEATURES, QueryEvidence
+from gensr_dist.data.query_evidence import FEATURES, OwnSearches, QueryEvidence
+from gensr_dist.data.repeated_searches import RepeatedSearches
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.data.timelines.splits import Split
@@ -308,7 +309,8 @@ def told(world: World) -> Collator:
     """The same collator with evidence."""
     own = world.collator
     sources = ChannelSources.of(own.store, own.items)
-    evidence = QueryEvidence.of(sources.hash_W, sources.text_IW, sources.word_QW, sources.found_IQ)
+    counts = sources.text_IW, sources.word_QW, sources.found_IQ
+    evidence = QueryEvidence.of(sources.hash_W, *counts, RepeatedSearches.of(own.store))
     return Collator(own.store, own.items, own.vectors, HISTORY, evidence=evidence)
 
 
@@ -318,10 +320,9 @@ def evidence_of(collator: Collator, batch: Batch, query_G: np.ndarray, own: bool
     expected_GCF = np.zeros((*batch.candidate_GC.shape, FEATURES), dtype=np.float32)
     for group, candidate_C in enumerate(catalogue_rows(batch, batch.candidate_GC)):
         if batch.task_G[group] == Behaviour.SEARCH:
-            own_1C = np.zeros((1, len(candidate_C)), dtype=np.bool_)
-            own_1C[0, 0] = own and query_G[group] >= 0
+            left_out = OwnSearches(batch.user_G[[group]].numpy(), query_G[[group]]) if own else None
             word_1Q = collator.evidence.asked(query_G[[group]])
-            expected_GCF[group] = collator.evidence.features(word_1Q, candidate_C[None], own_1C)[0]
+            expected_GCF[group] = collator.evidence.features(word_1Q, candidate_C[None], left_out)[0]
     return expected_GCF
 
 

@@ -1,0 +1,74 @@
+"""Training searches of one user that ended at one item more than once: what a row is told must leave out all of them.
+
+Dimensions: S searches, P pairs of a user and an item with several of them, R these searches, Z rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.shards.store import TimelineStore
+
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatedSearches:
+    """Few in most logs; usually mapped."""
+
+    pair_P: Int  # user x items + item, ascending
+    start_P: Int  # [P + 1] into query_R
+    query_R: Int
+
+    @classmethod
+    def of(cls, store: TimelineStore) -> Self:
+        """Read the training searches of a log that have a query."""
+        none = np.empty(0, dtype=np.int64)
+        pairs, queries = [none], [none]
+        for window in store.windows():
+            timelines, event_S = window.timelines, window.training_event_R
+            searched_S = (timelines.behaviour_N[event_S] == Behaviour.SEARCH) & (timelines.query_N[event_S] >= 0)
+            event_S = event_S[searched_S]
+            user_S = timelines.user_of(event_S) + window.first_user
+            pairs.append(user_S * store.items + timelines.item_N[event_S].astype(np.int64))
+            queries.append(timelines.query_N[event_S].astype(np.int64))
+        return cls.among(np.concatenate(pairs), np.concatenate(queries))
+
+    @classmethod
+    def among(cls, pair_S: Int, query_S: Int) -> Self:
+        """Those searches whose pair occurs more than once."""
+        order_S = np.argsort(pair_S, kind="stable")
+        pair_S, query_S = pair_S[order_S], query_S[order_S]
+        pair_P, count_P = np.unique(pair_S, return_counts=True)
+        several_P = count_P > 1
+        return cls(
+            pair_P=pair_P[several_P],
+            start_P=np.concatenate([[0], np.cumsum(count_P[several_P])]),
+            query_R=query_S[np.repeat(several_P, count_P)],
+        )
+
+    def queries_of(self, pair_Z: Int, query_Z: Int) -> tuple[Int, Int]:
+        """Queries of all searches with the pair of each row, of which the row itself is one.
+
+        Args:
+            pair_Z: user x items + item.
+            query_Z: the row's own query; rows of -1 have none.
+
+        Returns:
+            Row and query of each search.
+        """
+        row_Z = np.flatnonzero(query_Z >= 0)
+        if not len(self.pair_P):
+            return row_Z, query_Z[row_Z]
+        place_Z = np.minimum(np.searchsorted(self.pair_P, pair_Z[row_Z]), len(self.pair_P) - 1)
+        several_Z = self.pair_P[place_Z] == pair_Z[row_Z]
+        start_Y, end_Y = (np.asarray(self.start_P[place_Z[several_Z] + one]) for one in (0, 1))
+        length_Y = end_Y - start_Y
+        behind_Y = np.cumsum(length_Y) - length_Y
+        place_R = np.arange(length_Y.sum()) + np.repeat(start_Y - behind_Y, length_Y)
+        row_R = np.repeat(row_Z[several_Z], length_Y)
+        alone_Z = row_Z[~several_Z]
+        return np.concatenate([alone_Z, row_R]), np.concatenate([query_Z[alone_Z], np.asarray(self.query_R[place_R])])
