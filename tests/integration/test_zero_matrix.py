@@ -91,6 +91,7 @@ def train_all(run: RunFolder, cases: Sequence[Case], launcher: Sequence[str], na
         folder.mkdir(parents=True)
         (folder / "shards").symlink_to(run.root / "shards")
         (folder / "cf").symlink_to(run.cf)
+        (folder / "channels").symlink_to(run.channels)
         switches = dataclasses.asdict(case)
         resumed = switches.pop("resumed")
         settings = {

@@ -38,6 +38,7 @@ def write_config(prepared: RunFolder, name: str, *, dropout: float = 0.0, **trai
     folder.mkdir()
     (folder / "shards").symlink_to(prepared.root / "shards")
     (folder / "cf").symlink_to(prepared.cf)
+    (folder / "channels").symlink_to(prepared.channels)
     path = folder / "given.yaml"
     path.write_text(yaml.safe_dump(settings))
     return path

@@ -24,6 +24,7 @@ def write_config(small_run: RunFolder, name: str) -> Path:
     folder.mkdir()
     (folder / "shards").symlink_to(small_run.root / "shards")
     (folder / "cf").symlink_to(small_run.cf)
+    (folder / "channels").symlink_to(small_run.channels)
     settings = {
         "run": str(folder),
         "data": {"history": 4, "train_negatives": 1},
