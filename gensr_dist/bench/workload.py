@@ -14,7 +14,8 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 from torch.utils.benchmark import Timer
 
-from gensr_dist.bench.baseline import BaselineCollator, BaselineGenSR
+from gensr_dist.bench.baseline import BaselineGenSR
+from gensr_dist.bench.baseline_rows import BaselineCollator
 from gensr_dist.bench.interleaved import Worker
 from gensr_dist.bench.parts import PartTimes
 from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, Lengths, synthetic_batch, synthetic_idf, word_tokenizer

@@ -44,7 +44,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gensr_dist.bench.baseline import PROMPT, BaselineCollator
+from gensr_dist.bench.baseline_rows import PROMPT, BaselineCollator
 from gensr_dist.bench.synthetic import HISTORY, QUERY, TITLE
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.model.config import SIZES, ModelConfig

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gensr_dist.bench.baseline import BaselineCollator, BaselineGenSR
+from gensr_dist.bench.baseline import BaselineGenSR
+from gensr_dist.bench.baseline_rows import BaselineCollator
 from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, synthetic_batch, word_tokenizer
 from gensr_dist.bench.workload import BACKBONES, Contender, SpeedSetting, baseline_model, our_model
 from gensr_dist.data.batches.batch import IGNORED, Batch

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from gensr_dist.bench.baseline import BaselineCollator
+from gensr_dist.bench.baseline_rows import BaselineCollator
 from gensr_dist.bench.parts import PartTimes
 from gensr_dist.bench.synthetic import CF_WIDTH, HISTORY, synthetic_batch, word_tokenizer
 from gensr_dist.bench.workload import baseline_model, our_model
