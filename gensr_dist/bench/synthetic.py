@@ -17,9 +17,8 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from gensr_dist.data.batches.batch import Batch
+from gensr_dist.data.batches.batch import FEATURES, Batch
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.query_evidence import FEATURES
 from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.model.config import PromptConfig
 from gensr_dist.model.prompt import SENTINELS

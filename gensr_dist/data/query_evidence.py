@@ -23,7 +23,6 @@ from gensr_dist.data.words import WORDS, query_words
 from gensr_dist.errors import InputError
 from gensr_dist.storage.arrays import open_array
 
-FEATURES = 4
 _COUNTED = ("idf", "query_starts", "query_words", "text_keys", "found_keys", "found_weights", "lengths", "searches")
 _ARRAYS = (*_COUNTED, "repeated_pairs", "repeated_starts", "repeated_queries")
 FILES = tuple(f"evidence_{array}.npy" for array in _ARRAYS)

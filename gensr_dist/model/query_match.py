@@ -8,7 +8,7 @@ Dimensions: Z searching groups, C candidates, F features, D width of the backbon
 
 from torch import Tensor, nn
 
-from gensr_dist.data.query_evidence import FEATURES
+from gensr_dist.data.batches.batch import FEATURES
 
 HIDDEN = 32
 

@@ -11,10 +11,9 @@ import torch
 
 from gensr_dist.baselines.contract import LogFacts, SequenceBaseline
 from gensr_dist.baselines.registry import BASELINES
-from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.batch import FEATURES, ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch, sequence_of
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.query_evidence import FEATURES
 from tests.baselines.builders import no_edges, small_settings
 
 ITEMS, USERS, LENGTH, CANDIDATES = 20, 30, 4, 10

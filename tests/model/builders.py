@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
-from gensr_dist.data.batches.batch import IGNORED, Batch
+from gensr_dist.data.batches.batch import FEATURES, IGNORED, Batch
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.query_evidence import FEATURES
 from gensr_dist.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from gensr_dist.model.backbone import Backbone
 from gensr_dist.model.config import ModelConfig, PromptConfig

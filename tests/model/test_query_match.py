@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
+from gensr_dist.data.batches.batch import FEATURES
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.query_evidence import FEATURES
 from gensr_dist.model.query_match import QueryMatch
 from tests.model.builders import random_batch, texts_told, tiny_model
 

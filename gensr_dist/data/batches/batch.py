@@ -13,6 +13,7 @@ from typing_extensions import Self
 from gensr_dist.data.tensors import map_tensors
 
 IGNORED = -100  # label of a padded candidate
+FEATURES = 4  # F, see `QueryEvidence.features`
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gensr_dist.data.batches.batch import IGNORED, Batch, ContextBatch
+from gensr_dist.data.batches.batch import FEATURES, IGNORED, Batch, ContextBatch
 from gensr_dist.data.batches.order import PADDING
 from gensr_dist.data.batches.shown import ShownGroups, ShownMoments
 from gensr_dist.data.batches.slot_table import SlotTable
@@ -19,7 +19,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.sampling import TrainingNegatives
-from gensr_dist.data.query_evidence import FEATURES, OwnSearches, QueryEvidence
+from gensr_dist.data.query_evidence import OwnSearches, QueryEvidence
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.histories import taken
 from gensr_dist.data.timelines.rows import EvalRows

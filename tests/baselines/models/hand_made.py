@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from gensr_dist.baselines.contract import LogFacts
-from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.batch import FEATURES, ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch
-from gensr_dist.data.query_evidence import FEATURES
 from tests.baselines.builders import no_edges
 
 ITEMS, WORDS, D = 12, 9, 6

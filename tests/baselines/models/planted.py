@@ -9,9 +9,8 @@ from torch import Tensor
 
 from gensr_dist.baselines.contract import Baseline, LogFacts
 from gensr_dist.baselines.registry import BASELINES
-from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.batch import FEATURES, ContextBatch
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.query_evidence import FEATURES
 from tests.baselines.builders import no_edges, small_settings
 
 ITEMS, USERS, WORDS, CANDIDATES, TITLE = 12, 12, 20, 4, 3

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gensr_dist.baselines.untrained import item_words
 from gensr_dist.baselines.untrained.item_words import tfidf_vectors, weighted_words, word_matrices
+from gensr_dist.data import words as text_words
 from gensr_dist.data.words import TextWords
 
 TEXTS = st.lists(st.text(alphabet="ab_7 É-,", max_size=12), max_size=14)
@@ -26,7 +26,7 @@ def words(text: str) -> set[str]:
 @given(first=TEXTS, second=TEXTS, block=st.integers(1, 20))
 def test_texts_share_columns_where_they_share_words(first: list[str], second: list[str], block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(item_words, "_BLOCK", block)
+        patch.setattr(text_words, "_BLOCK", block)
         matrices = word_matrices(TextWords.of(series(first)), TextWords.of(series(second)))
     texts = [*first, *second]
     found = np.concatenate([matrix.toarray() for matrix in matrices])

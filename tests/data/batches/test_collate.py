@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from gensr_dist.data.batches.batch import IGNORED, Batch
+from gensr_dist.data.batches.batch import FEATURES, IGNORED, Batch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.folds import fold_of_users
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.sampling import TrainingNegatives
-from gensr_dist.data.query_evidence import FEATURES, OwnSearches, QueryEvidence
+from gensr_dist.data.query_evidence import OwnSearches, QueryEvidence
 from gensr_dist.data.repeated_searches import RepeatedSearches
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import training_rows
