@@ -166,15 +166,14 @@ class QueryEvidence:
             own: of training rows, whose first candidate is the target.
         """
         asked_ZQ = word_ZQ >= 0
-        idf_ZQ = self.idf_W[np.maximum(word_ZQ, 0)] * asked_ZQ if len(self.idf_W) else np.zeros(word_ZQ.shape)
-        unit_ZQ = idf_ZQ / np.maximum(np.linalg.norm(idf_ZQ, axis=1, keepdims=True), _TINY)
+        idf_ZQ, unit_ZQ = self._vectors(word_ZQ)
         item_ZC = np.maximum(item_ZC, 0)
         key_ZCQ = item_ZC[:, :, None] * len(self.idf_W) + word_ZQ[:, None, :]
         asked_ZCQ = np.broadcast_to(asked_ZQ[:, None, :], key_ZCQ.shape)
         key_X = key_ZCQ[asked_ZCQ]
 
         weight_ZCQ = np.zeros(key_ZCQ.shape)
-        weight_ZCQ[asked_ZCQ] = self._weights(key_X)
+        weight_ZCQ[asked_ZCQ] = _looked_up(self.found_key_M, self.found_weight_M, key_X)
         length_ZC = self.length_I[item_ZC].astype(np.float64)
         searches_ZC = self.searches_I[item_ZC].astype(np.int64)
         if own is not None and len(self.idf_W):
@@ -197,29 +196,24 @@ class QueryEvidence:
         """
         row_S, query_S = self.repeated.queries_of(own.user_Z * len(self.searches_I) + item_Z, own.query_Z)
         word_SQ = self.asked(query_S)
-        idf_SQ = self.idf_W[np.maximum(word_SQ, 0)] * (word_SQ >= 0)
-        unit_SQ = idf_SQ / np.maximum(np.linalg.norm(idf_SQ, axis=1, keepdims=True), _TINY)
+        _, unit_SQ = self._vectors(word_SQ)
         words = len(self.idf_W)
         key_X, place_X = np.unique((row_S[:, None] * words + word_SQ)[word_SQ >= 0], return_inverse=True)
-        own_X = np.bincount(place_X, unit_SQ[word_SQ >= 0], minlength=len(key_X))
+        own_X = np.bincount(place_X, unit_SQ[word_SQ >= 0], minlength=len(key_X)).astype(np.float64)
         row_X, word_X = np.divmod(key_X, words)
-        sum_X = self._weights(item_Z[row_X] * words + word_X)
+        sum_X = _looked_up(self.found_key_M, self.found_weight_M, item_Z[row_X] * words + word_X)
         length_ZC[:, 0] -= np.bincount(row_X, own_X * (2 * sum_X - own_X), minlength=len(item_Z))
         searches_ZC[:, 0] -= np.bincount(row_S, minlength=len(item_Z))
         key_ZQ = np.arange(len(item_Z))[:, None] * words + word_ZQ
-        place_Y = _places(key_X, key_ZQ[word_ZQ >= 0])
-        taken_Y = np.zeros(len(place_Y))
-        taken_Y[place_Y >= 0] = own_X[place_Y[place_Y >= 0]]
         taken_ZQ = np.zeros(word_ZQ.shape)
-        taken_ZQ[word_ZQ >= 0] = taken_Y
+        taken_ZQ[word_ZQ >= 0] = _looked_up(key_X, own_X, key_ZQ[word_ZQ >= 0])
         weight_ZCQ[:, 0] -= taken_ZQ
 
-    def _weights(self, key_X: Int) -> Float:
-        """Entries of the items' sums."""
-        place_X = _places(self.found_key_M, key_X)
-        weight_X = np.zeros(len(key_X))
-        weight_X[place_X >= 0] = self.found_weight_M[place_X[place_X >= 0]]
-        return weight_X
+    def _vectors(self, word_ZQ: Int) -> tuple[Float32, Float32]:
+        """IDF of each word, 0 at padding, and the same divided by a row's length; [Z, Q] each."""
+        idf_ZQ = np.zeros(word_ZQ.shape, dtype=np.float32)
+        idf_ZQ[word_ZQ >= 0] = self.idf_W[word_ZQ[word_ZQ >= 0]]
+        return idf_ZQ, idf_ZQ / np.maximum(np.linalg.norm(idf_ZQ, axis=1, keepdims=True), np.float32(_TINY))
 
 
 def _pattern(matrix_NK: csr_array) -> csr_array:
@@ -248,3 +242,11 @@ def _places(key_M: Int, key_X: Int) -> Int:
         return np.full(len(key_X), -1)
     place_X = np.minimum(np.searchsorted(key_M, key_X), len(key_M) - 1)
     return np.where(key_M[place_X] == key_X, place_X, -1)
+
+
+def _looked_up(key_M: Int, value_M: NDArray[np.floating], key_X: Int) -> Float:
+    """The value of each key among ascending ones, 0 where it is not there."""
+    place_X = _places(key_M, key_X)
+    value_X = np.zeros(len(key_X))
+    value_X[place_X >= 0] = value_M[place_X[place_X >= 0]]
+    return value_X

@@ -113,9 +113,9 @@ def _with_units(
     value_MF: Float, first_P: Int, length_P: Int, target_P: Int, weight_F: Float
 ) -> tuple[Float, HiddenUnits | None, float]:
     """Hidden units, if groups that they were not fitted on are better off with them, and by how much."""
-    held_P = np.arange(len(first_P)) % _HELD_OUT == 0
     if len(first_P) < FEWEST_FOR_UNITS:
         return weight_F, None, 0.0
+    held_P = np.arange(len(first_P)) % _HELD_OUT == 0
 
     def groups(kept_P: Bool) -> tuple[Int, Int, Int]:
         return first_P[kept_P], length_P[kept_P], target_P[kept_P]
