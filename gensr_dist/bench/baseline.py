@@ -53,8 +53,11 @@ class BaselineGenSR(nn.Module):
     def __init__(self, model: GenSR) -> None:
         super().__init__()
         config = model.shape.model
-        views, parts = (config.cf_view, config.semantic_view), (config.soft_filter, config.history_match)
-        if not all((*views, *parts, config.match, config.term_match, config.query_match)):
+        views, parts = (
+            (config.cf_view, config.semantic_view),
+            (config.soft_filter, config.history_match, config.history_evidence),
+        )
+        if not all((*views, *parts, config.match, config.term_match, config.query_evidence)):
             raise ValueError("the baseline has no ablations")
         self.pooled, self.cf_scale = config.semantic_history == "pooled", model.shape.cf_scale
         source = model.backbone.t5
@@ -66,8 +69,8 @@ class BaselineGenSR(nn.Module):
         self.cf_match, self.semantic_match = BaselineNear(model.cf_match), BaselineNear(model.semantic_match)
         self.cf_projection = copy.deepcopy(model.cf_projection)
         self.match, self.term_match = BaselineTowers(model.match), BaselineTerms(model.term_match)
-        assert model.query_match is not None
-        self.query_match = copy.deepcopy(model.query_match)
+        self.query_evidence = copy.deepcopy(model.query_evidence)
+        self.history_evidence = copy.deepcopy(model.history_evidence)
         self.token_idf_V: Tensor
         self.register_buffer("token_idf_V", model.token_idf_V.clone())
         self.to(model.answers.device)
@@ -98,12 +101,15 @@ class BaselineGenSR(nn.Module):
         match_user_BD, match_item_BD, product_BD = self.match(user_BX, self._pool(rows.query_BQ, query_BQD), item_BX)
         query_weight_BQ = self.token_idf_V[rows.query_BQ]
         found_BD = self.term_match(query_BQD, query_weight_BQ, rows.query_BQ != 0, title_BTD, rows.title_BT != 0)
-        told_BD = self.query_match(rows.evidence_BF.to(dtype)) * (rows.query_BQ != 0).any(1, keepdim=True)
+        assert self.query_evidence is not None
+        assert self.history_evidence is not None
+        asked_BD = self.query_evidence(rows.query_evidence_BF) * (rows.query_BQ != 0).any(1, keepdim=True)
+        told_BD = product_BD + self.history_evidence(rows.history_evidence_BF)
         slots = (
-            self.cf_projection(self.cf_filter(item_cf_BE, cf_BLE, mask_BL)) + near_cf_BD + product_BD,
+            self.cf_projection(self.cf_filter(item_cf_BE, cf_BLE, mask_BL)) + near_cf_BD + told_BD,
             self.semantic_filter(item_text_BD, text_BND, text_mask_BN) + near_text_BD,
             self.cf_projection(item_cf_BE),
-            item_text_BD + found_BD + told_BD,
+            item_text_BD + found_BD + asked_BD,
         )
         x_BMD = self.t5.shared(rows.prompt_BM.clamp_min(0))
         for number, slot_BD in enumerate(slots):

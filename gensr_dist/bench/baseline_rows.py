@@ -34,7 +34,8 @@ class BaselineRows:
     item_B: Tensor  # int64 row of the catalogue, -1 for padding
     user_B: Tensor  # int64
     answer_B: Tensor  # int64 token id, IGNORED for padding
-    evidence_BF: Tensor
+    query_evidence_BF: Tensor
+    history_evidence_BF: Tensor
 
 
 class BaselineCollator:
@@ -83,7 +84,8 @@ class BaselineCollator:
             item_B=batch.item_U[candidate_B],
             user_B=batch.user_G.repeat_interleave(C),
             answer_B=torch.where(label_B == IGNORED, IGNORED, self.answers[label_B.clamp_min(0)]),
-            evidence_BF=batch.evidence_GCF.flatten(0, 1),
+            query_evidence_BF=batch.query_evidence_GCF.flatten(0, 1),
+            history_evidence_BF=batch.history_evidence_GCF.flatten(0, 1),
         )
 
     def _prompt(self, task: int, query_Q: list[int]) -> list[int]:

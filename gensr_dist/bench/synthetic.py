@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from gensr_dist.data.batches.batch import FEATURES, Batch
+from gensr_dist.data.batches.batch import HISTORY_FEATURES, QUERY_FEATURES, Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.model.config import PromptConfig
@@ -91,7 +91,8 @@ def synthetic_batch(shape: BatchShape, seed: int) -> Batch:
         "cf_UE": cf_UE,
         "title_UT": _tokens(random, length_U, TITLE, shape.vocabulary),
         "log_chance_GC": np.zeros((G, C), dtype=np.float32),
-        "evidence_GCF": random.random((G, C, FEATURES), dtype=np.float32) * search_G[:, None, None],
+        "query_evidence_GCF": random.random((G, C, QUERY_FEATURES), dtype=np.float32) * search_G[:, None, None],
+        "history_evidence_GCF": random.random((G, C, HISTORY_FEATURES), dtype=np.float32),
     }
     return Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()}, step_groups=G)
 

@@ -63,7 +63,9 @@ class ModelConfig:
     """Towers whose product T5 is told, see match.py; not in the paper."""
     term_match: bool = True
     """Which words of a query a title has, see term_match.py; not in the paper."""
-    query_match: bool = True
-    """Exact matches of a query with title and past searches, see query_match.py; not in the paper."""
+    query_evidence: bool = True
+    """Counts of a query's words in texts and past searches, see data/query_evidence.py; not in the paper."""
+    history_evidence: bool = True
+    """Counts of who met history and candidate, and of their words, see data/history_evidence.py; not in the paper."""
     prompts: PromptConfig = field(default_factory=PromptConfig)
     """See `PromptConfig`."""

@@ -26,12 +26,12 @@ from gensr_dist.kernels.config import KernelPath
 from gensr_dist.kernels.dispatch import check_path
 from gensr_dist.model.backbone import Backbone
 from gensr_dist.model.config import Likelihood, ModelConfig
+from gensr_dist.model.evidence import EvidenceEncoder
 from gensr_dist.model.history import HistoryEncoder
 from gensr_dist.model.history_match import HistoryMatch
 from gensr_dist.model.inputs import InputBuilder, ModelInput
 from gensr_dist.model.match import Match, MatchTowers
 from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
-from gensr_dist.model.query_match import QueryMatch
 from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
 from gensr_dist.model.t5 import load_t5, open_t5, save_t5
 from gensr_dist.model.t5_layers import FeedForward, RMSNorm
@@ -90,7 +90,8 @@ class GenSR(nn.Module):
         self.semantic_match = HistoryMatch(semantic) if config.history_match else None
         self.match = MatchTowers(cf, semantic) if config.match else None
         self.term_match = TermMatch(semantic) if config.term_match else None
-        self.query_match = QueryMatch(semantic) if config.query_match else None
+        self.query_evidence = EvidenceEncoder.of_queries(semantic) if config.query_evidence else None
+        self.history_evidence = EvidenceEncoder.of_histories(semantic, config) if config.history_evidence else None
         self.token_idf_V: Tensor
         self.register_buffer("token_idf_V", token_idf_V)
         self.answers: Tensor
@@ -212,25 +213,27 @@ class GenSR(nn.Module):
         history_cf_GCE = self.cf_filter(item_cf_GCE, views.cf_GNE, cf_history.mask_GN)
         item_text_GCD = text_UD[batch.candidate_GC]
         history_text_GCD = self.semantic_filter(item_text_GCD, views.text_GND, text_history.mask_GN)
-
         history_cf_GCD = self.cf_projection(history_cf_GCE)
         if self.cf_match is not None and self.semantic_match is not None:
             history_cf_GCD = history_cf_GCD + self.cf_match(cf_UE, batch.history_GL, batch.candidate_GC)
             history_text_GCD = history_text_GCD + self.semantic_match(text_UD, batch.history_GL, batch.candidate_GC)
-        match = None
+        match, told = None, []
         if self.match is not None:
             item_UH = self.match.items(self._visible(cf_UE, text_UD))
             match, product_GCD = self.match(self._match_users(self.match, inputs, views), item_UH, batch.candidate_GC)
-            if self.shape.model.cf_view:
-                history_cf_GCD = history_cf_GCD + product_GCD
-            else:
-                history_text_GCD = history_text_GCD + product_GCD
+            told.append(product_GCD)
+        if self.history_evidence is not None:
+            told.append(self.history_evidence(batch.history_evidence_GCF))
+        if self.shape.model.cf_view:
+            history_cf_GCD = sum(told, history_cf_GCD)
+        else:
+            history_text_GCD = sum(told, history_text_GCD)
         if self.term_match is not None:
             title_ZCT = inputs.title_UT[batch.candidate_GC[inputs.searching_Z]]
             found_ZCD = self.term_match(views.token_WD, views.weight_W, inputs.term_A, inputs.query_ZQ, title_ZCT)
             item_text_GCD = item_text_GCD.index_add(0, inputs.searching_Z, found_ZCD)
-        if self.query_match is not None:
-            known_ZCD = self.query_match(batch.evidence_GCF[inputs.searching_Z].to(item_text_GCD.dtype))
+        if self.query_evidence is not None:
+            known_ZCD = self.query_evidence(batch.query_evidence_GCF[inputs.searching_Z])
             item_text_GCD = item_text_GCD.index_add(0, inputs.searching_Z, known_ZCD)
 
         slot_GCXD = torch.stack(

@@ -17,12 +17,12 @@ from typing_extensions import Self
 from gensr_dist.errors import InputError
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.retrieval.channels.dense_scores import VectorIndex
-from gensr_dist.retrieval.channels.sparse_lists import map_array
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.faiss_index import build_faiss, read_faiss, write_faiss
 from gensr_dist.retrieval.semantic import pool, weighted_tokens
 from gensr_dist.storage.checked_files import CheckedFiles, record_files
 from gensr_dist.storage.records import read_record, write_json
+from gensr_dist.storage.sparse_lists import map_array
 
 VIEWS = ("cf", "semantic", "tower")
 RECORD = "index.json"

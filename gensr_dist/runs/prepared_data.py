@@ -11,10 +11,10 @@ from typing_extensions import Self
 
 from gensr_dist.config.root import Config
 from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.evidence import Evidence
 from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.data.items import ItemStore
-from gensr_dist.data.query_evidence import QueryEvidence
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.runs.folder import RunFolder
@@ -56,7 +56,8 @@ class PreparedData:
             model: that reads them.
 
         Raises:
-            InputError: the model wants evidence of queries, and the channels are missing or of another catalogue.
+            InputError: the model wants evidence, and the channels are missing or of another catalogue.
         """
-        evidence = QueryEvidence.open(run.channels, self.store.items) if model.query_match else None
+        wanted = {"queries": model.query_evidence, "histories": model.history_evidence}
+        evidence = Evidence.open(run.channels, self.store.items, **wanted)
         return Collator(self.store, self.items, self.vectors, history, evidence=evidence)

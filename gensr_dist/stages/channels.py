@@ -13,7 +13,7 @@ class Channels(Stage):
     name = "channels"
     summary = "count what goes together: the lists that channels of candidates read"
     help = "Items met by the same users, alike texts, what searches found. Training reads negatives and evidence there."
-    form = 3  # evidence of queries
+    form = 4  # evidence of histories
     sections = ()
 
     def needs(self, config: Config) -> tuple[str, ...]:

@@ -24,6 +24,9 @@ class TrainConfig:
     """Groups a step, all ranks and micro-batches together."""
     tasks: Tasks = "both"
     """Whose rows are trained on; of one task alone an ablation, which is also validated on that task alone."""
+    newest_rows: Annotated[int, Field(ge=0)] = 0
+    """Rows of each user and task that are trained on, the last ones; 0: all. Where the last interaction of each user is
+    held out, rows of long timelines are unlike those that will be asked for."""
     micro_tokens: Annotated[int, Field(ge=0)] = 0
     """Tokens that all ranks together take at a time, as shards/README.md counts them; a step of more is cut into
     micro-batches, which bounds memory. The contrastive loss compares the rows of one: let it hold many. 0: no limit."""

@@ -312,11 +312,12 @@ class _Training:
         return None
 
     def _order(self) -> SampleOrder:
-        """Of the rows of the tasks that are trained."""
+        """Of the rows that are trained on."""
         settings, store = self.settings, self.data.store
-        if settings.tasks == "both":
+        if settings.tasks == "both" and not settings.newest_rows:
             return SampleOrder(store.window_rows, settings.batch, self.config.seed)
-        return ChosenOrder(rows_of_tasks(store, settings.trained_tasks), settings.batch, self.config.seed)
+        rows = rows_of_tasks(store, settings.trained_tasks, settings.newest_rows)
+        return ChosenOrder(rows, settings.batch, self.config.seed)
 
     def _beginning(self) -> Progress:
         """Progress of a run that has not begun, with all that it depends on."""

@@ -11,7 +11,7 @@ import torch
 
 from gensr_dist.baselines.contract import LogFacts, SequenceBaseline
 from gensr_dist.baselines.registry import BASELINES
-from gensr_dist.data.batches.batch import FEATURES, ContextBatch
+from gensr_dist.data.batches.batch import HISTORY_FEATURES, QUERY_FEATURES, ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch, sequence_of
 from gensr_dist.data.events import Behaviour
 from tests.baselines.builders import no_edges, small_settings
@@ -67,7 +67,8 @@ def planted(clue: Clue, rows: int, seed: int) -> ContextBatch:
         cf_UE=torch.zeros(slots, FACTS.cf_width),
         title_UT=torch.zeros(slots, 2, dtype=torch.int64),
         log_chance_GC=torch.zeros(rows, CANDIDATES),
-        evidence_GCF=torch.zeros(rows, CANDIDATES, FEATURES),
+        query_evidence_GCF=torch.zeros(rows, CANDIDATES, QUERY_FEATURES),
+        history_evidence_GCF=torch.zeros(rows, CANDIDATES, HISTORY_FEATURES),
         step_groups=rows,
         query_KQ=torch.arange(ITEMS + 1)[:, None],
         history_query_GL=torch.from_numpy(query_GL),

@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 
 from gensr_dist.baselines.untrained.item_words import word_counts
 from gensr_dist.baselines.untrained.sparse_vectors import counted
-from gensr_dist.data.batches.batch import FEATURES
+from gensr_dist.data.batches.batch import QUERY_FEATURES
 from gensr_dist.data.query_evidence import FILES, OwnSearches, QueryEvidence
 from gensr_dist.data.repeated_searches import RepeatedSearches
 from gensr_dist.data.words import WORDS, TextWords
@@ -139,7 +139,7 @@ def test_no_query_and_padded_candidates_are_told_nothing_that_counts() -> None:
     evidence = evidence_of(SEARCHES)
     nothing_2Q = evidence.asked(np.array([-1, 3]))
     told_2CF = evidence.features(nothing_2Q, np.array([[0, -1], [1, 2]]))
-    assert told_2CF.shape == (2, 2, FEATURES)
+    assert told_2CF.shape == (2, 2, QUERY_FEATURES)
     assert not told_2CF[..., :3].any()
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
-from gensr_dist.data.batches.batch import FEATURES, IGNORED, Batch
+from gensr_dist.data.batches.batch import HISTORY_FEATURES, IGNORED, QUERY_FEATURES, Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from gensr_dist.model.backbone import Backbone
@@ -134,9 +134,10 @@ def random_batch(
         "item_U": np.arange(-1, items),
         "cf_UE": cf_UE,
         "log_chance_GC": np.zeros(candidate_GC.shape, dtype=np.float32),
-        "evidence_GCF": random.random((*candidate_GC.shape, FEATURES), dtype=np.float32)
+        "query_evidence_GCF": random.random((*candidate_GC.shape, QUERY_FEATURES), dtype=np.float32)
         * (task_G == Behaviour.SEARCH)[:, None, None],
         "title_UT": padded(title_lengths, title, 13, vocabulary),
+        "history_evidence_GCF": random.random((*candidate_GC.shape, HISTORY_FEATURES), dtype=np.float32),
     }
     return Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()}, step_groups=groups)
 
@@ -158,7 +159,7 @@ def answer(
 def groups_of(batch: Batch, rows: Sequence[int] | slice) -> Batch:
     """Some groups of a batch over the same item table."""
     of_groups = ("row_G", "user_G", "task_G", "query_GQ", "history_GL", "behaviour_GL")
-    names = (*of_groups, "candidate_GC", "label_GC", "evidence_GCF")
+    names = (*of_groups, "candidate_GC", "label_GC", "query_evidence_GCF", "history_evidence_GCF")
     return replace(batch, **{name: getattr(batch, name)[rows] for name in names})
 
 

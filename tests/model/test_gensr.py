@@ -128,7 +128,7 @@ def test_scores_do_not_depend_on_the_rest_of_the_batch(
     for g in range(groups):
         alone = groups_of(batch, [g])
         torch.testing.assert_close(model.score(alone)[0], whole_GC[g], rtol=1e-4, atol=1e-6)
-        names = ("candidate_GC", "label_GC", "evidence_GCF")
+        names = ("candidate_GC", "label_GC", "query_evidence_GCF", "history_evidence_GCF")
         first = replace(alone, **{name: getattr(alone, name)[:, :1] for name in names})
         torch.testing.assert_close(model.score(first)[0], whole_GC[g, :1], rtol=1e-4, atol=1e-6)
     wider = widened(batch)

@@ -109,7 +109,7 @@ def batch_with_unknown_titles() -> Batch:
 @torch.no_grad()
 def test_candidates_and_pooled_histories_are_weighted_means() -> None:
     model, batch = (
-        weighing_model(semantic_history="pooled", term_match=False, query_match=False),
+        weighing_model(semantic_history="pooled", term_match=False, query_evidence=False),
         batch_with_unknown_titles(),
     )
     slot_GCXD, entry_KD = slots_and_history(model, batch)

@@ -219,7 +219,7 @@ def test_with_and_without_searches_the_same_weights_have_gradients(scoring: str)
 
 @torch.no_grad()
 def test_searching_groups_are_told_which_words_their_candidates_have() -> None:
-    model = tiny_model(query_match=False).double()
+    model = tiny_model(query_evidence=False).double()
     terms = model.term_match
     assert terms is not None
     batch = random_batch(5, groups=8, candidates=3)
@@ -241,7 +241,7 @@ def test_searching_groups_are_told_which_words_their_candidates_have() -> None:
 
 @torch.no_grad()
 def test_a_query_of_one_word_that_the_tokenizer_does_not_know() -> None:
-    model, unknown = tiny_model(query_match=False).double(), corpus_tokenizer().vocabulary["<unk>"]
+    model, unknown = tiny_model(query_evidence=False).double(), corpus_tokenizer().vocabulary["<unk>"]
     assert unknown
     batch = random_batch(5, groups=4)
     query_GQ = torch.zeros_like(batch.query_GQ)
@@ -271,7 +271,7 @@ def test_what_a_group_is_told_does_not_depend_on_the_rest_of_the_batch(
 
 
 def test_without_it_there_are_none_of_its_weights() -> None:
-    with_terms, without = tiny_model(query_match=False), tiny_model(term_match=False, query_match=False)
+    with_terms, without = tiny_model(query_evidence=False), tiny_model(term_match=False, query_evidence=False)
     assert with_terms.state_dict().keys() - without.state_dict().keys() == {
         f"term_match.{name}.weight" for name in ("projection", "importance", "out")
     }

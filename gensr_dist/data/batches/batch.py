@@ -2,7 +2,7 @@
 
 Dimensions: G groups (one positive and its negatives share user, history and query), C candidates a group, L history,
 Q query tokens, U distinct items of the batch (slot 0 is padding), T title tokens an item, E width of a CF vector, F
-features of a query and a candidate.
+features of a query or a history and a candidate.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,9 @@ from typing_extensions import Self
 from gensr_dist.data.tensors import map_tensors
 
 IGNORED = -100  # label of a padded candidate
-FEATURES = 4  # F, see `QueryEvidence.features`
+QUERY_FEATURES = 4  # F, see `QueryEvidence.features`
+VISITED, WORDED, MET = (3, 3, 1)  # features of each kind, in the order of `HistoryEvidence.features`
+HISTORY_FEATURES = VISITED + WORDED + MET  # F of these
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Batch:
     cf_UE: Tensor  # float32; zeros in slot 0
     title_UT: Tensor  # int64 token ids, 0 is padding
     log_chance_GC: Tensor  # float32: log of how much likelier a negative is drawn than by uniform draws; inf: not so
-    evidence_GCF: Tensor  # float32, `QueryEvidence.features`; zeros where nothing is searched for
+    query_evidence_GCF: Tensor  # float32, `QueryEvidence.features`; zeros where nothing is searched for
+    history_evidence_GCF: Tensor  # float32, `HistoryEvidence.features`
     step_groups: int  # unpadded groups of the whole optimizer step, over all ranks and micro-batches
 
     def pin_memory(self) -> Self:

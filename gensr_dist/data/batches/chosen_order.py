@@ -1,4 +1,4 @@
-"""The order of the training rows of some tasks alone.
+"""The order of some training rows alone: those of a task, or the newest of each user.
 
 Dimensions: W windows, R rows.
 """
@@ -32,17 +32,35 @@ class ChosenOrder(SampleOrder):
         return self._row_R[super().rows_of_step(step)]
 
 
-def rows_of_tasks(store: TimelineStore, tasks: frozenset[Behaviour]) -> list[NDArray[np.int64]]:
+def rows_of_tasks(store: TimelineStore, tasks: frozenset[Behaviour], newest: int = 0) -> list[NDArray[np.int64]]:
     """Global training rows of these tasks, by window.
+
+    Args:
+        store: of the log.
+        tasks: wanted.
+        newest: rows of each user and task, the last ones; 0: all.
 
     Raises:
         InputError: there is none.
     """
     wanted = [int(task) for task in tasks]
-    row_W = [
-        np.flatnonzero(np.isin(window.timelines.behaviour_N[window.training_event_R], wanted)) + window.first_row
-        for window in store.windows()
-    ]
+    row_W = []
+    for window in store.windows():
+        timelines, event_R = window.timelines, window.training_event_R
+        task_R = timelines.behaviour_N[event_R]
+        kept_R = np.isin(task_R, wanted)
+        if newest:
+            kept_R &= _places_from_the_end(timelines.user_of(event_R) * len(Behaviour) + task_R) < newest
+        row_W.append(np.flatnonzero(kept_R) + window.first_row)
     if not any(map(len, row_W)):
         raise InputError(store.folder.place, "no training row of its task", "prepare a log with such events")
     return row_W
+
+
+def _places_from_the_end(key_R: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many later rows have the key of each row."""
+    _, number_R, count_X = np.unique(key_R, return_inverse=True, return_counts=True)
+    order_R = np.argsort(number_R, kind="stable")
+    place_R = np.empty(len(key_R), dtype=np.int64)
+    place_R[order_R] = np.cumsum(count_X)[number_R[order_R]] - 1 - np.arange(len(key_R))
+    return place_R

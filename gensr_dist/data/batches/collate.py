@@ -1,25 +1,25 @@
 """From rows to batches: histories, candidates, labels and the table of the batch's distinct items.
 
 Dimensions as in `batch.py`; R rows, K item slots of a batch before duplicates are merged, F groups of a fold (in
-`evidence_GCF` features), Z searching groups.
+evidence features), Z searching groups.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gensr_dist.data.batches.batch import FEATURES, IGNORED, Batch, ContextBatch
+from gensr_dist.data.batches.batch import HISTORY_FEATURES, IGNORED, QUERY_FEATURES, Batch, ContextBatch
+from gensr_dist.data.batches.evidence import Evidence
 from gensr_dist.data.batches.order import PADDING
 from gensr_dist.data.batches.shown import ShownGroups, ShownMoments
 from gensr_dist.data.batches.slot_table import SlotTable
-from gensr_dist.data.events import Behaviour
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.sampling import TrainingNegatives
-from gensr_dist.data.query_evidence import OwnSearches, QueryEvidence
+from gensr_dist.data.query_evidence import OwnSearches
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.histories import taken
 from gensr_dist.data.timelines.rows import EvalRows
@@ -39,7 +39,7 @@ class Collator:
         vectors: CF vectors, usually memory-mapped.
         history: newest interactions L that a batch shows.
         context: training and evaluation give a `ContextBatch`.
-        evidence: told of searches' candidates; without it they have zeros.
+        evidence: told of candidates.
 
     Raises:
         InputError: the CF vectors are not those of this catalogue.
@@ -53,7 +53,7 @@ class Collator:
         history: int,
         *,
         context: bool = False,
-        evidence: QueryEvidence | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         if len(vectors) != len(items.title_IT):
             raise InputError(
@@ -66,7 +66,7 @@ class Collator:
         self.vectors = vectors
         self.history = history
         self.context = context
-        self.evidence = evidence
+        self.evidence = evidence or Evidence()
         # Plain views: whatever is taken from a np.memmap itself is wrapped into one again.
         self._title_IT = np.asarray(items.title_IT)
         self._query_QT = np.asarray(items.query_QT)
@@ -92,11 +92,12 @@ class Collator:
         user_G = np.zeros(groups, dtype=np.int64)
         task_G = np.zeros(groups, dtype=np.int64)
         query_G = np.full(groups, -1, dtype=np.int64)
+        time_G = np.zeros(groups, dtype=np.int64)
         history_GL = np.full((groups, self.history), PADDING, dtype=np.int64)
         behaviour_GL = np.zeros((groups, self.history), dtype=np.int64)
         candidate_GC = np.full((groups, 1 + negatives.count), PADDING, dtype=np.int64)
         log_chance_GC = np.zeros(candidate_GC.shape, dtype=np.float32)
-        moments = ShownMoments(np.full(history_GL.shape, -1), np.zeros_like(history_GL), np.zeros_like(user_G))
+        moments = ShownMoments(np.full(history_GL.shape, -1), np.zeros_like(history_GL), time_G)
 
         group_R = np.flatnonzero(rows_G != PADDING)
         row_R = rows_G[group_R]
@@ -107,6 +108,7 @@ class Collator:
             user_G[group_P] = user_P + window.first_user
             task_G[group_P] = timelines.behaviour_N[event_P]
             query_G[group_P] = timelines.query_N[event_P]
+            time_G[group_P] = timelines.time_N[event_P]
             history_GL[group_P], behaviour_GL[group_P] = window.histories.gather(
                 user_P, window.histories.end_of_event_N[event_P], self.history
             )
@@ -114,7 +116,6 @@ class Collator:
                 place_PL = window.histories.places(user_P, window.histories.end_of_event_N[event_P], self.history)
                 moments.query_GL[group_P] = taken(window.moments.query_M, place_PL, -1)
                 moments.time_GL[group_P] = taken(window.moments.time_M, place_PL, 0)
-                moments.now_G[group_P] = timelines.time_N[event_P]
             candidate_GC[group_P, 0] = timelines.item_N[event_P]
             drawn = negatives.draw(
                 window.seen_in_training,
@@ -133,12 +134,13 @@ class Collator:
             history_GL=history_GL,
             behaviour_GL=behaviour_GL,
             candidate_GC=candidate_GC,
-            evidence_GCF=self._evidence(
+            query_evidence_GCF=self.evidence.of_queries(
                 task_G,
                 candidate_GC,
                 lambda evidence, search_Z: evidence.asked(query_G[search_Z]),
                 lambda search_Z: OwnSearches(user_G[search_Z], query_G[search_Z]),
             ),
+            history_evidence_GCF=self.evidence.of_histories(history_GL, candidate_GC, time_G),
             fold_G=self._fold_of(user_G),
             moments=moments if self.context else None,
         )
@@ -152,10 +154,12 @@ class Collator:
             training: they are training rows, to be shown with the vectors that training reads.
         """
         history_GL, behaviour_GL = self.store.gather_histories(rows.user_R, rows.history_end_R, self.history)
-        moments = None
-        if self.context:
+        moments, time_R = None, None
+        if self.context or training:
+            time_R = self.store.times(rows.user_R, rows.event_R)
+        if self.context and time_R is not None:
             query_GL, time_GL = self.store.gather_moments(rows.user_R, rows.history_end_R, self.history)
-            moments = ShownMoments(query_GL, time_GL, self.store.times(rows.user_R, rows.event_R))
+            moments = ShownMoments(query_GL, time_GL, time_R)
         shown = ShownGroups(
             row_G=np.arange(len(rows)),
             user_G=rows.user_R,
@@ -164,11 +168,14 @@ class Collator:
             history_GL=history_GL,
             behaviour_GL=behaviour_GL,
             candidate_GC=rows.candidate_RC,
-            evidence_GCF=self._evidence(
+            query_evidence_GCF=self.evidence.of_queries(
                 rows.task_R,
                 rows.candidate_RC,
                 lambda evidence, search_Z: evidence.asked(rows.query_R[search_Z]),
                 (lambda search_Z: OwnSearches(rows.user_R[search_Z], rows.query_R[search_Z])) if training else None,
+            ),
+            history_evidence_GCF=self.evidence.of_histories(
+                history_GL, rows.candidate_RC, time_R if training else None
             ),
             fold_G=self._fold_of(rows.user_R) if training else None,
             moments=moments,
@@ -207,9 +214,10 @@ class Collator:
             history_GL=history_GL,
             behaviour_GL=behaviour_GL,
             candidate_GC=candidate_GC,
-            evidence_GCF=self._evidence(
+            query_evidence_GCF=self.evidence.of_queries(
                 task_G, candidate_GC, lambda evidence, search_Z: evidence.typed([texts[group] for group in search_Z])
             ),
+            history_evidence_GCF=self.evidence.of_histories(history_GL, candidate_GC),
             moments=moments,
         )
         return self._batch(shown, step_groups=len(task_G), first_label=0)
@@ -224,7 +232,8 @@ class Collator:
             history_GL=item_GL,
             behaviour_GL=behaviour_GL,
             candidate_GC=candidate_GC,
-            evidence_GCF=np.zeros((*candidate_GC.shape, FEATURES), dtype=np.float32),
+            query_evidence_GCF=np.zeros((*candidate_GC.shape, QUERY_FEATURES), dtype=np.float32),
+            history_evidence_GCF=np.zeros((*candidate_GC.shape, HISTORY_FEATURES), dtype=np.float32),
             fold_G=self._fold_of(user_G),
         )
         batch = self._batch(shown, step_groups=len(user_G))
@@ -271,34 +280,11 @@ class Collator:
             cf_UE=torch.from_numpy(cf_UE),
             title_UT=torch.from_numpy(title_UT),
             log_chance_GC=torch.from_numpy(log_chance_GC),
-            evidence_GCF=torch.from_numpy(shown.evidence_GCF),
+            query_evidence_GCF=torch.from_numpy(shown.query_evidence_GCF),
+            history_evidence_GCF=torch.from_numpy(shown.history_evidence_GCF),
             step_groups=step_groups,
         )
         return batch if shown.moments is None else self._with_context(batch, shown.moments)
-
-    def _evidence(
-        self,
-        task_G: Int,
-        candidate_GC: Int,
-        words: Callable[[QueryEvidence, Int], Int],
-        own: Callable[[Int], OwnSearches] | None = None,
-    ) -> NDArray[np.float32]:
-        """See `Batch.evidence_GCF`.
-
-        Args:
-            task_G: what is asked.
-            candidate_GC: -1 pads.
-            words: of the queries of some groups.
-            own: searches of those groups' users, of training rows.
-        """
-        evidence_GCF = np.zeros((*candidate_GC.shape, FEATURES), dtype=np.float32)
-        if self.evidence is not None:
-            search_Z = np.flatnonzero(task_G == Behaviour.SEARCH)
-            candidate_ZC = candidate_GC[search_Z]
-            left_out = None if own is None else own(search_Z)
-            features_ZCF = self.evidence.features(words(self.evidence, search_Z), candidate_ZC, left_out)
-            evidence_GCF[search_Z] = features_ZCF * (candidate_ZC != PADDING)[:, :, None]
-        return evidence_GCF
 
     def _with_context(self, batch: Batch, moments: ShownMoments) -> ContextBatch:
         query_K, slot_X = np.unique(np.append(moments.query_GL.ravel(), -1), return_inverse=True)  # -1 comes first

@@ -31,6 +31,7 @@ class ShownGroups:
     history_GL: Int
     behaviour_GL: Int  # 0 is padding
     candidate_GC: Int
-    evidence_GCF: NDArray[np.float32]  # as of the batch
+    query_evidence_GCF: NDArray[np.float32]  # as of the batch
+    history_evidence_GCF: NDArray[np.float32]  # as of the batch
     fold_G: Int | None = None  # whose vectors are read; None: the whole graph's
     moments: ShownMoments | None = None  # None: a batch without context

@@ -20,11 +20,11 @@ from gensr_dist.retrieval.added.cf_vectors import vectors_by_text
 from gensr_dist.retrieval.added.folder import CF, INDEX, LISTS, TABLE, TITLES, AddedFolder, Origin, seal, write_rows
 from gensr_dist.retrieval.added.grown_lists import TextLists, words_of
 from gensr_dist.retrieval.added.reading import read_item_table
-from gensr_dist.retrieval.channels.sparse_lists import map_array
 from gensr_dist.retrieval.index import CatalogueIndex, tower_vectors, write_index
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.trained_run import TrainedRun
 from gensr_dist.storage.durable import durable_folder
+from gensr_dist.storage.sparse_lists import map_array
 
 
 @dataclass(frozen=True, kw_only=True)

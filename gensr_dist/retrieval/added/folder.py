@@ -21,12 +21,12 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.grown_lists import FILES as LIST_FILES
-from gensr_dist.retrieval.channels.sparse_lists import map_array
 from gensr_dist.retrieval.channels.stage import RECORD as CHANNELS_RECORD
 from gensr_dist.retrieval.index import RECORD as INDEX_RECORD
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.storage.checked_files import CheckedFiles, record_files, sha256_of_file
 from gensr_dist.storage.records import read_record, write_json
+from gensr_dist.storage.sparse_lists import map_array
 
 RECORD = "added.json"
 REMEDY = "add the items again with `gensr index CONFIG --add ITEMS`"

@@ -18,8 +18,8 @@ from gensr_dist.data.words import TextWords
 from gensr_dist.retrieval.channels.item_neighbours import text_neighbours
 from gensr_dist.retrieval.channels.lexical import bm25_lists
 from gensr_dist.retrieval.channels.query_clicks import ClickGraph
-from gensr_dist.retrieval.channels.sparse_lists import list_files, map_array, open_lists, save_lists
 from gensr_dist.retrieval.channels.stage import ChannelArrays
+from gensr_dist.storage.sparse_lists import list_files, map_array, open_lists, save_lists
 
 FILES = ("words.npy", *list_files("text"), *list_files("bm25"))
 

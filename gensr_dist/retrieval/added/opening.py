@@ -8,6 +8,7 @@ from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.folder import AddedFolder, Origin
+from gensr_dist.retrieval.added.grown_lists import TextLists
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.trained_run import TrainedRun
 
@@ -57,6 +58,6 @@ def grown(trained: TrainedRun, added: AddedFolder) -> GrownRun:
     items, item_IE = added.store(trained.items), added.vectors()
     values = {field.name: getattr(trained, field.name) for field in dataclasses.fields(TrainedRun)}
     known = trained.collator
-    evidence = None if known.evidence is None else known.evidence.with_items(added.table["text"])
+    evidence = known.evidence.with_items(added.table["text"], TextLists.open(added.lists, len(item_IE)).text_II)
     collator = Collator(trained.store, items, ItemVectors(item_IE), known.history, evidence=evidence)
     return GrownRun(**{**values, "items": items, "item_IE": item_IE, "collator": collator, "added": added})

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from gensr_dist.baselines.untrained.item_words import MOST_SHARE, holders, tfidf_vectors
 from gensr_dist.baselines.untrained.sparse_vectors import Int, present
-from gensr_dist.retrieval.channels.sparse_lists import heaviest, stacked
+from gensr_dist.storage.sparse_lists import heaviest, stacked
 
 NEIGHBOURS = 100  # of an item
 REACH = 20  # events of one user before and after

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from gensr_dist.baselines.untrained.item_words import holders
 from gensr_dist.baselines.untrained.sparse_vectors import Float
-from gensr_dist.retrieval.channels.sparse_lists import float32_rows, heaviest
+from gensr_dist.storage.sparse_lists import float32_rows, heaviest
 
 LONGEST = 20_000  # items of one word's list
 _K1, _B = 1.5, 0.75  # of BM25

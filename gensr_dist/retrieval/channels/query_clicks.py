@@ -15,7 +15,7 @@ from gensr_dist.baselines.untrained.item_words import holders, weighted_words
 from gensr_dist.baselines.untrained.sparse_vectors import present, unit_rows
 from gensr_dist.retrieval.channels.contract import Float32
 from gensr_dist.retrieval.channels.lexical import LONGEST
-from gensr_dist.retrieval.channels.sparse_lists import (
+from gensr_dist.storage.sparse_lists import (
     float32_rows,
     heaviest,
     list_files,

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from gensr_dist.data.negatives.query_items import QueryItems
 from gensr_dist.retrieval.channels.lexical import Lexical
 from gensr_dist.retrieval.channels.query_clicks import ClickGraph
-from gensr_dist.retrieval.channels.sparse_lists import float32_rows, heaviest
 from gensr_dist.retrieval.channels.word_search import scaled_to_best
+from gensr_dist.storage.sparse_lists import float32_rows, heaviest
 
 LONGEST = 300  # items of a query
 _SHARE = 1 / 40  # of a small catalogue at most: beyond it items fit a query no better than others

@@ -14,9 +14,9 @@ from scipy.sparse import csr_array
 
 from gensr_dist.baselines.untrained.sparse_vectors import Float, Int
 from gensr_dist.retrieval.channels.sessions import Sessions
-from gensr_dist.retrieval.channels.sparse_lists import float32_rows
 from gensr_dist.retrieval.channels.sparse_scores import SparseScores
 from gensr_dist.retrieval.requests import Requests
+from gensr_dist.storage.sparse_lists import float32_rows
 
 # Chosen on validation rows of Amazon Beauty (configs/RESULTS.md); only that it looks forward matters much.
 DECAY = 0.5  # of an interaction's weight from one to the next older one

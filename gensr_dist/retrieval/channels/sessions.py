@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from gensr_dist.baselines.untrained.sparse_vectors import Int
-from gensr_dist.retrieval.channels.sparse_lists import map_array
+from gensr_dist.storage.sparse_lists import map_array
 
 NEWEST = 500  # interactions listed of an item: the work of a request does not grow with the log
 FILES = tuple(f"sessions_{part}.npy" for part in ("starts", "items", "met_starts", "met"))

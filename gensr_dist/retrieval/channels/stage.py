@@ -14,14 +14,17 @@ from scipy.sparse import csr_array
 from typing_extensions import Self
 
 from gensr_dist.baselines.untrained.sparse_vectors import present
+from gensr_dist.data.history_evidence import FILES as HISTORY_FILES
+from gensr_dist.data.history_evidence import HistoryEvidence
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.query_items import ITEMS, STARTS
-from gensr_dist.data.query_evidence import FILES as EVIDENCE_FILES
+from gensr_dist.data.query_evidence import FILES as QUERY_FILES
 from gensr_dist.data.query_evidence import QueryEvidence
 from gensr_dist.data.repeated_searches import RepeatedSearches
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.words import WORDS, probe
 from gensr_dist.errors import InputError
+from gensr_dist.retrieval.channels.earlier_visits import earlier_visits, users_of_items
 from gensr_dist.retrieval.channels.item_neighbours import covisitation, text_neighbours
 from gensr_dist.retrieval.channels.lexical import bm25_lists
 from gensr_dist.retrieval.channels.query_clicks import FILES as CLICK_FILES
@@ -30,11 +33,11 @@ from gensr_dist.retrieval.channels.query_lists import query_items
 from gensr_dist.retrieval.channels.sessions import FILES as SESSION_FILES
 from gensr_dist.retrieval.channels.sessions import Sessions
 from gensr_dist.retrieval.channels.sources import ChannelSources
-from gensr_dist.retrieval.channels.sparse_lists import list_files, map_array, open_lists, save_lists
 from gensr_dist.sentences import sentence
 from gensr_dist.storage.checked_files import CheckedFiles, record_files
 from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.records import read_record, write_json
+from gensr_dist.storage.sparse_lists import list_files, map_array, open_lists, save_lists
 
 FILES = (
     WORDS,
@@ -43,7 +46,8 @@ FILES = (
     *list_files("bm25"),
     *CLICK_FILES,
     *SESSION_FILES,
-    *EVIDENCE_FILES,
+    *QUERY_FILES,
+    *HISTORY_FILES,
     STARTS,
     ITEMS,
 )
@@ -87,18 +91,26 @@ def build_channels(store: TimelineStore, items: ItemStore, folder: Path) -> Chan
     arrays = ChannelArrays.build(sources)
     listed = query_items(present(sources.word_QW), arrays.clicks, arrays.bm25_WI)
     counts = sources.text_IW, sources.word_QW, sources.found_IQ
-    evidence = QueryEvidence.of(sources.hash_W, *counts, RepeatedSearches.of(store))
+    queries = QueryEvidence.of(sources.hash_W, *counts, RepeatedSearches.of(store))
+    histories = HistoryEvidence(
+        close_II=arrays.covisited_II,
+        text_II=arrays.text_II,
+        users_I=users_of_items(sources.user_M, sources.item_M, store.items),
+        earlier=earlier_visits(sources.user_M, sources.item_M, sources.time_M, store.items),
+    )
     with durable_folder(folder) as temporary:
         arrays.save(temporary)
         listed.save(temporary)
-        evidence.save(temporary)
+        queries.save(temporary)
+        histories.save(temporary)
         files = record_files(temporary)
         contents = _Contents(items=store.items, word_probe=probe(), files=files)
         write_json(temporary / RECORD, asdict(contents))
     entries = {
         **arrays.entries(),
         "items of queries": len(listed.item_M),
-        "evidence of queries": len(evidence.found_key_M),
+        "evidence of queries": len(queries.found_key_M),
+        "earlier evidence of histories": histories.earlier.close_NI.nnz,
     }
     return ChannelsResult(
         items=store.items,

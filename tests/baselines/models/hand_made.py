@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gensr_dist.baselines.contract import LogFacts
-from gensr_dist.data.batches.batch import FEATURES, ContextBatch
+from gensr_dist.data.batches.batch import HISTORY_FEATURES, QUERY_FEATURES, ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch
 from tests.baselines.builders import no_edges
 
@@ -62,7 +62,8 @@ def hand_rows(histories: Slots, candidates: Slots, length: int, items: int = ITE
         candidate_GC=candidate_GC,
         label_GC=torch.zeros_like(candidate_GC),
         log_chance_GC=torch.zeros(candidate_GC.shape),
-        evidence_GCF=torch.zeros(*candidate_GC.shape, FEATURES),
+        query_evidence_GCF=torch.zeros(*candidate_GC.shape, QUERY_FEATURES),
+        history_evidence_GCF=torch.zeros(*candidate_GC.shape, HISTORY_FEATURES),
         step_groups=rows,
         query_KQ=torch.zeros(1, 1, dtype=torch.int64),
         history_query_GL=nothing,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gensr_dist.baselines.contract import Baseline, LogFacts
 from gensr_dist.baselines.registry import BASELINES
-from gensr_dist.data.batches.batch import FEATURES, ContextBatch
+from gensr_dist.data.batches.batch import HISTORY_FEATURES, QUERY_FEATURES, ContextBatch
 from gensr_dist.data.events import Behaviour
 from tests.baselines.builders import no_edges, small_settings
 
@@ -73,7 +73,8 @@ def rows(
         cf_UE=cf_UE,
         title_UT=torch.from_numpy(np.concatenate((np.zeros((1, TITLE)), titles())).astype(np.int64)),
         log_chance_GC=torch.zeros(candidate_GC.shape),
-        evidence_GCF=torch.zeros(*candidate_GC.shape, FEATURES),
+        query_evidence_GCF=torch.zeros(*candidate_GC.shape, QUERY_FEATURES),
+        history_evidence_GCF=torch.zeros(*candidate_GC.shape, HISTORY_FEATURES),
         step_groups=groups,
         query_KQ=torch.zeros(1, 2, dtype=torch.int64),
         history_query_GL=torch.zeros_like(history_GL),

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from gensr_dist.data.batches.batch import FEATURES, IGNORED, Batch
+from gensr_dist.baselines.untrained.sparse_vectors import present
+from gensr_dist.data.batches.batch import HISTORY_FEATURES, IGNORED, QUERY_FEATURES, Batch
 from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.evidence import Evidence
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.folds import fold_of_users
+from gensr_dist.data.history_evidence import HistoryEvidence
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.sampling import TrainingNegatives
@@ -20,6 +23,8 @@ from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
+from gensr_dist.retrieval.channels.earlier_visits import earlier_visits, users_of_items
+from gensr_dist.retrieval.channels.item_neighbours import covisitation, text_neighbours
 from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.storage.folder import Folder
 
@@ -109,7 +114,8 @@ def check_item_table(collator: Collator, batch: Batch, *, training: bool = False
     used = torch.cat([batch.history_GL.ravel(), batch.candidate_GC.ravel(), torch.zeros(1, dtype=torch.int64)])
     assert torch.equal(used.unique(), torch.arange(len(item_U)))
     dtypes = {f.name: getattr(batch, f.name).dtype for f in dataclasses.fields(batch) if f.name != "step_groups"}
-    assert dtypes.pop("cf_UE") == dtypes.pop("log_chance_GC") == dtypes.pop("evidence_GCF") == torch.float32
+    for name in ("cf_UE", "log_chance_GC", "query_evidence_GCF", "history_evidence_GCF"):
+        assert dtypes.pop(name) == torch.float32
     assert not batch.log_chance_GC.any(), "draws are uniform"
     assert set(dtypes.values()) == {torch.int64}
 
@@ -301,7 +307,7 @@ def test_threads_do_not_mix_up_their_item_tables(world: World) -> None:
         assert torch.equal(alone.candidate_GC, batch.candidate_GC)
 
 
-# Evidence of queries.
+# Evidence of queries and histories.
 
 
 @pytest.fixture(scope="module")
@@ -310,35 +316,84 @@ def told(world: World) -> Collator:
     own = world.collator
     sources = ChannelSources.of(own.store, own.items)
     counts = sources.text_IW, sources.word_QW, sources.found_IQ
-    evidence = QueryEvidence.of(sources.hash_W, *counts, RepeatedSearches.of(own.store))
+    queries = QueryEvidence.of(sources.hash_W, *counts, RepeatedSearches.of(own.store))
+    events = sources.user_M, sources.item_M
+    histories = HistoryEvidence(
+        close_II=covisitation(*events, own.store.items),
+        text_II=text_neighbours(present(sources.text_IW)),
+        users_I=users_of_items(*events, own.store.items),
+        earlier=earlier_visits(*events, sources.time_M, own.store.items),
+    )
+    evidence = Evidence(queries=queries, histories=histories)
     return Collator(own.store, own.items, own.vectors, HISTORY, evidence=evidence)
 
 
 def evidence_of(collator: Collator, batch: Batch, query_G: np.ndarray, own: bool) -> np.ndarray:
     """Group by group."""
-    assert collator.evidence is not None
-    expected_GCF = np.zeros((*batch.candidate_GC.shape, FEATURES), dtype=np.float32)
+    queries = collator.evidence.queries
+    assert queries is not None
+    expected_GCF = np.zeros((*batch.candidate_GC.shape, QUERY_FEATURES), dtype=np.float32)
     for group, candidate_C in enumerate(catalogue_rows(batch, batch.candidate_GC)):
         if batch.task_G[group] == Behaviour.SEARCH:
             left_out = OwnSearches(batch.user_G[[group]].numpy(), query_G[[group]]) if own else None
-            word_1Q = collator.evidence.asked(query_G[[group]])
-            expected_GCF[group] = collator.evidence.features(word_1Q, candidate_C[None], left_out)[0]
+            word_1Q = queries.asked(query_G[[group]])
+            expected_GCF[group] = queries.features(word_1Q, candidate_C[None], left_out)[0]
     return expected_GCF
+
+
+def histories_of(collator: Collator, batch: Batch, time_G: np.ndarray | None) -> np.ndarray:
+    """Group by group, of items as rows of the catalogue."""
+    histories = collator.evidence.histories
+    assert histories is not None
+    expected_GCF = np.zeros((*batch.candidate_GC.shape, HISTORY_FEATURES), dtype=np.float32)
+    shown = (catalogue_rows(batch, batch.history_GL), catalogue_rows(batch, batch.candidate_GC))
+    for group, (history_L, candidate_C) in enumerate(zip(*shown, strict=True)):
+        time_1 = None if time_G is None else time_G[[group]]
+        expected_GCF[group] = histories.features(history_L[None], candidate_C[None], time_1)[0]
+    return expected_GCF
+
+
+def test_training_rows_are_told_what_was_known_before_them(world: World, told: Collator) -> None:
+    rows_G = np.arange(60)
+    batch = training(told, rows_G)
+    event_G = world.training_event_R[rows_G]
+    time_G = world.log.time_N[event_G]
+    assert np.array_equal(batch.history_evidence_GCF.numpy(), histories_of(told, batch, time_G))
+    assert batch.history_evidence_GCF[:, 0, :3].any()
+    assert not np.array_equal(batch.history_evidence_GCF.numpy(), histories_of(told, batch, None))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_rows_to_be_ranked_are_told_of_their_histories(told: Collator, training: bool) -> None:
+    rows = told.store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION)
+    batch = told.evaluation(rows, training=training)
+    time_R = told.store.times(rows.user_R, rows.event_R) if training else None
+    assert np.array_equal(batch.history_evidence_GCF.numpy(), histories_of(told, batch, time_R))
+
+
+def test_padded_candidates_are_told_nothing(told: Collator) -> None:
+    rows = told.store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION).take(np.arange(4))
+    history_GL, behaviour_GL = told.store.gather_histories(rows.user_R, rows.history_end_R, HISTORY)
+    candidate_GC = np.where(np.arange(rows.candidate_RC.shape[1]) < 3, rows.candidate_RC, -1)
+    nothing = np.zeros((4, told.items.query_QT.shape[1]), dtype=np.int64)
+    batch = told.query(history_GL, behaviour_GL, rows.task_R, nothing, candidate_GC, texts=())
+    assert not batch.history_evidence_GCF[:, 3:].any()
+    assert batch.history_evidence_GCF[:, :3].any()
 
 
 def test_searches_are_told_the_evidence_of_other_rows(world: World, told: Collator) -> None:
     rows_G = np.arange(40)
     batch = training(told, rows_G)
     query_G = world.log.query_N[world.training_event_R[rows_G]]
-    assert np.array_equal(batch.evidence_GCF.numpy(), evidence_of(told, batch, query_G, own=True))
-    assert batch.evidence_GCF[batch.task_G == Behaviour.SEARCH].any()
+    assert np.array_equal(batch.query_evidence_GCF.numpy(), evidence_of(told, batch, query_G, own=True))
+    assert batch.query_evidence_GCF[batch.task_G == Behaviour.SEARCH].any()
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_held_out_searches_are_told_of_all_training_rows(told: Collator, training: bool) -> None:
     rows = told.store.eval_rows(Split.TEST, Behaviour.SEARCH)
     batch = told.evaluation(rows, training=training)
-    assert np.array_equal(batch.evidence_GCF.numpy(), evidence_of(told, batch, rows.query_R, own=training))
+    assert np.array_equal(batch.query_evidence_GCF.numpy(), evidence_of(told, batch, rows.query_R, own=training))
 
 
 def test_a_typed_query_is_told_what_that_of_a_row_is(told: Collator) -> None:
@@ -348,4 +403,4 @@ def test_a_typed_query_is_told_what_that_of_a_row_is(told: Collator) -> None:
     texts = [told.items.queries[query] for query in rows.query_R.tolist()]
     query_GQ = told.items.query_QT[rows.query_R].astype(np.int64)
     batch = told.query(*history, rows.task_R, query_GQ, rows.candidate_RC, texts=texts)
-    np.testing.assert_allclose(batch.evidence_GCF, told.evaluation(rows).evidence_GCF, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(batch.query_evidence_GCF, told.evaluation(rows).query_evidence_GCF, rtol=1e-5, atol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 from gensr_dist.baselines.untrained.item_words import tfidf_vectors, word_matrices
 from gensr_dist.data.words import TextWords
 from gensr_dist.retrieval.channels.item_neighbours import covisitation, text_neighbours
-from gensr_dist.retrieval.channels.sparse_lists import heaviest, open_lists, save_lists
+from gensr_dist.storage.sparse_lists import heaviest, open_lists, save_lists
 
 ITEMS, USERS = 40, 25
 
