@@ -104,7 +104,8 @@ class HistoryEvidence:
 
         By visits, square roots of: the sums over the history of decay^age x closeness, for both decays, and the
         greatest closeness. By words, the same three without roots. Last log(1 + users who met the item), in proportion
-        to the whole log where less is known.
+        to the whole log where less is known. Where no training row is told of visits, for all are of one time, no row
+        is.
 
         Args:
             history_GL: items, oldest first; -1 pads at the end.
@@ -115,7 +116,9 @@ class HistoryEvidence:
         age_GL = np.maximum(there_GL.sum(axis=1, keepdims=True) - 1 - np.arange(history_GL.shape[1]), 0)
         weights = [there_GL * decay**age_GL for decay in DECAYS]
         history_GL, item_GC = np.maximum(history_GL, 0), np.maximum(item_GC, 0)
-        if time_G is None:
+        if not self.earlier.part_K.any():  # a model that was never told of visits could not read them
+            visited_GLC, users_GC = np.zeros((*history_GL.shape, item_GC.shape[1])), np.zeros(item_GC.shape)
+        elif time_G is None:
             visited_GLC, users_GC = _at(self.close_II, history_GL, item_GC), self.users_I[item_GC].astype(np.float64)
         else:
             visited_GLC, users_GC = self._before(history_GL, item_GC, time_G)

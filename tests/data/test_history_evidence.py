@@ -3,6 +3,7 @@
 Dimensions: I items, G groups, L history, C candidates, K moments.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,15 @@ def test_a_log_without_visits_and_words_tells_nothing() -> None:
     evidence = HistoryEvidence(close_II=empty, text_II=empty, users_I=no_users, earlier=earlier)
     for time_G in (None, np.array([-1, 5])):
         assert not evidence.features(np.array([[1, 2], [3, -1]]), np.array([[0], [1]]), time_G).any()
+
+
+def test_where_no_training_row_is_told_of_visits_no_row_is() -> None:
+    """Weights that training never moved must not be asked."""
+    evidence, _ = made(3, 5, 2)
+    of_one_time = replace(evidence, earlier=replace(evidence.earlier, part_K=np.zeros(2)))
+    told_GCF = of_one_time.features(np.array([[2, 4]]), np.arange(5)[None])
+    assert not told_GCF[..., [0, 1, 2, 6]].any()
+    assert told_GCF[..., 3:6].any()
 
 
 def test_added_items_are_told_by_their_words() -> None:

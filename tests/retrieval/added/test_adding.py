@@ -97,7 +97,7 @@ def test_new_items_are_named_in_files(copied: RunFolder, tmp_path: Path) -> None
 
 
 def test_a_new_item_is_scored_as_the_log_s_items_are(copied: RunFolder) -> None:
-    """GenSR gives the odds of an item of the log to a new item with its text and its CF vector."""
+    """Evidence aside, GenSR gives the odds of an item of the log to a new item with its text and its CF vector."""
     trained = TrainedRun.open(copied, load_config(copied.config))
     add(copied, f"item_id,text\nn0,{trained.items.texts[5]}\n")
     config = load_config(copied.config)
@@ -114,8 +114,26 @@ def test_a_new_item_is_scored_as_the_log_s_items_are(copied: RunFolder) -> None:
     )  # fmt: skip
     odds_GK = ranker.scorer.odds(requests, np.array([[5, 80, 6]]))
     assert odds_GK[0, 0] == pytest.approx(odds_GK[0, 1], abs=1e-5)
-    before = open_ranker(trained, config).scorer.odds(requests, np.array([[5, 6]]))
+    own = trained.collator
+    silent = dataclasses.replace(trained, collator=type(own)(own.store, own.items, own.vectors, 6))
+    before = open_ranker(silent, config).scorer.odds(requests, np.array([[5, 6]]))
     np.testing.assert_allclose(before[0], odds_GK[0, [0, 2]], atol=1e-5)
+
+
+def test_a_new_item_is_told_of_its_words_and_the_log_s_items_of_their_visits(copied: RunFolder) -> None:
+    trained = TrainedRun.open(copied, load_config(copied.config))
+    add(copied, f"item_id,text\nn0,{trained.items.texts[5]}\n")
+    grown = open_with_added(copied, load_config(copied.config))
+    before, after = trained.collator.evidence.histories, grown.collator.evidence.histories
+    assert before is not None
+    assert after is not None
+    history_GL, old_GC = np.array([[4, 9, 14, 5]]), np.arange(80)[None]
+    np.testing.assert_array_equal(
+        after.features(history_GL, old_GC)[..., [0, 1, 2, 6]], before.features(history_GL, old_GC)[..., [0, 1, 2, 6]]
+    )
+    told_F = after.features(history_GL, np.array([[80]]))[0, 0]
+    assert not told_F[[0, 1, 2, 6]].any()
+    assert told_F[5] == pytest.approx(1, abs=1e-5), "it has the words of an item of the history"
 
 
 def test_adding_is_cumulative_and_the_same_file_changes_nothing(copied: RunFolder, tmp_path: Path) -> None:
