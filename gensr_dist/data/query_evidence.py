@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 from typing_extensions import Self
 
 from gensr_dist.data.repeated_searches import RepeatedSearches
+from gensr_dist.data.sparse_vectors import present
 from gensr_dist.data.words import WORDS, query_words
 from gensr_dist.errors import InputError
 from gensr_dist.storage.arrays import open_array
@@ -78,7 +79,7 @@ class QueryEvidence:
             repeated: of these searches.
         """
         items, words = text_IW.shape
-        text_key_M, found_key_M = _keys(text_IW), _keys(csr_array(_pattern(found_IN) @ _pattern(word_NW)))
+        text_key_M, found_key_M = _keys(text_IW), _keys(csr_array(present(found_IN) @ present(word_NW)))
         only_found_M = found_key_M[_places(text_key_M, found_key_M) < 0]
         held_M = np.concatenate([text_key_M, only_found_M]) % max(1, words)
         holders_W = np.bincount(held_M, minlength=words)
@@ -214,11 +215,6 @@ class QueryEvidence:
         idf_ZQ = np.zeros(word_ZQ.shape, dtype=np.float32)
         idf_ZQ[word_ZQ >= 0] = self.idf_W[word_ZQ[word_ZQ >= 0]]
         return idf_ZQ, idf_ZQ / np.maximum(np.linalg.norm(idf_ZQ, axis=1, keepdims=True), np.float32(_TINY))
-
-
-def _pattern(matrix_NK: csr_array) -> csr_array:
-    """1 where there is an entry."""
-    return csr_array((np.ones(matrix_NK.nnz), matrix_NK.indices, matrix_NK.indptr), shape=matrix_NK.shape)
 
 
 def _keys(matrix_NK: csr_array) -> Int:

@@ -14,10 +14,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 
 from gensr_dist.baselines.untrained.item_words import word_counts
-from gensr_dist.baselines.untrained.sparse_vectors import counted
 from gensr_dist.data.batches.batch import QUERY_FEATURES
 from gensr_dist.data.query_evidence import FILES, OwnSearches, QueryEvidence
 from gensr_dist.data.repeated_searches import RepeatedSearches
+from gensr_dist.data.sparse_vectors import counted
 from gensr_dist.data.words import WORDS, TextWords
 from gensr_dist.errors import InputError
 

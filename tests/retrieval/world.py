@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gensr_dist.baselines.untrained.sparse_vectors import counted
+from gensr_dist.data.sparse_vectors import counted
 from gensr_dist.retrieval.channels.channel_set import ChannelSet
 from gensr_dist.retrieval.channels.contract import Scores
 from gensr_dist.retrieval.channels.dense_scores import VectorIndex

@@ -15,7 +15,10 @@ from typing_extensions import Self
 
 from gensr_dist.baselines.untrained.item_words import tfidf_vectors, word_matrices
 from gensr_dist.baselines.untrained.query_match import QueryMatch
-from gensr_dist.baselines.untrained.sparse_vectors import (
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.items import ItemStore
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.sparse_vectors import (
     Float,
     Int,
     candidate_dots,
@@ -25,9 +28,6 @@ from gensr_dist.baselines.untrained.sparse_vectors import (
     unit_rows,
     weighted_histories,
 )
-from gensr_dist.data.events import Behaviour
-from gensr_dist.data.items import ItemStore
-from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.words import TextWords
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from gensr_dist.baselines.untrained.choice import mean_ndcg
-from gensr_dist.baselines.untrained.sparse_vectors import Float
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.sparse_vectors import Float
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.evaluation.protocol import Scorer
 

@@ -9,8 +9,8 @@ from scipy.sparse import csr_array
 from typing_extensions import Self
 
 from gensr_dist.baselines.untrained.counting import HISTORY, TrainingCounts
-from gensr_dist.baselines.untrained.sparse_vectors import Float, Int, squared_lengths
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.sparse_vectors import Float, Int, squared_lengths
 from gensr_dist.data.timelines.rows import EvalRows
 
 SHRINKAGE = 10.0  # chosen: closeness that rests on few users counts for less

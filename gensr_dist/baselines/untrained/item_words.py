@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from gensr_dist.baselines.untrained.sparse_vectors import Float, counted, present, unit_rows
+from gensr_dist.data.sparse_vectors import Float, counted, present, unit_rows
 from gensr_dist.data.words import TextWords
 
 MOST_SHARE = 1 / 30  # words of more items than this share say little about any of them

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from typing_extensions import Self
 
 from gensr_dist.baselines.untrained.item_words import holders, weighted_words
-from gensr_dist.baselines.untrained.sparse_vectors import (
+from gensr_dist.data.sparse_vectors import (
     Float,
     Int,
     candidate_dots,

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from typing_extensions import Self
 
 from gensr_dist.baselines.untrained.item_words import word_counts
-from gensr_dist.baselines.untrained.sparse_vectors import present
+from gensr_dist.data.sparse_vectors import present
 from gensr_dist.data.words import TextWords
 from gensr_dist.retrieval.channels.item_neighbours import text_neighbours
 from gensr_dist.retrieval.channels.lexical import bm25_lists

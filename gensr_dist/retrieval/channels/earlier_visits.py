@@ -6,8 +6,8 @@ Dimensions: I items, M events, K moments.
 import numpy as np
 from scipy.sparse import vstack
 
-from gensr_dist.baselines.untrained.sparse_vectors import Int
 from gensr_dist.data.history_evidence import EarlierVisits
+from gensr_dist.data.sparse_vectors import Int
 from gensr_dist.retrieval.channels.item_neighbours import covisitation
 from gensr_dist.storage.sparse_lists import float32_rows
 

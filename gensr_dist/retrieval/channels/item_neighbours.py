@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from gensr_dist.baselines.untrained.item_words import MOST_SHARE, holders, tfidf_vectors
-from gensr_dist.baselines.untrained.sparse_vectors import Int, present
+from gensr_dist.data.sparse_vectors import Int, present
 from gensr_dist.storage.sparse_lists import heaviest, stacked
 
 NEIGHBOURS = 100  # of an item

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from gensr_dist.baselines.untrained.item_words import holders
-from gensr_dist.baselines.untrained.sparse_vectors import Float
+from gensr_dist.data.sparse_vectors import Float
 from gensr_dist.storage.sparse_lists import float32_rows, heaviest
 
 LONGEST = 20_000  # items of one word's list

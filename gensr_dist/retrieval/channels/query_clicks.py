@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from typing_extensions import Self
 
 from gensr_dist.baselines.untrained.item_words import holders, weighted_words
-from gensr_dist.baselines.untrained.sparse_vectors import present, unit_rows
+from gensr_dist.data.sparse_vectors import present, unit_rows
 from gensr_dist.retrieval.channels.contract import Float32
 from gensr_dist.retrieval.channels.lexical import LONGEST
 from gensr_dist.storage.sparse_lists import (

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from gensr_dist.baselines.untrained.sparse_vectors import Float, Int
+from gensr_dist.data.sparse_vectors import Float, Int
 from gensr_dist.retrieval.channels.sessions import Sessions
 from gensr_dist.retrieval.channels.sparse_scores import SparseScores
 from gensr_dist.retrieval.requests import Requests

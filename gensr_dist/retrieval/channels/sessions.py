@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from gensr_dist.baselines.untrained.sparse_vectors import Int
+from gensr_dist.data.sparse_vectors import Int
 from gensr_dist.storage.sparse_lists import map_array
 
 NEWEST = 500  # interactions listed of an item: the work of a request does not grow with the log

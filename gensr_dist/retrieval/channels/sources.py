@@ -13,9 +13,9 @@ from typing_extensions import Self
 
 from gensr_dist.baselines.untrained.counting import TrainingCounts
 from gensr_dist.baselines.untrained.item_words import word_counts
-from gensr_dist.baselines.untrained.sparse_vectors import Int, counted
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.sparse_vectors import Int, counted
 from gensr_dist.data.words import TextWords
 
 

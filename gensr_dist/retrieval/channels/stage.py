@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from typing_extensions import Self
 
-from gensr_dist.baselines.untrained.sparse_vectors import present
 from gensr_dist.data.history_evidence import FILES as HISTORY_FILES
 from gensr_dist.data.history_evidence import HistoryEvidence
 from gensr_dist.data.items import ItemStore
@@ -22,6 +21,7 @@ from gensr_dist.data.query_evidence import FILES as QUERY_FILES
 from gensr_dist.data.query_evidence import QueryEvidence
 from gensr_dist.data.repeated_searches import RepeatedSearches
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.sparse_vectors import present
 from gensr_dist.data.words import WORDS, probe
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.channels.earlier_visits import earlier_visits, users_of_items

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gensr_dist.baselines.untrained.sparse_vectors import Int
+from gensr_dist.data.sparse_vectors import Int
 
 RANK = 60  # added to every rank: the larger, the less the first places of one channel count beside agreement
 

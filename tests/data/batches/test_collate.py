@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from gensr_dist.baselines.untrained.sparse_vectors import present
 from gensr_dist.data.batches.batch import HISTORY_FEATURES, IGNORED, QUERY_FEATURES, Batch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.evidence import Evidence
@@ -19,6 +18,7 @@ from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.query_evidence import OwnSearches, QueryEvidence
 from gensr_dist.data.repeated_searches import RepeatedSearches
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.sparse_vectors import present
 from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
