@@ -25,9 +25,9 @@ from gensr_dist.storage.sparse_lists import list_files, open_lists, save_lists
 VISITS, EARLIER, TEXTS = "covisitation", "earlier", "text"  # lists in the folder of the channels
 _ARRAYS = ("earlier_moments.npy", "earlier_parts.npy", "earlier_users.npy", "users.npy")
 FILES = (*list_files(EARLIER), *_ARRAYS)
+LEAST_PART = 0.01  # of all visits: of fewer nothing is said
 DECAYS = (0.85, 0.3)  # weight of an interaction by age: of the whole history, of the latest
 _REMEDY = "run `gensr channels`"
-_TINY = 1e-12
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -104,8 +104,8 @@ class HistoryEvidence:
 
         By visits, square roots of: the sums over the history of decay^age x closeness, for both decays, and the
         greatest closeness. By words, the same three without roots. Last log(1 + users who met the item), in proportion
-        to the whole log where less is known. Where no training row is told of visits, for all are of one time, no row
-        is.
+        to the whole log where less is known. Where no training row is told of any of it, for most events are of one
+        time, no row is.
 
         Args:
             history_GL: items, oldest first; -1 pads at the end.
@@ -113,15 +113,18 @@ class HistoryEvidence:
             time_G: of training rows, milliseconds: what was known before the last moment that is not after it.
         """
         there_GL = history_GL >= 0
+        longest = int(there_GL.sum(axis=1).max(initial=0))
+        history_GL, there_GL = history_GL[:, :longest], there_GL[:, :longest]
         age_GL = np.maximum(there_GL.sum(axis=1, keepdims=True) - 1 - np.arange(history_GL.shape[1]), 0)
         weights = [there_GL * decay**age_GL for decay in DECAYS]
         history_GL, item_GC = np.maximum(history_GL, 0), np.maximum(item_GC, 0)
-        if not self.earlier.part_K.any():  # a model that was never told of visits could not read them
-            visited_GLC, users_GC = np.zeros((*history_GL.shape, item_GC.shape[1])), np.zeros(item_GC.shape)
-        elif time_G is None:
+        if time_G is None:
             visited_GLC, users_GC = _at(self.close_II, history_GL, item_GC), self.users_I[item_GC].astype(np.float64)
         else:
             visited_GLC, users_GC = self._before(history_GL, item_GC, time_G)
+        # A model that was never told of them could not read them.
+        visited_GLC *= self.earlier.close_NI.nnz > 0
+        users_GC *= self.earlier.part_K.max(initial=0) >= LEAST_PART
         features = []
         for close_GLC in (visited_GLC, _at(self.text_II, history_GL, item_GC)):
             close_GLC *= there_GL[:, :, None]
@@ -135,8 +138,9 @@ class HistoryEvidence:
         earlier = self.earlier
         number_G1 = np.searchsorted(earlier.moment_K, time_G, side="right")[:, None] - 1
         known_G1, number_G1 = number_G1 >= 0, np.maximum(number_G1, 0)
-        visited_GLC = _at(earlier.close_NI, number_G1 * len(self.users_I) + history_GL, item_GC)
-        users_GC = earlier.users_KI[number_G1, item_GC] / np.maximum(earlier.part_K[number_G1], _TINY)
+        known_G1 = known_G1 & (earlier.part_K[number_G1] >= LEAST_PART)
+        visited_GLC = _at(earlier.close_NI, number_G1 * earlier.users_KI.shape[1] + history_GL, item_GC)
+        users_GC = earlier.users_KI[number_G1, item_GC] / np.maximum(earlier.part_K[number_G1], LEAST_PART)
         return visited_GLC * known_G1[:, :, None], users_GC * known_G1
 
 

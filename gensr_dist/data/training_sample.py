@@ -12,7 +12,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.hashing import hash_key
 from gensr_dist.data.negatives.sampling import SeenPairs, sample_unseen
 from gensr_dist.data.shards.store import TimelineStore, Window
-from gensr_dist.data.timelines.rows import EvalRows
+from gensr_dist.data.timelines.rows import EvalRows, among_newest
 
 _ROWS, _NEGATIVES = 0x73616D706C65, 0x626573696465  # name the two uses of random numbers: all others have other keys
 
@@ -20,7 +20,7 @@ Int = NDArray[np.int64]
 
 
 def draw_training_rows(
-    store: TimelineStore, counts: Mapping[Behaviour, int], seed: int, negatives: int = 99
+    store: TimelineStore, counts: Mapping[Behaviour, int], seed: int, negatives: int = 99, newest: int = 0
 ) -> dict[Behaviour, EvalRows]:
     """Draw training rows whose users have a history by then, each with items that its user never saw.
 
@@ -32,6 +32,7 @@ def draw_training_rows(
         counts: rows of each task; all that there are, where they are fewer.
         seed: of the run.
         negatives: of each row.
+        newest: rows of each user and task that are drawn from, the last ones; 0: all.
 
     Returns:
         For each task of `counts` its rows in the order of the log, possibly none.
@@ -41,7 +42,7 @@ def draw_training_rows(
     """
     kept = {task: _no_rows(negatives) for task in counts}
     for window in store.windows():
-        event_P = _with_history(window)
+        event_P = _with_history(window, newest)
         task_P = window.timelines.behaviour_N[event_P]
         entering = {}
         for task, count in counts.items():
@@ -57,9 +58,10 @@ def draw_training_rows(
     return kept
 
 
-def _with_history(window: Window) -> Int:
-    """Local events of the window's training rows before which their user had done something."""
+def _with_history(window: Window, newest: int) -> Int:
+    """Local events of the window's newest training rows before which their user had done something."""
     event_R = window.training_event_R
+    event_R = event_R[among_newest(window.timelines, event_R, newest)]
     start_R = window.histories.user_start_V[window.timelines.user_of(event_R)]
     return event_R[window.histories.end_of_event_N[event_R] > start_R]
 

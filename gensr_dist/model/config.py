@@ -52,9 +52,9 @@ class ModelConfig:
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Of T5 and the history encoders."""
     cf_view: bool = True
-    """Off: no CF vectors."""
+    """Off: no CF vectors, and no counts of visits."""
     semantic_view: bool = True
-    """Off: no texts of histories."""
+    """Off: no texts of histories, and no counts of their words."""
     soft_filter: bool = True
     """Off: mean pooling of the history."""
     history_match: bool = True

@@ -42,6 +42,7 @@ from gensr_dist.study.hard_negatives import harder
 from gensr_dist.study.plan import FUSION, GENSR
 from gensr_dist.study.settings import trial_settings
 from gensr_dist.study.spec import OUTCOME, Outcome, TrialSpec, read_outcome, read_spec
+from gensr_dist.train.order import training_order
 
 SHARED = ("shards", "cf", "channels")  # of the data's run folder
 _CATALOGUE_SECONDS = 240  # that a task may take over the whole catalogue
@@ -198,13 +199,13 @@ def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder
         found = evaluate_catalogue(opened, ranker, config.retrieval.candidates, config.evaluation, 0)
         trained = config.train.trained_tasks
         catalogue = {TASK_NAMES[each.task]: each.orders[ANSWERS].values() for each in found if each.task in trained}
-    fit = read_fit(folder.fit)
+    fit, order = read_fit(folder.fit), training_order(opened.store, config.train, config.seed)
     return dataclasses.replace(
         outcome,
         catalogue=catalogue,
         parameters=sum(parameter.numel() for parameter in opened.model.parameters()),
         seconds=seconds,
-        seconds_per_epoch=seconds / steps * sum(opened.store.window_rows) / config.train.batch if steps else 0.0,
+        seconds_per_epoch=seconds / steps * order.steps_per_epoch if steps else 0.0,
         curve=() if fit is None else ((seconds, best),),
     )
 

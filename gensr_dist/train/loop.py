@@ -11,9 +11,7 @@ import torch.distributed as dist
 
 from gensr_dist.config.root import Config, resolved_yaml
 from gensr_dist.data.batches.batch import Batch
-from gensr_dist.data.batches.chosen_order import ChosenOrder, rows_of_tasks
 from gensr_dist.data.batches.loader import TrainingLoader
-from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.items import token_idf
 from gensr_dist.distributed.rank_log import log_path, rank_log
 from gensr_dist.distributed.ranks import Ranks, check_same_shards, join_processes
@@ -36,6 +34,7 @@ from gensr_dist.train.meter import PhaseClock
 from gensr_dist.train.negatives import training_negatives
 from gensr_dist.train.not_finite import CONFIG, MODEL, RECORD, NotFinite, rows_of, save_batches
 from gensr_dist.train.objective import Agreement, StepCheck, StepLosses, seed_dropout, step_losses
+from gensr_dist.train.order import training_order
 from gensr_dist.train.prefetcher import Prefetcher
 from gensr_dist.train.replay import Player
 from gensr_dist.train.report import TrainResult
@@ -103,7 +102,7 @@ class _Training:
         collator = data.collator(run, config.data.history, config.model)
         self.loader = TrainingLoader(
             collator,
-            self._order(),
+            training_order(self.data.store, self.settings, self.config.seed),
             seed=config.seed,
             negatives=training_negatives(config.data, run, data.items),
             rank=ranks.rank,
@@ -128,6 +127,7 @@ class _Training:
             tasks=settings.trained_tasks,
             rows=settings.validate_rows,
             seed=config.seed,
+            newest_rows=settings.newest_rows,
         )
         self.checkpoints = Checkpoints(run.checkpoints, self.engine, keep_last=settings.keep_last)
         if not resume:  # and nothing above found fault
@@ -310,14 +310,6 @@ class _Training:
             if player.play(self.ranks.rank, number).origin is not None:
                 return number
         return None
-
-    def _order(self) -> SampleOrder:
-        """Of the rows that are trained on."""
-        settings, store = self.settings, self.data.store
-        if settings.tasks == "both" and not settings.newest_rows:
-            return SampleOrder(store.window_rows, settings.batch, self.config.seed)
-        rows = rows_of_tasks(store, settings.trained_tasks, settings.newest_rows)
-        return ChosenOrder(rows, settings.batch, self.config.seed)
 
     def _beginning(self) -> Progress:
         """Progress of a run that has not begun, with all that it depends on."""

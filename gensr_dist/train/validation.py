@@ -77,6 +77,7 @@ class Validation:
         tasks: frozenset[Behaviour],
         rows: int,
         seed: int,
+        newest_rows: int,
     ) -> None:
         samples = {task: draw_rows(store.eval_rows(Split.VALID, task), rows, seed) for task in sorted(tasks)}
         self.samples = {task: sample for task, sample in samples.items() if len(sample)}
@@ -85,7 +86,9 @@ class Validation:
                 "data.split", "the validation split holds no positive event", "choose another split or a longer log"
             )
         counts = {task: len(sample) for task, sample in self.samples.items()}
-        self.training = draw_training_rows(store, counts, seed, store.manifest.config.eval_negatives)
+        self.training = draw_training_rows(
+            store, counts, seed, store.manifest.config.eval_negatives, newest=newest_rows
+        )
         self.engine = engine
         device = engine.ranks.device
         self.scorer = GenSRScorer(engine.model, collator, device, _PROMPTS)

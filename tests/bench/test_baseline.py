@@ -151,7 +151,7 @@ def test_what_the_baseline_cannot_do_is_refused() -> None:
     batch = synthetic_batch(BatchShape(groups=2, candidates=2, vocabulary=VOCABULARY), 0)
     with pytest.raises(InputError, match="tokens, 9 fit"):
         BaselineCollator(PromptConfig(), tokenizer, width=9)(batch)
-    for switch in ("soft_filter", "history_match", "match", "term_match"):
+    for switch in ("soft_filter", "history_match", "match", "term_match", "query_evidence", "history_evidence"):
         model = GenSR.build(ModelConfig(backbone="nano", **{switch: False}), tokenizer, CF_WIDTH)
         with pytest.raises(ValueError, match="no ablations"):
             BaselineGenSR(model)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from gensr_dist.data.batches.batch import HISTORY_FEATURES
-from gensr_dist.data.history_evidence import DECAYS, FILES, EarlierVisits, HistoryEvidence
+from gensr_dist.data.history_evidence import DECAYS, FILES, LEAST_PART, EarlierVisits, HistoryEvidence
 from gensr_dist.errors import InputError
 from gensr_dist.storage.sparse_lists import save_lists
 
@@ -32,7 +32,7 @@ def made(seed: int, items: int, moments: int) -> tuple[HistoryEvidence, Dense]:
         users_I=users_KI[-1],
         earlier=EarlierVisits(
             moment_K=10 * np.arange(1, moments + 1),
-            part_K=rng.random(moments),
+            part_K=np.where(rng.random(moments) < 0.2, LEAST_PART / 2, 0.5 + rng.random(moments) / 2),
             close_NI=csr_array(close_KII[:-1].reshape(moments * items, items)),
             users_KI=users_KI[:-1],
         ),
@@ -43,10 +43,14 @@ def made(seed: int, items: int, moments: int) -> tuple[HistoryEvidence, Dense]:
 def reference(evidence: HistoryEvidence, dense: Dense, history: list[int], item: int, moment: int | None) -> np.ndarray:
     """One pair at a time; `moment` is the number of the last one that is not after the row, -1 before all."""
     close_KII, text_II, users_KI = dense
+    if moment is not None and moment >= 0 and evidence.earlier.part_K[moment] < LEAST_PART:
+        moment = -1
+    told = evidence.earlier.close_NI.nnz > 0, evidence.earlier.part_K.max(initial=0) >= LEAST_PART
     visits_II = np.zeros_like(text_II) if moment == -1 else close_KII[-1 if moment is None else moment]
     users = 0.0 if moment == -1 else float(users_KI[-1 if moment is None else moment][item])
     if moment is not None and moment >= 0:
-        users /= max(float(evidence.earlier.part_K[moment]), 1e-12)
+        users /= float(evidence.earlier.part_K[moment])
+    visits_II, users = visits_II * told[0], users * told[1]
     features = []
     for matrix_II, root in ((visits_II, 0.5), (text_II, 1.0)):
         closeness = [float(matrix_II[other, item]) for other in history]
@@ -104,10 +108,14 @@ def test_a_log_without_visits_and_words_tells_nothing() -> None:
 def test_where_no_training_row_is_told_of_visits_no_row_is() -> None:
     """Weights that training never moved must not be asked."""
     evidence, _ = made(3, 5, 2)
-    of_one_time = replace(evidence, earlier=replace(evidence.earlier, part_K=np.zeros(2)))
-    told_GCF = of_one_time.features(np.array([[2, 4]]), np.arange(5)[None])
-    assert not told_GCF[..., [0, 1, 2, 6]].any()
-    assert told_GCF[..., 3:6].any()
+    nothing = csr_array(evidence.earlier.close_NI.shape, dtype=np.float32)
+    for earlier, silent in (
+        (replace(evidence.earlier, part_K=np.array([0, LEAST_PART / 2])), [6]),  # few visits
+        (replace(evidence.earlier, close_NI=nothing), [0, 1, 2]),  # users, and nobody who met two items
+    ):
+        told_GCF = replace(evidence, earlier=earlier).features(np.array([[2, 4]]), np.arange(5)[None])
+        assert not told_GCF[..., silent].any()
+        assert all(told_GCF[..., feature].any() for feature in range(HISTORY_FEATURES) if feature not in silent)
 
 
 def test_added_items_are_told_by_their_words() -> None:

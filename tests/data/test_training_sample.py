@@ -145,3 +145,17 @@ def test_each_window_is_read_once(folder: Path, timelines: Timelines, monkeypatc
 def test_a_user_who_met_nearly_everything_is_refused(folder: Path, timelines: Timelines) -> None:
     with pytest.raises(InputError, match=f"a user has seen .* of {ITEMS} items"):
         draw_training_rows(stored(folder, timelines), EVERY, 0, ITEMS - 3)
+
+
+@pytest.mark.parametrize("newest", [1, 2])
+def test_of_the_newest_rows_alone(folder: Path, timelines: Timelines, newest: int) -> None:
+    drawn = draw_training_rows(stored(folder, timelines, 2), EVERY, 3, 2, newest=newest)
+    for task, rows in drawn.items():
+        event_R = training_rows(timelines)
+        expected = []
+        for event in with_history(timelines, task):
+            own_N = (timelines.user_N[event_R] == timelines.user_N[event]) & (timelines.behaviour_N[event_R] == task)
+            if event in event_R[own_N][-newest:]:
+                expected.append(event)
+        assert rows.event_R.tolist() == expected
+        assert 0 < len(expected) < len(with_history(timelines, task))

@@ -42,7 +42,9 @@ def validation(store: TimelineStore, items: ItemStore, vectors: ItemVectors, mod
         model=model, zero_stage=0, ranks=SimpleNamespace(device="cpu"), release_weights=lambda: None
     )
     collator = Collator(store, items, vectors, HISTORY)
-    return Validation(store, collator, cast(Any, engine), tasks=frozenset(Behaviour), rows=ROWS, seed=seed)
+    return Validation(
+        store, collator, cast(Any, engine), tasks=frozenset(Behaviour), rows=ROWS, seed=seed, newest_rows=0
+    )
 
 
 def one_by_one(collator: Collator, model: GenSR, rows: EvalRows) -> tuple[list[float], list[int]]:

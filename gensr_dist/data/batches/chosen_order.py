@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gensr_dist.data.batches.order import SampleOrder
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.timelines.rows import among_newest
 from gensr_dist.errors import InputError
 
 
@@ -47,20 +48,8 @@ def rows_of_tasks(store: TimelineStore, tasks: frozenset[Behaviour], newest: int
     row_W = []
     for window in store.windows():
         timelines, event_R = window.timelines, window.training_event_R
-        task_R = timelines.behaviour_N[event_R]
-        kept_R = np.isin(task_R, wanted)
-        if newest:
-            kept_R &= _places_from_the_end(timelines.user_of(event_R) * len(Behaviour) + task_R) < newest
+        kept_R = np.isin(timelines.behaviour_N[event_R], wanted) & among_newest(timelines, event_R, newest)
         row_W.append(np.flatnonzero(kept_R) + window.first_row)
     if not any(map(len, row_W)):
         raise InputError(store.folder.place, "no training row of its task", "prepare a log with such events")
     return row_W
-
-
-def _places_from_the_end(key_R: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many later rows have the key of each row."""
-    _, number_R, count_X = np.unique(key_R, return_inverse=True, return_counts=True)
-    order_R = np.argsort(number_R, kind="stable")
-    place_R = np.empty(len(key_R), dtype=np.int64)
-    place_R[order_R] = np.cumsum(count_X)[number_R[order_R]] - 1 - np.arange(len(key_R))
-    return place_R

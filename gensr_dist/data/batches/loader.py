@@ -53,8 +53,8 @@ class TrainingLoader:
         if order.batch > order.rows:  # padding would be computed on in every step
             raise InputError(
                 "train.batch",
-                f"{order.batch} groups, but the log has only {order.rows} training rows",
-                "lower it or bring a larger log",
+                f"{order.batch} groups, but only {order.rows} rows are trained on",
+                "lower it, bring a larger log, or raise train.newest_rows",
             )
         self.collator = collator
         self.order = order

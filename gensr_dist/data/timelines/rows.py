@@ -18,6 +18,18 @@ def training_rows(timelines: Timelines) -> np.ndarray:
     return np.flatnonzero(timelines.positive_N & (timelines.split_N == Split.TRAIN))
 
 
+def among_newest(timelines: Timelines, event_R: np.ndarray, newest: int) -> np.ndarray:
+    """Whether each of some ascending events is one of the last `newest` of its user and task, bool [R]; 0: all are."""
+    if not newest:
+        return np.ones(len(event_R), dtype=bool)
+    key_R = 2 * timelines.user_of(event_R) + timelines.behaviour_N[event_R]
+    _, number_R, count_X = np.unique(key_R, return_inverse=True, return_counts=True)
+    order_R = np.argsort(number_R, kind="stable")
+    later_R = np.empty(len(event_R), dtype=np.int64)
+    later_R[order_R] = np.cumsum(count_X)[number_R[order_R]] - 1 - np.arange(len(event_R))
+    return later_R < newest
+
+
 def evaluation_rows(timelines: Timelines) -> np.ndarray:
     """Positions of the positive validation and test events of both behaviours, int64 [R], ascending."""
     return np.flatnonzero(timelines.positive_N & (timelines.split_N != Split.TRAIN))

@@ -176,7 +176,8 @@ def test_a_batch_larger_than_an_epoch_is_refused(collator: Collator) -> None:
     with pytest.raises(InputError) as caught:
         loader(collator, batch=rows + 1)
     assert str(caught.value) == (
-        f"train.batch: {rows + 1} groups, but the log has only {rows} training rows; lower it or bring a larger log"
+        f"train.batch: {rows + 1} groups, but only {rows} rows are trained on; "
+        "lower it, bring a larger log, or raise train.newest_rows"
     )
 
 
