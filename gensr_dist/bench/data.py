@@ -1,8 +1,8 @@
 """`gensr bench data`: the way of the data, measured: simulate, prepare, read batches.
 
 The loader stands beside a baseline: one WebDataset sample a training row, put together in Python. Both run in this
-process, on one thread, on the same rows, with histories of 20 and groups of 5. Dimensions as in
-`data/batches/batch.py`; I items, R rows, T title tokens, E width of a CF vector.
+process, on one thread, on the same rows, with histories of 20 and groups of 5, and are told no evidence. Dimensions as
+in `data/batches/batch.py`; I items, R rows, T title tokens, E width of a CF vector.
 """
 
 import os
