@@ -123,15 +123,17 @@ class HistoryEvidence:
         else:
             visited_GLC, users_GC = self._before(history_GL, item_GC, time_G)
         # A model that was never told of them could not read them.
-        visited_GLC *= self.earlier.close_NI.nnz > 0
-        users_GC *= self.earlier.part_K.max(initial=0) >= LEAST_PART
-        features = []
-        for close_GLC in (visited_GLC, _at(self.text_II, history_GL, item_GC)):
-            close_GLC *= there_GL[:, :, None]
-            features += [np.einsum("glc,gl->gc", close_GLC, weight_GL) for weight_GL in weights]
-            features.append(close_GLC.max(axis=1, initial=0))
-        features[: len(features) // 2] = [np.sqrt(each_GC) for each_GC in features[: len(features) // 2]]
-        return np.stack([*features, np.log1p(users_GC)], axis=-1).astype(np.float32)
+        users_told = self.earlier.part_K.max(initial=0) >= LEAST_PART
+        visits_told = users_told and self.earlier.close_NI.nnz > 0
+
+        def pooled(close_GLC: Float) -> list[Float]:
+            close_GLC = close_GLC * there_GL[:, :, None]
+            sums = [np.einsum("glc,gl->gc", close_GLC, weight_GL) for weight_GL in weights]
+            return [*sums, close_GLC.max(axis=1, initial=0)]
+
+        by_visits = map(np.sqrt, pooled(visited_GLC * visits_told))
+        by_words = pooled(_at(self.text_II, history_GL, item_GC))
+        return np.stack([*by_visits, *by_words, np.log1p(users_GC * users_told)], axis=-1).astype(np.float32)
 
     def _before(self, history_GL: Int, item_GC: Int, time_G: Int) -> tuple[Float, Float]:
         """Closeness [G, L, C] by visits, and users [G, C], as they were known before each group's moment."""

@@ -50,7 +50,7 @@ def reference(evidence: HistoryEvidence, dense: Dense, history: list[int], item:
     users = 0.0 if moment == -1 else float(users_KI[-1 if moment is None else moment][item])
     if moment is not None and moment >= 0:
         users /= float(evidence.earlier.part_K[moment])
-    visits_II, users = visits_II * told[0], users * told[1]
+    visits_II, users = visits_II * (told[0] and told[1]), users * told[1]
     features = []
     for matrix_II, root in ((visits_II, 0.5), (text_II, 1.0)):
         closeness = [float(matrix_II[other, item]) for other in history]
@@ -110,7 +110,7 @@ def test_where_no_training_row_is_told_of_visits_no_row_is() -> None:
     evidence, _ = made(3, 5, 2)
     nothing = csr_array(evidence.earlier.close_NI.shape, dtype=np.float32)
     for earlier, silent in (
-        (replace(evidence.earlier, part_K=np.array([0, LEAST_PART / 2])), [6]),  # few visits
+        (replace(evidence.earlier, part_K=np.array([0, LEAST_PART / 2])), [0, 1, 2, 6]),  # few visits
         (replace(evidence.earlier, close_NI=nothing), [0, 1, 2]),  # users, and nobody who met two items
     ):
         told_GCF = replace(evidence, earlier=earlier).features(np.array([[2, 4]]), np.arange(5)[None])
