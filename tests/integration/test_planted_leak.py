@@ -38,6 +38,7 @@ SETTINGS = (
     "lightgcn.validate_every=60",
     "model.semantic_history=pooled",
     "model.dropout=0",
+    "model.history_evidence=false",  # without the vectors counts of words alone answer here
     "train.steps=150",
     "train.batch=32",
     "train.warmup_steps=20",
