@@ -58,5 +58,5 @@ def test_the_measurement_runs_and_leaves_the_threads_alone(small_shards: Path) -
 
 
 def test_a_log_smaller_than_a_batch_is_refused(small_shards: Path) -> None:
-    with pytest.raises(InputError, match="training rows"):
+    with pytest.raises(InputError, match="rows are trained on"):
         measure_loader(small_shards, batch=100_000, rounds=1)
