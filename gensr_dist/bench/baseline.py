@@ -53,11 +53,9 @@ class BaselineGenSR(nn.Module):
     def __init__(self, model: GenSR) -> None:
         super().__init__()
         config = model.shape.model
-        views, parts = (
-            (config.cf_view, config.semantic_view),
-            (config.soft_filter, config.history_match, config.history_evidence),
-        )
-        if not all((*views, *parts, config.match, config.term_match, config.query_evidence)):
+        views, likeness = (config.cf_view, config.semantic_view), (config.history_match, config.term_match)
+        evidence = (config.history_evidence, config.query_evidence)
+        if not all((*views, *likeness, *evidence, config.soft_filter, config.match)):
             raise ValueError("the baseline has no ablations")
         self.pooled, self.cf_scale = config.semantic_history == "pooled", model.shape.cf_scale
         source = model.backbone.t5

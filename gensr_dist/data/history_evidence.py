@@ -66,9 +66,7 @@ class HistoryEvidence:
         """
         names = (EARLIER, VISITS, TEXTS)
         moment_K, part_K, users_KI, users_I = (open_array(folder / name, _REMEDY) for name in _ARRAYS)
-        for file in (file for name in names for file in list_files(name)):
-            open_array(folder / file, _REMEDY)  # says what is missing
-        close_NI, close_II, text_II = (open_lists(folder, name, items) for name in names)
+        close_NI, close_II, text_II = (open_lists(folder, name, items, _REMEDY) for name in names)
         rows = (len(moment_K) * items, items, items)
         if users_I.shape != (items,) or rows != (close_NI.shape[0], close_II.shape[0], text_II.shape[0]):
             raise InputError(folder / _ARRAYS[-1], f"not the evidence of a catalogue of {items} items", _REMEDY)

@@ -20,9 +20,9 @@ from gensr_dist.retrieval.channels.dense_scores import VectorIndex
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.faiss_index import build_faiss, read_faiss, write_faiss
 from gensr_dist.retrieval.semantic import pool, weighted_tokens
+from gensr_dist.storage.arrays import open_array
 from gensr_dist.storage.checked_files import CheckedFiles, record_files
 from gensr_dist.storage.records import read_record, write_json
-from gensr_dist.storage.sparse_lists import map_array
 
 VIEWS = ("cf", "semantic", "tower")
 RECORD = "index.json"
@@ -165,8 +165,8 @@ class CatalogueIndex:
             views[view] = VectorIndex(index, row_J)
         return cls(
             contents.items,
-            map_array(folder / "token_weights.npy"),
-            map_array(folder / "tower.npy"),
+            open_array(folder / "token_weights.npy", REMEDY),
+            open_array(folder / "tower.npy", REMEDY),
             views,
         )
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
+from gensr_dist.storage.arrays import open_array
+
 PARTS = ("starts", "columns", "weights")  # files of a saved matrix: NAME_PART.npy
-_MAPPED = 128  # bytes; an empty array cannot be mapped
 
 
 def float32_rows(matrix_NK: csr_array) -> csr_array:
@@ -61,25 +62,22 @@ def save_lists(folder: Path, name: str, matrix_NK: csr_array) -> None:
         np.save(folder / f"{name}_{part}.npy", array, allow_pickle=False)
 
 
-def open_lists(folder: Path, name: str, columns: int) -> csr_array:
+def open_lists(folder: Path, name: str, columns: int, remedy: str) -> csr_array:
     """Map a saved matrix; rows are read from disk as they are used.
 
     Args:
         folder: that `save_lists` wrote to.
         name: of the matrix.
         columns: K.
+        remedy: where a file is missing or broken.
+
+    Raises:
+        InputError: one is.
     """
-    start_N, column_M, weight_M = (map_array(folder / f"{name}_{part}.npy") for part in PARTS)
+    start_N, column_M, weight_M = (open_array(folder / file, remedy) for file in list_files(name))
     return csr_array((weight_M, column_M, start_N), shape=(len(start_N) - 1, columns))
 
 
 def list_files(name: str) -> tuple[str, ...]:
     """File names of a saved matrix."""
     return tuple(f"{name}_{part}.npy" for part in PARTS)
-
-
-def map_array(path: Path) -> np.ndarray:
-    """Map an array of a file; a tiny one is read."""
-    small = path.stat().st_size <= 2 * _MAPPED
-    array: np.ndarray = np.load(path, mmap_mode=None if small else "r", allow_pickle=False)
-    return array

@@ -17,14 +17,24 @@ from gensr_dist.data.events import Repair
 from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.cf_vectors import vectors_by_text
-from gensr_dist.retrieval.added.folder import CF, INDEX, LISTS, TABLE, TITLES, AddedFolder, Origin, seal, write_rows
-from gensr_dist.retrieval.added.grown_lists import TextLists, words_of
+from gensr_dist.retrieval.added.folder import (
+    CF,
+    INDEX,
+    LISTS,
+    TABLE,
+    TITLES,
+    AddedFolder,
+    Origin,
+    seal,
+    write_rows,
+)
+from gensr_dist.retrieval.added.grown_lists import REMEDY, TextLists, words_of
 from gensr_dist.retrieval.added.reading import read_item_table
 from gensr_dist.retrieval.index import CatalogueIndex, tower_vectors, write_index
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.trained_run import TrainedRun
+from gensr_dist.storage.arrays import open_array
 from gensr_dist.storage.durable import durable_folder
-from gensr_dist.storage.sparse_lists import map_array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +147,9 @@ def _write(folder: Path, trained: TrainedRun, config: Config, table: pl.DataFram
     (folder / INDEX).mkdir()
     write_index(
         folder / INDEX,
-        item_IE=map_array(folder / CF),
+        item_IE=open_array(folder / CF, REMEDY),
         item_IH=np.concatenate([index.item_IH, item_AH]),
-        title_IT=map_array(folder / TITLES),
+        title_IT=open_array(folder / TITLES, REMEDY),
         token_VD=trained.model.token_embeddings().detach().float().cpu().numpy(),
         config=config.retrieval,
         seed=config.seed,

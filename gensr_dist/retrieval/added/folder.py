@@ -21,15 +21,15 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.grown_lists import FILES as LIST_FILES
+from gensr_dist.retrieval.added.grown_lists import REMEDY
 from gensr_dist.retrieval.channels.stage import RECORD as CHANNELS_RECORD
 from gensr_dist.retrieval.index import RECORD as INDEX_RECORD
 from gensr_dist.runs.folder import RunFolder
+from gensr_dist.storage.arrays import open_array
 from gensr_dist.storage.checked_files import CheckedFiles, record_files, sha256_of_file
 from gensr_dist.storage.records import read_record, write_json
-from gensr_dist.storage.sparse_lists import map_array
 
 RECORD = "added.json"
-REMEDY = "add the items again with `gensr index CONFIG --add ITEMS`"
 TABLE, TITLES, CF = "items.parquet", "title_tokens.npy", "cf.npy"
 INDEX, LISTS = "index", "lists"  # folders
 
@@ -114,7 +114,7 @@ class AddedFolder:
 
     def vectors(self) -> NDArray[np.float32]:
         """CF vectors of all items [X, E], mapped."""
-        return map_array(self.folder / CF)
+        return open_array(self.folder / CF, REMEDY)
 
     def store(self, items: ItemStore) -> "GrownItems":
         """The item store of all items.
@@ -123,7 +123,7 @@ class AddedFolder:
             items: of the log.
         """
         return GrownItems(
-            title_IT=map_array(self.folder / TITLES),
+            title_IT=open_array(self.folder / TITLES, REMEDY),
             query_QT=items.query_QT,
             popularity_I=with_zeros(items.popularity_I, len(self.table)),
             files=items.files,

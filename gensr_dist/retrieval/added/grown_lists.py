@@ -19,8 +19,10 @@ from gensr_dist.retrieval.channels.item_neighbours import text_neighbours
 from gensr_dist.retrieval.channels.lexical import bm25_lists
 from gensr_dist.retrieval.channels.query_clicks import ClickGraph
 from gensr_dist.retrieval.channels.stage import ChannelArrays
-from gensr_dist.storage.sparse_lists import list_files, map_array, open_lists, save_lists
+from gensr_dist.storage.arrays import open_array
+from gensr_dist.storage.sparse_lists import list_files, open_lists, save_lists
 
+REMEDY = "add the items again with `gensr index CONFIG --add ITEMS`"
 FILES = ("words.npy", *list_files("text"), *list_files("bm25"))
 
 
@@ -52,9 +54,9 @@ class TextLists:
     def open(cls, folder: Path, items: int) -> Self:
         """Map what `save` wrote for so many items."""
         return cls(
-            hash_W=map_array(folder / "words.npy"),
-            text_II=open_lists(folder, "text", items),
-            bm25_WI=open_lists(folder, "bm25", items),
+            hash_W=open_array(folder / "words.npy", REMEDY),
+            text_II=open_lists(folder, "text", items, REMEDY),
+            bm25_WI=open_lists(folder, "bm25", items, REMEDY),
         )
 
     def joined(self, arrays: ChannelArrays) -> ChannelArrays:

@@ -15,11 +15,11 @@ from gensr_dist.baselines.untrained.item_words import holders, weighted_words
 from gensr_dist.data.sparse_vectors import present, unit_rows
 from gensr_dist.retrieval.channels.contract import Float32
 from gensr_dist.retrieval.channels.lexical import LONGEST
+from gensr_dist.storage.arrays import open_array
 from gensr_dist.storage.sparse_lists import (
     float32_rows,
     heaviest,
     list_files,
-    map_array,
     open_lists,
     save_lists,
 )
@@ -28,6 +28,7 @@ NEAR = 20  # queries that are like one
 SHARPNESS = 3  # power of their likeness
 CLICKS = 0.5  # of the share of a like query's finds, beside the cosine of words
 FINDS = 1_000  # items listed of a query
+_REMEDY = "run `gensr channels` again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +102,11 @@ class ClickGraph:
     @classmethod
     def open(cls, folder: Path, items: int) -> Self:
         """Map what `save` wrote."""
-        found_QI = open_lists(folder, "clicks_of_queries", items)
+        found_QI = open_lists(folder, "clicks_of_queries", items, _REMEDY)
         return cls(
-            idf_W=map_array(folder / "clicks_idf.npy"),
-            found_WI=open_lists(folder, "clicks_of_words", items),
-            query_WQ=open_lists(folder, "queries_of_words", found_QI.shape[0]),
+            idf_W=open_array(folder / "clicks_idf.npy", _REMEDY),
+            found_WI=open_lists(folder, "clicks_of_words", items, _REMEDY),
+            query_WQ=open_lists(folder, "queries_of_words", found_QI.shape[0], _REMEDY),
             found_QI=found_QI,
         )
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from gensr_dist.data.sparse_vectors import Int
-from gensr_dist.storage.sparse_lists import map_array
+from gensr_dist.storage.arrays import open_array
 
 NEWEST = 500  # interactions listed of an item: the work of a request does not grow with the log
+_REMEDY = "run `gensr channels` again"
 FILES = tuple(f"sessions_{part}.npy" for part in ("starts", "items", "met_starts", "met"))
 
 
@@ -69,7 +70,7 @@ class Sessions:
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Map what `save` wrote."""
-        start_V, item_M, met_start_I, met_N = (map_array(folder / name) for name in FILES)
+        start_V, item_M, met_start_I, met_N = (open_array(folder / name, _REMEDY) for name in FILES)
         return cls(start_V=start_V, item_M=item_M, met_start_I=met_start_I, met_N=met_N)
 
 

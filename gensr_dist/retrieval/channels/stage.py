@@ -34,10 +34,11 @@ from gensr_dist.retrieval.channels.sessions import FILES as SESSION_FILES
 from gensr_dist.retrieval.channels.sessions import Sessions
 from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.sentences import sentence
+from gensr_dist.storage.arrays import open_array
 from gensr_dist.storage.checked_files import CheckedFiles, record_files
 from gensr_dist.storage.durable import durable_folder
 from gensr_dist.storage.records import read_record, write_json
-from gensr_dist.storage.sparse_lists import list_files, map_array, open_lists, save_lists
+from gensr_dist.storage.sparse_lists import list_files, open_lists, save_lists
 
 FILES = (
     WORDS,
@@ -92,11 +93,12 @@ def build_channels(store: TimelineStore, items: ItemStore, folder: Path) -> Chan
     listed = query_items(present(sources.word_QW), arrays.clicks, arrays.bm25_WI)
     counts = sources.text_IW, sources.word_QW, sources.found_IQ
     queries = QueryEvidence.of(sources.hash_W, *counts, RepeatedSearches.of(store))
+    users_I = users_of_items(sources.user_M, sources.item_M, store.items)
     histories = HistoryEvidence(
         close_II=arrays.covisited_II,
         text_II=arrays.text_II,
-        users_I=users_of_items(sources.user_M, sources.item_M, store.items),
-        earlier=earlier_visits(sources.user_M, sources.item_M, sources.time_M, store.items),
+        users_I=users_I,
+        earlier=earlier_visits(sources.user_M, sources.item_M, sources.time_M, users_I),
     )
     with durable_folder(folder) as temporary:
         arrays.save(temporary)
@@ -173,10 +175,10 @@ class ChannelArrays:
             raise InputError(path, "its words were hashed by another release of polars", REMEDY)
         contents.require(path, FILES, REMEDY)
         return cls(
-            hash_W=map_array(folder / WORDS),
-            covisited_II=open_lists(folder, "covisitation", items),
-            text_II=open_lists(folder, "text", items),
-            bm25_WI=open_lists(folder, "bm25", items),
+            hash_W=open_array(folder / WORDS, REMEDY),
+            covisited_II=open_lists(folder, "covisitation", items, REMEDY),
+            text_II=open_lists(folder, "text", items, REMEDY),
+            bm25_WI=open_lists(folder, "bm25", items, REMEDY),
             clicks=ClickGraph.open(folder, items),
             sessions=Sessions.open(folder),
         )

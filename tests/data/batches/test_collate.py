@@ -318,11 +318,12 @@ def told(world: World) -> Collator:
     counts = sources.text_IW, sources.word_QW, sources.found_IQ
     queries = QueryEvidence.of(sources.hash_W, *counts, RepeatedSearches.of(own.store))
     events = sources.user_M, sources.item_M
+    users_I = users_of_items(*events, own.store.items)
     histories = HistoryEvidence(
         close_II=covisitation(*events, own.store.items),
         text_II=text_neighbours(present(sources.text_IW)),
-        users_I=users_of_items(*events, own.store.items),
-        earlier=earlier_visits(*events, sources.time_M, own.store.items),
+        users_I=users_I,
+        earlier=earlier_visits(*events, sources.time_M, users_I),
     )
     evidence = Evidence(queries=queries, histories=histories)
     return Collator(own.store, own.items, own.vectors, HISTORY, evidence=evidence)

@@ -25,7 +25,7 @@ def random_log(seed: int, events: int, users: int = 6, span: int = 40) -> Log:
 @pytest.mark.parametrize("moments", [1, 4])
 def test_each_moment_knows_what_a_log_that_ends_there_does(events: int, moments: int) -> None:
     user_M, item_M, time_M = random_log(events, events)
-    found = earlier_visits(user_M, item_M, time_M, ITEMS, moments=moments)
+    found = earlier_visits(user_M, item_M, time_M, users_of_items(user_M, item_M, ITEMS), moments=moments)
     assert found.users_KI.shape == (moments, ITEMS)
     assert found.close_NI.shape == (moments * ITEMS, ITEMS)
     assert (np.diff(found.moment_K) >= 0).all()
@@ -41,7 +41,7 @@ def test_each_moment_knows_what_a_log_that_ends_there_does(events: int, moments:
 
 def test_moments_part_the_events_evenly() -> None:
     user_M, item_M, time_M = random_log(2, 4_000, span=10_000)
-    found = earlier_visits(user_M, item_M, time_M, ITEMS, moments=7)
+    found = earlier_visits(user_M, item_M, time_M, users_of_items(user_M, item_M, ITEMS), moments=7)
     share_K = [(time_M < moment).mean() for moment in found.moment_K]
     np.testing.assert_allclose(share_K, np.arange(1, 8) / 8, atol=0.01)
 
@@ -52,11 +52,11 @@ def test_a_row_is_told_the_same_with_and_without_what_came_after_it(seed: int, e
     """No event at or after a row's own time, its own least of all, has a say in what it is told."""
     user_M, item_M, time_M = random_log(seed, events)
     place = int(np.random.default_rng(seed).integers(0, events))
-    whole = earlier_visits(user_M, item_M, time_M, ITEMS, moments=moments)
+    users_I = users_of_items(user_M, item_M, ITEMS)
+    whole = earlier_visits(user_M, item_M, time_M, users_I, moments=moments)
     told = []
     for kept_M in (np.ones(events, dtype=bool), time_M < time_M[place]):
         user_N, item_N = user_M[kept_M], item_M[kept_M]
-        users_I = users_of_items(user_M, item_M, ITEMS)
         lists = [
             covisitation(user_N[before_N], item_N[before_N], ITEMS)
             for before_N in (time_M[kept_M] < moment for moment in whole.moment_K)

@@ -107,7 +107,7 @@ def test_heaviest_and_saved_lists(tmp_path, most):
     found = heaviest(csr_array(dense), most)
     np.testing.assert_array_equal(found.toarray(), cut(dense, most))
     save_lists(tmp_path, "a", found)
-    again = open_lists(tmp_path, "a", 30)
+    again = open_lists(tmp_path, "a", 30, "make it again")
     np.testing.assert_array_equal(again.toarray(), found.toarray())
     assert again.data.dtype == np.float32
     assert again.indices.dtype == again.indptr.dtype == np.int32
