@@ -94,7 +94,7 @@ def index_run(trained: TrainedRun, config: Config) -> IndexStageResult:
         warnings += [
             f"{name}: {instead}; fewer than {FEWEST} validation rows have their positive among what is to be ordered"
             for task, name in TASK_NAMES.items()
-            if retrieval.fit_rows and task not in orders_by_task
+            if retrieval.fit_rows and task not in orders_by_task and trained.store.manifest.counts(task).train
         ]
     return IndexStageResult(index=result, orders=orders, warnings=tuple(warnings))
 

@@ -80,6 +80,14 @@ def test_unfitted_runs_rank_by_reciprocal_ranks_and_the_model_alone(copied: RunF
     np.testing.assert_array_equal(ranked.score_GK, ranked.odds_GK)
 
 
+def test_a_log_without_searches_is_not_told_of_their_order(copied: RunFolder) -> None:
+    config = configured(fit_rows=40)
+    trained = TrainedRun.open(copied, config)
+    none = dataclasses.replace(trained.store.manifest.search, train=0)
+    trained.store.manifest = dataclasses.replace(trained.store.manifest, search=none)
+    assert [warning.split(":")[0] for warning in index_run(trained, config).warnings] == ["rec", "rec"]
+
+
 def test_the_same_run_gives_the_same_files(
     indexed: tuple[RunFolder, IndexStageResult], copied: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing_extensions import Self
 
 from gensr_dist.data.config import DataConfig
+from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.storage.checked_files import REMEDY, CheckedFiles, FileRecord, sha256_of_file
 from gensr_dist.storage.folder import Folder
@@ -59,6 +60,10 @@ class Manifest(CheckedFiles):
     search: TaskCounts
     vocabulary: str  # SHA-256 of tokenizer/tokenizer.json
     shards: tuple[ShardRecord, ...]  # in user order
+
+    def counts(self, task: Behaviour) -> TaskCounts:
+        """Of one task."""
+        return self.recommendation if task == Behaviour.RECOMMENDATION else self.search
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` with a digest of itself."""
