@@ -21,25 +21,31 @@ class OneLineParser(argparse.ArgumentParser):
         given = list(sys.argv[1:] if args is None else args)
         for number, argument in enumerate(given, start=1):
             self._require_utf8(argument, number)
-        return super().parse_known_args(self._joined(given), namespace)
+        return super().parse_known_args(self._in_order(given), namespace)
 
-    def _joined(self, given: list[str]) -> list[str]:
-        """The arguments with values that begin with a dash in one word with their option."""
-        joined: list[str] = []
+    def _in_order(self, given: list[str]) -> list[str]:
+        """Options first, each with a value that begins with a dash in one word, so that any order is understood.
+
+        Of `NAME --json CONFIG` argparse would not find CONFIG where both may be left out (bpo-15112).
+        """
+        options: list[str] = []
+        others: list[str] = []
         rest = iter(given)
         for argument in rest:
             action = self._option_string_actions.get(argument)
-            if action is None or action.nargs is not None or argument == "--":
-                joined.append(argument)
-                continue
-            value = next(rest, None)
-            if value is None:
-                joined.append(argument)
+            if argument == "--" or (self._subparsers is not None and not argument.startswith("-")):
+                others += [argument, *rest]  # the latter in an order that the command knows
+            elif not argument.startswith("-") or argument == "-":
+                others.append(argument)
+            elif action is None or action.nargs is not None:
+                options.append(argument)
+            elif (value := next(rest, None)) is None:
+                others.append(argument)  # last, as it was given: nothing is its value
             elif value.startswith("-") and value != "--" and value not in self._option_string_actions:
-                joined.append(f"{argument}={value}" if argument.startswith("--") else f"{argument}{value}")
+                options.append(f"{argument}={value}" if argument.startswith("--") else f"{argument}{value}")
             else:
-                joined += [argument, value]
-        return joined
+                options += [argument, value]
+        return options + others
 
     def _require_utf8(self, argument: str, number: int) -> None:
         try:

@@ -1,3 +1,4 @@
+import itertools
 import os
 
 import pytest
@@ -32,6 +33,20 @@ def test_a_value_may_begin_with_a_dash(value: str) -> None:
     assert parsed("run", "--user", "-u", "-k", "4", "--query", "-a -b") == {
         **{"run": "run", "user": "-u", "k": 4, "query": "-a -b", "json": False}
     }
+
+
+def test_any_order_of_options_and_names_is_understood() -> None:
+    parser = OneLineParser(prog="gensr")
+    command = parser.add_subparsers(parser_class=OneLineParser).add_parser("baseline")
+    command.add_argument("name", nargs="?")
+    command.add_argument("config", nargs="?")
+    command.add_argument("--set", action="append")
+    command.add_argument("--json", action="store_true")
+    expected = {"name": "sasrec", "config": "a.yaml", "set": ["a=-1"], "json": True}
+    for words in itertools.permutations([["sasrec"], ["a.yaml"], ["--set", "a=-1"], ["--json"]]):
+        if words.index(["sasrec"]) < words.index(["a.yaml"]):
+            assert vars(parser.parse_args(["baseline", *itertools.chain(*words)])) == expected
+    assert vars(parser.parse_args(["baseline", "--json", "--", "--json"]))["name"] == "--json"
 
 
 def test_what_is_an_option_is_no_value(capsys: pytest.CaptureFixture[str]) -> None:
