@@ -5,6 +5,7 @@ Dimensions: N texts, M (text, word) pairs, G queries, W words.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -35,8 +36,9 @@ class TextWords:
         text_parts, hash_parts = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.uint64)]
         for start in range(0, len(texts), _BLOCK):
             words = texts[start : start + _BLOCK].str.to_lowercase().str.extract_all(r"\w+")
-            text_parts.append(np.repeat(start + np.arange(len(words)), words.list.len().to_numpy().astype(np.int64)))
-            hash_parts.append(words.filter(words.list.len() > 0).explode().hash().to_numpy())
+            count_N = words.list.len()
+            text_parts.append(np.repeat(start + np.arange(len(words)), count_N.to_numpy().astype(np.int64)))
+            hash_parts.append(words.filter(count_N > 0).explode().hash().to_numpy())
         return cls(text_M=np.concatenate(text_parts), hash_M=np.concatenate(hash_parts), texts=len(texts))
 
 
@@ -52,7 +54,7 @@ def query_words(texts: Sequence[str], hash_W: NDArray[np.uint64]) -> csr_array:
         texts: queries as they were typed.
         hash_W: hashes of the known words, ascending.
     """
-    words = TextWords.of(pl.Series(list(texts), dtype=pl.String))
+    words = _words_of_queries(tuple(texts))
     place_M = np.searchsorted(hash_W, words.hash_M)
     known_M = np.zeros(len(place_M), dtype=bool)
     inside_M = place_M < len(hash_W)
@@ -62,3 +64,8 @@ def query_words(texts: Sequence[str], hash_W: NDArray[np.uint64]) -> csr_array:
     start_G = np.searchsorted(row_M, np.arange(len(texts) + 1)).astype(np.int32)
     ones_M = np.ones(len(pair_M), dtype=np.float32)
     return csr_array((ones_M, column_M.astype(np.int32), start_G), shape=(len(texts), len(hash_W)))
+
+
+@lru_cache(maxsize=2)  # every channel of words asks for those of one request, and so does the model's evidence
+def _words_of_queries(texts: tuple[str, ...]) -> TextWords:
+    return TextWords.of(pl.Series(texts, dtype=pl.String))
