@@ -69,7 +69,7 @@ class Evidence:
             candidate_GC: items; -1 pads.
             time_G: of training rows.
         """
-        if self.histories is None:
+        if self.histories is None or not (candidate_GC >= 0).any():  # the user tower has no candidates
             return np.zeros((*candidate_GC.shape, HISTORY_FEATURES), dtype=np.float32)
         evidence_GCF = self.histories.features(history_GL, candidate_GC, time_G)
         evidence_GCF[candidate_GC < 0] = 0
@@ -91,7 +91,7 @@ class Evidence:
             own: searches of those groups' users, of training rows.
         """
         evidence_GCF = np.zeros((*candidate_GC.shape, QUERY_FEATURES), dtype=np.float32)
-        if self.queries is not None:
+        if self.queries is not None and (candidate_GC >= 0).any():
             search_Z = np.flatnonzero(task_G == Behaviour.SEARCH)
             candidate_ZC = candidate_GC[search_Z]
             left_out = None if own is None else own(search_Z)
