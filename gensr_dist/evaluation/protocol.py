@@ -80,7 +80,7 @@ def ranks_and_findings(
     find: Callable[[NDArray[np.floating]], NDArray[np.float64]],
     numbers: int,
     *,
-    progress: str | None = None,
+    progress: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Ranks as of `rank_positives`, and what else the same scores say of each row [R, F].
 
@@ -90,7 +90,7 @@ def ranks_and_findings(
         batch: rows a call of the scorer.
         find: `numbers` of each row, from its scores [R, C].
         numbers: F.
-        progress: label of a progress bar; None shows none.
+        progress: label of a progress bar.
 
     Raises:
         InputError: a score is not a number; names the row.

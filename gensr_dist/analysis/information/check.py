@@ -58,7 +58,7 @@ class Checked:
         )
 
 
-def check(say: Callable[[str], None] = lambda _: None) -> tuple[Checked, ...]:
+def check(say: Callable[[str], None]) -> tuple[Checked, ...]:
     """Estimate every channel, each seed on draws of its own.
 
     Args:

@@ -16,6 +16,7 @@ from gensr_dist.evaluation.metrics import CONFIDENCE, Estimate
 
 _RESAMPLES = 1_000
 _A_PASS = 100  # resamples in memory at a time
+_RANKED = 3  # entries of a history, fewer have no rank correlation
 
 Int = NDArray[np.int64]
 Float = NDArray[np.floating]
@@ -130,12 +131,12 @@ def entropy(weight_RCL: Float, length_R: Int) -> Float:
     return found
 
 
-def rank_correlation(first_RL: Float, second_RL: Float, length_R: Int, fewest: int = 3) -> Float:
+def rank_correlation(first_RL: Float, second_RL: Float, length_R: Int) -> Float:
     """Spearman's within each row; NaN where a row has fewer entries, or one of the two does not vary."""
     found_R = np.full(len(length_R), np.nan)
     for row, length in enumerate(length_R.tolist()):
         first_L, second_L = first_RL[row, :length], second_RL[row, :length]
-        if length < fewest or np.ptp(first_L) == 0 or np.ptp(second_L) == 0:
+        if length < _RANKED or np.ptp(first_L) == 0 or np.ptp(second_L) == 0:
             continue
         found_R[row] = np.corrcoef(rankdata(first_L), rankdata(second_L))[0, 1]
     return found_R
