@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gensr_dist.baselines.untrained.rivals import untrained_rivals
+from gensr_dist.baselines.untrained.systems import untrained_rivals
 from gensr_dist.config.root import Config
 from gensr_dist.data.cf_vectors import save_cf
 from gensr_dist.data.config import DataConfig
@@ -97,7 +97,7 @@ def opened(run: RunFolder) -> TrainedRun:
 
 def evaluated(trained: TrainedRun, config: EvaluationConfig, **more: Any) -> EvaluationResult:
     """Beside the scorers that every evaluation shows."""
-    rivals = untrained_rivals(trained.store, trained.items, trained.item_IE, trained.user_VE)
+    rivals = untrained_rivals(trained.data)
     return evaluate(trained, config, 0, training_negatives=4, rivals=rivals, **more)
 
 
