@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gensr_dist.cli.arguments import integer
-from gensr_dist.cli.commands import Commands, add_ray, check_ray
+from gensr_dist.cli.commands import Commands, add_ray, check_ray, told
 from gensr_dist.errors import printable
 from gensr_dist.interface import Run
 from gensr_dist.stages.runner import Say
@@ -194,9 +194,7 @@ def answer_file(
         answer_parts=parts,
         notes=trained.notes,
     )
-    for line in result.lines():
-        say(line)
-    return result
+    return told(result, say)
 
 
 def _reason_lines(reason: "Reason") -> list[str]:

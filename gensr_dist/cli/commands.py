@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from gensr_dist.cli.arguments import OneLineParser
 from gensr_dist.config.root import Config, load_config
@@ -13,6 +13,13 @@ from gensr_dist.errors import InputError
 from gensr_dist.stages.runner import Say
 
 Command: TypeAlias = Callable[[argparse.Namespace, Say], Any]  # what it returns is what `--json` prints
+
+
+class _HasLines(Protocol):
+    def lines(self) -> Sequence[str]: ...
+
+
+Told = TypeVar("Told", bound=_HasLines)
 
 
 class Commands:
@@ -86,6 +93,13 @@ def check_ray(options: argparse.Namespace) -> None:
     """Raise InputError where an address has no engine."""
     if options.address and options.engine != "ray":
         raise InputError("--address", "the local engine has none", "add --engine ray")
+
+
+def told(result: Told, say: Say) -> Told:
+    """Print what a result says of itself; the result."""
+    for line in result.lines():
+        say(line)
+    return result
 
 
 def load(options: argparse.Namespace, more: Sequence[str] = ()) -> Config:
