@@ -18,10 +18,9 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from gensr_dist.baselines.registry import BASELINES
-from gensr_dist.baselines.settings import read_settings
 from gensr_dist.storage.records import digest, write_json
 from gensr_dist.study.plan import FUSION, GENSR, Study, SystemPlan
-from gensr_dist.study.space import suggested
+from gensr_dist.study.settings import searched_overrides
 from gensr_dist.study.spec import OUTCOME, SPEC, Outcome, TrialSpec, read_outcome, trial_folder
 
 SEEDS = " (seeds)"  # behind the label, names the Optuna study of a system's further trainings
@@ -227,9 +226,7 @@ class Trials:
         """The plan's own settings, and drawn ones behind the first trial."""
         if trial.user_attrs.get("number", 0) == 0 or system.system not in BASELINES:
             return system.set
-        base = read_settings(system.system, [f"{system.system}.{text}" for text in system.set])
-        fixed = {text.partition("=")[0] for text in system.set}
-        return (*system.set, *suggested(trial, base, fixed))
+        return searched_overrides(trial, system.system, system.set)
 
     def _release_lost(self) -> None:
         """Plan again what a process that is gone had taken, and what is done or failed and whose folder was deleted."""
