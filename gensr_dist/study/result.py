@@ -13,7 +13,7 @@ from gensr_dist.evaluation.metrics import TASK_NAMES, ndcg_gain
 from gensr_dist.evaluation.significance import PairedTest, load_ranks, paired_gains
 from gensr_dist.study.plan import Study
 from gensr_dist.study.spec import Outcome, read_outcome
-from gensr_dist.study.trials import Done
+from gensr_dist.study.trials import Done, best_of_search
 
 _RESAMPLES = 10_000
 _TASK_OF = {name: task for task, name in TASK_NAMES.items()}
@@ -110,8 +110,7 @@ def _chosen(study: Study, done: Sequence[Done], label: str | None) -> list[tuple
     finished = [each for each in done if each.label == label and each.value is not None]
     if not finished:
         return []
-    first_seed = [each for each in finished if each.seed == study.config.seed]
-    winner = max(first_seed, key=lambda each: each.value or 0.0, default=finished[0])
+    winner = best_of_search(finished, finished[0].label, study.config.seed) or finished[0]
     same = {each.folder: each for each in finished if each.settings == winner.settings}
     return [(folder, outcome) for folder in same if (outcome := read_outcome(folder)) is not None]
 
