@@ -33,11 +33,12 @@ def add_studies(commands: Commands) -> None:
 
 def _study(options: argparse.Namespace, say: Say) -> Any:
     check_ray(options)
-    from gensr_dist.study.driver import run_study
+    from gensr_dist.study.driver import prepare_study, run_study
     from gensr_dist.study.plan import open_study
 
     study = open_study(options.study, options.set)
     engine = trial_engine(options)
+    prepare_study(study, say)
     with tqdm(desc="trials", unit="trial", disable=None) as bar:
         result = run_study(study, engine, say, bar.update)
     told(result, say)
