@@ -112,6 +112,11 @@ class CandidateMetrics:
         )
 
 
+def short_name(metric: str) -> str:
+    """`R@5`, `N@10` or `MRR`, as tables have it."""
+    return metric.replace("recall", "R").replace("ndcg", "N").replace("mrr", "MRR")
+
+
 def _recall(rank_R: NDArray[np.int64]) -> dict[int, float]:
     return {cutoff: float(recall_gain(rank_R, cutoff).mean()) for cutoff in CANDIDATE_CUTOFFS}
 

@@ -31,6 +31,9 @@ class PairedTest:
     p_value: float  # two-sided, of the sign-flip permutation test
     count: int  # rows
 
+    def __str__(self) -> str:
+        return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}], p = {self.p_value:.3g}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskComparison:
@@ -53,8 +56,7 @@ class RunComparison:
         """A line a task, for people."""
         return [
             f"{name}, {task.test.count:,} rows: NDCG@{CUTOFF} {task.first:.4f} in {self.first}, {task.second:.4f} in "
-            f"{self.second}; difference {task.test.difference:+.4f} [{task.test.low:+.4f}, {task.test.high:+.4f}], "
-            f"p = {task.test.p_value:.3g}"
+            f"{self.second}; difference {task.test}"
             for name, task in self.tasks.items()
         ]
 

@@ -18,6 +18,7 @@ from gensr_dist.evaluation.catalogue_metrics import CatalogueMetrics
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.fit import read_fit
 from gensr_dist.evaluation.gensr_scorer import ROWS_A_CALL, GenSRScorer
+from gensr_dist.evaluation.markdown import write_report
 from gensr_dist.evaluation.metrics import (
     CONFIDENCE,
     CUTOFFS,
@@ -28,7 +29,7 @@ from gensr_dist.evaluation.metrics import (
 )
 from gensr_dist.evaluation.page import evaluation_page
 from gensr_dist.evaluation.protocol import Rival, draw_rows, rank_positives, ranks_and_findings
-from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult, write_report
+from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult
 from gensr_dist.evaluation.significance import paired_test, save_ranks
 from gensr_dist.evaluation.strata import TaskStrata, training_users
 from gensr_dist.runs.folder import RunFolder

@@ -21,9 +21,18 @@ class Table:
         """With its title as a heading."""
         lines = [f"## {self.title}", ""]
         lines += [self.note, ""] if self.note else []
-        lines += [_row(self.heads), _row(["---"] * len(self.heads))]
-        lines += [_row([_marked(*cell) for cell in cells]) for cells in self._marked_rows()]
-        return "\n".join([*lines, ""])
+        return "\n".join([*lines, *self.lines(), ""])
+
+    def lines(self) -> list[str]:
+        """Of Markdown, without title and note; on the right is what does not name a row."""
+        rows = [_row([_marked(*cell) for cell in cells]) for cells in self._marked_rows()]
+        return [_row(self.heads), _row(["---", *["---:"] * (len(self.heads) - 1)]), *rows]
+
+    def aligned(self) -> list[str]:
+        """Heads and rows in columns, for a terminal."""
+        rows = (self.heads, *self.rows)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
     def html(self) -> str:
         """With its title as a heading below that of a section; scrolls by itself where it is wider than the page."""

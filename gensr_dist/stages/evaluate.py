@@ -27,7 +27,8 @@ class Evaluate(Stage):
     def do(self, job: Job) -> Outcome:
         """See `evaluation.stage` and `retrieval.catalogue`."""
         from gensr_dist.baselines.untrained.systems import untrained_rivals
-        from gensr_dist.evaluation.report import metrics_json, result_lines
+        from gensr_dist.evaluation.markdown import result_lines
+        from gensr_dist.evaluation.report import metrics_json
         from gensr_dist.evaluation.stage import evaluate
         from gensr_dist.retrieval.candidate_recall import evaluate_candidates
         from gensr_dist.retrieval.catalogue import evaluate_catalogue

@@ -20,9 +20,10 @@ from gensr_dist.errors import InputError
 from gensr_dist.evaluation.catalogue_metrics import ANSWERS, COUNTING, CatalogueMetrics
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.fit import RowsFit, StepFit, TaskFit, fit_warnings, keep_fit
+from gensr_dist.evaluation.markdown import report_markdown, write_report
 from gensr_dist.evaluation.metrics import MISSED, TASK_NAMES, CandidateMetrics
 from gensr_dist.evaluation.protocol import RankedRows
-from gensr_dist.evaluation.report import EvaluationResult, Protocol, metrics_json, report_markdown, write_report
+from gensr_dist.evaluation.report import EvaluationResult, Protocol, metrics_json
 from gensr_dist.evaluation.significance import compare_runs, load_ranks
 from gensr_dist.evaluation.stage import evaluate
 from gensr_dist.model.config import ModelConfig
