@@ -8,16 +8,16 @@ from gensr_dist.analysis.finding import Claim, Finding
 from gensr_dist.analysis.intervals import Verdict, verdict
 from gensr_dist.baselines.result import BaselineResult
 from gensr_dist.config.root import Config
-from gensr_dist.evaluation.metrics import Estimate
+from gensr_dist.evaluation.metrics import Estimate, short_name
 from gensr_dist.evaluation.report import TITLES
 from gensr_dist.evaluation.significance import PairedTest
 from gensr_dist.pages.charts import BarChart, LineChart, Series
 from gensr_dist.pages.table import Table
 from gensr_dist.paper.trainings import TEMPERATURE, WEIGHT, WHOLE, ablations, sweep
+from gensr_dist.study.figures import TASKS
+from gensr_dist.study.report import METRICS
 from gensr_dist.study.result import Spread, StudyResult, SystemResult
 
-TASKS = {"rec": "recommendation", "search": "search"}
-_COLUMNS = {"recall@5": "R@5", "recall@10": "R@10", "ndcg@5": "N@5", "ndcg@10": "N@10"}
 _SWEPT = {TEMPERATURE: "temperature", WEIGHT: "contrastive weight"}
 
 
@@ -36,8 +36,8 @@ def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Find
         scored |= {TITLES[scorer]: of[task] for scorer, of in metrics["baselines"].items() if task in of}
         if peer is not None and task in peer.tasks:
             scored[peer.title] = peer.tasks[task]
-        rows = tuple((label, *(f"{of[column]:.4f}" for column in _COLUMNS)) for label, of in scored.items())
-        tables.append(Table(title=f"{name.capitalize()}", heads=("", *_COLUMNS.values()), rows=rows))
+        rows = tuple((label, *(f"{of[metric]:.4f}" for metric in METRICS)) for label, of in scored.items())
+        tables.append(Table(title=name.capitalize(), heads=("", *map(short_name, METRICS)), rows=rows))
         values = tuple(float(of["ndcg@10"]) for of in scored.values())
         charts.append(
             BarChart(
@@ -55,11 +55,7 @@ def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Find
         if peer is not None and task in peer.behind:
             found[peer.title] = peer.behind[task]
         claims += [
-            Claim(
-                statement=f"GenSR is better than {label} in {name}",
-                holds=_holds(test),
-                measured=_shown(test),
-            )
+            Claim(statement=f"GenSR is better than {label} in {name}", holds=_holds(test), measured=str(test))
             for label, test in found.items()
         ]
     protocol = metrics["protocol"]
@@ -96,13 +92,7 @@ def ablation_finding(config: Config, result: StudyResult) -> Finding:
             if test is None:
                 continue
             source = "figure 4" if each.of_paper else "our own question"
-            claims.append(
-                Claim(
-                    statement=f"{each.claim} {name} ({source})",
-                    holds=_holds(test),
-                    measured=_shown(test),
-                )
-            )
+            claims.append(Claim(statement=f"{each.claim} {name} ({source})", holds=_holds(test), measured=str(test)))
     return Finding(
         name="ablations",
         title="Ablations (figure 4)",
@@ -155,7 +145,7 @@ def _moderate(name: str, task: str, drawn: Mapping[float, Spread], behind: Mappi
     clear = inside and all(test.low > 0 for test in tests)
     beyond = any(test.high < 0 for test in tests)
     holds: Verdict = "yes" if clear else "no" if beyond else "undecided"
-    ends = "; ".join(f"GenSR over an end {_shown(test)}" for test in tests)
+    ends = "; ".join(f"GenSR over an end {test}" for test in tests)
     return Claim(
         statement=f"A moderate {name} is best for {task} (figure 5)",
         holds=holds,
@@ -165,7 +155,6 @@ def _moderate(name: str, task: str, drawn: Mapping[float, Spread], behind: Mappi
 
 def _bars(name: str, title: str, systems: Sequence[SystemResult], task: str) -> BarChart:
     spreads = [system.sampled[task]["ndcg@10"] for system in systems]
-    several = any(spread.seeds > 1 for spread in spreads)
     return BarChart(
         name=name,
         title=title,
@@ -173,20 +162,11 @@ def _bars(name: str, title: str, systems: Sequence[SystemResult], task: str) -> 
         x="N@10",
         y="",
         groups=tuple(system.label for system in systems),
-        series=(
-            Series(
-                label="N@10",
-                x=(),
-                y=tuple(spread.mean for spread in spreads),
-                low=tuple(spread.mean - spread.deviation for spread in spreads) if several else (),
-                high=tuple(spread.mean + spread.deviation for spread in spreads) if several else (),
-            ),
-        ),
+        series=(_series((), spreads),),
     )
 
 
 def _curve(name: str, title: str, swept: str, drawn: Mapping[float, Spread]) -> LineChart:
-    several = any(spread.seeds > 1 for spread in drawn.values())
     return LineChart(
         name=name,
         title=title,
@@ -194,15 +174,19 @@ def _curve(name: str, title: str, swept: str, drawn: Mapping[float, Spread]) -> 
         x=swept,
         y="N@10",
         log_x=min(drawn) > 0,
-        series=(
-            Series(
-                label="N@10",
-                x=tuple(drawn),
-                y=tuple(spread.mean for spread in drawn.values()),
-                low=tuple(spread.mean - spread.deviation for spread in drawn.values()) if several else (),
-                high=tuple(spread.mean + spread.deviation for spread in drawn.values()) if several else (),
-            ),
-        ),
+        series=(_series(tuple(drawn), list(drawn.values())),),
+    )
+
+
+def _series(x: tuple[float, ...], spreads: Sequence[Spread]) -> Series:
+    """N@10, with one deviation on both sides where there are several seeds."""
+    several = any(spread.seeds > 1 for spread in spreads)
+    return Series(
+        label="N@10",
+        x=x,
+        y=tuple(spread.mean for spread in spreads),
+        low=tuple(spread.mean - spread.deviation for spread in spreads) if several else (),
+        high=tuple(spread.mean + spread.deviation for spread in spreads) if several else (),
     )
 
 
@@ -211,13 +195,13 @@ def _table(name: str, task: str, whole: SystemResult | None, systems: Sequence[S
     return Table(
         title=name.capitalize(),
         note="GenSR minus the ablation in N@10 of the same rows, its 95% interval over rows, p of a sign-flip test.",
-        heads=("", *_COLUMNS.values(), "seeds", "GenSR is ahead by"),
+        heads=("", *map(short_name, METRICS), "seeds", "GenSR is ahead by"),
         rows=tuple(
             (
                 system.label,
-                *(system.sampled[task][column].shown() for column in _COLUMNS),
+                *(system.sampled[task][metric].shown() for metric in METRICS),
                 str(system.sampled[task]["ndcg@10"].seeds),
-                _shown(test) if (test := system.behind.get(task)) else "",
+                str(system.behind.get(task, "")),
             )
             for system in shown
         ),
@@ -240,15 +224,9 @@ def _problems(systems: Mapping[str, SystemResult], labels: Sequence[str]) -> tup
 
 
 def _numbers(system: SystemResult) -> dict[str, Any]:
-    return {
-        task: {column: dataclasses.asdict(of[column]) for column in _COLUMNS} for task, of in system.sampled.items()
-    }
+    return {task: {metric: dataclasses.asdict(of[metric]) for metric in METRICS} for task, of in system.sampled.items()}
 
 
 def _holds(test: PairedTest) -> Verdict:
     """Whether GenSR is ahead."""
     return verdict(Estimate(value=test.difference, interval=(test.low, test.high)), 0)
-
-
-def _shown(test: PairedTest) -> str:
-    return f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.2g}"
