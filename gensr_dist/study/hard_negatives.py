@@ -3,6 +3,7 @@
 Dimensions: R rows, C candidates, I items, Q distinct queries, H items that a user had met, K items of a list.
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -56,7 +57,7 @@ def with_same_query_negatives(rows: EvalRows, store: TimelineStore, query_items:
         drawn_K = fitting_K[order_K][: candidate_RC.shape[1] - 1]
         own_C = np.setdiff1d(candidate_RC[row, 1:], drawn_K)
         candidate_RC[row, 1:] = np.concatenate((drawn_K, own_C))[: candidate_RC.shape[1] - 1]
-    return EvalRows(rows.event_R, rows.user_R, rows.task_R, rows.query_R, rows.history_end_R, candidate_RC)
+    return dataclasses.replace(rows, candidate_RC=candidate_RC)
 
 
 def with_bm25_negatives(rows: EvalRows, store: TimelineStore, items: ItemStore) -> EvalRows:
@@ -81,7 +82,7 @@ def with_bm25_negatives(rows: EvalRows, store: TimelineStore, items: ItemStore) 
         order_I = np.argsort(-score_I, kind="stable")
         for row in np.flatnonzero(rows.query_R == query).tolist():
             candidate_RC[row, 1:] = _first_unmet(order_I, count, seen_RH[row], int(candidate_RC[row, 0]))
-    return EvalRows(rows.event_R, rows.user_R, rows.task_R, rows.query_R, rows.history_end_R, candidate_RC)
+    return dataclasses.replace(rows, candidate_RC=candidate_RC)
 
 
 def _first_unmet(order_I: NDArray[np.int64], count: int, seen_H: NDArray[np.int64], positive: int) -> NDArray[np.int64]:
