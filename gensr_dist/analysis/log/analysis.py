@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 
 from gensr_dist.analysis.contract import Analysis
 from gensr_dist.analysis.finding import Finding
+from gensr_dist.analysis.intervals import shown
 from gensr_dist.analysis.log.brief import LogBrief, head_share
 from gensr_dist.analysis.log.charts import length_chart, tail_chart
 from gensr_dist.analysis.log.counts import RARE, LogCounts, count_log
@@ -23,7 +24,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
-from gensr_dist.evaluation.metrics import TASK_NAMES, Estimate, TaskMetrics
+from gensr_dist.evaluation.metrics import TASK_NAMES, TaskMetrics
 from gensr_dist.evaluation.protocol import Scorer, rank_positives
 from gensr_dist.pages.table import Table
 
@@ -57,7 +58,6 @@ class LogAnalysis(Analysis):
         brief = LogBrief.of(counts, queries, items.popularity_I)
         answered = counting_metrics(store, items, rows)
         warnings = (*brief.warnings, *_too_easy(answered["counting"]))
-        failed = _problems(answered)
         return Finding(
             name=self.name,
             title=self.title,
@@ -78,7 +78,7 @@ class LogAnalysis(Analysis):
                 _counting_table(answered),
             ),
             charts=(length_chart(counts), tail_chart(items.popularity_I)),
-            problems=failed,
+            problems=() if rows else ("what counting answers: there is no test row of either task",),
             summary=(*brief.lines, *_counting_lines(answered), *(f"warning: {warning}" for warning in warnings)),
         )
 
@@ -253,7 +253,7 @@ def _counting_table(answered: Metrics) -> Table:
         note="No model: popularity, and co-visitation with words and earlier searches, among the frozen negatives.",
         heads=("", *(f"{TASK_NAMES[task]} N@{_CUTOFF}" for task in tasks)),
         rows=tuple(
-            (name.capitalize(), *(_estimate(by_task[task].ndcg[_CUTOFF]) for task in tasks))
+            (name.capitalize(), *(shown(by_task[task].ndcg[_CUTOFF], 4) for task in tasks))
             for name, by_task in answered.items()
         ),
     )
@@ -275,15 +275,6 @@ def _too_easy(counting: Mapping[Behaviour, TaskMetrics]) -> tuple[str, ...]:
         for task, metrics in counting.items()
         if metrics.ndcg[_CUTOFF].value >= _ANSWERED
     )
-
-
-def _problems(answered: Metrics) -> tuple[str, ...]:
-    return () if answered["counting"] else ("what counting answers: there is no test row of either task",)
-
-
-def _estimate(estimate: Estimate) -> str:
-    low, high = estimate.interval or (estimate.value, estimate.value)
-    return f"{estimate.value:.4f} [{low:.4f}, {high:.4f}]"
 
 
 def _number(value: float | None, form: str) -> str:

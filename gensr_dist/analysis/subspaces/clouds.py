@@ -14,8 +14,6 @@ from typing_extensions import Self
 from gensr_dist.analysis.subject import Subject
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.rows import EvalRows
-from gensr_dist.errors import InputError
-from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.evaluation.protocol import draw_rows
 
 FEWEST, FEWEST_USERS = 100, 10  # rows and users a task
@@ -94,13 +92,7 @@ def rows_of(subject: Subject) -> Mapping[Behaviour, EvalRows]:
     Raises:
         InputError: a task has too few, or those of too few users.
     """
-    rows = subject.both_tasks(FEWEST)
-    for task, each in rows.items():
-        if (users := len(np.unique(each.user_R))) < FEWEST_USERS:
-            problem = f"test rows of {users} users in {TASK_NAMES[task]}, and at least {FEWEST_USERS} are needed"
-            raise InputError(
-                subject.run.root, problem, "analyse a run of a log with more users, or raise analysis.rows"
-            )
+    rows = subject.both_tasks(FEWEST, FEWEST_USERS)
     count = min(MOST, *map(len, rows.values()))
     drawn = {task: draw_rows(each, count, _SEED) for task, each in rows.items()}
     return {task: dataclasses.replace(each, candidate_RC=each.candidate_RC[:, :1]) for task, each in drawn.items()}
