@@ -13,7 +13,7 @@ from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
-from gensr_dist.evaluation.calibration import NUMBERS, Calibration, binned
+from gensr_dist.evaluation.calibration import Calibration, binned
 from gensr_dist.evaluation.catalogue_metrics import CatalogueMetrics
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.fit import read_fit
@@ -66,9 +66,7 @@ def evaluate(
 
     gensr = GenSRScorer(trained.model, trained.collator, trained.device, config.prompts)
     answered = {
-        task: ranks_and_findings(
-            gensr, task_rows, ROWS_A_CALL, binned, NUMBERS, progress=f"{TITLES[GENSR]}, {TASK_NAMES[task]}"
-        )
+        task: ranks_and_findings(gensr, task_rows, ROWS_A_CALL, binned, progress=f"{TITLES[GENSR]}, {TASK_NAMES[task]}")
         for task, task_rows in rows.items()
     }
     ranks = {GENSR: {task: rank_R for task, (rank_R, _) in answered.items()}} | {
