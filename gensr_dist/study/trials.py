@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.samplers import RandomSampler
@@ -51,15 +50,9 @@ class Done:
     problem: str = ""
 
 
-def best_of_search(done: Iterable[Done], label: str, seed: int) -> Done | None:
-    """The finished trial of a system's search that is best on validation rows; None without any.
-
-    Args:
-        done: trials of all systems.
-        label: of the system.
-        seed: of searches.
-    """
-    searched = [each for each in done if each.label == label and each.seed == seed and each.value is not None]
+def best_of_search(own: Iterable[Done], seed: int) -> Done | None:
+    """Of a system's trials the finished one of its search, by its seed, that is best on validation rows."""
+    searched = [each for each in own if each.seed == seed and each.value is not None]
     return max(searched, key=lambda each: each.value or 0.0, default=None)
 
 
@@ -96,12 +89,14 @@ class Trials:
     def finish(self, claimed: Claimed, outcome: Outcome | None, problem: str) -> None:
         """Note what came of a trial, and let go of it."""
         with self._locked():
-            trial = self._study(claimed.study)
+            study = self._study(claimed.study)
             if outcome is None:
-                self._note(claimed.study, claimed.number, _FAILED, problem)  # before it is closed to notes
-                trial.tell(claimed.number, state=TrialState.FAIL)
+                number = study.trials[claimed.number]._trial_id
+                self._storage.set_trial_user_attr(number, _FAILED, problem)  # before it is closed to notes
+                study.tell(claimed.number, state=TrialState.FAIL)
             else:
-                trial.tell(claimed.number, _value(outcome))
+                scores = outcome.validation.values()
+                study.tell(claimed.number, sum(scores) / max(1, len(scores)))
         claimed.locks.close()
 
     def give_back(self, claimed: Claimed) -> None:
@@ -135,7 +130,7 @@ class Trials:
         """The best trial of a system's search; None where all failed, or some is not done."""
         if self._of(label, TrialState.WAITING, TrialState.RUNNING):
             return None
-        return best_of_search(self.done(), label, self.study.config.seed)
+        return best_of_search((each for each in self.done() if each.label == label), self.study.config.seed)
 
     def _plan(self) -> None:
         """Enqueue what can be planned by now."""
@@ -262,10 +257,6 @@ class Trials:
         numbers: list[int] = self._study(name).user_attrs.get(_REPEATED, [])
         return numbers
 
-    def _note(self, name: str, number: int, key: str, value: Any) -> None:
-        study = self._study(name)
-        self._storage.set_trial_user_attr(study.trials[number]._trial_id, key, value)
-
     def _names(self) -> list[str]:
         """Optuna's studies, those of the searches first."""
         labels = self.study.labels
@@ -293,7 +284,3 @@ def _lock(locks: ExitStack, folder: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _value(outcome: Outcome) -> float:
-    return sum(outcome.validation.values()) / max(1, len(outcome.validation))
