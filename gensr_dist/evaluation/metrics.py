@@ -16,6 +16,7 @@ CUTOFFS = (1, 5, 10, 20)
 CANDIDATE_CUTOFFS = (50, 100, 200, 500)  # of candidates before a model has put them in order
 MISSED = np.iinfo(np.int64).max  # rank of a positive that never became a candidate: no hit at any cutoff
 CONFIDENCE = 0.95
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)  # quantiles of resamples, of an interval
 TASK_NAMES: Mapping[Behaviour, str] = {Behaviour.RECOMMENDATION: "rec", Behaviour.SEARCH: "search"}
 
 
@@ -54,8 +55,7 @@ class TaskMetrics:
         interval_M: list[tuple[float, float] | None] = [None] * len(value_M)
         if resamples > 0:
             draw_BD = np.random.default_rng(seed).multinomial(len(rank_R), count_D / len(rank_R), size=resamples)
-            tail = (1 - CONFIDENCE) / 2
-            bounds_2M = np.quantile(draw_BD @ gain_DM / len(rank_R), [tail, 1 - tail], axis=0)
+            bounds_2M = np.quantile(draw_BD @ gain_DM / len(rank_R), TAILS, axis=0)
             interval_M = [(low, high) for low, high in bounds_2M.T.tolist()]
         estimate_M = [
             Estimate(value=value, interval=interval)

@@ -56,8 +56,6 @@ def _bars(name: str, title: str, metric: str, named: dict[str, dict[str, Estimat
         name=name,
         title=title,
         alt=f"{title} of {', '.join(named)}, with intervals where rows were resampled.",
-        x="",
-        y="",
         groups=tuple(named),
         series=(_series("", range(len(named)), estimates),),
     )
@@ -190,8 +188,6 @@ def _divided(name: str, title: str, strata: Sequence[Stratum]) -> BarChart:
         name=name,
         title=title,
         alt=f"N@{CUTOFF} of each scorer. {title}.",
-        x="",
-        y="",
         groups=tuple(f"{stratum.label} ({stratum.count:,})" for stratum in strata),
         series=tuple(
             Series(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
-from gensr_dist.evaluation.metrics import CONFIDENCE, TASK_NAMES, ndcg_gain
+from gensr_dist.evaluation.metrics import TAILS, TASK_NAMES, ndcg_gain
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import read_record
 
@@ -89,8 +89,7 @@ def paired_gains(
     observed = float(count_D @ difference_D) / rows
 
     draw_BD = rng.multinomial(rows, count_D / rows, size=resamples)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(draw_BD @ difference_D / rows, [tail, 1 - tail])
+    low, high = np.quantile(draw_BD @ difference_D / rows, TAILS)
 
     flip_BD = 2 * rng.binomial(count_D, 0.5, size=(resamples, len(count_D))) - count_D
     flipped_B = np.abs(flip_BD @ difference_D / rows)

@@ -35,9 +35,9 @@ class Chart:
     title: str
     alt: str
     """What it shows, for those who do not see it."""
-    x: str
+    x: str = ""
     """Label of the axis."""
-    y: str
+    y: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,6 @@ def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Find
                 title=f"{name.capitalize()}: N@10",
                 alt="; ".join(f"{label} {value:.3f}" for label, value in zip(scored, values, strict=True)),
                 x="N@10",
-                y="",
                 groups=tuple(scored),
                 series=(Series(label="N@10", x=(), y=values),),
             )
@@ -160,7 +159,6 @@ def _bars(name: str, title: str, systems: Sequence[SystemResult], task: str) -> 
         title=title,
         alt="; ".join(f"{each.label} {spread.mean:.3f}" for each, spread in zip(systems, spreads, strict=True)),
         x="N@10",
-        y="",
         groups=tuple(system.label for system in systems),
         series=(_series((), spreads),),
     )

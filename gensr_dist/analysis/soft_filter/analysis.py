@@ -260,7 +260,6 @@ def _lift_chart(task: _Task) -> BarChart:
         title=f"{task.name}: weight over the uniform share",
         alt="Lift of the weight of each kind of entries for the positive, of both views; 1 is no preference.",
         x="lift",
-        y="",
         groups=tuple(kinds),
         series=tuple(_line(view, [task.lifts[kind][view] for kind in kinds]) for view in views),
     )

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from scipy.stats import rankdata
 
 from gensr_dist.data.timelines.rows import EvalRows
-from gensr_dist.evaluation.metrics import CONFIDENCE, Estimate
+from gensr_dist.evaluation.metrics import TAILS, Estimate
 
 _RESAMPLES = 1_000
 _A_PASS = 100  # resamples in memory at a time
@@ -112,13 +112,12 @@ def ratios(top_RF: Float, bottom_RF: Float, user_R: Int) -> list[Estimate]:
     sums_D2F = np.concatenate(parts)
     bottom_DF = sums_D2F[:, figures:]
     ratio_DF = np.divide(sums_D2F[:, :figures], bottom_DF, out=np.full(bottom_DF.shape, np.nan), where=bottom_DF > 0)
-    tail = (1 - CONFIDENCE) / 2
     estimates = []
     for ratio_D in ratio_DF.T:
         if np.isnan(ratio_D[0]):
             estimates.append(Estimate(value=float("nan"), interval=None))
             continue
-        low, high = np.nanquantile(ratio_D[1:], [tail, 1 - tail]).tolist()
+        low, high = np.nanquantile(ratio_D[1:], TAILS).tolist()
         estimates.append(Estimate(value=float(ratio_D[0]), interval=(low, high)))
     return estimates
 
