@@ -13,6 +13,7 @@ from typing_extensions import Self
 from gensr_dist.data.events import Behaviour
 
 CUTOFFS = (1, 5, 10, 20)
+CUTOFF = 10  # of what is tested, divided and compared
 CANDIDATE_CUTOFFS = (50, 100, 200, 500)  # of candidates before a model has put them in order
 MISSED = np.iinfo(np.int64).max  # rank of a positive that never became a candidate: no hit at any cutoff
 CONFIDENCE = 0.95

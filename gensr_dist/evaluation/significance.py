@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
-from gensr_dist.evaluation.metrics import TAILS, TASK_NAMES, ndcg_gain
+from gensr_dist.evaluation.metrics import CUTOFF, TAILS, TASK_NAMES, ndcg_gain
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import read_record
 
-CUTOFF = 10
 _RESAMPLES = 10_000  # of a comparison of runs: under a second
 _REMEDY = "run `gensr evaluate` on both runs over the same shards with the same evaluation.rows and seed"
 

@@ -7,6 +7,7 @@ from gensr_dist.evaluation.catalogue_metrics import ANSWERS, ORDERS, CatalogueMe
 from gensr_dist.evaluation.fit import NDCG, StepFit
 from gensr_dist.evaluation.metrics import (
     CANDIDATE_CUTOFFS,
+    CUTOFF,
     CUTOFFS,
     TASK_NAMES,
     CandidateMetrics,
@@ -14,7 +15,6 @@ from gensr_dist.evaluation.metrics import (
     short_name,
 )
 from gensr_dist.evaluation.report import TASK_TITLES, TITLES, EvaluationResult, Protocol
-from gensr_dist.evaluation.significance import CUTOFF
 from gensr_dist.evaluation.strata import Stratum
 from gensr_dist.pages.table import Table
 
