@@ -43,7 +43,7 @@ from gensr_dist.study.hard_negatives import harder
 from gensr_dist.study.plan import GENSR
 from gensr_dist.study.settings import trial_settings
 from gensr_dist.study.spec import OUTCOME, Outcome, TrialSpec, read_outcome, read_spec
-from gensr_dist.train.order import training_order
+from gensr_dist.train.training_rows import training_order
 
 _CATALOGUE_SECONDS = 240  # that a task may take over the whole catalogue
 _FEWEST = 200  # rows of it
