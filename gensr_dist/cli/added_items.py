@@ -4,10 +4,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from gensr_dist.cli.commands import load
-from gensr_dist.config.root import load_config
 from gensr_dist.errors import printable
+from gensr_dist.interface import Run
 from gensr_dist.runs.folder import RunFolder
-from gensr_dist.runs.records import check_consistent, locked
+from gensr_dist.runs.records import locked
 from gensr_dist.stages.order import BY_NAME
 from gensr_dist.stages.runner import Say, run_stage
 
@@ -22,9 +22,8 @@ def add_as_asked(options: argparse.Namespace, say: Say) -> "AddedItems":
         InputError: a stage before the index has not run, the folder has no index, or as `add_items`.
     """
     if options.config is not None and options.config.is_dir():
-        check_consistent("index", RunFolder(options.config))
-        config = load_config(RunFolder(options.config).config, done=True)
-        run = RunFolder.of(config, options.config)  # wherever it lies now
+        finished = Run.open(options.config, many=True)
+        run, config = finished.folder, finished.config
     else:
         config = load(options)
         run_stage(BY_NAME["index"], config, say)

@@ -171,9 +171,8 @@ def _speed(options: argparse.Namespace, say: Say, groups: tuple[int, int], candi
 
 def _answer(options: argparse.Namespace, say: Say) -> Any:
     from gensr_dist.bench.answer import bench_answer
-    from gensr_dist.runs.folder import RunFolder
 
-    return told(bench_answer(RunFolder(options.run), options.answers), say)
+    return told(bench_answer(options.run, options.answers), say)
 
 
 def _kernels(options: argparse.Namespace, say: Say) -> Any:
