@@ -30,10 +30,6 @@ class TaskDiagnosis:
     # this task sends into the model, before any layer.
     answer_gradient: float
 
-    def values(self) -> dict[str, float]:
-        """By name."""
-        return dict(vars(self))
-
 
 class Diagnostics:
     """Adds up what micro-batches say, without waiting for the device.
