@@ -4,7 +4,7 @@ Dimensions: R rows, D width, S splits.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,41 +49,28 @@ class Clouds:
         rows = len(self.rec_RD)
         return dataclasses.replace(self, rec_RD=both_RD[:rows], search_RD=both_RD[rows:])
 
-    def splits(self) -> Iterator["Quarters"]:
-        """Random halves of the users, so that no user is in both: what is measured between two of the four parts.
+    def over_splits(self, measure: Callable[[Floats, Floats], float]) -> tuple[Floats, Floats]:
+        """A measure of two clouds over random halves of the users: of both tasks, and of one, the null; [S] each.
 
-        The spread of an estimate from half of the users, over random halves, is about that of the estimate from all of
-        them under new users (delete-half jackknife; Shao and Wu 1989).
+        No user is in both halves. Both tasks are compared by recommendation's points of one half and search's of the
+        other alone: with the other two parts every row would be counted in every split, and the spread over splits
+        would say nothing. The spread of an estimate from half of the users, over random halves, is about that of the
+        estimate from all of them under new users (delete-half jackknife; Shao and Wu 1989).
+
+        Args:
+            measure: of the points of two clouds.
         """
         random = np.random.default_rng(_SEED)
         users, place_R = np.unique(self.user_R, return_inverse=True)
+        across, null = [], []
         for _ in range(SPLITS):
             first_R = (random.permutation(len(users)) < len(users) // 2)[place_R]
             rec_R, search_R = first_R[: len(self.rec_RD)], first_R[len(self.rec_RD) :]
-            yield Quarters(
-                rec=(self.rec_RD[rec_R], self.rec_RD[~rec_R]),
-                search=(self.search_RD[search_R], self.search_RD[~search_R]),
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quarters:
-    """Both tasks' points of both halves of the users."""
-
-    rec: tuple[Floats, Floats]
-    search: tuple[Floats, Floats]
-
-    @property
-    def across(self) -> tuple[Floats, Floats]:
-        """Both tasks, of different users. The other two parts are left out: with them every row would be counted in
-        every split, and the spread over splits would say nothing.
-        """
-        return self.rec[0], self.search[1]
-
-    @property
-    def within(self) -> tuple[tuple[Floats, Floats], ...]:
-        """Pairs of clouds of one task and different users: the null."""
-        return self.rec, self.search
+            rec = self.rec_RD[rec_R], self.rec_RD[~rec_R]
+            search = self.search_RD[search_R], self.search_RD[~search_R]
+            across.append(measure(rec[0], search[1]))
+            null.append(np.mean([measure(*rec), measure(*search)]))
+        return np.array(across), np.array(null)
 
 
 def rows_of(subject: Subject) -> Mapping[Behaviour, EvalRows]:
