@@ -144,10 +144,6 @@ class Subject:
     def both_tasks(self, fewest: int, fewest_users: int) -> Mapping[Behaviour, EvalRows]:
         """The rows, of both tasks.
 
-        Args:
-            fewest: rows that each must have.
-            fewest_users: users that the rows of each must be of.
-
         Raises:
             InputError: a task has fewer.
         """

@@ -63,10 +63,6 @@ class AnswerTimes:
 def bench_answer(folder: Path, answers: int) -> AnswerTimes:
     """Answer test rows one at a time.
 
-    Args:
-        folder: of a finished run.
-        answers: of each task.
-
     Raises:
         InputError: the run is not finished, or has no test row.
     """

@@ -98,11 +98,6 @@ def bench_data(preset: str, folder: Path | None) -> DataBench:
 def measure_loader(shards: Path, *, batch: int = 256, rounds: int = 7) -> tuple[int, int, float]:
     """Rows a second of the loader and of its baseline, medians of alternated rounds, and the median of their ratios.
 
-    Args:
-        shards: a prepared folder.
-        batch: groups of a step.
-        rounds: of both.
-
     Raises:
         InputError: the folder is damaged, or has fewer training rows than `batch`.
     """

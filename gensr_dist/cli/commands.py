@@ -23,26 +23,13 @@ Told = TypeVar("Told", bound=_HasLines)
 
 
 class Commands:
-    """Commands below one parser.
-
-    Args:
-        parser: that receives them.
-        metavar: what its help calls them.
-    """
+    """Commands below one parser."""
 
     def __init__(self, parser: argparse.ArgumentParser, metavar: str) -> None:
         self._within = parser.add_subparsers(metavar=metavar, required=True, parser_class=OneLineParser)
 
     def add(self, name: str, command: Command, summary: str, more: str, example: str) -> argparse.ArgumentParser:
-        """Add a command.
-
-        Args:
-            name: of it.
-            command: does it.
-            summary: one line of help.
-            more: the rest of the help.
-            example: a whole command.
-        """
+        """Add a command: `summary` is its line in the help of all, `more` stands in its own."""
         added: argparse.ArgumentParser = self._within.add_parser(
             name,
             help=summary,

@@ -103,11 +103,6 @@ def ranks_and_findings(
 def ranks_and_losses(scorer: LossScorer, rows: EvalRows, batch: int) -> RankedRows:
     """Ranks as of `rank_positives`, and losses from the same passes of the scorer.
 
-    Args:
-        scorer: gives scores and losses.
-        rows: what to rank.
-        batch: rows a call of the scorer.
-
     Raises:
         InputError: a score is not a number; names the row.
     """

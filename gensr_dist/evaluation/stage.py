@@ -143,11 +143,6 @@ def rows_to_rank(
 ) -> tuple[dict[Behaviour, EvalRows], Protocol]:
     """The test rows of each task that has some, drawn where `evaluation.rows` says so, and how they are ranked.
 
-    Args:
-        store: of the log.
-        config: protocol settings.
-        seed: draws the rows.
-
     Raises:
         InputError: there is no test row.
     """

@@ -33,11 +33,6 @@ _REMEDY = "run `gensr paper` again"
 def make_paper(config: Config, engine: TrialEngine, say: Say) -> PaperResult:
     """Do what is not done, and write RUN/paper.
 
-    Args:
-        config: of the run.
-        engine: does the trainings of ablations and sweeps.
-        say: shows a line.
-
     Raises:
         InputError: a stage or an analysis cannot use what it is given.
         Paused: a training was asked to end; the same command goes on.

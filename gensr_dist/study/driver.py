@@ -34,10 +34,6 @@ class _Identity:
 def prepare_study(study: Study, say: Callable[[str], None]) -> None:
     """Run the stages whose results all systems read.
 
-    Args:
-        study: opened.
-        say: shows a line.
-
     Raises:
         InputError: the folder is of another study, or the data cannot be prepared.
     """

@@ -32,11 +32,7 @@ class TaskDiagnosis:
 
 
 class Diagnostics:
-    """Adds up what micro-batches say, without waiting for the device.
-
-    Args:
-        device: of this rank.
-    """
+    """Adds up what micro-batches say, without waiting for the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

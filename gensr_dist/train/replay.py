@@ -71,9 +71,6 @@ def replay(run: RunFolder) -> Replay:
 
     It is done on the CPU: dropout is that of the training only where it trained on one, too.
 
-    Args:
-        run: folder of the stopped run.
-
     Raises:
         InputError: the run was not stopped for this reason, or the record is not whole.
     """

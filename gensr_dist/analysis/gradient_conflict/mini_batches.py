@@ -154,12 +154,7 @@ def products_of_gensr(
 
 
 def products_of_peer(batches: MiniBatches, opened: OpenedPeer) -> dict[str, Floats]:
-    """Of the peer's ranking loss.
-
-    Args:
-        batches: to pass through it.
-        opened: in evaluation mode.
-    """
+    """Of the peer's ranking loss; the peer is in evaluation mode."""
     model = opened.model
     assert isinstance(model, RowBaseline)
 

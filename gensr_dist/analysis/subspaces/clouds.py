@@ -56,9 +56,6 @@ class Clouds:
         other alone: with the other two parts every row would be counted in every split, and the spread over splits
         would say nothing. The spread of an estimate from half of the users, over random halves, is about that of the
         estimate from all of them under new users (delete-half jackknife; Shao and Wu 1989).
-
-        Args:
-            measure: of the points of two clouds.
         """
         random = np.random.default_rng(_SEED)
         users, place_R = np.unique(self.user_R, return_inverse=True)
