@@ -22,10 +22,8 @@ from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.model.config import Scoring
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.records import record_path
-from gensr_dist.runs.shared_results import SHARED, link_shared
+from gensr_dist.runs.shared_results import SHARED, SHARED_STAGES, link_shared
 from gensr_dist.storage.records import read_json
-
-_SHARED_STAGES: tuple[str, ...] = ("simulate", "prepare", "lightgcn", "channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +145,7 @@ class _Trainings:
             self._run(stage, "shared", seed)
         ours, twin = self.run_of("shared", seed), self.run_of("joint", seed)
         twin.stages.mkdir(parents=True, exist_ok=True)
-        for stage in _SHARED_STAGES:
+        for stage in SHARED_STAGES:
             if (record := record_path(stage, ours)).exists():
                 shutil.copy(record, record_path(stage, twin))
         link_shared(twin, ours, ("raw", *SHARED))

@@ -13,12 +13,10 @@ from gensr_dist.evaluation.report import TITLES
 from gensr_dist.evaluation.significance import PairedTest
 from gensr_dist.pages.charts import BarChart, LineChart, Series
 from gensr_dist.pages.table import Table
-from gensr_dist.paper.trainings import TEMPERATURE, WEIGHT, WHOLE, ablations, sweep
+from gensr_dist.paper.trainings import SWEPT, WHOLE, ablations, sweep
 from gensr_dist.study.figures import TASKS
 from gensr_dist.study.report import METRICS
 from gensr_dist.study.result import Spread, StudyResult, SystemResult
-
-_SWEPT = {TEMPERATURE: "temperature", WEIGHT: "contrastive weight"}
 
 
 def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Finding:
@@ -111,7 +109,7 @@ def sweep_finding(config: Config, result: StudyResult) -> Finding:
     claims: list[Claim] = []
     problems: list[str] = []
     numbers = {}
-    for key, name in _SWEPT.items():
+    for key, name in SWEPT.items():
         points = {value: systems[label] for value, label in sweep(config, key).items() if label in systems}
         problems += _problems(systems, list(sweep(config, key).values()))
         numbers[key] = {f"{value:g}": _numbers(system) for value, system in points.items()}

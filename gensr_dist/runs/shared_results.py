@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from gensr_dist.runs.folder import RunFolder
 
 SHARED = ("shards", "cf", "channels")
+SHARED_STAGES = ("simulate", "prepare", "lightgcn", "channels")
 
 
 def link_shared(run: RunFolder, first: RunFolder, names: Iterable[str] = SHARED) -> None:

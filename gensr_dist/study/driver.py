@@ -10,6 +10,7 @@ from typing import Any
 
 from gensr_dist.config.root import resolved_yaml
 from gensr_dist.errors import InputError
+from gensr_dist.runs.shared_results import SHARED_STAGES
 from gensr_dist.stages.order import plan
 from gensr_dist.stages.runner import run_stage
 from gensr_dist.storage.durable import durable_file
@@ -21,7 +22,6 @@ from gensr_dist.study.result import StudyResult, collect
 from gensr_dist.study.spec import read_outcome
 from gensr_dist.study.trials import Claimed, Trials
 
-_STAGES = ("simulate", "prepare", "lightgcn", "channels")
 _IDENTITY = "plan.json"
 _WAIT = 5.0  # seconds between looks at what other processes do
 
@@ -41,7 +41,7 @@ def prepare_study(study: Study, say: Callable[[str], None]) -> None:
     with (study.folder / ".prepare.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the first of several processes prepares it, the others wait
         for stage in plan(study.config):
-            if stage.name in _STAGES:
+            if stage.name in SHARED_STAGES:
                 run_stage(stage, study.config, say)
 
 
