@@ -36,17 +36,8 @@ def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Find
             scored[peer.title] = peer.tasks[task]
         rows = tuple((label, *(f"{of[metric]:.4f}" for metric in METRICS)) for label, of in scored.items())
         tables.append(Table(title=name.capitalize(), heads=("", *map(short_name, METRICS)), rows=rows))
-        values = tuple(float(of["ndcg@10"]) for of in scored.values())
-        charts.append(
-            BarChart(
-                name=f"performance-{task}",
-                title=f"{name.capitalize()}: N@10",
-                alt="; ".join(f"{label} {value:.3f}" for label, value in zip(scored, values, strict=True)),
-                x="N@10",
-                groups=tuple(scored),
-                series=(Series(label="N@10", x=(), y=values),),
-            )
-        )
+        spreads = {label: Spread.of([of["ndcg@10"]]) for label, of in scored.items()}
+        charts.append(_bars(f"performance-{task}", name, spreads))
         tests = {key.removeprefix("gensr_vs_"): of[task] for key, of in metrics["significance"].items() if task in of}
         found = {TITLES[scorer]: PairedTest(**test) for scorer, test in tests.items()}
         if peer is not None and task in peer.behind:
@@ -80,10 +71,13 @@ def ablation_finding(config: Config, result: StudyResult) -> Finding:
     labels = [each.label for each in shown]
     charts, claims = [], []
     for task, name in TASKS.items():
-        drawn = [system for label, system in systems.items() if label in (WHOLE, *labels)]
-        drawn = [system for system in drawn if task in system.sampled]
+        drawn = {
+            label: system.sampled[task]["ndcg@10"]
+            for label, system in systems.items()
+            if label in (WHOLE, *labels) and task in system.sampled
+        }
         if drawn:
-            charts.append(_bars(f"ablations-{task}", f"{name.capitalize()}: N@10", drawn, task))
+            charts.append(_bars(f"ablations-{task}", name, drawn))
         for each in shown:
             test = systems[each.label].behind.get(task)
             if test is None:
@@ -150,15 +144,14 @@ def _moderate(name: str, task: str, drawn: Mapping[float, Spread], behind: Mappi
     )
 
 
-def _bars(name: str, title: str, systems: Sequence[SystemResult], task: str) -> BarChart:
-    spreads = [system.sampled[task]["ndcg@10"] for system in systems]
+def _bars(name: str, task: str, drawn: Mapping[str, Spread]) -> BarChart:
     return BarChart(
         name=name,
-        title=title,
-        alt="; ".join(f"{each.label} {spread.mean:.3f}" for each, spread in zip(systems, spreads, strict=True)),
+        title=f"{task.capitalize()}: N@10",
+        alt="; ".join(f"{label} {spread.mean:.3f}" for label, spread in drawn.items()),
         x="N@10",
-        groups=tuple(system.label for system in systems),
-        series=(_series((), spreads),),
+        groups=tuple(drawn),
+        series=(_series((), list(drawn.values())),),
     )
 
 
