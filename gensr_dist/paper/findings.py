@@ -65,22 +65,16 @@ def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Find
 
 def ablation_finding(config: Config, result: StudyResult) -> Finding:
     """Figure 4: GenSR without each of its parts."""
-    systems = {system.label: system for system in result.systems}
-    whole = systems.get(WHOLE)
-    shown = [each for each in ablations(config) if each.label in systems]
-    labels = [each.label for each in shown]
+    parts = ablations(config)
+    labels = [WHOLE, *(each.label for each in parts)]
+    systems = {system.label: system for system in result.systems if system.label in labels}
     charts, claims = [], []
     for task, name in TASKS.items():
-        drawn = {
-            label: system.sampled[task]["ndcg@10"]
-            for label, system in systems.items()
-            if label in (WHOLE, *labels) and task in system.sampled
-        }
+        drawn = {label: system.sampled[task]["ndcg@10"] for label, system in systems.items() if task in system.sampled}
         if drawn:
             charts.append(_bars(f"ablations-{task}", name, drawn))
-        for each in shown:
-            test = systems[each.label].behind.get(task)
-            if test is None:
+        for each in parts:
+            if each.label not in systems or (test := systems[each.label].behind.get(task)) is None:
                 continue
             source = "figure 4" if each.of_paper else "our own question"
             claims.append(Claim(statement=f"{each.claim} {name} ({source})", holds=_holds(test), measured=str(test)))
@@ -88,11 +82,11 @@ def ablation_finding(config: Config, result: StudyResult) -> Finding:
         name="ablations",
         title="Ablations (figure 4)",
         protocol=(_protocol(config, result),),
-        numbers={label: _numbers(system) for label, system in systems.items() if label in (WHOLE, *labels)},
-        tables=tuple(_table(name, task, whole, [systems[label] for label in labels]) for task, name in TASKS.items()),
+        numbers={label: _numbers(system) for label, system in systems.items()},
+        tables=tuple(_table(name, task, list(systems.values())) for task, name in TASKS.items()),
         charts=tuple(charts),
         claims=tuple(claims),
-        problems=_problems(systems, [WHOLE, *labels]),
+        problems=_problems(systems, labels),
     )
 
 
@@ -179,8 +173,7 @@ def _series(x: tuple[float, ...], spreads: Sequence[Spread]) -> Series:
     )
 
 
-def _table(name: str, task: str, whole: SystemResult | None, systems: Sequence[SystemResult]) -> Table:
-    shown = [system for system in (*((whole,) if whole else ()), *systems) if task in system.sampled]
+def _table(name: str, task: str, systems: Sequence[SystemResult]) -> Table:
     return Table(
         title=name.capitalize(),
         note="GenSR minus the ablation in N@10 of the same rows, its 95% interval over rows, p of a sign-flip test.",
@@ -192,7 +185,8 @@ def _table(name: str, task: str, whole: SystemResult | None, systems: Sequence[S
                 str(system.sampled[task]["ndcg@10"].seeds),
                 str(system.behind.get(task, "")),
             )
-            for system in shown
+            for system in systems
+            if task in system.sampled
         ),
     )
 
