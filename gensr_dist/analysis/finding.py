@@ -1,6 +1,6 @@
 """What an analysis found: numbers, tables, charts, and what they say of the paper's claims."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,7 @@ class Finding:
 
     def section(self) -> Section:
         """As a part of a page."""
-        claims = Table(
-            title="What the paper claims",
-            heads=("claim", "holds here", "measured"),
-            rows=tuple((claim.statement, claim.holds, claim.measured) for claim in self.claims),
-        )
+        claims = claims_table(self.claims, "What the paper claims")
         failed = tuple(f"Failed: {problem}" for problem in self.problems)
         return Section(
             title=self.title,
@@ -65,6 +61,12 @@ class Finding:
             save_files(chart, folder)
         Page(title=self.title, sections=(self.section(),)).write(folder / REPORT)
         write_json(folder / FINDING, self)
+
+
+def claims_table(claims: Sequence[Claim], title: str, note: str = "") -> Table:
+    """A row a claim."""
+    rows = tuple((claim.statement, claim.holds, claim.measured) for claim in claims)
+    return Table(title=title, note=note, heads=("claim", "holds here", "measured"), rows=rows)
 
 
 def read_finding(folder: Path) -> Finding:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gensr_dist.evaluation.metrics import CONFIDENCE, Estimate
+from gensr_dist.evaluation.metrics import CONFIDENCE, TAILS, Estimate
 
 Verdict: TypeAlias = Literal["yes", "no", "undecided"]  # undecided: the interval holds both
 
@@ -22,7 +22,7 @@ def from_resamples(value: float, resample_B: NDArray[np.floating]) -> Estimate:
     kept_B = resample_B[np.isfinite(resample_B)]
     if len(kept_B) < CONFIDENCE * len(resample_B) or not len(kept_B) or not math.isfinite(value):
         return Estimate(value=value, interval=None)
-    low, high = np.quantile(kept_B, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
+    low, high = np.quantile(kept_B, TAILS).tolist()
     return Estimate(value=value, interval=(low, high))
 
 

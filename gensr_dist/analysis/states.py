@@ -51,10 +51,6 @@ def states_of_gensr(trained: TrainedRun, rows: EvalRows) -> States:
     The input is what enters T5's encoder: the mean over the embedded tokens and slots of the candidate's prompt
     (eq. 7), its context among them. The hidden state is the decoder's at its first position, scaled as the head reads
     it.
-
-    Args:
-        trained: the run.
-        rows: with the candidates that are wanted.
     """
     model = trained.model
     watched = {"cf": model.cf_filter, "text": model.semantic_filter, "t5": model.backbone}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from typing_extensions import Self
 
 from gensr_dist.baselines.contract import Baseline, Settings
@@ -140,19 +141,21 @@ class Subject:
         collator = Collator(store, items, vectors, self.peer.settings.history, context=True)
         return OpenedPeer(peer=self.peer, model=model, networks=networks, collator=collator, ranks=ranks)
 
-    def both_tasks(self, fewest: int) -> Mapping[Behaviour, EvalRows]:
+    def both_tasks(self, fewest: int, fewest_users: int) -> Mapping[Behaviour, EvalRows]:
         """The rows, of both tasks.
-
-        Args:
-            fewest: rows that each must have.
 
         Raises:
             InputError: a task has fewer.
         """
         for task in Behaviour:
-            found = len(self.rows.get(task, ()))
+            rows = self.rows.get(task)
+            found, users = (0, 0) if rows is None else (len(rows), len(np.unique(rows.user_R)))
             if found < fewest:
                 problem = f"{found} test rows of {TASK_NAMES[task]}, and at least {fewest} are needed"
                 remedy = "analyse a run of a log with both tasks and more test rows, or raise analysis.rows"
+                raise InputError(self.run.root, problem, remedy)
+            if users < fewest_users:
+                problem = f"test rows of {users} users in {TASK_NAMES[task]}, and at least {fewest_users} are needed"
+                remedy = "analyse a run of a log with more users, or raise analysis.rows"
                 raise InputError(self.run.root, problem, remedy)
         return self.rows

@@ -12,11 +12,9 @@ from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.training_sample import draw_training_rows
 from gensr_dist.distributed.ranks import Ranks
 from gensr_dist.errors import InputError
-from gensr_dist.evaluation.metrics import TASK_NAMES, ndcg_gain
+from gensr_dist.evaluation.metrics import CUTOFF, TASK_NAMES, ndcg_gain
 from gensr_dist.evaluation.protocol import draw_rows, rank_positives
 from gensr_dist.runs.prepared_data import PreparedData
-
-_CUTOFF = 10
 
 
 class Validation:
@@ -51,6 +49,6 @@ class Validation:
 
 def _ndcg(scorer: BaselineScorer, samples: Mapping[Behaviour, EvalRows]) -> dict[str, float]:
     return {
-        TASK_NAMES[task]: float(ndcg_gain(rank_positives(scorer, rows, ROWS_A_CALL), _CUTOFF).mean())
+        TASK_NAMES[task]: float(ndcg_gain(rank_positives(scorer, rows, ROWS_A_CALL), CUTOFF).mean())
         for task, rows in samples.items()
     }

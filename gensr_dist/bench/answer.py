@@ -6,22 +6,22 @@ Dimensions: G groups (one), K candidates, P parts, A answers.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from gensr_dist.config.root import Config, load_config
+from gensr_dist.config.root import Config
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.evaluation.protocol import draw_rows
+from gensr_dist.interface import Run
 from gensr_dist.retrieval.candidates import DEPTH
 from gensr_dist.retrieval.ranker import Ranker
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.stage import open_ranker
-from gensr_dist.runs.folder import RunFolder
-from gensr_dist.runs.records import check_consistent
 from gensr_dist.runs.trained_run import TrainedRun
 
 _WARM_UP = 5  # answers of each task that are not counted
@@ -60,21 +60,16 @@ class AnswerTimes:
         return tuple(lines)
 
 
-def bench_answer(root: RunFolder, answers: int) -> AnswerTimes:
+def bench_answer(folder: Path, answers: int) -> AnswerTimes:
     """Answer test rows one at a time.
-
-    Args:
-        root: of a finished run.
-        answers: of each task.
 
     Raises:
         InputError: the run is not finished, or has no test row.
     """
-    check_consistent("index", root)
-    config = load_config(root.config, done=True)
-    run = RunFolder.of(config, root.root)
+    run = Run.open(folder, many=True)
+    config = run.config
     started = time.process_time()
-    trained = TrainedRun.open(run, config)
+    trained = TrainedRun.open(run.folder, config)
     ranker = open_ranker(trained, config)
     opened = time.process_time() - started
     tasks = {}
@@ -83,7 +78,7 @@ def bench_answer(root: RunFolder, answers: int) -> AnswerTimes:
         if len(rows):
             tasks[name] = _task_times(trained, ranker, config, rows, name)
     if not tasks:
-        raise InputError(run.root, "no test row of either task", "prepare a longer log or another data.split")
+        raise InputError(folder, "no test row of either task", "prepare a longer log or another data.split")
     return AnswerTimes(open_s=round(opened, 3), candidates=config.retrieval.candidates, tasks=tasks)
 
 

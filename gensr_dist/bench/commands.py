@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 import yaml
 
+from gensr_dist.distributed.launcher_variables import LAUNCHER_VARIABLES
 from gensr_dist.errors import InputError
 from gensr_dist.runs.folder import RunFolder
+from gensr_dist.runs.shared_results import link_shared
 
-LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-SHARED = ("shards", "cf", "channels")  # what runs of one log have in common
 _POLL_S = 0.2
 _END_S = 40.0
 SMALL_RUN: dict[str, Any] = {  # a log, CF vectors and a model of seconds
@@ -115,8 +115,7 @@ def prepared_run(folder: Path, settings: Mapping[str, Any]) -> RunFolder:
 def twin_of(base: RunFolder, folder: Path, settings: Mapping[str, Any]) -> RunFolder:
     """A new run on the shards, CF vectors and channels of another; `folder` and `settings` as for `prepared_run`."""
     folder.mkdir()
-    for name in SHARED:
-        (folder / name).symlink_to(base.root / name)
+    link_shared(RunFolder(folder), base)
     write_config(RunFolder(folder), settings)
     return RunFolder(folder)
 

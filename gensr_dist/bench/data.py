@@ -60,12 +60,12 @@ class DataBench:
     loader_ratio: float  # median of alternated rounds
 
 
-def bench_data(preset: str, folder: Path | None = None) -> DataBench:
+def bench_data(preset: str, folder: Path | None) -> DataBench:
     """Run both stages on a preset, then the loader against its baseline.
 
     Args:
         preset: name of a size in `data.presets`.
-        folder: keeps the run; a temporary one otherwise.
+        folder: keeps the run; None: a temporary one.
 
     Raises:
         InputError: `folder` is a file or not empty, or a stage failed.
@@ -97,11 +97,6 @@ def bench_data(preset: str, folder: Path | None = None) -> DataBench:
 
 def measure_loader(shards: Path, *, batch: int = 256, rounds: int = 7) -> tuple[int, int, float]:
     """Rows a second of the loader and of its baseline, medians of alternated rounds, and the median of their ratios.
-
-    Args:
-        shards: a prepared folder.
-        batch: groups of a step.
-        rounds: of both.
 
     Raises:
         InputError: the folder is damaged, or has fewer training rows than `batch`.

@@ -142,14 +142,7 @@ def running(variants: Sequence[Variant[Given, Any]], given: Given) -> Iterator[N
 
 
 def interleave(variants: Sequence[Variant[Any, Made]], order: Callable[[Made], Any], rounds: int, label: str) -> None:
-    """Let running variants do `order` one after the other, round by round, and note the seconds of each.
-
-    Args:
-        variants: that are running.
-        order: what a round is.
-        rounds: of each variant.
-        label: of the progress bar.
-    """
+    """Let running variants do `order` one after the other, round by round, and note the seconds of each."""
     for _ in tqdm(range(rounds), desc=label, unit="round", disable=None):
         for variant in variants:
             variant.seconds.append(variant.time(order))

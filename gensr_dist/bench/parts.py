@@ -14,9 +14,6 @@ class PartTimes:
 
     On a GPU it waits for the device at both ends of a part: its seconds are the part's, but their sum is more than the
     step takes without it. So it counts only while `watching`.
-
-    Args:
-        device: that does the work.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -15,16 +15,15 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, get_args
 
-from gensr_dist.bench.commands import SHARED, run_gensr
+from gensr_dist.bench.commands import run_gensr
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.model.config import Scoring
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.records import record_path
+from gensr_dist.runs.shared_results import SHARED, SHARED_STAGES, link_shared
 from gensr_dist.storage.records import read_json
-
-_SHARED_STAGES: tuple[str, ...] = ("simulate", "prepare", "lightgcn", "channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,12 +145,10 @@ class _Trainings:
             self._run(stage, "shared", seed)
         ours, twin = self.run_of("shared", seed), self.run_of("joint", seed)
         twin.stages.mkdir(parents=True, exist_ok=True)
-        for stage in _SHARED_STAGES:
+        for stage in SHARED_STAGES:
             if (record := record_path(stage, ours)).exists():
                 shutil.copy(record, record_path(stage, twin))
-        for name in ("raw", *SHARED):
-            if (ours.root / name).exists() and not (twin.root / name).is_symlink():
-                (twin.root / name).symlink_to(ours.root / name)
+        link_shared(twin, ours, ("raw", *SHARED))
 
     def fit(self, scoring: Scoring, seed: int) -> None:
         """Train and evaluate."""

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from gensr_dist.cli.arguments import integer
-from gensr_dist.cli.commands import Commands, add_ray, check_ray
+from gensr_dist.cli.commands import Commands, add_ray, check_ray, told
 from gensr_dist.errors import printable
 from gensr_dist.interface import Run
 from gensr_dist.stages.runner import Say
@@ -109,14 +109,6 @@ def _answer(options: argparse.Namespace, say: Say) -> Any:
     return answer(Run.open(options.run), question, say)
 
 
-def _answer_file(options: argparse.Namespace, say: Say) -> Any:
-    check_ray(options)
-    run, engine, address = Run.open(options.run, many=True), options.engine, options.address
-    return answer_file(
-        run, options.users, options.out, options.k, say, engine=engine, address=address, scorer=options.scorer
-    )
-
-
 def answer(run: Run, question: Question, say: Say) -> AnswerList:
     """The k best items for a user or a history or, with a query, for what was typed.
 
@@ -153,31 +145,18 @@ def answer(run: Run, question: Question, say: Say) -> AnswerList:
     )
 
 
-def answer_file(
-    run: Run,
-    users: Path,
-    out: Path,
-    k: int,
-    say: Say,
-    *,
-    engine: Literal["local", "ray"],
-    address: str,
-    scorer: str | None,
-) -> "ManyAnswers":
-    """Answer every line of a file.
-
-    Raises:
-        InputError: the run is not finished, the scorer cannot score, or a file cannot be read or written.
-    """
+def _answer_file(options: argparse.Namespace, say: Say) -> "ManyAnswers":
+    check_ray(options)
+    run, k, scorer = Run.open(options.run, many=True), options.k, options.scorer
     from gensr_dist.retrieval.added.opening import open_for_scorer
     from gensr_dist.retrieval.answer import Answerer
     from gensr_dist.retrieval.many_answers import answer_many, answer_part, identity
 
     trained = open_for_scorer(run.folder, run.config, scorer)
-    if engine == "ray":
+    if options.engine == "ray":
         from gensr_dist.retrieval.ray_answers import answer_parts_on
 
-        parts = answer_parts_on(address, run.folder.root, k, scorer)
+        parts = answer_parts_on(options.address, run.folder.root, k, scorer)
     else:
         answerer = Answerer(trained, run.config, scorer)
 
@@ -185,8 +164,8 @@ def answer_file(
             return ((number, answer_part(answerer, asks, k)) for number, asks in waiting)
 
     result = answer_many(
-        users,
-        out,
+        options.users,
+        options.out,
         k,
         made_from=identity(trained, scorer),
         users=trained.items.users,
@@ -194,9 +173,7 @@ def answer_file(
         answer_parts=parts,
         notes=trained.notes,
     )
-    for line in result.lines():
-        say(line)
-    return result
+    return told(result, say)
 
 
 def _reason_lines(reason: "Reason") -> list[str]:

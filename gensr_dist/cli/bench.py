@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gensr_dist.cli.arguments import integer
-from gensr_dist.cli.commands import Commands
+from gensr_dist.cli.commands import Commands, told
 from gensr_dist.data.presets import PRESETS
 from gensr_dist.stages.runner import Say
 
@@ -171,15 +171,14 @@ def _speed(options: argparse.Namespace, say: Say, groups: tuple[int, int], candi
 
 def _answer(options: argparse.Namespace, say: Say) -> Any:
     from gensr_dist.bench.answer import bench_answer
-    from gensr_dist.runs.folder import RunFolder
 
-    return _lines(bench_answer(RunFolder(options.run), options.answers), say)
+    return told(bench_answer(options.run, options.answers), say)
 
 
 def _kernels(options: argparse.Namespace, say: Say) -> Any:
     from gensr_dist.bench.kernels import bench_kernels
 
-    return _lines(bench_kernels(rounds=options.rounds, csv_file=options.csv), say)
+    return told(bench_kernels(rounds=options.rounds, csv_file=options.csv), say)
 
 
 def _scorings(options: argparse.Namespace, say: Say) -> Any:
@@ -187,7 +186,7 @@ def _scorings(options: argparse.Namespace, say: Say) -> Any:
 
     keys = ("seeds", "shared_steps", "at_once", "folder")
     named = {key: getattr(options, key) for key in keys}
-    return _lines(bench_scorings(options.config, options.set, **named), say)
+    return told(bench_scorings(options.config, options.set, **named), say)
 
 
 def _data(options: argparse.Namespace, say: Say) -> Any:
@@ -214,13 +213,6 @@ def _reshape(options: argparse.Namespace, say: Say) -> Any:
     from gensr_dist.bench.reshape import all_cases, bench_reshape, covering_cases
 
     return _said(bench_reshape(all_cases() if options.full else covering_cases()), say)
-
-
-def _lines(result: Any, say: Say) -> Any:
-    """Print what a result says of itself."""
-    for line in result.lines():
-        say(line)
-    return result
 
 
 def _said(result: Any, say: Say) -> Any:

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from gensr_dist.cli.arguments import OneLineParser
 from gensr_dist.config.root import Config, load_config
@@ -15,27 +15,21 @@ from gensr_dist.stages.runner import Say
 Command: TypeAlias = Callable[[argparse.Namespace, Say], Any]  # what it returns is what `--json` prints
 
 
-class Commands:
-    """Commands below one parser.
+class _HasLines(Protocol):
+    def lines(self) -> Sequence[str]: ...
 
-    Args:
-        parser: that receives them.
-        metavar: what its help calls them.
-    """
+
+Told = TypeVar("Told", bound=_HasLines)
+
+
+class Commands:
+    """Commands below one parser."""
 
     def __init__(self, parser: argparse.ArgumentParser, metavar: str) -> None:
         self._within = parser.add_subparsers(metavar=metavar, required=True, parser_class=OneLineParser)
 
     def add(self, name: str, command: Command, summary: str, more: str, example: str) -> argparse.ArgumentParser:
-        """Add a command.
-
-        Args:
-            name: of it.
-            command: does it.
-            summary: one line of help.
-            more: the rest of the help.
-            example: a whole command.
-        """
+        """Add a command: `summary` is its line in the help of all, `more` stands in its own."""
         added: argparse.ArgumentParser = self._within.add_parser(
             name,
             help=summary,
@@ -86,6 +80,13 @@ def check_ray(options: argparse.Namespace) -> None:
     """Raise InputError where an address has no engine."""
     if options.address and options.engine != "ray":
         raise InputError("--address", "the local engine has none", "add --engine ray")
+
+
+def told(result: Told, say: Say) -> Told:
+    """Print what a result says of itself; the result."""
+    for line in result.lines():
+        say(line)
+    return result
 
 
 def load(options: argparse.Namespace, more: Sequence[str] = ()) -> Config:

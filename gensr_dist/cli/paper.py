@@ -3,7 +3,8 @@
 import argparse
 from typing import Any
 
-from gensr_dist.cli.commands import Commands, add_config, add_ray, check_ray, load
+from gensr_dist.cli.commands import Commands, add_config, add_ray, check_ray, load, told
+from gensr_dist.cli.studies import trial_engine
 from gensr_dist.stages.runner import Say
 
 
@@ -28,16 +29,8 @@ def _paper(options: argparse.Namespace, say: Say) -> Any:
     from gensr_dist.paper.driver import make_paper
     from gensr_dist.paper.report import REPORT
     from gensr_dist.runs.folder import RunFolder
-    from gensr_dist.study.engines import LocalTrials, TrialEngine
 
     config = load(options)
-    engine: TrialEngine = LocalTrials()
-    if options.engine == "ray":
-        from gensr_dist.study.ray_trials import RayTrials
-
-        engine = RayTrials(options.address)
-    result = make_paper(config, engine, say)
-    for line in result.lines():
-        say(line)
+    result = told(make_paper(config, trial_engine(options), say), say)
     say(f"the whole report: {RunFolder.of(config).paper / REPORT}")
     return result

@@ -62,7 +62,9 @@ def add_stages(commands: Commands) -> None:
 
 def _stage(options: argparse.Namespace, say: Say) -> Any:
     if getattr(options, "add", None):
-        return _add_items(options, say)
+        from gensr_dist.cli.added_items import add_as_asked
+
+        return add_as_asked(options, say)
     workers, source = LOCAL, []
     if options.name == "prepare":
         check_ray(options)
@@ -77,14 +79,6 @@ def _stage(options: argparse.Namespace, say: Say) -> Any:
         getattr(options, "resume", "auto"),
     )
     return result if first else None
-
-
-def _add_items(options: argparse.Namespace, say: Say) -> Any:
-    from gensr_dist.cli.added_items import add_to_config, add_to_run
-
-    if options.config is not None and options.config.is_dir():
-        return add_to_run(RunFolder(options.config), options.add, say)
-    return add_to_config(load(options), options.add, say)
 
 
 def _all(options: argparse.Namespace, say: Say) -> Any:

@@ -2,12 +2,15 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from gensr_dist.cli.commands import Commands, add_ray, check_ray
+from gensr_dist.cli.commands import Commands, add_ray, check_ray, told
 from gensr_dist.stages.runner import Say
+
+if TYPE_CHECKING:
+    from gensr_dist.study.engines import TrialEngine
 
 
 def add_studies(commands: Commands) -> None:
@@ -30,19 +33,25 @@ def add_studies(commands: Commands) -> None:
 
 def _study(options: argparse.Namespace, say: Say) -> Any:
     check_ray(options)
-    from gensr_dist.study.driver import run_study
-    from gensr_dist.study.engines import LocalTrials, TrialEngine
+    from gensr_dist.study.driver import prepare_study, run_study
     from gensr_dist.study.plan import open_study
 
     study = open_study(options.study, options.set)
-    engine: TrialEngine = LocalTrials()
+    engine = trial_engine(options)
+    prepare_study(study, say)
+    with tqdm(desc="trials", unit="trial", disable=None) as bar:
+        result = run_study(study, engine, say, bar.update)
+    told(result, say)
+    say(f"the whole report: {study.folder / 'report.md'}")
+    return result
+
+
+def trial_engine(options: argparse.Namespace) -> "TrialEngine":
+    """Who does trials: this machine, or the cluster of --address."""
     if options.engine == "ray":
         from gensr_dist.study.ray_trials import RayTrials
 
-        engine = RayTrials(options.address)
-    with tqdm(desc="trials", unit="trial", disable=None) as bar:
-        result = run_study(study, engine, say, bar.update)
-    for line in result.lines():
-        say(line)
-    say(f"the whole report: {study.folder / 'report.md'}")
-    return result
+        return RayTrials(options.address)
+    from gensr_dist.study.engines import LocalTrials
+
+    return LocalTrials()

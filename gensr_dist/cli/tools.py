@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gensr_dist.cli.commands import Commands, add_config, load
+from gensr_dist.cli.commands import Commands, add_config, load, told
 from gensr_dist.config.explanation import explained_yaml
 from gensr_dist.config.root import resolved_yaml
 from gensr_dist.runs.folder import RunFolder
@@ -90,10 +90,7 @@ def _check(options: argparse.Namespace, say: Say) -> Any:
 def _compare(options: argparse.Namespace, say: Say) -> Any:
     from gensr_dist.evaluation.significance import compare_runs
 
-    comparison = compare_runs(options.first, options.second)
-    for line in comparison.lines():
-        say(line)
-    return comparison
+    return told(compare_runs(options.first, options.second), say)
 
 
 def _verify(options: argparse.Namespace, say: Say) -> Any:
@@ -112,17 +109,11 @@ def _verify(options: argparse.Namespace, say: Say) -> Any:
 def _replay(options: argparse.Namespace, say: Say) -> Any:
     from gensr_dist.train.replay import replay
 
-    replayed = replay(RunFolder(options.run))
-    for line in replayed.lines():
-        say(line)
-    return replayed
+    return told(replay(RunFolder(options.run)), say)
 
 
 def _doctor(options: argparse.Namespace, say: Say) -> Any:
     from gensr_dist.doctor.checks import check_hosts
 
     config = load(options) if options.config or options.preset else None
-    report = check_hosts(config, options.hostfile)
-    for line in report.lines():
-        say(line)
-    return report
+    return told(check_hosts(config, options.hostfile), say)

@@ -20,7 +20,7 @@ from gensr_dist.runs.folder import RunFolder
 PORT = 29500  # deepspeed's and torchrun's
 _MOST_SKEW = 5.0  # seconds; a busy node answers a second late
 _LEAST_FREE_GPU = 0.8  # of a GPU's memory
-_JOIN_SECONDS = 30.0
+_ANSWER_SECONDS, _JOIN_SECONDS = 60.0, 30.0  # that a node may take to answer, and to join the others
 _INSTALL = "install the same environment on all nodes: launch/setup_environment.sh"
 
 
@@ -80,12 +80,7 @@ class DoctorReport:
 
 
 def check_hosts(
-    config: Config | None = None,
-    hostfile: Path | None = None,
-    *,
-    port: int = PORT,
-    seconds: float = 60.0,
-    least_disk: int = 5 * 10**9,
+    config: Config | None, hostfile: Path | None = None, *, port: int = PORT, least_disk: int = 5 * 10**9
 ) -> DoctorReport:
     """Look at all hosts at once over ssh, then let them sum numbers together if all are well.
 
@@ -93,7 +88,6 @@ def check_hosts(
         config: of the run; without one neither shards nor run folder are looked at.
         hostfile: without one only this machine is looked at, without ssh.
         port: of the first node, on which the ranks will meet.
-        seconds: that a node may take to answer.
         least_disk: bytes that must be free where the run folder lies.
 
     Raises:
@@ -106,7 +100,8 @@ def check_hosts(
 
     def probe(number: int) -> Findings | Problem:
         asked = dataclasses.replace(request, port=port if number == 0 else 0)
-        answers = run_module(hosts[number], ("--probe",), json.dumps(dataclasses.asdict(asked)), variables, seconds)
+        content = json.dumps(dataclasses.asdict(asked))
+        answers = run_module(hosts[number], ("--probe",), content, variables, _ANSWER_SECONDS)
         if isinstance(answers, Problem):
             return answers
         try:
@@ -123,7 +118,7 @@ def check_hosts(
     ok = not any(node.problems for node in nodes)
     joined = None
     if ok and len(hosts) > 1:
-        joined = _all_reduce(hosts, names, [f for f in found if isinstance(f, Findings)], variables, port, seconds)
+        joined = _all_reduce(hosts, names, [f for f in found if isinstance(f, Findings)], variables, port)
         ok = not joined.problems
     return DoctorReport(ok=ok, nodes=nodes, all_reduce=joined)
 
@@ -266,7 +261,6 @@ def _all_reduce(
     found: Sequence[Findings],
     variables: dict[str, str],
     port: int,
-    seconds: float,
 ) -> AllReduceReport:
     from gensr_dist.doctor.all_reduce import AllReduceAnswer, AllReduceRequest
 
@@ -278,7 +272,7 @@ def _all_reduce(
             rank=rank, world=len(hosts), address=address, port=port, backend=backend, seconds=_JOIN_SECONDS
         )
         content = json.dumps(dataclasses.asdict(request))
-        answers = run_module(hosts[rank], ("--all-reduce",), content, variables, seconds + 2 * _JOIN_SECONDS)
+        answers = run_module(hosts[rank], ("--all-reduce",), content, variables, _ANSWER_SECONDS + 2 * _JOIN_SECONDS)
         if isinstance(answers, Problem):
             return AllReduceAnswer(problem=answers)
         return TypeAdapter(AllReduceAnswer).validate_json(answers[-1])

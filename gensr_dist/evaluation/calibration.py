@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from gensr_dist.evaluation.metrics import CONFIDENCE, Estimate
+from gensr_dist.evaluation.metrics import TAILS, Estimate
 
 # Of probabilities; narrow at both ends, where most answers are.
 EDGES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
@@ -148,6 +148,5 @@ def _interval(value_D: Float) -> tuple[float, float] | None:
     value_D = value_D[~np.isnan(value_D)]
     if not len(value_D):
         return None
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(value_D, [tail, 1 - tail])
+    low, high = np.quantile(value_D, TAILS)
     return float(low), float(high)

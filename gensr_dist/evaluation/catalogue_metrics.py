@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from gensr_dist.data.events import Behaviour
-from gensr_dist.evaluation.metrics import MISSED, TaskMetrics
-from gensr_dist.evaluation.significance import CUTOFF, PairedTest, paired_test
+from gensr_dist.evaluation.metrics import CUTOFF, MISSED, TaskMetrics
+from gensr_dist.evaluation.significance import PairedTest, paired_test
 
 ANSWERS, CANDIDATES, ODDS, COUNTING = "answers", "candidates", "gensr", "counting"
 ORDERS: Mapping[str, str] = {

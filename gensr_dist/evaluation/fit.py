@@ -9,11 +9,10 @@ from pathlib import Path
 
 from typing_extensions import Self
 
-from gensr_dist.evaluation.metrics import TaskMetrics, ndcg_gain
+from gensr_dist.evaluation.metrics import CUTOFF, TaskMetrics, ndcg_gain
 from gensr_dist.evaluation.protocol import RankedRows
 from gensr_dist.storage.records import read_record, write_json
 
-CUTOFF = 10
 NDCG = f"ndcg@{CUTOFF}"
 PARTED = 0.08  # NDCG@10 by which training rows may do better without a warning
 _NOISE = 2.0  # standard errors that are taken for chance

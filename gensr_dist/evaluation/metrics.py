@@ -13,9 +13,11 @@ from typing_extensions import Self
 from gensr_dist.data.events import Behaviour
 
 CUTOFFS = (1, 5, 10, 20)
+CUTOFF = 10  # of what is tested, divided and compared
 CANDIDATE_CUTOFFS = (50, 100, 200, 500)  # of candidates before a model has put them in order
 MISSED = np.iinfo(np.int64).max  # rank of a positive that never became a candidate: no hit at any cutoff
 CONFIDENCE = 0.95
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)  # quantiles of resamples, of an interval
 TASK_NAMES: Mapping[Behaviour, str] = {Behaviour.RECOMMENDATION: "rec", Behaviour.SEARCH: "search"}
 
 
@@ -54,8 +56,7 @@ class TaskMetrics:
         interval_M: list[tuple[float, float] | None] = [None] * len(value_M)
         if resamples > 0:
             draw_BD = np.random.default_rng(seed).multinomial(len(rank_R), count_D / len(rank_R), size=resamples)
-            tail = (1 - CONFIDENCE) / 2
-            bounds_2M = np.quantile(draw_BD @ gain_DM / len(rank_R), [tail, 1 - tail], axis=0)
+            bounds_2M = np.quantile(draw_BD @ gain_DM / len(rank_R), TAILS, axis=0)
             interval_M = [(low, high) for low, high in bounds_2M.T.tolist()]
         estimate_M = [
             Estimate(value=value, interval=interval)
@@ -110,6 +111,11 @@ class CandidateMetrics:
             channels={name: _recall(rank_R) for name, rank_R in channels.items()},
             count=len(ranks[fusion]),
         )
+
+
+def short_name(metric: str) -> str:
+    """`R@5`, `N@10` or `MRR`, as tables have it."""
+    return metric.replace("recall", "R").replace("ndcg", "N").replace("mrr", "MRR")
 
 
 def _recall(rank_R: NDArray[np.int64]) -> dict[int, float]:

@@ -4,17 +4,16 @@ from collections.abc import Mapping, Sequence
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.evaluation.calibration import AS_RANKED, AS_TRAINED, Calibration
-from gensr_dist.evaluation.catalogue_metrics import ANSWERS, ORDERS, CatalogueMetrics
-from gensr_dist.evaluation.fit import NDCG, fit_warnings
-from gensr_dist.evaluation.metrics import CANDIDATE_CUTOFFS, CUTOFFS, TASK_NAMES, CandidateMetrics, Estimate
+from gensr_dist.evaluation.catalogue_metrics import ORDERS, CatalogueMetrics
+from gensr_dist.evaluation.fit import NDCG, FitRecord, StepFit, fit_warnings
+from gensr_dist.evaluation.metrics import CANDIDATE_CUTOFFS, CUTOFF, TASK_NAMES, CandidateMetrics, Estimate, short_name
 from gensr_dist.evaluation.report import TASK_TITLES, TITLES, EvaluationResult
-from gensr_dist.evaluation.significance import CUTOFF, PairedTest
 from gensr_dist.evaluation.strata import Stratum
+from gensr_dist.evaluation.tables import catalogue_table, fit_table, protocol_lines, results_table, with_interval
 from gensr_dist.pages.charts import AnyChart, BarChart, LineChart, Series
 from gensr_dist.pages.page import Page, Section
 from gensr_dist.pages.table import Table
 
-_METRICS = (*(f"recall@{k}" for k in CUTOFFS), *(f"ndcg@{k}" for k in CUTOFFS[1:]), "mrr")
 _WIDTH = 1.96  # standard errors of a 95% interval
 _FEWEST = 5  # answers of a bin that a curve shows
 _BARS = (f"recall@{CUTOFF}", NDCG)
@@ -30,34 +29,24 @@ def evaluation_page(result: EvaluationResult) -> Page:
         *([_candidates(result.candidates)] if result.candidates else []),
         *([_calibration(result)] if result.calibration else []),
         *([_strata(result)] if result.strata else []),
-        *([_fit(result)] if result.fit and result.fit.best else []),
-        _protocol(result),
+        *([_fit(result.fit, result.fit.best)] if result.fit and result.fit.best else []),
+        Section(title="Protocol", text=tuple(protocol_lines(protocol))),
     ]
     text = f"{NDCG} of GenSR: {best}; {protocol.split} rows, 1 positive and {protocol.negatives} negatives each."
     return Page(title="Evaluation", text=(text,), sections=tuple(sections))
 
 
 def _task(result: EvaluationResult, task: Behaviour) -> Section:
-    scorers = [scorer for scorer in result.scorers if task in scorer.tasks]
-    named = {TITLES[scorer.scorer]: scorer.tasks[task].named() for scorer in scorers}
-    tested = any(task in scorer.behind for scorer in scorers)
-    leads = [_lead(scorer.behind.get(task)) for scorer in scorers]
-    table = Table(
-        title="Metrics",
-        heads=("", *map(_short, _METRICS), *([f"GenSR's lead in N@{CUTOFF}"] if tested else [])),
-        rows=tuple(
-            (title, *(_cell(metrics[name], name) for name in _METRICS), *([lead] if tested else []))
-            for (title, metrics), lead in zip(named.items(), leads, strict=True)
-        ),
-    )
+    named = {TITLES[scorer.scorer]: scorer.tasks[task].named() for scorer in result.scorers if task in scorer.tasks}
     name, title = TASK_NAMES[task], TASK_TITLES[task]
     charts: list[AnyChart] = [
-        _bars(f"{name}-{metric.replace('@', '-at-')}", f"{title}: {_short(metric)}", metric, named) for metric in _BARS
+        _bars(f"{name}-{metric.replace('@', '-at-')}", f"{title}: {short_name(metric)}", metric, named)
+        for metric in _BARS
     ]
     if reach := result.reach.get(task):
         charts.append(_ranks(f"{name}-ranks", f"{title}: ranks of the positives", reach))
     count = result.gensr[task].count
-    return Section(title=f"{title}: {count:,} rows", tables=(table,), charts=tuple(charts))
+    return Section(title=f"{title}: {count:,} rows", tables=(results_table(result, task),), charts=tuple(charts))
 
 
 def _bars(name: str, title: str, metric: str, named: dict[str, dict[str, Estimate]]) -> BarChart:
@@ -66,8 +55,6 @@ def _bars(name: str, title: str, metric: str, named: dict[str, dict[str, Estimat
         name=name,
         title=title,
         alt=f"{title} of {', '.join(named)}, with intervals where rows were resampled.",
-        x="",
-        y="",
         groups=tuple(named),
         series=(_series("", range(len(named)), estimates),),
     )
@@ -102,24 +89,12 @@ def _ranks(name: str, title: str, reach: Mapping[str, tuple[float, ...]]) -> Lin
 
 
 def _catalogue(catalogue: Sequence[CatalogueMetrics]) -> Section:
-    tables, charts = [], []
+    charts = []
     for metrics in catalogue:
-        title = TASK_TITLES[metrics.task]
         named = {ORDERS[name]: order.named() for name, order in metrics.orders.items()}
-        rows = metrics.orders[ANSWERS].count
-        note = f"{rows:,} rows; {metrics.candidates:,} candidates hold {metrics.candidate_recall:.1%} of the positives."
-        tables.append(
-            Table(
-                title=title,
-                note=note,
-                heads=("Order", *map(_short, _METRICS[:-1])),
-                rows=tuple(
-                    (order, *(_cell(found[name], name) for name in _METRICS[:-1])) for order, found in named.items()
-                ),
-            )
-        )
-        charts.append(_bars(f"{TASK_NAMES[metrics.task]}-catalogue", f"{title}: {_short(NDCG)}", NDCG, named))
-    return Section(title="Whole catalogue", tables=tuple(tables), charts=tuple(charts))
+        title = f"{TASK_TITLES[metrics.task]}: {short_name(NDCG)}"
+        charts.append(_bars(f"{TASK_NAMES[metrics.task]}-catalogue", title, NDCG, named))
+    return Section(title="Whole catalogue", tables=tuple(map(catalogue_table, catalogue)), charts=tuple(charts))
 
 
 def _candidates(candidates: Sequence[CandidateMetrics]) -> Section:
@@ -158,13 +133,13 @@ def _calibration(result: EvaluationResult) -> Section:
         "Training negatives that are likelier than uniform draws to fit (data.query_negatives, data.hard_negatives, "
         "data.negatives popularity) make P(Yes) too low for these rows, whose negatives are uniform.",
         "Expected calibration error: mean distance of P(Yes) from the share of positives over the answers, bin by bin. "
-        "Of few rows it is above zero even for a perfect model.",
+        "Of few rows it is above zero even for a perfect model. Its intervals are from 200 resamples at most.",
     )
     rows, charts = [], []
     for task, calibration in result.calibration.items():
         title = TASK_TITLES[task]
         for name, curve in calibration.curves.items():
-            cells = (f"{curve.base_rate:.3f}", f"{curve.predicted:.3f}", _with_interval(curve.error))
+            cells = (f"{curve.base_rate:.3f}", f"{curve.predicted:.3f}", with_interval(curve.error))
             rows.append((f"{title}, {name}", *cells, f"{calibration.count:,}"))
         charts.append(_reliability(TASK_NAMES[task], title, calibration))
     heads = ("", "Share of positives", "Mean P(Yes)", "Expected calibration error", "Rows")
@@ -212,8 +187,6 @@ def _divided(name: str, title: str, strata: Sequence[Stratum]) -> BarChart:
         name=name,
         title=title,
         alt=f"N@{CUTOFF} of each scorer. {title}.",
-        x="",
-        y="",
         groups=tuple(f"{stratum.label} ({stratum.count:,})" for stratum in strata),
         series=tuple(
             Series(
@@ -228,59 +201,8 @@ def _divided(name: str, title: str, strata: Sequence[Stratum]) -> BarChart:
     )
 
 
-def _fit(result: EvaluationResult) -> Section:
-    assert result.fit is not None
-    assert result.fit.best is not None
-    rows = [
-        (
-            f"{TASK_TITLES[task]}, {kind}",
-            *(f"{values[name]:.4f}" for name in (*_METRICS, "loss")),
-            f"{found.count:,}",
-        )
-        for task, name_of_task in TASK_NAMES.items()
-        if (fit := result.fit.best.tasks.get(name_of_task)) is not None
-        for kind, found in (("training", fit.training), ("validation", fit.validation))
-        if found is not None and (values := found.values())
-    ]
+def _fit(fit: FitRecord, best: StepFit) -> Section:
+    table = fit_table(best)
     return Section(
-        title="Training rows beside validation rows",
-        text=(
-            f"Ranked during training, with the weights of step {result.fit.best.step}, which the model has.",
-            *(f"Warning: {warning}." for warning in fit_warnings(result.fit)),
-        ),
-        tables=(Table(title="Fit", heads=("", *map(_short, _METRICS), "Loss", "Rows"), rows=tuple(rows)),),
+        title=table.title, text=tuple(f"Warning: {warning}." for warning in fit_warnings(fit)), tables=(table,)
     )
-
-
-def _protocol(result: EvaluationResult) -> Section:
-    protocol = result.protocol
-    drawn = ", ".join(f"{rows:,} of {protocol.rows_available[name]:,} {name}" for name, rows in protocol.rows.items())
-    text = [
-        f"Rows: {drawn} ({protocol.split} split by {protocol.split_method!r}), drawn with seed {protocol.seed}. Each "
-        f"ranks its positive among {protocol.negatives} sampled items that its user never met (seed "
-        f"{protocol.negatives_seed}, frozen in the shards); the whole catalogue, among all items. Ties are "
-        f"{protocol.ties}.",
-    ]
-    if protocol.bootstrap:
-        text.append(
-            f"Intervals: {protocol.confidence:.0%}, from bootstrap resamples of the rows ({protocol.bootstrap:,}, of "
-            f"calibration 200 at most). p: two-sided paired sign-flip test on NDCG@{CUTOFF} on the same rows."
-        )
-    return Section(title="Protocol", text=tuple(text))
-
-
-def _short(metric: str) -> str:
-    return metric.replace("recall", "R").replace("ndcg", "N").replace("mrr", "MRR")
-
-
-def _cell(estimate: Estimate, name: str) -> str:
-    return _with_interval(estimate) if name == NDCG else f"{estimate.value:.4f}"
-
-
-def _with_interval(estimate: Estimate) -> str:
-    interval = estimate.interval
-    return f"{estimate.value:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
-
-
-def _lead(test: PairedTest | None) -> str:
-    return f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.3g}" if test else ""

@@ -69,8 +69,7 @@ def rank_positives(scorer: Scorer, rows: EvalRows, batch: int, *, progress: str 
     Raises:
         InputError: a score is not a number; names the row.
     """
-    found_RF = _on_all_ranks(lambda chunk: _ranks(scorer.score(chunk))[:, None], 1, rows, batch, progress)
-    return _checked(found_RF[:, 0], rows)
+    return _on_all_ranks(lambda chunk: _ranks(scorer.score(chunk))[:, None], rows, batch, progress)[0]
 
 
 def ranks_and_findings(
@@ -78,9 +77,8 @@ def ranks_and_findings(
     rows: EvalRows,
     batch: int,
     find: Callable[[NDArray[np.floating]], NDArray[np.float64]],
-    numbers: int,
     *,
-    progress: str | None = None,
+    progress: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Ranks as of `rank_positives`, and what else the same scores say of each row [R, F].
 
@@ -88,9 +86,8 @@ def ranks_and_findings(
         scorer: gives the scores.
         rows: what to rank.
         batch: rows a call of the scorer.
-        find: `numbers` of each row, from its scores [R, C].
-        numbers: F.
-        progress: label of a progress bar; None shows none.
+        find: F numbers of each row, from its scores [R, C].
+        progress: label of a progress bar.
 
     Raises:
         InputError: a score is not a number; names the row.
@@ -100,17 +97,11 @@ def ranks_and_findings(
         score_RC = scorer.score(chunk)
         return np.column_stack([_ranks(score_RC), np.nan_to_num(find(score_RC))])
 
-    found_RF = _on_all_ranks(both, 1 + numbers, rows, batch, progress)
-    return _checked(found_RF[:, 0], rows), found_RF[:, 1:]
+    return _on_all_ranks(both, rows, batch, progress)
 
 
 def ranks_and_losses(scorer: LossScorer, rows: EvalRows, batch: int) -> RankedRows:
     """Ranks as of `rank_positives`, and losses from the same passes of the scorer.
-
-    Args:
-        scorer: gives scores and losses.
-        rows: what to rank.
-        batch: rows a call of the scorer.
 
     Raises:
         InputError: a score is not a number; names the row.
@@ -120,14 +111,17 @@ def ranks_and_losses(scorer: LossScorer, rows: EvalRows, batch: int) -> RankedRo
         score_RC, loss_R = scorer.scores_and_losses(chunk)
         return np.column_stack([_ranks(score_RC), loss_R]).astype(np.float64)
 
-    found_RF = _on_all_ranks(find, 2, rows, batch, None)
-    return RankedRows(rank_R=_checked(found_RF[:, 0], rows), loss_R=found_RF[:, 1])
+    rank_R, found_R1 = _on_all_ranks(find, rows, batch, None)
+    return RankedRows(rank_R=rank_R, loss_R=found_R1[:, 0])
 
 
 def _on_all_ranks(
-    find: Callable[[EvalRows], NDArray[np.number]], numbers: int, rows: EvalRows, batch: int, progress: str | None
-) -> NDArray[np.float64]:
-    """What `find` says of each row [R, F]: each rank asks for an equal share of the rows, and has all answers."""
+    find: Callable[[EvalRows], NDArray[np.number]], rows: EvalRows, batch: int, progress: str | None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """What `find` says of each row: ranks [R], which it gives first, and F numbers [R, F].
+
+    Each rank asks for an equal share of the rows, and has all answers.
+    """
     total = len(rows)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     share = -(-total // world)
@@ -139,13 +133,12 @@ def _on_all_ranks(
             chunk = rows.take(index[start : start + batch])
             parts.append(find(chunk))
             bar.update(len(chunk))
-    found_RF = np.zeros((total, numbers))  # a float holds any rank exactly
+    found_RF = np.zeros((total, parts[0].shape[1] if parts else 1))  # a float holds any rank exactly
     if own:
         found_RF[index[:own]] = np.concatenate(parts)[:own]
-    return _sum_over_ranks(found_RF) if world > 1 else found_RF
-
-
-def _checked(rank_R: NDArray[np.float64], rows: EvalRows) -> NDArray[np.int64]:
+    if world > 1:
+        found_RF = _sum_over_ranks(found_RF)
+    rank_R = found_RF[:, 0]
     if (broken := np.flatnonzero(rank_R == _NAN)).size:
         row = broken[0]
         raise InputError(
@@ -153,7 +146,7 @@ def _checked(rank_R: NDArray[np.float64], rows: EvalRows) -> NDArray[np.int64]:
             f"a score of user {rows.user_R[row]} is not a number ({broken.size} of {len(rows)} rows have one)",
             "train again with a lower train.learning_rate or train.precision fp32",
         )
-    return rank_R.astype(np.int64)
+    return rank_R.astype(np.int64), found_RF[:, 1:]
 
 
 def draw_rows(rows: EvalRows, count: int, seed: int) -> EvalRows:

@@ -1,4 +1,4 @@
-"""The results of an evaluation, as metrics.json for programs and report.md for people."""
+"""The results of an evaluation, and `metrics.json`, which tells programs of them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -7,21 +7,15 @@ from typing import Any
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.evaluation.calibration import Calibration
-from gensr_dist.evaluation.catalogue_metrics import ANSWERS, ORDERS, CatalogueMetrics
-from gensr_dist.evaluation.fit import NDCG, FitRecord, StepFit, fit_warnings
+from gensr_dist.evaluation.catalogue_metrics import ANSWERS, CatalogueMetrics
+from gensr_dist.evaluation.fit import FitRecord, fit_warnings
 from gensr_dist.evaluation.metrics import (
-    CANDIDATE_CUTOFFS,
-    CUTOFFS,
     TASK_NAMES,
     CandidateMetrics,
-    Estimate,
     TaskMetrics,
 )
-from gensr_dist.evaluation.significance import CUTOFF, PairedTest
-from gensr_dist.evaluation.strata import Stratum, TaskStrata, strata_json
-from gensr_dist.runs.folder import RunFolder
-from gensr_dist.storage.durable import durable_file
-from gensr_dist.storage.records import write_json
+from gensr_dist.evaluation.significance import PairedTest
+from gensr_dist.evaluation.strata import TaskStrata, strata_json
 
 GENSR = "gensr"
 TITLES = {GENSR: "GenSR", "popularity": "Popularity", "counting": "Counting", "lightgcn": "LightGCN", "bm25": "BM25"}
@@ -75,13 +69,6 @@ class EvaluationResult:
         return self.scorers[0].tasks
 
 
-def write_report(run: RunFolder, result: EvaluationResult) -> None:
-    """Write `metrics.json` and `report.md` of a run, each atomically."""
-    write_json(run.metrics, metrics_json(result))
-    with durable_file(run.report) as temporary:
-        temporary.write_text(report_markdown(result), encoding="utf-8")
-
-
 def metrics_json(result: EvaluationResult) -> dict[str, Any]:
     """The content of `metrics.json`: `rec` and `search` are GenSR's, `baselines` holds the others'."""
     gensr, *baselines = result.scorers
@@ -107,164 +94,6 @@ def metrics_json(result: EvaluationResult) -> dict[str, Any]:
         **({"fit": _fit_json(result.fit)} if result.fit else {}),
         "protocol": dataclasses.asdict(result.protocol),
     }
-
-
-def result_lines(result: EvaluationResult) -> tuple[str, ...]:
-    """What counts most, then tables for a terminal. Warnings stand in the report; training has told them."""
-    best = (f"{TASK_NAMES[task]} {metrics.named()[NDCG].value:.4f}" for task, metrics in result.gensr.items())
-    lines = [f"{NDCG} of GenSR: {', '.join(best)}"]
-    for task, title in TASK_TITLES.items():
-        if task in result.gensr:
-            count, negatives = result.gensr[task].count, result.protocol.negatives
-            lines += [f"{title}, {count:,} rows, 1 positive and {negatives} negatives"]
-            lines += [*_aligned(results_table(result, task)), ""]
-        else:
-            lines += [f"{title}: no {result.protocol.split} row", ""]
-    return tuple(lines)
-
-
-def _aligned(table: list[str]) -> list[str]:
-    """A Markdown table as columns for a terminal."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table if not line.startswith("| ---")]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def report_markdown(result: EvaluationResult) -> str:
-    """The content of `report.md`."""
-    protocol = result.protocol
-    lines = ["# Evaluation", ""]
-    for task, title in TASK_TITLES.items():
-        if task in result.gensr:
-            lines += [f"## {title}: {result.gensr[task].count:,} {protocol.split} rows", ""]
-            lines += [*results_table(result, task), ""]
-        if strata := result.strata.get(task):
-            lines += ["By users who chose the positive in training:", "", *_strata_table(strata.popularity), ""]
-            lines += ["By interactions before the row:", "", *_strata_table(strata.history), ""]
-    if result.catalogue:
-        lines += ["## Whole catalogue", ""]
-        for metrics in result.catalogue:
-            count = metrics.orders[ANSWERS].count
-            lines += [f"### {TASK_TITLES[metrics.task]}: {count:,} rows", "", *_catalogue_lines(metrics), ""]
-    if result.candidates:
-        lines += ["## Candidates", "", "Share of rows whose positive is among the first candidates, unseen items only:"]
-        lines += ["", *_candidates_table(result.candidates), ""]
-    if result.fit and result.fit.best:
-        lines += ["## Training rows beside validation rows", ""]
-        lines += [f"Ranked during training, with the weights of step {result.fit.best.step}, which the model has.", ""]
-        lines += [*_fit_table(result.fit.best), ""]
-        for warning in fit_warnings(result.fit):
-            lines += [f"Warning: {warning}.", ""]
-    available = protocol.rows_available
-    drawn = ", ".join(
-        f"{protocol.rows[name]:,} of {available[name]:,} {name}" if name in available else f"no {name}"
-        for name in TASK_NAMES.values()
-    )
-    lines += [
-        "## Protocol",
-        "",
-        f"- Rows: {drawn} ({protocol.split} split by {protocol.split_method!r}), drawn with seed {protocol.seed}.",
-        f"- Each row ranks its positive among {protocol.negatives} sampled items that its user never met (seed "
-        f"{protocol.negatives_seed}, frozen in the shards); the whole-catalogue table ranks it among all items.",
-        f"- Ties are {protocol.ties}.",
-    ]
-    if protocol.bootstrap:
-        lines += [
-            f"- Brackets: {protocol.confidence:.0%} intervals from {protocol.bootstrap:,} bootstrap resamples of the "
-            "rows.",
-            f"- p: two-sided paired sign-flip test on NDCG@{CUTOFF}, GenSR against the baseline on the same rows.",
-        ]
-    return "\n".join([*lines, ""])
-
-
-def results_table(result: EvaluationResult, task: Behaviour) -> list[str]:
-    """Markdown lines: one row a scorer that takes part in `task`; without resamples no intervals and no tests."""
-    heads = [f"R@{cutoff}" for cutoff in CUTOFFS] + [f"N@{cutoff}" for cutoff in CUTOFFS[1:]] + ["MRR"]
-    tested = result.protocol.bootstrap > 0
-    lines = _head(["", *heads, *([f"GenSR's lead in N@{CUTOFF}"] if tested else [])])
-    for scorer in result.scorers:
-        if task not in scorer.tasks:
-            continue
-        metrics = scorer.tasks[task]
-        cells = [f"{metrics.recall[cutoff].value:.4f}" for cutoff in CUTOFFS]
-        for cutoff in CUTOFFS[1:]:  # NDCG@1 is Recall@1
-            estimate = metrics.ndcg[cutoff]
-            cells.append(f"{estimate.value:.4f}")
-            if cutoff == CUTOFF:
-                cells[-1] += _interval(estimate)
-        cells.append(f"{metrics.mrr.value:.4f}")
-        if tested:
-            test = scorer.behind.get(task)
-            cells.append(_lead(test) if test else "")
-        lines.append(_row([TITLES[scorer.scorer], *cells]))
-    return lines
-
-
-def _interval(estimate: Estimate) -> str:
-    return "" if estimate.interval is None else f" [{estimate.interval[0]:.4f}, {estimate.interval[1]:.4f}]"
-
-
-def _lead(test: PairedTest) -> str:
-    return f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.3g}"
-
-
-def _strata_table(strata: Sequence[Stratum]) -> list[str]:
-    """Markdown lines: one row a stratum, N@10 and R@10 of every scorer."""
-    scorers = list(strata[0].ndcg)
-    heads = [f"{TITLES[scorer]} {metric}@{CUTOFF}" for scorer in scorers for metric in ("N", "R")]
-    lines = _head(["", "Rows", *heads])
-    for stratum in strata:
-        cells = [f"{value:.4f}" for scorer in scorers for value in (stratum.ndcg[scorer], stratum.recall[scorer])]
-        lines.append(_row([stratum.label, f"{stratum.count:,}", *cells]))
-    return lines
-
-
-def _catalogue_lines(metrics: CatalogueMetrics) -> list[str]:
-    """Markdown lines of one task: the answers, then other orders, then who found the hits."""
-    heads = ["Order", *(f"R@{k}" for k in CUTOFFS), *(f"N@{k}" for k in CUTOFFS[1:]), f"Answers' lead in N@{CUTOFF}"]
-    lines = _head(heads)
-    for name, order in metrics.orders.items():
-        cells = [f"{order.recall[k].value:.4f}" for k in CUTOFFS]
-        for cutoff in CUTOFFS[1:]:
-            cells.append(f"{order.ndcg[cutoff].value:.4f}")
-            if cutoff == CUTOFF:
-                cells[-1] += _interval(order.ndcg[cutoff])
-        lead = metrics.leads.get(name)
-        lines.append(_row([ORDERS[name], *cells, _lead(lead) if lead else ""]))
-    found = ", ".join(
-        f"{name} {hits.proposed:.0%} (alone {hits.alone:.0%})" for name, hits in metrics.hits.items() if hits.proposed
-    )
-    return [
-        *lines,
-        "",
-        f"{metrics.candidates:,} candidates a row hold {metrics.candidate_recall:.1%} of the positives. Of those among "
-        f"the first {CUTOFF} answers these channels proposed: {found or 'none'}.",
-    ]
-
-
-def _candidates_table(candidates: Sequence[CandidateMetrics]) -> list[str]:
-    """Markdown lines: of each task the fusion, then every channel."""
-    lines = _head(["Task", "Channel", *(f"R@{k}" for k in CANDIDATE_CUTOFFS), "Rows"])
-    for metrics in candidates:
-        for name, recall in {"fusion": metrics.recall, "union": metrics.union, **metrics.channels}.items():
-            cells = [f"{recall[k]:.4f}" for k in CANDIDATE_CUTOFFS]
-            lines.append(_row([TASK_TITLES[metrics.task], name, *cells, f"{metrics.count:,}"]))
-    return lines
-
-
-def _fit_table(step: StepFit) -> list[str]:
-    """Markdown lines: two rows a task."""
-    heads = ["Task", "Rows", *(f"R@{k}" for k in CUTOFFS), *(f"N@{k}" for k in CUTOFFS[1:]), "MRR", "Loss", "Count"]
-    keys = [*(f"recall@{k}" for k in CUTOFFS), *(f"ndcg@{k}" for k in CUTOFFS[1:]), "mrr", "loss"]
-    lines = _head(heads)
-    for task, title in TASK_TITLES.items():
-        if (fit := step.tasks.get(TASK_NAMES[task])) is None:
-            continue
-        for kind, rows in (("training", fit.training), ("validation", fit.validation)):
-            if rows is not None:
-                values = rows.values()
-                lines.append(_row([title, kind, *(f"{values[key]:.4f}" for key in keys), f"{rows.count:,}"]))
-    return lines
 
 
 def _fit_json(fit: FitRecord) -> dict[str, Any]:
@@ -324,11 +153,3 @@ def _candidates_json(metrics: CandidateMetrics) -> dict[str, Any]:
 
 def _recall_json(recall: Mapping[int, float]) -> dict[str, float]:
     return {f"recall@{cutoff}": value for cutoff, value in recall.items()}
-
-
-def _head(cells: Sequence[str]) -> list[str]:
-    return [_row(cells), _row(["---", *["---:"] * (len(cells) - 1)])]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

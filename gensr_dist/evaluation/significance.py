@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
-from gensr_dist.evaluation.metrics import CONFIDENCE, TASK_NAMES, ndcg_gain
+from gensr_dist.evaluation.metrics import CUTOFF, TAILS, TASK_NAMES, ndcg_gain
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import read_record
 
-CUTOFF = 10
 _RESAMPLES = 10_000  # of a comparison of runs: under a second
 _REMEDY = "run `gensr evaluate` on both runs over the same shards with the same evaluation.rows and seed"
 
@@ -30,6 +29,9 @@ class PairedTest:
     high: float
     p_value: float  # two-sided, of the sign-flip permutation test
     count: int  # rows
+
+    def __str__(self) -> str:
+        return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}], p = {self.p_value:.3g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +55,7 @@ class RunComparison:
         """A line a task, for people."""
         return [
             f"{name}, {task.test.count:,} rows: NDCG@{CUTOFF} {task.first:.4f} in {self.first}, {task.second:.4f} in "
-            f"{self.second}; difference {task.test.difference:+.4f} [{task.test.low:+.4f}, {task.test.high:+.4f}], "
-            f"p = {task.test.p_value:.3g}"
+            f"{self.second}; difference {task.test}"
             for name, task in self.tasks.items()
         ]
 
@@ -87,8 +88,7 @@ def paired_gains(
     observed = float(count_D @ difference_D) / rows
 
     draw_BD = rng.multinomial(rows, count_D / rows, size=resamples)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(draw_BD @ difference_D / rows, [tail, 1 - tail])
+    low, high = np.quantile(draw_BD @ difference_D / rows, TAILS)
 
     flip_BD = 2 * rng.binomial(count_D, 0.5, size=(resamples, len(count_D))) - count_D
     flipped_B = np.abs(flip_BD @ difference_D / rows)

@@ -13,11 +13,12 @@ from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
-from gensr_dist.evaluation.calibration import NUMBERS, Calibration, binned
+from gensr_dist.evaluation.calibration import Calibration, binned
 from gensr_dist.evaluation.catalogue_metrics import CatalogueMetrics
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.fit import read_fit
 from gensr_dist.evaluation.gensr_scorer import ROWS_A_CALL, GenSRScorer
+from gensr_dist.evaluation.markdown import write_report
 from gensr_dist.evaluation.metrics import (
     CONFIDENCE,
     CUTOFFS,
@@ -28,7 +29,7 @@ from gensr_dist.evaluation.metrics import (
 )
 from gensr_dist.evaluation.page import evaluation_page
 from gensr_dist.evaluation.protocol import Rival, draw_rows, rank_positives, ranks_and_findings
-from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult, write_report
+from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult
 from gensr_dist.evaluation.significance import paired_test, save_ranks
 from gensr_dist.evaluation.strata import TaskStrata, training_users
 from gensr_dist.runs.folder import RunFolder
@@ -65,9 +66,7 @@ def evaluate(
 
     gensr = GenSRScorer(trained.model, trained.collator, trained.device, config.prompts)
     answered = {
-        task: ranks_and_findings(
-            gensr, task_rows, ROWS_A_CALL, binned, NUMBERS, progress=f"{TITLES[GENSR]}, {TASK_NAMES[task]}"
-        )
+        task: ranks_and_findings(gensr, task_rows, ROWS_A_CALL, binned, progress=f"{TITLES[GENSR]}, {TASK_NAMES[task]}")
         for task, task_rows in rows.items()
     }
     ranks = {GENSR: {task: rank_R for task, (rank_R, _) in answered.items()}} | {
@@ -143,11 +142,6 @@ def rows_to_rank(
     store: TimelineStore, config: EvaluationConfig, seed: int
 ) -> tuple[dict[Behaviour, EvalRows], Protocol]:
     """The test rows of each task that has some, drawn where `evaluation.rows` says so, and how they are ranked.
-
-    Args:
-        store: of the log.
-        config: protocol settings.
-        seed: draws the rows.
 
     Raises:
         InputError: there is no test row.

@@ -13,9 +13,8 @@ from typing_extensions import Self
 
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
-from gensr_dist.evaluation.metrics import ndcg_gain, recall_gain
+from gensr_dist.evaluation.metrics import CUTOFF, ndcg_gain, recall_gain
 
-CUTOFF = 10
 POPULARITY_FIRSTS = (0, 3, 6, 12, 30)  # users who chose the target in training: 0 to 2, 3 to 5, ...
 HISTORY_FIRSTS = (0, 1, 6, 11, 21, 51)  # interactions before the row: 0, 1 to 5, ...
 

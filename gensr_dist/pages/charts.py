@@ -35,9 +35,10 @@ class Chart:
     title: str
     alt: str
     """What it shows, for those who do not see it."""
-    x: str
+    x: str = ""
     """Label of the axis."""
-    y: str
+    y: str = ""
+    series: tuple[Series, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,6 @@ class LineChart(Chart):
     """Lines with bands."""
 
     kind: Literal["lines"] = "lines"
-    series: tuple[Series, ...]
     log_x: bool = False
     level: float | None = None
     """A horizontal line to compare with."""
@@ -69,7 +69,6 @@ class BarChart(Chart):
 
     kind: Literal["bars"] = "bars"
     groups: tuple[str, ...]
-    series: tuple[Series, ...]
 
     def draw(self, axes: "Axes", palette: Palette) -> None:
         """Onto axes; many groups, or groups with long names, lie down."""
@@ -99,7 +98,6 @@ class PointChart(Chart):
     """Clouds of points, with contours of their densities or a name at each point."""
 
     kind: Literal["points"] = "points"
-    series: tuple[Series, ...]
     contours: bool = False
     """Of a Gaussian kernel density of each cloud, around a quarter, half and three quarters of its mass."""
     names: tuple[tuple[str, ...], ...] = ()

@@ -70,7 +70,7 @@ class Page:
 
 def _section(section: Section) -> str:
     parts = [f"<section><h2>{html.escape(section.title)}</h2>", *map(_paragraph, section.text)]
-    parts += [table.html(level=3) for table in section.tables]
+    parts += [table.html() for table in section.tables]
     parts += [f"<div class='charts'>{''.join(map(_figure, section.charts))}</div>"] if section.charts else []
     return "\n".join([*parts, "</section>"])
 

@@ -17,21 +17,30 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     marks: tuple[tuple[str, ...], ...] = ()  # of each cell "best", "second" or ""; none at all marks nothing
 
-    def markdown(self, level: int = 2) -> str:
+    def markdown(self) -> str:
         """With its title as a heading."""
-        lines = [f"{'#' * level} {self.title}", ""]
+        lines = [f"## {self.title}", ""]
         lines += [self.note, ""] if self.note else []
-        lines += [_row(self.heads), _row(["---"] * len(self.heads))]
-        lines += [_row([_marked(*cell) for cell in cells]) for cells in self._marked_rows()]
-        return "\n".join([*lines, ""])
+        return "\n".join([*lines, *self.lines(), ""])
 
-    def html(self, level: int = 2) -> str:
-        """With its title as a heading; scrolls by itself where it is wider than the page."""
+    def lines(self) -> list[str]:
+        """Of Markdown, without title and note; on the right is what does not name a row."""
+        rows = [_row([_marked(*cell) for cell in cells]) for cells in self._marked_rows()]
+        return [_row(self.heads), _row(["---", *["---:"] * (len(self.heads) - 1)]), *rows]
+
+    def aligned(self) -> list[str]:
+        """Heads and rows in columns, for a terminal."""
+        rows = (self.heads, *self.rows)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+    def html(self) -> str:
+        """With its title as a heading below that of a section; scrolls by itself where it is wider than the page."""
         head = "".join(f"<th scope='col'>{html.escape(cell)}</th>" if cell else "<td></td>" for cell in self.heads)
         body = "\n".join(f"<tr>{''.join(map(_cell, cells, range(len(cells))))}</tr>" for cells in self._marked_rows())
         note = f"<p class='note'>{html.escape(self.note)}</p>" if self.note else ""
         return (
-            f"<h{level}>{html.escape(self.title)}</h{level}>{note}"
+            f"<h3>{html.escape(self.title)}</h3>{note}"
             f"<div class='scroll' tabindex='0' role='group' aria-label='{html.escape(self.title)}'>"
             f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
         )

@@ -10,7 +10,6 @@ from gensr_dist.analysis.finding import Finding, read_finding
 from gensr_dist.analysis.registry import ANALYSES
 from gensr_dist.analysis.subject import DEFAULT_PEER, Peer
 from gensr_dist.baselines.result import BaselineResult
-from gensr_dist.baselines.settings import read_settings
 from gensr_dist.config.root import Config
 from gensr_dist.errors import InputError
 from gensr_dist.paper.findings import ablation_finding, performance, sweep_finding
@@ -25,6 +24,7 @@ from gensr_dist.storage.records import read_json, read_record
 from gensr_dist.study.driver import run_study
 from gensr_dist.study.engines import TrialEngine
 from gensr_dist.study.result import StudyResult
+from gensr_dist.study.settings import baseline_settings
 
 _ORDER = ("mutual-information", "subspaces", "gradient-conflict")  # before the ablations, as in the paper
 _REMEDY = "run `gensr paper` again"
@@ -33,17 +33,12 @@ _REMEDY = "run `gensr paper` again"
 def make_paper(config: Config, engine: TrialEngine, say: Say) -> PaperResult:
     """Do what is not done, and write RUN/paper.
 
-    Args:
-        config: of the run.
-        engine: does the trainings of ablations and sweeps.
-        say: shows a line.
-
     Raises:
         InputError: a stage or an analysis cannot use what it is given.
         Paused: a training was asked to end; the same command goes on.
     """
     began = time.monotonic()
-    settings = read_settings(DEFAULT_PEER, [f"{DEFAULT_PEER}.{text}" for text in config.paper.peer.split()])
+    settings = baseline_settings(DEFAULT_PEER, config.paper.peer.split())
     run = RunFolder.of(config)
     study = study_of(config, run)
     config = with_checkpoints(config)  # whose trainings are looked at; those of the study are not

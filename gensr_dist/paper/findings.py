@@ -8,17 +8,15 @@ from gensr_dist.analysis.finding import Claim, Finding
 from gensr_dist.analysis.intervals import Verdict, verdict
 from gensr_dist.baselines.result import BaselineResult
 from gensr_dist.config.root import Config
-from gensr_dist.evaluation.metrics import Estimate
+from gensr_dist.evaluation.metrics import Estimate, short_name
 from gensr_dist.evaluation.report import TITLES
 from gensr_dist.evaluation.significance import PairedTest
 from gensr_dist.pages.charts import BarChart, LineChart, Series
 from gensr_dist.pages.table import Table
-from gensr_dist.paper.trainings import TEMPERATURE, WEIGHT, WHOLE, ablations, sweep
+from gensr_dist.paper.trainings import SWEPT, WHOLE, ablations, sweep
+from gensr_dist.study.figures import TASKS
+from gensr_dist.study.report import METRICS
 from gensr_dist.study.result import Spread, StudyResult, SystemResult
-
-TASKS = {"rec": "recommendation", "search": "search"}
-_COLUMNS = {"recall@5": "R@5", "recall@10": "R@10", "ndcg@5": "N@5", "ndcg@10": "N@10"}
-_SWEPT = {TEMPERATURE: "temperature", WEIGHT: "contrastive weight"}
 
 
 def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Finding:
@@ -36,30 +34,16 @@ def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Find
         scored |= {TITLES[scorer]: of[task] for scorer, of in metrics["baselines"].items() if task in of}
         if peer is not None and task in peer.tasks:
             scored[peer.title] = peer.tasks[task]
-        rows = tuple((label, *(f"{of[column]:.4f}" for column in _COLUMNS)) for label, of in scored.items())
-        tables.append(Table(title=f"{name.capitalize()}", heads=("", *_COLUMNS.values()), rows=rows))
-        values = tuple(float(of["ndcg@10"]) for of in scored.values())
-        charts.append(
-            BarChart(
-                name=f"performance-{task}",
-                title=f"{name.capitalize()}: N@10",
-                alt="; ".join(f"{label} {value:.3f}" for label, value in zip(scored, values, strict=True)),
-                x="N@10",
-                y="",
-                groups=tuple(scored),
-                series=(Series(label="N@10", x=(), y=values),),
-            )
-        )
+        rows = tuple((label, *(f"{of[metric]:.4f}" for metric in METRICS)) for label, of in scored.items())
+        tables.append(Table(title=name.capitalize(), heads=("", *map(short_name, METRICS)), rows=rows))
+        spreads = {label: Spread.of([of["ndcg@10"]]) for label, of in scored.items()}
+        charts.append(_bars(f"performance-{task}", name, spreads))
         tests = {key.removeprefix("gensr_vs_"): of[task] for key, of in metrics["significance"].items() if task in of}
         found = {TITLES[scorer]: PairedTest(**test) for scorer, test in tests.items()}
         if peer is not None and task in peer.behind:
             found[peer.title] = peer.behind[task]
         claims += [
-            Claim(
-                statement=f"GenSR is better than {label} in {name}",
-                holds=_holds(test),
-                measured=_shown(test),
-            )
+            Claim(statement=f"GenSR is better than {label} in {name}", holds=_holds(test), measured=str(test))
             for label, test in found.items()
         ]
     protocol = metrics["protocol"]
@@ -81,37 +65,28 @@ def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Find
 
 def ablation_finding(config: Config, result: StudyResult) -> Finding:
     """Figure 4: GenSR without each of its parts."""
-    systems = {system.label: system for system in result.systems}
-    whole = systems.get(WHOLE)
-    shown = [each for each in ablations(config) if each.label in systems]
-    labels = [each.label for each in shown]
+    parts = ablations(config)
+    labels = [WHOLE, *(each.label for each in parts)]
+    systems = {system.label: system for system in result.systems if system.label in labels}
     charts, claims = [], []
     for task, name in TASKS.items():
-        drawn = [system for label, system in systems.items() if label in (WHOLE, *labels)]
-        drawn = [system for system in drawn if task in system.sampled]
+        drawn = {label: system.sampled[task]["ndcg@10"] for label, system in systems.items() if task in system.sampled}
         if drawn:
-            charts.append(_bars(f"ablations-{task}", f"{name.capitalize()}: N@10", drawn, task))
-        for each in shown:
-            test = systems[each.label].behind.get(task)
-            if test is None:
+            charts.append(_bars(f"ablations-{task}", name, drawn))
+        for each in parts:
+            if each.label not in systems or (test := systems[each.label].behind.get(task)) is None:
                 continue
             source = "figure 4" if each.of_paper else "our own question"
-            claims.append(
-                Claim(
-                    statement=f"{each.claim} {name} ({source})",
-                    holds=_holds(test),
-                    measured=_shown(test),
-                )
-            )
+            claims.append(Claim(statement=f"{each.claim} {name} ({source})", holds=_holds(test), measured=str(test)))
     return Finding(
         name="ablations",
         title="Ablations (figure 4)",
         protocol=(_protocol(config, result),),
-        numbers={label: _numbers(system) for label, system in systems.items() if label in (WHOLE, *labels)},
-        tables=tuple(_table(name, task, whole, [systems[label] for label in labels]) for task, name in TASKS.items()),
+        numbers={label: _numbers(system) for label, system in systems.items()},
+        tables=tuple(_table(name, task, list(systems.values())) for task, name in TASKS.items()),
         charts=tuple(charts),
         claims=tuple(claims),
-        problems=_problems(systems, [WHOLE, *labels]),
+        problems=_problems(systems, labels),
     )
 
 
@@ -122,7 +97,7 @@ def sweep_finding(config: Config, result: StudyResult) -> Finding:
     claims: list[Claim] = []
     problems: list[str] = []
     numbers = {}
-    for key, name in _SWEPT.items():
+    for key, name in SWEPT.items():
         points = {value: systems[label] for value, label in sweep(config, key).items() if label in systems}
         problems += _problems(systems, list(sweep(config, key).values()))
         numbers[key] = {f"{value:g}": _numbers(system) for value, system in points.items()}
@@ -155,7 +130,7 @@ def _moderate(name: str, task: str, drawn: Mapping[float, Spread], behind: Mappi
     clear = inside and all(test.low > 0 for test in tests)
     beyond = any(test.high < 0 for test in tests)
     holds: Verdict = "yes" if clear else "no" if beyond else "undecided"
-    ends = "; ".join(f"GenSR over an end {_shown(test)}" for test in tests)
+    ends = "; ".join(f"GenSR over an end {test}" for test in tests)
     return Claim(
         statement=f"A moderate {name} is best for {task} (figure 5)",
         holds=holds,
@@ -163,30 +138,18 @@ def _moderate(name: str, task: str, drawn: Mapping[float, Spread], behind: Mappi
     )
 
 
-def _bars(name: str, title: str, systems: Sequence[SystemResult], task: str) -> BarChart:
-    spreads = [system.sampled[task]["ndcg@10"] for system in systems]
-    several = any(spread.seeds > 1 for spread in spreads)
+def _bars(name: str, task: str, drawn: Mapping[str, Spread]) -> BarChart:
     return BarChart(
         name=name,
-        title=title,
-        alt="; ".join(f"{each.label} {spread.mean:.3f}" for each, spread in zip(systems, spreads, strict=True)),
+        title=f"{task.capitalize()}: N@10",
+        alt="; ".join(f"{label} {spread.mean:.3f}" for label, spread in drawn.items()),
         x="N@10",
-        y="",
-        groups=tuple(system.label for system in systems),
-        series=(
-            Series(
-                label="N@10",
-                x=(),
-                y=tuple(spread.mean for spread in spreads),
-                low=tuple(spread.mean - spread.deviation for spread in spreads) if several else (),
-                high=tuple(spread.mean + spread.deviation for spread in spreads) if several else (),
-            ),
-        ),
+        groups=tuple(drawn),
+        series=(_series((), list(drawn.values())),),
     )
 
 
 def _curve(name: str, title: str, swept: str, drawn: Mapping[float, Spread]) -> LineChart:
-    several = any(spread.seeds > 1 for spread in drawn.values())
     return LineChart(
         name=name,
         title=title,
@@ -194,32 +157,36 @@ def _curve(name: str, title: str, swept: str, drawn: Mapping[float, Spread]) -> 
         x=swept,
         y="N@10",
         log_x=min(drawn) > 0,
-        series=(
-            Series(
-                label="N@10",
-                x=tuple(drawn),
-                y=tuple(spread.mean for spread in drawn.values()),
-                low=tuple(spread.mean - spread.deviation for spread in drawn.values()) if several else (),
-                high=tuple(spread.mean + spread.deviation for spread in drawn.values()) if several else (),
-            ),
-        ),
+        series=(_series(tuple(drawn), list(drawn.values())),),
     )
 
 
-def _table(name: str, task: str, whole: SystemResult | None, systems: Sequence[SystemResult]) -> Table:
-    shown = [system for system in (*((whole,) if whole else ()), *systems) if task in system.sampled]
+def _series(x: tuple[float, ...], spreads: Sequence[Spread]) -> Series:
+    """N@10, with one deviation on both sides where there are several seeds."""
+    several = any(spread.seeds > 1 for spread in spreads)
+    return Series(
+        label="N@10",
+        x=x,
+        y=tuple(spread.mean for spread in spreads),
+        low=tuple(spread.mean - spread.deviation for spread in spreads) if several else (),
+        high=tuple(spread.mean + spread.deviation for spread in spreads) if several else (),
+    )
+
+
+def _table(name: str, task: str, systems: Sequence[SystemResult]) -> Table:
     return Table(
         title=name.capitalize(),
         note="GenSR minus the ablation in N@10 of the same rows, its 95% interval over rows, p of a sign-flip test.",
-        heads=("", *_COLUMNS.values(), "seeds", "GenSR is ahead by"),
+        heads=("", *map(short_name, METRICS), "seeds", "GenSR is ahead by"),
         rows=tuple(
             (
                 system.label,
-                *(system.sampled[task][column].shown() for column in _COLUMNS),
+                *(system.sampled[task][metric].shown() for metric in METRICS),
                 str(system.sampled[task]["ndcg@10"].seeds),
-                _shown(test) if (test := system.behind.get(task)) else "",
+                str(system.behind.get(task, "")),
             )
-            for system in shown
+            for system in systems
+            if task in system.sampled
         ),
     )
 
@@ -240,15 +207,9 @@ def _problems(systems: Mapping[str, SystemResult], labels: Sequence[str]) -> tup
 
 
 def _numbers(system: SystemResult) -> dict[str, Any]:
-    return {
-        task: {column: dataclasses.asdict(of[column]) for column in _COLUMNS} for task, of in system.sampled.items()
-    }
+    return {task: {metric: dataclasses.asdict(of[metric]) for metric in METRICS} for task, of in system.sampled.items()}
 
 
 def _holds(test: PairedTest) -> Verdict:
     """Whether GenSR is ahead."""
     return verdict(Estimate(value=test.difference, interval=(test.low, test.high)), 0)
-
-
-def _shown(test: PairedTest) -> str:
-    return f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.2g}"

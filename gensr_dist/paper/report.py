@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from torch.utils.tensorboard import SummaryWriter
 
-from gensr_dist.analysis.finding import Finding
+from gensr_dist.analysis.finding import Claim, Finding, claims_table
 from gensr_dist.pages.drawing import pixels_of, save_files
 from gensr_dist.pages.page import Page, Section
-from gensr_dist.pages.table import Table
 from gensr_dist.runs.event_files import forget_events
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.storage.records import write_json
@@ -23,11 +22,15 @@ class PaperResult:
     seconds: float  # of the command that wrote it; less where much was done before
     findings: tuple[Finding, ...]
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """Of all findings."""
+        return tuple(claim for finding in self.findings for claim in finding.claims)
+
     def lines(self) -> tuple[str, ...]:
         """For people: claim by claim."""
-        claims = [claim for finding in self.findings for claim in finding.claims]
         problems = [f"failed: {problem}" for finding in self.findings for problem in finding.problems]
-        return (*(f"{claim.holds:<10} {claim.statement}: {claim.measured}" for claim in claims), *problems)
+        return (*(f"{claim.holds:<10} {claim.statement}: {claim.measured}" for claim in self.claims), *problems)
 
 
 def write_paper(run: RunFolder, paper: PaperResult) -> None:
@@ -47,13 +50,11 @@ def write_paper(run: RunFolder, paper: PaperResult) -> None:
 
 def page_of(paper: PaperResult) -> Page:
     """What holds first, then each finding."""
-    claimed = [claim for finding in paper.findings for claim in finding.claims]
-    claims = Table(
-        title="Claim by claim",
-        note="Undecided: the 95% interval holds both. Of twenty claims that do not hold, one will seem to by chance. A "
+    claims = claims_table(
+        paper.claims,
+        "Claim by claim",
+        "Undecided: the 95% interval holds both. Of twenty claims that do not hold, one will seem to by chance. A "
         "claim that does not hold is a result.",
-        heads=("claim", "holds here", "measured"),
-        rows=tuple((claim.statement, claim.holds, claim.measured) for claim in claimed),
     )
     return Page(
         title="The paper's tables and figures, measured here",

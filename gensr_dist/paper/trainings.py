@@ -15,6 +15,7 @@ from gensr_dist.train.config import TrainConfig
 
 WHOLE = "GenSR"
 TEMPERATURE, WEIGHT = "train.temperature", "train.contrastive_weight"
+SWEPT = {TEMPERATURE: "temperature", WEIGHT: "contrastive weight"}
 _SCOPES = {TEMPERATURE: (0.02, 0.05, 0.1, 0.2, 0.5), WEIGHT: (0.0001, 0.001, 0.01, 0.1, 1.0)}
 _CHECKPOINTS = 8  # moments of the training that analyses look at
 
@@ -57,8 +58,7 @@ def sweep(config: Config, key: str) -> Mapping[float, str]:
     others = [value for value in _SCOPES[key] if value != own]
     others.sort(key=lambda value: abs(math.log(value / own)) if own else value)
     values = sorted([own, *others[: config.paper.points - 1]])
-    name = {TEMPERATURE: "temperature", WEIGHT: "contrastive weight"}[key]
-    return {value: WHOLE if value == own else f"{name} {value:g}" for value in values}
+    return {value: WHOLE if value == own else f"{SWEPT[key]} {value:g}" for value in values}
 
 
 def study_of(config: Config, run: RunFolder) -> Study:

@@ -19,7 +19,6 @@ from gensr_dist.distributed.ranks import Ranks
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.retrieval.requests import Requests
-from gensr_dist.runs.prepared_data import PreparedData
 from gensr_dist.runs.trained_run import TrainedRun
 
 Int = NDArray[np.int64]
@@ -51,13 +50,7 @@ class BaselineRequestScorer:
         """
         assert len(trained.item_IE) == trained.store.items
         settings = settings_of(name, trained.folder)
-        data = PreparedData(
-            store=trained.store,
-            items=trained.items,
-            vectors=trained.collator.vectors,
-            user_VE=trained.user_VE,
-        )
-        ranks = Ranks.alone()
+        data, ranks = trained.data, Ranks.alone()
         model = open_baseline(name, settings, data, trained.folder.baseline(name), ranks)
         collator = Collator(data.store, data.items, data.vectors, settings.history, context=True)
         return cls(name, model, collator, ranks.device)

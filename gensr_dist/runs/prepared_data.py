@@ -50,11 +50,6 @@ class PreparedData:
     def collator(self, run: RunFolder, history: int, model: ModelConfig) -> Collator:
         """Builds the batches of a GenSR.
 
-        Args:
-            run: folder of the run.
-            history: newest interactions that a batch shows.
-            model: that reads them.
-
         Raises:
             InputError: the model wants evidence, and the channels are missing or of another catalogue.
         """

@@ -63,6 +63,11 @@ class TrainedRun:
             device=device,
         )
 
+    @property
+    def data(self) -> PreparedData:
+        """What models without T5 read of it."""
+        return PreparedData(store=self.store, items=self.items, vectors=self.collator.vectors, user_VE=self.user_VE)
+
     def compile(self) -> None:
         """See `Backbone.compile_blocks`.
 

@@ -26,8 +26,9 @@ class Evaluate(Stage):
 
     def do(self, job: Job) -> Outcome:
         """See `evaluation.stage` and `retrieval.catalogue`."""
-        from gensr_dist.baselines.untrained.rivals import untrained_rivals
-        from gensr_dist.evaluation.report import metrics_json, result_lines
+        from gensr_dist.baselines.untrained.systems import untrained_rivals
+        from gensr_dist.evaluation.markdown import result_lines
+        from gensr_dist.evaluation.report import metrics_json
         from gensr_dist.evaluation.stage import evaluate
         from gensr_dist.retrieval.candidate_recall import evaluate_candidates
         from gensr_dist.retrieval.catalogue import evaluate_catalogue
@@ -46,7 +47,7 @@ class Evaluate(Stage):
             config.evaluation,
             config.seed,
             training_negatives=config.data.train_negatives,
-            rivals=untrained_rivals(trained.store, trained.items, trained.item_IE, trained.user_VE),
+            rivals=untrained_rivals(trained.data),
             catalogue=catalogue,
             candidates=candidates,
         )

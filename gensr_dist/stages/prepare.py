@@ -15,6 +15,7 @@ from gensr_dist.stages.stage import Job, Outcome, Settings, Stage
 from gensr_dist.storage.folder import Folder
 
 if TYPE_CHECKING:
+    from gensr_dist.analysis.log.brief import LogBrief
     from gensr_dist.data.preparation.engine import PreparationEngine as Engine
 
 
@@ -64,10 +65,9 @@ class Prepare(Stage):
         prompts = job.config.model.prompts
         phrases = [re.sub(r"\{\w*\}", " ", prompt) for prompt in (prompts.recommendation, prompts.search)]
         outcome = Outcome.of(prepare(engine, job.config.data, job.config.seed, job.run.shards, phrases))
-        lines, warnings = _look_at(job.run.shards)
+        brief = _look_at(job.run.shards)
         return Outcome(
-            summary=(*outcome.summary, *lines, *(f"warning: {warning}" for warning in warnings)),
-            result={**outcome.result, "warnings": list(warnings)},
+            summary=(*outcome.summary, *brief.text()), result={**outcome.result, "warnings": list(brief.warnings)}
         )
 
     def made(self, record: StageRecord, run: RunFolder) -> str:
@@ -93,15 +93,14 @@ class Prepare(Stage):
         return run.shards.sizes()
 
 
-def _look_at(shards: Folder) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _look_at(shards: Folder) -> "LogBrief":
     """What the log is like, and what in it will spoil results; the shards are done, whatever comes of it."""
     from gensr_dist.analysis.log.brief import LogBrief
 
     try:
-        brief = LogBrief.of_shards(shards)
+        return LogBrief.of_shards(shards)
     except InputError as fault:
-        return (), (f"the log could not be looked at: {fault}",)
-    return brief.lines, brief.warnings
+        return LogBrief(lines=(), warnings=(f"the log could not be looked at: {fault}",))
 
 
 def _engine(job: Job) -> "Engine":

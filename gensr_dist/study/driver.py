@@ -1,4 +1,4 @@
-"""`gensr study`: prepares the data once, does the trials, writes the tables."""
+"""`gensr study`: prepares the data once, does the trials, writes the tables. `gensr paper` has prepared it."""
 
 import fcntl
 import shutil
@@ -10,9 +10,9 @@ from typing import Any
 
 from gensr_dist.config.root import resolved_yaml
 from gensr_dist.errors import InputError
-from gensr_dist.stages.order import BY_NAME
+from gensr_dist.runs.shared_results import SHARED_STAGES
+from gensr_dist.stages.order import plan
 from gensr_dist.stages.runner import run_stage
-from gensr_dist.stages.stage import PrepareWorkers
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import read_json, write_json
 from gensr_dist.study.engines import TrialEngine, last_line
@@ -22,7 +22,6 @@ from gensr_dist.study.result import StudyResult, collect
 from gensr_dist.study.spec import read_outcome
 from gensr_dist.study.trials import Claimed, Trials
 
-_STAGES = ("simulate", "prepare", "lightgcn", "channels")
 _IDENTITY = "plan.json"
 _WAIT = 5.0  # seconds between looks at what other processes do
 
@@ -32,25 +31,41 @@ class _Identity:
     digest: str
 
 
+def prepare_study(study: Study, say: Callable[[str], None]) -> None:
+    """Run the stages whose results all systems read.
+
+    Raises:
+        InputError: the folder is of another study, or the data cannot be prepared.
+    """
+    _check_identity(study)
+    with (study.folder / ".prepare.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first of several processes prepares it, the others wait
+        for stage in plan(study.config):
+            if stage.name in SHARED_STAGES:
+                run_stage(stage, study.config, say)
+
+
 def run_study(
     study: Study, engine: TrialEngine, say: Callable[[str], None], advance: Callable[[], object]
 ) -> StudyResult:
     """Do all trials that are not done, and write `study.json`, `report.md` and `report.html`.
 
+    The three are written again after each trial.
+
     Args:
-        study: opened.
+        study: opened; the data of its config is prepared.
         engine: does the trials.
         say: shows a line.
         advance: is called after each trial.
 
     Raises:
-        InputError: the folder is of another study, or the data cannot be prepared. A failed trial raises nothing: it
-            is shown as failed.
+        InputError: the folder is of another study. A failed trial raises nothing: it is shown as failed.
     """
-    study.folder.mkdir(parents=True, exist_ok=True)
     _check_identity(study)
-    config = _prepared(study, say)
-    trials = Trials(study, config)
+    config = study.folder / "data.yaml"
+    with durable_file(config) as temporary:
+        temporary.write_text(resolved_yaml(study.config), encoding="utf-8")
+    trials = Trials(study, config.resolve())
     running: list[tuple[Claimed, Any]] = []
     try:
         while True:
@@ -62,15 +77,19 @@ def run_study(
                     break
                 time.sleep(_WAIT)
                 continue
+            _report(study, trials)
             place, problem = engine.wait([handle for _, handle in running])
             claimed, _ = running.pop(place)
             _conclude(trials, claimed, problem, say)
             advance()
-            write_reports(study, collect(study, trials.done()))
     finally:
         for claimed, handle in running:
             engine.stop(handle)
             trials.give_back(claimed)
+    return _report(study, trials)
+
+
+def _report(study: Study, trials: Trials) -> StudyResult:
     result = collect(study, trials.done())
     write_reports(study, result)
     return result
@@ -90,7 +109,8 @@ def _conclude(trials: Trials, claimed: Claimed, problem: str, say: Callable[[str
 
 
 def _check_identity(study: Study) -> None:
-    """Refuse a folder that another plan has begun."""
+    """Make the study's folder, and refuse one that another plan has begun."""
+    study.folder.mkdir(parents=True, exist_ok=True)
     path, own = study.folder / _IDENTITY, plan_digest(study)
     if path.exists():
         remedy = "give this one another `folder`, or delete that one"
@@ -98,17 +118,3 @@ def _check_identity(study: Study) -> None:
             raise InputError(study.folder, "it holds a study with other settings", remedy)
         return
     write_json(path, _Identity(own))
-
-
-def _prepared(study: Study, say: Callable[[str], None]) -> Path:
-    """Prepare what all systems read; the file of its config."""
-    with (study.folder / ".prepare.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the first of several processes prepares it, the others wait
-        for name in _STAGES:
-            stage = BY_NAME[name]
-            if name != "simulate" or stage.takes_part(study.config):
-                run_stage(stage, study.config, say, PrepareWorkers())
-    path = study.folder / "data.yaml"
-    with durable_file(path) as temporary:
-        temporary.write_text(resolved_yaml(study.config), encoding="utf-8")
-    return path.resolve()

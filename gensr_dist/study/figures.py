@@ -3,7 +3,7 @@
 from gensr_dist.pages.charts import LineChart, PointChart, Series
 from gensr_dist.study.result import StudyResult
 
-_TASKS = {"rec": "recommendation", "search": "search"}
+TASKS = {"rec": "recommendation", "search": "search"}
 
 
 def curves(result: StudyResult) -> LineChart | None:
@@ -33,7 +33,7 @@ def quality(result: StudyResult) -> PointChart | None:
     """NDCG@10 of each task against minutes of a training; None where nothing was trained."""
     found = [
         (name, [system for system in result.systems if system.seconds and task in system.sampled], task)
-        for task, name in _TASKS.items()
+        for task, name in TASKS.items()
     ]
     drawn = [(name, systems, task) for name, systems, task in found if systems]
     if not drawn:

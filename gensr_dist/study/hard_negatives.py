@@ -3,6 +3,7 @@
 Dimensions: R rows, C candidates, I items, Q distinct queries, H items that a user had met, K items of a list.
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,14 +22,7 @@ _DRAWN = 0x73616D6571  # names this use of random numbers
 
 
 def harder(rows: EvalRows, store: TimelineStore, items: ItemStore, query_items: QueryItems) -> Mapping[str, EvalRows]:
-    """The rows with harder negatives, by kind.
-
-    Args:
-        rows: searches.
-        store: of the log.
-        items: of its catalogue.
-        query_items: of its queries.
-    """
+    """Rows of searches with harder negatives, by kind."""
     return {
         BM25_TOP: with_bm25_negatives(rows, store, items),
         SAME_QUERY: with_same_query_negatives(rows, store, query_items),
@@ -36,15 +30,10 @@ def harder(rows: EvalRows, store: TimelineStore, items: ItemStore, query_items: 
 
 
 def with_same_query_negatives(rows: EvalRows, store: TimelineStore, query_items: QueryItems) -> EvalRows:
-    """The rows with other items that fit their query as negatives; where there are too few, own ones stay.
+    """Rows of searches with other items that fit their query as negatives; where there are too few, own ones stay.
 
     Of a log whose queries are categories, as Amazon's, these are items of the same category. Neither the positive nor
     what the user had met by then is among them. The draw is a function of the row's place and query.
-
-    Args:
-        rows: searches.
-        store: of the log.
-        query_items: of its queries.
     """
     candidate_RC = rows.candidate_RC.copy()
     seen_RH, _ = store.gather_histories(rows.user_R, rows.history_end_R, _SEEN)
@@ -56,19 +45,14 @@ def with_same_query_negatives(rows: EvalRows, store: TimelineStore, query_items:
         drawn_K = fitting_K[order_K][: candidate_RC.shape[1] - 1]
         own_C = np.setdiff1d(candidate_RC[row, 1:], drawn_K)
         candidate_RC[row, 1:] = np.concatenate((drawn_K, own_C))[: candidate_RC.shape[1] - 1]
-    return EvalRows(rows.event_R, rows.user_R, rows.task_R, rows.query_R, rows.history_end_R, candidate_RC)
+    return dataclasses.replace(rows, candidate_RC=candidate_RC)
 
 
 def with_bm25_negatives(rows: EvalRows, store: TimelineStore, items: ItemStore) -> EvalRows:
-    """The rows with as many negatives as before, which are now the items that BM25 puts first for the query.
+    """Rows of searches with as many negatives as before, which are now the items that BM25 puts first for the query.
 
     The positive and what the user had met by then are no negatives; ties of BM25 are in the order of the catalogue.
     Where the query has no known word its rows keep their own.
-
-    Args:
-        rows: searches.
-        store: of the log.
-        items: of its catalogue.
     """
     text = BM25(items.texts.to_list(), items.queries.to_list())
     count = rows.candidate_RC.shape[1] - 1
@@ -81,7 +65,7 @@ def with_bm25_negatives(rows: EvalRows, store: TimelineStore, items: ItemStore) 
         order_I = np.argsort(-score_I, kind="stable")
         for row in np.flatnonzero(rows.query_R == query).tolist():
             candidate_RC[row, 1:] = _first_unmet(order_I, count, seen_RH[row], int(candidate_RC[row, 0]))
-    return EvalRows(rows.event_R, rows.user_R, rows.task_R, rows.query_R, rows.history_end_R, candidate_RC)
+    return dataclasses.replace(rows, candidate_RC=candidate_RC)
 
 
 def _first_unmet(order_I: NDArray[np.int64], count: int, seen_H: NDArray[np.int64], positive: int) -> NDArray[np.int64]:

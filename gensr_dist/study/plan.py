@@ -11,15 +11,13 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from gensr_dist.baselines.registry import BASELINES
-from gensr_dist.baselines.settings import read_settings
 from gensr_dist.baselines.untrained.systems import UNTRAINED
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import InputError
 from gensr_dist.storage.records import digest
+from gensr_dist.study.settings import baseline_settings
 
 GENSR, FUSION = "gensr", "fusion"
-
-
 _TITLES = {GENSR: "GenSR", FUSION: "Fusion of the best two"}
 
 
@@ -114,11 +112,8 @@ def open_study(path: Path, overrides: Sequence[str]) -> Study:
 
 def label_of(system: SystemPlan) -> str:
     """Row of the tables."""
-    if system.label:
-        return system.label
-    if system.system in _TITLES:
-        return _TITLES[system.system]
-    return BASELINES[system.system].title if system.system in BASELINES else UNTRAINED[system.system].title
+    name = system.system
+    return system.label or _TITLES.get(name) or (BASELINES.get(name) or UNTRAINED[name]).title
 
 
 def plan_digest(study: Study) -> str:
@@ -147,7 +142,7 @@ def _check(system: SystemPlan, path: Path) -> None:
     if name == GENSR:
         load_config(None, [*system.set])
     elif name in BASELINES:
-        read_settings(name, [f"{name}.{text}" for text in system.set])
+        baseline_settings(name, system.set)
     elif name not in UNTRAINED and name != FUSION:
         near = difflib.get_close_matches(name, [*_TITLES, *BASELINES, *UNTRAINED], n=1)
         remedy = f"did you mean {near[0]}?" if near else "`gensr baseline --list` shows those that train"

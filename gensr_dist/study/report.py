@@ -1,7 +1,8 @@
 """`study.json`, `report.md` and `report.html` of a study: the paper's tables 2 and 3 in its form, costs and curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from gensr_dist.evaluation.metrics import short_name
 from gensr_dist.pages.page import Page, Section
 from gensr_dist.pages.table import Table
 from gensr_dist.storage.durable import durable_file
@@ -55,7 +56,11 @@ def _task_table(result: StudyResult, task: str) -> Table:
         note=note,
         heads=("", *_heads(task), *last),
         rows=tuple(
-            (system.label, *map(_spread, row), *([_behind(system, task)] if compared else []))
+            (
+                system.label,
+                *("" if cell is None else cell.shown() for cell in row),
+                *([_behind(system, task)] if compared else []),
+            )
             for system, row in zip(systems, cells, strict=True)
         ),
         marks=tuple(("", *row, *([""] if compared else [])) for row in _marks(cells)),
@@ -64,8 +69,8 @@ def _task_table(result: StudyResult, task: str) -> Table:
 
 def _heads(task: str) -> list[str]:
     """Names of the columns that `_cells` fills."""
-    catalogue = [f"catalogue {_short(metric)}" for metric in _CATALOGUE]
-    return [*map(_short, METRICS), *catalogue, *([f"N@10, {kind}" for kind in _HARD] if task == "search" else [])]
+    catalogue = [f"catalogue {short_name(metric)}" for metric in _CATALOGUE]
+    return [*map(short_name, METRICS), *catalogue, *([f"N@10, {kind}" for kind in _HARD] if task == "search" else [])]
 
 
 def _cells(system: SystemResult, task: str) -> list[Spread | None]:
@@ -91,23 +96,14 @@ def _cost_table(result: StudyResult) -> Table:
         for system in result.systems
         if system.sampled
     )
-    heads = (
-        "",
-        "weights",
-        "seconds an epoch",
-        "minutes a training",
-        "candidates/s",
-        "catalogue rows",
-        "seeds",
-        "trials",
-        "settings",
-    )
     return Table(
         title="Costs",
         note="On the machine that did the trials. Settings: what differs from the published ones.",
-        heads=heads,
+        heads=(
+            *("", "weights", "seconds an epoch", "minutes a training", "candidates/s"),
+            *("catalogue rows", "seeds", "trials", "settings"),
+        ),
         rows=rows,
-        marks=tuple(("",) * len(heads) for _ in rows),
     )
 
 
@@ -126,10 +122,6 @@ def _marks(cells: Sequence[Sequence[Spread | None]]) -> list[list[str]]:
     return marks
 
 
-def _spread(spread: Spread | None) -> str:
-    return "" if spread is None else spread.shown()
-
-
 def _behind(system: SystemResult, task: str) -> str:
     test = system.behind.get(task)
     if test is None:
@@ -138,17 +130,13 @@ def _behind(system: SystemResult, task: str) -> str:
     return f"{test.difference:+.4f}{star} [{test.low:+.4f}, {test.high:+.4f}], p = {test.p_value:.2g}"
 
 
-def _short(metric: str) -> str:
-    return metric.replace("recall", "R").replace("ndcg", "N")
-
-
 def page_of(result: StudyResult, tables: Sequence[Table]) -> Page:
     """The report for a browser."""
     charts = tuple(chart for chart in (curves(result), quality(result)) if chart is not None)
-    failed = tuple(f"{label}: {problem}" for label, problem in failures(result).items())
+    failed = _failures(result)
     return Page(
         title=f"Study {result.name}",
-        text=(f"Not done yet: {', '.join(result.waiting)}.",) if result.waiting else (),
+        text=_waiting(result),
         sections=(
             Section(title="Tables", tables=tuple(tables)),
             *((Section(title="Figures", charts=charts),) if charts else ()),
@@ -158,16 +146,17 @@ def page_of(result: StudyResult, tables: Sequence[Table]) -> Page:
 
 
 def _markdown(result: StudyResult, tables: Sequence[Table]) -> str:
-    lines = [f"# Study {result.name}", ""]
-    if result.waiting:
-        lines += [f"Not done yet: {', '.join(result.waiting)}.", ""]
+    lines = [f"# Study {result.name}", "", *(line for text in _waiting(result) for line in (text, ""))]
     lines += [table.markdown() for table in tables]
-    failed = failures(result)
-    if failed:
-        lines += ["## Failed", "", *(f"- {label}: {problem}" for label, problem in failed.items()), ""]
+    if failed := _failures(result):
+        lines += ["## Failed", "", *(f"- {line}" for line in failed), ""]
     return "\n".join(lines)
 
 
-def failures(result: StudyResult) -> Mapping[str, str]:
-    """What went wrong, by label; also of systems of which other trials went well."""
-    return {system.label: "; ".join(system.failed) for system in result.systems if system.failed}
+def _waiting(result: StudyResult) -> tuple[str, ...]:
+    return (f"Not done yet: {', '.join(result.waiting)}.",) if result.waiting else ()
+
+
+def _failures(result: StudyResult) -> tuple[str, ...]:
+    """What went wrong, a line a system; also of systems of which other trials went well."""
+    return tuple(f"{system.label}: {'; '.join(system.failed)}" for system in result.systems if system.failed)

@@ -13,7 +13,7 @@ from gensr_dist.evaluation.metrics import TASK_NAMES, ndcg_gain
 from gensr_dist.evaluation.significance import PairedTest, load_ranks, paired_gains
 from gensr_dist.study.plan import Study
 from gensr_dist.study.spec import Outcome, read_outcome
-from gensr_dist.study.trials import Done
+from gensr_dist.study.trials import Done, best_of_search
 
 _RESAMPLES = 10_000
 _TASK_OF = {name: task for task, name in TASK_NAMES.items()}
@@ -85,16 +85,18 @@ class StudyResult:
 def collect(study: Study, done: Sequence[Done]) -> StudyResult:
     """Put together what the trials left."""
     systems, waiting = [], []
-    gensr = _gains(_chosen(study, done, study.gensr))
-    for label in study.labels:
-        own = [each for each in done if each.label == label]
-        chosen = _chosen(study, done, label)
+    trials = {label: [each for each in done if each.label == label] for label in study.labels}
+    chosen = {label: _chosen(own, study.config.seed) for label, own in trials.items()}
+    gensr = _gains(chosen[study.gensr]) if study.gensr is not None else {}
+    for label, own in trials.items():
         problems = tuple(dict.fromkeys(each.problem for each in own if each.value is None))
-        if not chosen and not problems:
+        if chosen[label] or problems:
+            systems.append(_system(study, label, own, chosen[label], problems, gensr))
+        else:
             waiting.append(label)
-            continue
-        systems.append(_system(study, label, own, chosen, problems, gensr))
-    rows = {task: len(gains) for task, gains in gensr.items()} or _rows_of(study, done)
+    rows: dict[str, int] = {}
+    for folder, outcome in (of[0] for of in chosen.values() if of):
+        rows |= {task: len(load_ranks(folder, _TASK_OF[task])) for task in outcome.tasks}
     return StudyResult(
         name=study.folder.name,
         split=study.config.data.split,
@@ -105,13 +107,12 @@ def collect(study: Study, done: Sequence[Done]) -> StudyResult:
     )
 
 
-def _chosen(study: Study, done: Sequence[Done], label: str | None) -> list[tuple[Path, Outcome]]:
-    """The best trial of a system's search and its further seeds."""
-    finished = [each for each in done if each.label == label and each.value is not None]
+def _chosen(own: Sequence[Done], seed: int) -> list[tuple[Path, Outcome]]:
+    """The best trial of a system's search, which has this seed, and its further seeds."""
+    finished = [each for each in own if each.value is not None]
     if not finished:
         return []
-    first_seed = [each for each in finished if each.seed == study.config.seed]
-    winner = max(first_seed, key=lambda each: each.value or 0.0, default=finished[0])
+    winner = best_of_search(finished, seed) or finished[0]
     same = {each.folder: each for each in finished if each.settings == winner.settings}
     return [(folder, outcome) for folder in same if (outcome := read_outcome(folder)) is not None]
 
@@ -174,11 +175,3 @@ def _spreads(outcomes: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str,
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else 0.0
-
-
-def _rows_of(study: Study, done: Sequence[Done]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for label in study.labels:
-        for folder, outcome in _chosen(study, done, label)[:1]:
-            found |= {task: len(load_ranks(folder, _TASK_OF[task])) for task in outcome.tasks}
-    return found

@@ -35,16 +35,16 @@ from gensr_dist.evaluation.significance import save_ranks
 from gensr_dist.evaluation.stage import rows_to_rank
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
+from gensr_dist.runs.shared_results import SHARED, link_shared
 from gensr_dist.runs.trained_run import TrainedRun
 from gensr_dist.storage.records import read_record, write_json
 from gensr_dist.study.fusion import fused
 from gensr_dist.study.hard_negatives import harder
-from gensr_dist.study.plan import FUSION, GENSR
+from gensr_dist.study.plan import GENSR
 from gensr_dist.study.settings import trial_settings
 from gensr_dist.study.spec import OUTCOME, Outcome, TrialSpec, read_outcome, read_spec
-from gensr_dist.train.order import training_order
+from gensr_dist.train.training_rows import training_order
 
-SHARED = ("shards", "cf", "channels")  # of the data's run folder
 _CATALOGUE_SECONDS = 240  # that a task may take over the whole catalogue
 _FEWEST = 200  # rows of it
 _REMEDY = "delete the folder of the trial"
@@ -67,15 +67,12 @@ def run_trial(folder: Path) -> Outcome:
         outcome = _gensr(spec, config, shared, RunFolder(folder))
     elif spec.system in BASELINES:
         outcome = _baseline(spec, config, shared, RunFolder(folder))
-    elif spec.system == FUSION:
-        data = PreparedData.open(shared, config, folds=False)
-        rows = _Rows(shared, data, config, frozenset(Behaviour))
-        outcome = rows.outcome(spec, fused(spec, config, data, rows.validation), folder, ROWS_A_CALL)
     else:
         data = PreparedData.open(shared, config, folds=False)
-        system = UNTRAINED[spec.system]
-        rows = _Rows(shared, data, config, system.tasks)
-        outcome = rows.outcome(spec, system.make(data), folder, ROWS_A_CALL)
+        system = UNTRAINED.get(spec.system)  # None: the fusion
+        rows = _Rows(shared, data, config, frozenset(Behaviour) if system is None else system.tasks)
+        scorer: Scorer = fused(spec, config, data, rows.validation) if system is None else system.make(data)
+        outcome = rows.outcome(spec, scorer, folder, ROWS_A_CALL)
     write_json(folder / OUTCOME, outcome)
     return outcome
 
@@ -120,16 +117,15 @@ class _Rows:
             },
             tasks=_named(ranks),
             rows_digest=self.digest,
-            catalogue=self._catalogue(spec, scorer, sampled) if catalogue else {},
+            catalogue=_named(
+                {task: catalogue_ranks(scorer, rows, self.store, spec.label) for task, rows in sampled.items()}
+                if catalogue
+                else {}
+            ),
             catalogue_rows=max(map(len, sampled.values()), default=0),
             hard=self._hard(scorer, rows_a_call),
             candidates_per_second=per_second,
         )
-
-    def _catalogue(
-        self, spec: TrialSpec, scorer: Scorer, sampled: Mapping[Behaviour, EvalRows]
-    ) -> dict[str, dict[str, float]]:
-        return _named({task: catalogue_ranks(scorer, rows, self.store, spec.label) for task, rows in sampled.items()})
 
     def _hard(self, scorer: Scorer, rows_a_call: int) -> dict[str, dict[str, float]]:
         searches = self._sample(math.inf).get(Behaviour.SEARCH)
@@ -181,10 +177,7 @@ def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder
     own = load_config(Path(spec.config), [*spec.set, f"seed={spec.seed}", f"train.max_hours={spec.hours}"], done=True)
     config = dataclasses.replace(own, run=str(folder.root))
     own_vectors = any(text.startswith("lightgcn.") for text in spec.set)
-    for name in SHARED:
-        link = folder.root / name
-        if not link.exists() and not (own_vectors and link == folder.cf):
-            link.symlink_to((shared.root / name).resolve())
+    link_shared(folder, shared, [name for name in SHARED if not (own_vectors and name == folder.cf.name)])
     if own_vectors and not folder.cf.exists():
         lightgcn(config, folder, resume=True)
     seconds, best, steps = _train_gensr(spec, config, folder)

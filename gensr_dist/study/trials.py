@@ -6,11 +6,10 @@ tells who still works.
 """
 
 import fcntl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.samplers import RandomSampler
@@ -18,10 +17,10 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from gensr_dist.baselines.registry import BASELINES
-from gensr_dist.baselines.settings import read_settings
+from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.storage.records import digest, write_json
 from gensr_dist.study.plan import FUSION, GENSR, Study, SystemPlan
-from gensr_dist.study.space import suggested
+from gensr_dist.study.settings import searched_overrides
 from gensr_dist.study.spec import OUTCOME, SPEC, Outcome, TrialSpec, read_outcome, trial_folder
 
 SEEDS = " (seeds)"  # behind the label, names the Optuna study of a system's further trainings
@@ -49,6 +48,12 @@ class Done:
     folder: Path
     value: float | None  # mean NDCG@10 of validation rows; None where it failed
     problem: str = ""
+
+
+def best_of_search(own: Iterable[Done], seed: int) -> Done | None:
+    """Of a system's trials the finished one of its search, by its seed, that is best on validation rows."""
+    searched = [each for each in own if each.seed == seed and each.value is not None]
+    return max(searched, key=lambda each: each.value or 0.0, default=None)
 
 
 class Trials:
@@ -84,12 +89,14 @@ class Trials:
     def finish(self, claimed: Claimed, outcome: Outcome | None, problem: str) -> None:
         """Note what came of a trial, and let go of it."""
         with self._locked():
-            trial = self._study(claimed.study)
+            study = self._study(claimed.study)
             if outcome is None:
-                self._note(claimed.study, claimed.number, _FAILED, problem)  # before it is closed to notes
-                trial.tell(claimed.number, state=TrialState.FAIL)
+                number = study.trials[claimed.number]._trial_id
+                self._storage.set_trial_user_attr(number, _FAILED, problem)  # before it is closed to notes
+                study.tell(claimed.number, state=TrialState.FAIL)
             else:
-                trial.tell(claimed.number, _value(outcome))
+                scores = outcome.validation.values()
+                study.tell(claimed.number, sum(scores) / max(1, len(scores)))
         claimed.locks.close()
 
     def give_back(self, claimed: Claimed) -> None:
@@ -123,9 +130,7 @@ class Trials:
         """The best trial of a system's search; None where all failed, or some is not done."""
         if self._of(label, TrialState.WAITING, TrialState.RUNNING):
             return None
-        finished = [done for done in self.done() if done.label == label and done.value is not None]
-        searched = [done for done in finished if done.seed == self.study.config.seed]
-        return max(searched, key=lambda done: done.value or 0.0, default=None)
+        return best_of_search((each for each in self.done() if each.label == label), self.study.config.seed)
 
     def _plan(self) -> None:
         """Enqueue what can be planned by now."""
@@ -136,20 +141,20 @@ class Trials:
             if not searched.trials and system != FUSION:
                 for number in range(plan.trials if searches else 1):
                     searched.enqueue_trial({}, user_attrs={"number": number})
-        winners = {label: self.winner(label) for label in self.study.labels}
+        winners = {label: best for label in self.study.labels if (best := self.winner(label)) is not None}
         for label, winner in winners.items():
-            if winner is not None and self.study.system(label).learns:
+            if self.study.system(label).learns:
                 self._plan_seeds(label, winner, plan.seeds)
         if any(self._of(label, TrialState.WAITING, TrialState.RUNNING) for label in self.study.labels):
             return
+        ranked = self._ranked(winners)
         for label in self.study.labels:
             if self.study.system(label).system == FUSION and not self._study(label).trials:
-                self._plan_fusion(label, winners)
+                self._plan_fusion(label, winners, ranked)
         if plan.best:
-            for label in self._best(winners):
-                winner = winners[label]
-                assert winner is not None
-                self._plan_seeds(label, winner, plan.best_seeds)
+            for label in self._best(ranked):
+                if label in winners:
+                    self._plan_seeds(label, winners[label], plan.best_seeds)
 
     def _plan_seeds(self, label: str, winner: Done, seeds: int) -> None:
         study = self._study(label + SEEDS)
@@ -158,39 +163,31 @@ class Trials:
             if seed not in planned:
                 study.enqueue_trial({}, user_attrs={_SEED: seed, _SET: list(winner.settings)})
 
-    def _plan_fusion(self, label: str, winners: dict[str, Done | None]) -> None:
-        """Of the baselines that are best on validation rows; none without one of each task."""
-        found = []
-        for task in ("rec", "search"):
-            scored = [
-                (outcome.validation[task], winner)
-                for own, winner in winners.items()
-                if self.study.system(own).system in BASELINES
-                and winner is not None
-                and (outcome := read_outcome(winner.folder)) is not None
-                and task in outcome.validation
-            ]
-            if not scored:
-                return
-            found.append(max(scored, key=lambda each: each[0])[1].folder.name)
-        self._study(label).enqueue_trial({}, user_attrs={_SET: found})
-
-    def _best(self, winners: dict[str, Done | None]) -> Sequence[str]:
-        """GenSR, and the best systems of each task by validation rows."""
-        chosen = [label for label in self.study.labels if self.study.system(label).system == GENSR]
-        outcomes = {
-            label: outcome
-            for label, winner in winners.items()
-            if winner is not None and (outcome := read_outcome(winner.folder)) is not None
+    def _ranked(self, winners: Mapping[str, Done]) -> Mapping[str, Sequence[str]]:
+        """Systems by task, the best on validation rows first."""
+        found = {label: read_outcome(winner.folder) for label, winner in winners.items()}
+        scores = {label: outcome.validation for label, outcome in found.items() if outcome is not None}
+        return {
+            task: sorted((label for label in scores if task in scores[label]), key=lambda label: -scores[label][task])
+            for task in TASK_NAMES.values()
         }
-        for task in ("rec", "search"):
-            ranked = sorted(
-                (label for label, outcome in outcomes.items() if task in outcome.validation),
-                key=lambda label: -outcomes[label].validation[task],
-            )
-            learning = [label for label in ranked if self.study.system(label).learns]
+
+    def _plan_fusion(self, label: str, winners: Mapping[str, Done], ranked: Mapping[str, Sequence[str]]) -> None:
+        """Of the baselines that are best on validation rows; none without one of each task."""
+        folders: list[str] = []
+        for labels in ranked.values():
+            baselines = [own for own in labels if self.study.system(own).system in BASELINES]
+            folders += [winners[own].folder.name for own in baselines[:1]]
+        if len(folders) == len(ranked):
+            self._study(label).enqueue_trial({}, user_attrs={_SET: folders})
+
+    def _best(self, ranked: Mapping[str, Sequence[str]]) -> Sequence[str]:
+        """GenSR, and the best systems of each task that learn."""
+        chosen = [label for label in self.study.labels if self.study.system(label).system == GENSR]
+        for of_task in ranked.values():
+            learning = [label for label in of_task if self.study.system(label).learns]
             chosen += learning[: self.study.plan.best]
-        return [label for label in dict.fromkeys(chosen) if label in outcomes]
+        return list(dict.fromkeys(chosen))
 
     def _claimed(self, name: str) -> Claimed:
         """Take the first trial that waits in one of Optuna's studies."""
@@ -227,9 +224,7 @@ class Trials:
         """The plan's own settings, and drawn ones behind the first trial."""
         if trial.user_attrs.get("number", 0) == 0 or system.system not in BASELINES:
             return system.set
-        base = read_settings(system.system, [f"{system.system}.{text}" for text in system.set])
-        fixed = {text.partition("=")[0] for text in system.set}
-        return (*system.set, *suggested(trial, base, fixed))
+        return searched_overrides(trial, system.system, system.set)
 
     def _release_lost(self) -> None:
         """Plan again what a process that is gone had taken, and what is done or failed and whose folder was deleted."""
@@ -262,10 +257,6 @@ class Trials:
         numbers: list[int] = self._study(name).user_attrs.get(_REPEATED, [])
         return numbers
 
-    def _note(self, name: str, number: int, key: str, value: Any) -> None:
-        study = self._study(name)
-        self._storage.set_trial_user_attr(study.trials[number]._trial_id, key, value)
-
     def _names(self) -> list[str]:
         """Optuna's studies, those of the searches first."""
         labels = self.study.labels
@@ -293,7 +284,3 @@ def _lock(locks: ExitStack, folder: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _value(outcome: Outcome) -> float:
-    return sum(outcome.validation.values()) / max(1, len(outcome.validation))

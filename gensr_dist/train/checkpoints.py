@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-
 from gensr_dist.distributed.rank_log import DETAIL
-from gensr_dist.distributed.ranks import Ranks
 from gensr_dist.errors import InputError
 from gensr_dist.storage.checkpoint_series import CheckpointSeries, Settings, check_same_settings
 from gensr_dist.storage.durable import durable_file
@@ -109,9 +106,7 @@ class Checkpoints:
         Raises:
             InputError: none is whole, or the newest whole one belongs to other settings.
         """
-        found = _said_by_first(self._find(progress, step) if self.ranks.first else None, self.ranks)
-        if isinstance(found, InputError):
-            raise found
+        found = self.ranks.from_first(lambda: self._find(progress, step))
         if found is None:
             return progress
         reader = TensorReader(self.series.path(found.steps)) if self.ranks.first else None
@@ -120,27 +115,19 @@ class Checkpoints:
             reader.close()
         return dataclasses.replace(found, world=progress.world, zero_stage=progress.zero_stage)
 
-    def _find(self, progress: Progress, step: int | None) -> Progress | InputError | None:
-        """The progress of the checkpoint to load, None without any; or the error."""
-        try:
-            path = self.series.newest_whole() if step is None else self.series.path(step)
-            if path is None or (step is not None and (not path.is_dir() or self.series.damage(path))):
-                return None
-            found = self.series.read(path)
-            check_same_settings(path, found.settings, progress.settings, _RESTART)
-            _check_same_model(path, self.engine)
-            return found
-        except InputError as error:
-            return error
+    def _find(self, progress: Progress, step: int | None) -> Progress | None:
+        """The progress of the checkpoint to load, None without any."""
+        path = self.series.newest_whole() if step is None else self.series.path(step)
+        if path is None or (step is not None and (not path.is_dir() or self.series.damage(path))):
+            return None
+        found = self.series.read(path)
+        check_same_settings(path, found.settings, progress.settings, _RESTART)
+        _check_same_model(path, self.engine)
+        return found
 
     def _settle(self, *, wait: bool) -> None:
         """Agree on what became of the write under way."""
-        own = None
-        if self._writer is not None:
-            if wait:
-                self._writer.join()
-            own = (self._writer.is_alive(), self._writer.problem)
-        under_way, problem = _said_by_first(own, self.ranks)
+        under_way, problem = self.ranks.from_first(lambda: self._state_of_write(wait))
         if under_way:
             return
         failure = self._writer.failure if self._writer is not None else None
@@ -149,6 +136,13 @@ class Checkpoints:
             raise failure
         if problem is not None:
             raise problem
+
+    def _state_of_write(self, wait: bool) -> tuple[bool, InputError | None]:
+        """Of rank 0: whether it still goes on, and what went wrong."""
+        assert self._writer is not None
+        if wait:
+            self._writer.join()
+        return self._writer.is_alive(), self._writer.problem
 
 
 class _Writer(threading.Thread):
@@ -218,10 +212,3 @@ def _check_same_model(path: Path, engine: Engine[Any]) -> None:
         if found.get(name) != expected.get(name):
             problem = f"its {name} has shape {found.get(name)}, that of this model {expected.get(name)}"
             raise InputError(path, problem, _RESTART)
-
-
-def _said_by_first(value: Any, ranks: Ranks) -> Any:
-    """What rank 0 says, on every rank."""
-    said = [value]
-    dist.broadcast_object_list(said, src=0, device=ranks.device)
-    return said[0]

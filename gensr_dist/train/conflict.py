@@ -68,18 +68,17 @@ def _or_zeros(gradient: Tensor | None, parameter: nn.Parameter) -> Tensor:
     return torch.zeros_like(parameter, dtype=torch.float32) if gradient is None else gradient.detach().float()
 
 
-def products_of(gradients: Sequence[Gradient], ranks: Ranks | None = None) -> dict[str, Tensor]:
+def products_of(gradients: Sequence[Gradient], ranks: Ranks) -> dict[str, Tensor]:
     """Dot products of gradients among each other, float64 [K, K] on the CPU, by shared layer and over `ALL` of them.
 
     Args:
         gradients: of the same layers.
-        ranks: whose gradients are summed before they are compared; every one of them must call it. None: they are
-            whole.
+        ranks: whose gradients are summed before they are compared; every one of them must call it.
     """
     products: dict[str, Tensor] = {}
     for name, parameters in gradients[0].items():
         all_KP = torch.stack([torch.cat([part.flatten() for part in gradient[name]]) for gradient in gradients])
-        if ranks is not None and ranks.world > 1:
+        if ranks.world > 1:
             dist.all_reduce(all_KP)
         shared = [part_KP for part_KP in all_KP.split([p.numel() for p in parameters], 1) if part_KP.any(1).all()]
         if shared:
@@ -89,9 +88,9 @@ def products_of(gradients: Sequence[Gradient], ranks: Ranks | None = None) -> di
     return {name: product_KK.cpu() for name, product_KK in products.items()}
 
 
-def cosine(product_KK: Tensor, first: int = 0, second: int = 1) -> float:
-    """Of two of the gradients that the products are of."""
-    return float(product_KK[first, second] / (product_KK[first, first] * product_KK[second, second]).sqrt())
+def cosine(product_KK: Tensor) -> float:
+    """Of the first two of the gradients that the products are of."""
+    return float(product_KK[0, 1] / (product_KK[0, 0] * product_KK[1, 1]).sqrt())
 
 
 class ConflictWatch:

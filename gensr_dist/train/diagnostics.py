@@ -30,17 +30,9 @@ class TaskDiagnosis:
     # this task sends into the model, before any layer.
     answer_gradient: float
 
-    def values(self) -> dict[str, float]:
-        """By name."""
-        return dict(vars(self))
-
 
 class Diagnostics:
-    """Adds up what micro-batches say, without waiting for the device.
-
-    Args:
-        device: of this rank.
-    """
+    """Adds up what micro-batches say, without waiting for the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -34,11 +34,7 @@ class Event:
 
 
 class TrainingEvents:
-    """Appends a rank's events to its file, if any is asked for.
-
-    Args:
-        rank: of this process.
-    """
+    """Appends a rank's events to its file, if any is asked for."""
 
     def __init__(self, rank: int) -> None:
         folder = os.environ.get(VARIABLE)

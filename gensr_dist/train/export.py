@@ -4,7 +4,6 @@ import hashlib
 import logging
 from pathlib import Path
 
-import torch
 import torch.distributed as dist
 
 from gensr_dist.data.tokenizer import TextTokenizer
@@ -46,9 +45,7 @@ def restore_model(
         `progress`, or None where the model is gone and so is its checkpoint.
     """
     engine, best = checkpoints.engine, progress.best_step
-    gone = torch.tensor([int(best > 0 and engine.ranks.first and not is_exported(folder))], device=engine.ranks.device)
-    dist.broadcast(gone, src=0)
-    if not gone.item():
+    if not engine.ranks.from_first(lambda: best > 0 and not is_exported(folder)):
         return progress
     restored = checkpoints.load(beginning, best).steps == best
     if restored:

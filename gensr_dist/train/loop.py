@@ -31,15 +31,14 @@ from gensr_dist.train.engine import Engine, gensr_learning
 from gensr_dist.train.events import TrainingEvents
 from gensr_dist.train.export import digest_of_weights, export_model, restore_model
 from gensr_dist.train.meter import PhaseClock
-from gensr_dist.train.negatives import training_negatives
 from gensr_dist.train.not_finite import CONFIG, MODEL, RECORD, NotFinite, rows_of, save_batches
 from gensr_dist.train.objective import Agreement, StepCheck, StepLosses, seed_dropout, step_losses
-from gensr_dist.train.order import training_order
 from gensr_dist.train.prefetcher import Prefetcher
 from gensr_dist.train.replay import Player
 from gensr_dist.train.report import TrainResult
 from gensr_dist.train.reporter import Reporter
 from gensr_dist.train.settings import training_settings
+from gensr_dist.train.training_rows import training_negatives, training_order
 from gensr_dist.train.validation import Validation
 
 LOG = logging.getLogger("gensr_dist.train")

@@ -36,9 +36,6 @@ class PhaseClock:
 
     `communication` is the time for which a phase of a step stood still in the `wait` of a collective, including for
     slower ranks; what overlaps with computing costs nothing and is not in it. It is taken out of the phase around it.
-
-    Args:
-        device: of this rank.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -96,9 +96,6 @@ class StepCheck:
 
     Reading its result makes the host wait for the backward pass, once a step. DeepSpeed's ZeRO optimizers wait at the
     same place to look at the gradient norm, and on CPUs there is nothing to wait for.
-
-    Args:
-        device: of this rank.
     """
 
     def __init__(self, device: torch.device) -> None:

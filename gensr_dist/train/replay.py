@@ -66,19 +66,17 @@ class Replay:
         return (done, f"first not finite: {origin.kind} {origin.name} {list(origin.shape)}, {bad}")
 
 
-def replay(run: RunFolder, device: torch.device | str = "cpu") -> Replay:
+def replay(run: RunFolder) -> Replay:
     """Do the recorded micro-batch again; where the record names none, all of its step, up to the first that fails.
 
-    Args:
-        run: folder of the stopped run.
-        device: of the same kind as the training's, for the same dropout.
+    It is done on the CPU: dropout is that of the training only where it trained on one, too.
 
     Raises:
         InputError: the run was not stopped for this reason, or the record is not whole.
     """
     folder = run.not_finite
     record = read_record(folder / RECORD, NotFinite, "a step that was not finite", missing=REMEDY, wrong=REMEDY)
-    player = Player(load_config(folder / CONFIG, done=True), folder, record.step, record.ranks, device)
+    player = Player(load_config(folder / CONFIG, done=True), folder, record.step, record.ranks, torch.device("cpu"))
     if record.rank is not None and record.micro_batch is not None:
         micro_batches = [(record.rank, record.micro_batch)]
     else:
@@ -105,7 +103,7 @@ class Player:
         InputError: micro-batches or model cannot be read, or the configured kernels cannot run here.
     """
 
-    def __init__(self, config: Config, folder: Path, step: int, ranks: int, device: torch.device | str) -> None:
+    def __init__(self, config: Config, folder: Path, step: int, ranks: int, device: torch.device) -> None:
         self.config, self.step, self.device = config, step, device
         self.batches = [load_batches(folder, rank) for rank in range(ranks)]
         model = GenSR.from_pretrained(folder / MODEL)

@@ -39,15 +39,7 @@ class _Shown:
 
 
 class Reporter:
-    """Every rank must make the same calls: sums over ranks are behind them.
-
-    Args:
-        config: of the run.
-        run: its folder.
-        engine: whose training it is.
-        clock: of this start.
-        progress: at the start.
-    """
+    """Every rank must make the same calls: sums over ranks are behind them."""
 
     def __init__(
         self, config: Config, run: RunFolder, engine: Engine[GenSR], clock: PhaseClock, progress: Progress

@@ -91,7 +91,7 @@ class TrainingBoard:
         if report.flops_utilisation is not None:
             scalars["speed/model_flops_utilisation"] = report.flops_utilisation
         for task, diagnosis in report.tasks.items():
-            scalars |= {f"step_{TASK_NAMES[task]}/{key}": value for key, value in diagnosis.values().items()}
+            scalars |= {f"step_{TASK_NAMES[task]}/{key}": value for key, value in vars(diagnosis).items()}
         for tag, value in scalars.items():
             self.writer.add_scalar(tag, value, report.steps)
 

@@ -16,8 +16,8 @@ def test_times_of_answers(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> No
     def consistent(stage: str, run: RunFolder) -> None:
         assert stage == "index"
 
-    monkeypatch.setattr("gensr_dist.bench.answer.check_consistent", consistent)
-    times = bench_answer(run, answers=5)
+    monkeypatch.setattr("gensr_dist.interface.check_consistent", consistent)
+    times = bench_answer(run.root, answers=5)
     assert times.candidates == 25
     assert times.tasks.keys() == {"rec", "search"}
     for name, task in times.tasks.items():
@@ -33,4 +33,4 @@ def test_times_of_answers(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_run_that_is_not_finished(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such run folder"):
-        bench_answer(RunFolder(tmp_path / "none"), answers=3)
+        bench_answer(tmp_path / "none", answers=3)

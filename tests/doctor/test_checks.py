@@ -129,7 +129,7 @@ def test_a_host_that_fails_in_the_all_reduce_is_named(hosts: FakeHosts, monkeypa
 
 def test_this_machine_alone_needs_no_ssh(hosts: FakeHosts, tmp_path: Path) -> None:
     config = Config(run=str(tmp_path / "none"))
-    report = check_hosts(config, port=hosts.port, least_disk=1 << 62)
+    report = check_hosts(config, None, port=hosts.port, least_disk=1 << 62)
     assert not (hosts.root / "reached").exists()
     assert report.all_reduce is None
     lines = report.lines()

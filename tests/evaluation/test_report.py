@@ -9,15 +9,9 @@ import pytest
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.evaluation.catalogue_metrics import ANSWERS, CANDIDATES, COUNTING, ODDS, CatalogueMetrics
+from gensr_dist.evaluation.markdown import report_markdown
 from gensr_dist.evaluation.metrics import CONFIDENCE, CUTOFFS, MISSED, CandidateMetrics, TaskMetrics
-from gensr_dist.evaluation.report import (
-    EvaluationResult,
-    Protocol,
-    ScorerResult,
-    _aligned,
-    metrics_json,
-    report_markdown,
-)
+from gensr_dist.evaluation.report import EvaluationResult, Protocol, ScorerResult, metrics_json
 
 ROWS = 40
 
@@ -164,8 +158,3 @@ def test_without_rows_of_the_catalogue_the_report_has_no_such_section() -> None:
     report = report_markdown(result_of())
     assert "## Whole catalogue" not in report
     assert "## Candidates" not in report
-
-
-def test_a_markdown_table_becomes_columns() -> None:
-    table = ["| | R@1 | lead |", "| --- | ---: | ---: |", "| GenSR | 0.5 | |", "| Popularity | 0.25 | +0.2 |"]
-    assert _aligned(table) == ["            R@1   lead", "GenSR       0.5", "Popularity  0.25  +0.2"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gensr_dist.baselines.untrained.rivals import untrained_rivals
+from gensr_dist.baselines.untrained.systems import untrained_rivals
 from gensr_dist.config.root import Config
 from gensr_dist.data.cf_vectors import save_cf
 from gensr_dist.data.config import DataConfig
@@ -20,9 +20,10 @@ from gensr_dist.errors import InputError
 from gensr_dist.evaluation.catalogue_metrics import ANSWERS, COUNTING, CatalogueMetrics
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.fit import RowsFit, StepFit, TaskFit, fit_warnings, keep_fit
+from gensr_dist.evaluation.markdown import report_markdown, write_report
 from gensr_dist.evaluation.metrics import MISSED, TASK_NAMES, CandidateMetrics
 from gensr_dist.evaluation.protocol import RankedRows
-from gensr_dist.evaluation.report import EvaluationResult, Protocol, metrics_json, report_markdown, write_report
+from gensr_dist.evaluation.report import EvaluationResult, Protocol, metrics_json
 from gensr_dist.evaluation.significance import compare_runs, load_ranks
 from gensr_dist.evaluation.stage import evaluate
 from gensr_dist.model.config import ModelConfig
@@ -97,7 +98,7 @@ def opened(run: RunFolder) -> TrainedRun:
 
 def evaluated(trained: TrainedRun, config: EvaluationConfig, **more: Any) -> EvaluationResult:
     """Beside the scorers that every evaluation shows."""
-    rivals = untrained_rivals(trained.store, trained.items, trained.item_IE, trained.user_VE)
+    rivals = untrained_rivals(trained.data)
     return evaluate(trained, config, 0, training_negatives=4, rivals=rivals, **more)
 
 

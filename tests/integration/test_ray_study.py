@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gensr_dist.study.driver import run_study
+from gensr_dist.study.driver import prepare_study, run_study
 from gensr_dist.study.plan import open_study
 from gensr_dist.study.spec import OUTCOME
 from tests.study.studies import write_study
@@ -48,6 +48,7 @@ def test_a_node_dies(cluster: Any, tmp_path: Path) -> None:
     from gensr_dist.study.ray_trials import RayTrials
 
     study = open_study(write_study(tmp_path, SYSTEMS, epochs=30, seeds=2), [])
+    prepare_study(study, print)
     trials = tmp_path / "study" / "trials"
 
     def kill_a_node() -> None:

@@ -43,6 +43,12 @@ def test_a_table_in_markdown_marks_its_cells() -> None:
     assert "| two | <u>0.2</u> |" in lines[-1]
 
 
+def test_a_table_becomes_columns_of_a_terminal() -> None:
+    rows = (("GenSR", "0.5", ""), ("Popularity", "0.25", "+0.2"))
+    table = Table(title="T", heads=("", "R@1", "lead"), rows=rows)
+    assert table.aligned() == ["            R@1   lead", "GenSR       0.5", "Popularity  0.25  +0.2"]
+
+
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [360, 1_400])

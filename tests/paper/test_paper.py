@@ -91,4 +91,6 @@ def test_nothing_is_done_twice(paper: tuple[Config, PaperResult, list[str]]) -> 
     again = make_paper(config, Here(), said.append)
     assert {path: path.stat().st_mtime_ns for path in trials.glob("*/outcome.json")} == before
     assert not [line for line in said if ": done in" in line]
+    skipped = [line.partition(":")[0] for line in said if "unchanged, skipped" in line]
+    assert len(skipped) == len(set(skipped)) > 0  # nor told of twice
     assert [finding.numbers for finding in again.findings] == [finding.numbers for finding in result.findings]

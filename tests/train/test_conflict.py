@@ -36,7 +36,7 @@ def test_planted_conflicts(b: list[float], expected: float) -> None:
         model.b.weight.copy_(torch.tensor([b]))
     layers, hidden = layers_of(model), model.trunk(torch.ones(2))
     gradients = [gradient_of(head(hidden).sum(), layers, keep_graph=True) for head in (model.a, model.b)]
-    products = products_of(gradients)
+    products = products_of(gradients, Ranks.alone())
     assert products.keys() == {"trunk", ALL}  # a head of one task is no shared layer
     assert cosine(products["trunk"]) == cosine(products[ALL]) == pytest.approx(expected)
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -27,9 +27,9 @@ from gensr_dist.model.inputs import ModelInput
 from gensr_dist.model.match import Match
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.loop import train
-from gensr_dist.train.negatives import training_negatives
 from gensr_dist.train.not_finite import save_batches
 from gensr_dist.train.replay import Player, replay
+from gensr_dist.train.training_rows import training_negatives
 from gensr_dist.train.validation import ValidationResult
 from tests.train.small_runs import BUDGET, small_config
 

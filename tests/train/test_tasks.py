@@ -12,7 +12,7 @@ from gensr_dist.evaluation.fit import read_fit
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.events import VARIABLE, events_path, read_events
 from gensr_dist.train.loop import train
-from gensr_dist.train.order import training_order
+from gensr_dist.train.training_rows import training_order
 from tests.train.small_runs import scalars, small_config
 
 

@@ -17,7 +17,6 @@ from gensr_dist.analysis.intervals import recorded, shown, verdict
 from gensr_dist.analysis.moments import moments_of_gensr, moments_of_peer, opened_moments
 from gensr_dist.analysis.subject import NO_PEER, Subject
 from gensr_dist.errors import InputError
-from gensr_dist.evaluation.metrics import Estimate
 from gensr_dist.train.conflict import ALL
 
 _PROTOCOL = (
@@ -156,7 +155,7 @@ def _claims(systems: list[System]) -> tuple[Claim, ...]:
         return ()
     gensr, peer = systems
     own, theirs = gensr.over_training[ALL], peer.over_training[ALL]
-    less = _difference(gensr, peer)
+    less = difference(gensr.products[ALL][gensr.kept], peer.products[ALL][peer.kept])  # maybe of other numbers
     return (
         Claim(
             statement=f"The tasks' gradients conflict in the discriminative model ({peer.title})",
@@ -172,8 +171,3 @@ def _claims(systems: list[System]) -> tuple[Claim, ...]:
             f"{shown(theirs.negative)}",
         ),
     )
-
-
-def _difference(gensr: System, peer: System) -> Estimate:
-    """Over the checkpoints of both, whose numbers may differ."""
-    return difference(gensr.products[ALL][gensr.kept], peer.products[ALL][peer.kept])

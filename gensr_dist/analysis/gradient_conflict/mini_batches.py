@@ -27,7 +27,7 @@ from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.model.config import Likelihood
 from gensr_dist.runs.trained_run import TrainedRun
 from gensr_dist.train.conflict import ALL, Layers, gradient_of, layers_of, task_loss_of
-from gensr_dist.train.negatives import training_negatives
+from gensr_dist.train.training_rows import training_negatives
 
 MINI_BATCHES, FEWEST = 32, 8
 ROWS = 32  # of a task in a mini-batch
@@ -154,12 +154,7 @@ def products_of_gensr(
 
 
 def products_of_peer(batches: MiniBatches, opened: OpenedPeer) -> dict[str, Floats]:
-    """Of the peer's ranking loss.
-
-    Args:
-        batches: to pass through it.
-        opened: in evaluation mode.
-    """
+    """Of the peer's ranking loss; the peer is in evaluation mode."""
     model = opened.model
     assert isinstance(model, RowBaseline)
 

@@ -95,7 +95,6 @@ def _bars(system: "System") -> BarChart:
         title=f"{system.title}: share of negative cosines by layer",
         alt=f"Share of mini-batches whose task gradients of {system.title} have a negative cosine, by layer",
         x="share, all checkpoints",
-        y="",
         groups=tuple(kept),
         series=(
             Series(label="both tasks", x=(), **columns([each.negative for each in kept.values()])),

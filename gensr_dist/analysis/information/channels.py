@@ -5,36 +5,13 @@ Dimensions: N examples, D width of x and, of a Gaussian channel, of y.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
 
 from gensr_dist.analysis.information.estimators import Samples
-
-
-class Channel(Protocol):
-    """Draws x and y whose information is known."""
-
-    @property
-    def kind(self) -> str:
-        """Of tables."""
-        ...
-
-    @property
-    def dimensions(self) -> int:
-        """Of x."""
-        ...
-
-    @property
-    def nats(self) -> float:
-        """I(X; Y)."""
-        ...
-
-    def draw(self, examples: int, rng: np.random.Generator) -> Samples:
-        """Independent examples."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +23,7 @@ class GaussianChannel:
     kind: ClassVar[str] = "Gaussian"
 
     def draw(self, examples: int, rng: np.random.Generator) -> Samples:
-        """As `Channel`."""
+        """Independent examples."""
         noise = math.exp(-self.nats / self.dimensions)  # sqrt(1 - r^2)
         x_ND = rng.standard_normal((examples, self.dimensions))
         y_ND = math.sqrt(1 - noise**2) * x_ND + noise * rng.standard_normal(x_ND.shape)
@@ -67,7 +44,7 @@ class BinarySymmetricChannel:
         return math.log(2) - float(entropy_of_bit(np.array(self.flip)))
 
     def draw(self, examples: int, rng: np.random.Generator) -> Samples:
-        """As `Channel`."""
+        """Independent examples."""
         x_N1 = rng.choice([-1.0, 1.0], size=(examples, 1))
         return _samples(x_N1, np.where(rng.random(x_N1.shape) < self.flip, -x_N1, x_N1))
 
@@ -97,13 +74,16 @@ class AnswerChannel:
         return math.log(2) - float((inner * weight_K).sum() / weight_K.sum())
 
     def draw(self, examples: int, rng: np.random.Generator) -> Samples:
-        """As `Channel`."""
+        """Independent examples."""
         x_ND = rng.standard_normal((examples, self.dimensions))
         half = self.dimensions // 2
         terms = x_ND[:, :half] * x_ND[:, half : 2 * half] if self.products else x_ND
         z_N = terms.sum(1) / math.sqrt(terms.shape[1])
         yes_N = rng.random(examples) < 1 / (1 + np.exp(-self.scale * z_N))
         return _samples(x_ND, np.where(yes_N, 1.0, -1.0)[:, None])
+
+
+Channel: TypeAlias = GaussianChannel | BinarySymmetricChannel | AnswerChannel
 
 
 def entropy_of_bit(chance: NDArray[np.float64]) -> NDArray[np.float64]:

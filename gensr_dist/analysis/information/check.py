@@ -58,12 +58,8 @@ class Checked:
         )
 
 
-def check(say: Callable[[str], None] = lambda _: None) -> tuple[Checked, ...]:
-    """Estimate every channel, each seed on draws of its own.
-
-    Args:
-        say: gets a line a channel.
-    """
+def check(say: Callable[[str], None]) -> tuple[Checked, ...]:
+    """Estimate every channel, each seed on draws of its own; says a line a channel."""
     found = []
     for number, channel in enumerate(CHANNELS):
         samples = channel.draw(EXAMPLES * SEEDS, np.random.default_rng(number))

@@ -16,6 +16,7 @@ from gensr_dist.analysis.states import States
 DRAWS = 8  # of each answer: less noise of drawing, no new inputs
 _FOLDS, _CALIBRATE = 5, 0.2
 _NEWTON, _RIDGE = 50, 1e-3
+_RESAMPLES = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +142,6 @@ class Parts:
         return value_B
 
 
-def resamples(users: int, count: int = 1_000) -> NDArray[np.float64]:
+def resamples(users: int) -> NDArray[np.float64]:
     """How often each user is drawn [B, U]."""
-    return np.random.default_rng(0).multinomial(users, np.full(users, 1 / users), size=count).astype(np.float64)
+    return np.random.default_rng(0).multinomial(users, np.full(users, 1 / users), size=_RESAMPLES).astype(np.float64)

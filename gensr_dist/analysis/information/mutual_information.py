@@ -17,7 +17,6 @@ from gensr_dist.analysis.information.report import COLUMNS, PROTOCOL, bars, clai
 from gensr_dist.analysis.states import States, states_of_gensr, states_of_peer
 from gensr_dist.analysis.subject import NO_PEER, Subject
 from gensr_dist.data.timelines.rows import EvalRows
-from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
 
 FEWEST_USERS = 100  # of a task
@@ -38,12 +37,7 @@ class MutualInformation(Analysis):
 
     def find(self, subject: Subject) -> Finding:
         """As `Analysis`."""
-        rows = subject.both_tasks(FEWEST_USERS)
-        for task, of_task in rows.items():
-            users = len(np.unique(of_task.user_R))
-            if users < FEWEST_USERS:
-                problem = f"test rows of {users} users in {TASK_NAMES[task]}, and at least {FEWEST_USERS} are needed"
-                raise InputError(subject.run.root, problem, "analyse a run of a log with more users")
+        rows = subject.both_tasks(FEWEST_USERS, FEWEST_USERS)
         models: dict[str, Callable[[EvalRows], States]] = {
             _GENSR: lambda chosen: states_of_gensr(subject.trained, chosen)
         }

@@ -97,7 +97,6 @@ def bars(figures: Figures) -> BarChart:
         title="Information between input and answer",
         alt="Bits by task and model: MINE, the plug-in value, and information about clicks, with intervals",
         x="bits",
-        y="",
         groups=tuple(place for place, _ in places),
         series=tuple(series),
     )

@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 
 from gensr_dist.analysis.contract import Analysis
 from gensr_dist.analysis.finding import Finding
+from gensr_dist.analysis.intervals import shown
 from gensr_dist.analysis.log.brief import LogBrief, head_share
 from gensr_dist.analysis.log.charts import length_chart, tail_chart
 from gensr_dist.analysis.log.counts import RARE, LogCounts, count_log
@@ -23,11 +24,10 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
-from gensr_dist.evaluation.metrics import TASK_NAMES, Estimate, TaskMetrics
+from gensr_dist.evaluation.metrics import CUTOFF, TASK_NAMES, TaskMetrics
 from gensr_dist.evaluation.protocol import Scorer, rank_positives
 from gensr_dist.pages.table import Table
 
-_CUTOFF = 10
 _RESAMPLES = 1_000
 _ROWS_A_CALL = 4_096
 _ANSWERED = 0.9  # NDCG@10 of counting from which a model has little left to do
@@ -57,7 +57,6 @@ class LogAnalysis(Analysis):
         brief = LogBrief.of(counts, queries, items.popularity_I)
         answered = counting_metrics(store, items, rows)
         warnings = (*brief.warnings, *_too_easy(answered["counting"]))
-        failed = _problems(answered)
         return Finding(
             name=self.name,
             title=self.title,
@@ -78,7 +77,7 @@ class LogAnalysis(Analysis):
                 _counting_table(answered),
             ),
             charts=(length_chart(counts), tail_chart(items.popularity_I)),
-            problems=failed,
+            problems=() if rows else ("what counting answers: there is no test row of either task",),
             summary=(*brief.lines, *_counting_lines(answered), *(f"warning: {warning}" for warning in warnings)),
         )
 
@@ -152,8 +151,8 @@ def _numbers(
         },
         "agreement": agreement(counts),
         "queries": queries,
-        f"ndcg@{_CUTOFF}": {
-            name: {TASK_NAMES[task]: metrics.ndcg[_CUTOFF] for task, metrics in by_task.items()}
+        f"ndcg@{CUTOFF}": {
+            name: {TASK_NAMES[task]: metrics.ndcg[CUTOFF] for task, metrics in by_task.items()}
             for name, by_task in answered.items()
         },
         "warnings": list(warnings),
@@ -251,9 +250,9 @@ def _counting_table(answered: Metrics) -> Table:
     return Table(
         title="What counting alone answers",
         note="No model: popularity, and co-visitation with words and earlier searches, among the frozen negatives.",
-        heads=("", *(f"{TASK_NAMES[task]} N@{_CUTOFF}" for task in tasks)),
+        heads=("", *(f"{TASK_NAMES[task]} N@{CUTOFF}" for task in tasks)),
         rows=tuple(
-            (name.capitalize(), *(_estimate(by_task[task].ndcg[_CUTOFF]) for task in tasks))
+            (name.capitalize(), *(shown(by_task[task].ndcg[CUTOFF], 4) for task in tasks))
             for name, by_task in answered.items()
         ),
     )
@@ -261,29 +260,20 @@ def _counting_table(answered: Metrics) -> Table:
 
 def _counting_lines(answered: Metrics) -> tuple[str, ...]:
     parts = [
-        f"{TASK_NAMES[task]} {metrics.ndcg[_CUTOFF].value:.4f} "
-        f"(popularity {answered['popularity'][task].ndcg[_CUTOFF].value:.4f})"
+        f"{TASK_NAMES[task]} {metrics.ndcg[CUTOFF].value:.4f} "
+        f"(popularity {answered['popularity'][task].ndcg[CUTOFF].value:.4f})"
         for task, metrics in answered["counting"].items()
     ]
-    return (f"counting alone, ndcg@{_CUTOFF}: {', '.join(parts)}",) if parts else ()
+    return (f"counting alone, ndcg@{CUTOFF}: {', '.join(parts)}",) if parts else ()
 
 
 def _too_easy(counting: Mapping[Behaviour, TaskMetrics]) -> tuple[str, ...]:
     return tuple(
-        f"counting alone answers {TASK_NAMES[task]} with N@{_CUTOFF} {metrics.ndcg[_CUTOFF].value:.2f}: no model can "
+        f"counting alone answers {TASK_NAMES[task]} with N@{CUTOFF} {metrics.ndcg[CUTOFF].value:.2f}: no model can "
         "do much better here; judge over the whole catalogue"
         for task, metrics in counting.items()
-        if metrics.ndcg[_CUTOFF].value >= _ANSWERED
+        if metrics.ndcg[CUTOFF].value >= _ANSWERED
     )
-
-
-def _problems(answered: Metrics) -> tuple[str, ...]:
-    return () if answered["counting"] else ("what counting answers: there is no test row of either task",)
-
-
-def _estimate(estimate: Estimate) -> str:
-    low, high = estimate.interval or (estimate.value, estimate.value)
-    return f"{estimate.value:.4f} [{low:.4f}, {high:.4f}]"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 from gensr_dist.analysis.contract import Analysis
 from gensr_dist.analysis.finding import Claim, Finding
+from gensr_dist.analysis.intervals import columns, shown
 from gensr_dist.analysis.soft_filter.faithfulness import Faithfulness, one_history
 from gensr_dist.analysis.soft_filter.lifts import Entries, entropy, kinds_of, lift, mean, ratios
 from gensr_dist.analysis.soft_filter.weights import CF, TEXT, Weights, left_out, weights_of
@@ -63,10 +64,7 @@ class SoftFilterAnalysis(Analysis):
             remedy = "analyse a run that was trained with model.soft_filter=true"
             raise InputError(subject.run.root, "model.soft_filter is false: every entry weighs the same", remedy)
         channels = ChannelArrays.open(subject.run.channels, trained.store.items)
-        lists = {
-            "near the candidate by text": channels.text_II,
-            "met with the candidate by others": channels.covisited_II,
-        }
+        lists = {_NEAR: channels.text_II, _MET: channels.covisited_II}
         problems: list[str] = []
         tasks = [
             found
@@ -196,7 +194,7 @@ def _tables(trained: TrainedRun, task: _Task) -> tuple[Table, ...]:
         rows=tuple(
             (
                 kind,
-                *(_estimate(found[column]) if column in found else "" for column in columns),
+                *(shown(found[column]) if column in found else "" for column in columns),
                 f"{task.told.get(kind, 0):,}",
             )
             for kind, found in task.lifts.items()
@@ -207,7 +205,7 @@ def _tables(trained: TrainedRun, task: _Task) -> tuple[Table, ...]:
         note="Entropy: 1 where all entries weigh alike, 0 where one has all. Moved by the candidate: share of the "
         "weight that lies elsewhere for a negative than for the positive.",
         heads=("", ""),
-        rows=tuple((name, _estimate(estimate)) for name, estimate in task.spread.items()),
+        rows=tuple((name, shown(estimate)) for name, estimate in task.spread.items()),
     )
     faithful = (task.faithful.table(task.name),) if task.faithful else ()
     return (lifts, spread, *faithful, one_history(trained, task.name, task.seen, task.rows))
@@ -225,7 +223,7 @@ def _claims(task: _Task) -> list[Claim]:
             Claim(
                 statement=f"{task.name}: the soft filter of the {view} view prioritises entries {_RELEVANT[view]}",
                 holds="yes" if low > 1 else "no" if high <= 1 else "undecided",
-                measured=f"lift {_estimate(found)}",
+                measured=f"lift {shown(found)}",
             )
         )
     return claims
@@ -262,35 +260,22 @@ def _lift_chart(task: _Task) -> BarChart:
         title=f"{task.name}: weight over the uniform share",
         alt="Lift of the weight of each kind of entries for the positive, of both views; 1 is no preference.",
         x="lift",
-        y="",
         groups=tuple(kinds),
         series=tuple(_line(view, [task.lifts[kind][view] for kind in kinds]) for view in views),
     )
 
 
 def _line(label: str, estimates: Sequence[Estimate]) -> Series:
-    intervals = [estimate.interval or (estimate.value, estimate.value) for estimate in estimates]
-    return Series(
-        label=label,
-        x=tuple(map(float, range(len(estimates)))),
-        y=tuple(estimate.value for estimate in estimates),
-        low=tuple(low for low, _ in intervals),
-        high=tuple(high for _, high in intervals),
-    )
+    return Series(label=label, x=tuple(map(float, range(len(estimates)))), **columns(estimates))
 
 
 def _lines(task: _Task) -> tuple[str, ...]:
-    shown = [
+    lifts = [
         f"{kind} {found[key].value:.2f}"
         for kind, found in task.lifts.items()
         for key in [f"{view}, {_POSITIVE}" for view in task.seen.weights][:1]
         if key in found
     ]
     view = next(iter(task.seen.weights))
-    lines = [f"{task.name}, {len(task.rows):,} rows: lift of the {view} view for the positive: {', '.join(shown)}"]
+    lines = [f"{task.name}, {len(task.rows):,} rows: lift of the {view} view for the positive: {', '.join(lifts)}"]
     return (*lines, *((task.faithful.line(task.name),) if task.faithful else ()))
-
-
-def _estimate(estimate: Estimate) -> str:
-    interval = estimate.interval
-    return f"{estimate.value:.2f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
+from gensr_dist.analysis.intervals import shown
 from gensr_dist.analysis.soft_filter.lifts import mean, rank_correlation, ratios
 from gensr_dist.analysis.soft_filter.weights import Int, LeftOut, Weights, left_out
 from gensr_dist.data.timelines.rows import EvalRows
@@ -82,13 +83,13 @@ class Faithfulness:
         return Table(
             title=f"{task}: does a weight tell what an entry does?",
             note=f"Mean Spearman correlation within a history, of {self.rows:,} rows; 0 tells nothing. Leaving an "
-            f"entry out changes the log-odds by {_estimate(self.size)} in the mean; hiding it from the filters alone, "
-            f"by {_estimate(self.filters_share)} times that. Recency is what any weight has to beat.",
+            f"entry out changes the log-odds by {shown(self.size)} in the mean; hiding it from the filters alone, "
+            f"by {shown(self.filters_share)} times that. Recency is what any weight has to beat.",
             heads=("", *_CHANGES.values()),
             rows=tuple(
                 (
                     name if name == RECENCY else f"weight of the {name} view",
-                    *(_estimate(by_key[key]) if key in by_key else "none" for key in _CHANGES),
+                    *(shown(by_key[key]) if key in by_key else "none" for key in _CHANGES),
                 )
                 for name, by_key in self.correlations.items()
             ),
@@ -96,12 +97,10 @@ class Faithfulness:
 
     def line(self, task: str) -> str:
         """For a terminal."""
-        parts = [
-            f"{name} {_estimate(by_key['size'])}" for name, by_key in self.correlations.items() if "size" in by_key
-        ]
+        parts = [f"{name} {shown(by_key['size'])}" for name, by_key in self.correlations.items() if "size" in by_key]
         return (
             f"{task}: rank correlation with the size of the change when an entry is left out: {', '.join(parts)}; "
-            f"filters alone make {_estimate(self.filters_share)} of it"
+            f"filters alone make {shown(self.filters_share)} of it"
         )
 
 
@@ -130,8 +129,3 @@ def one_history(trained: TrainedRun, task: str, seen: Weights, rows: EvalRows) -
             for place in entries
         ),
     )
-
-
-def _estimate(estimate: Estimate) -> str:
-    interval = estimate.interval
-    return f"{estimate.value:.2f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")

@@ -12,10 +12,11 @@ from scipy.sparse import csr_array
 from scipy.stats import rankdata
 
 from gensr_dist.data.timelines.rows import EvalRows
-from gensr_dist.evaluation.metrics import CONFIDENCE, Estimate
+from gensr_dist.evaluation.metrics import TAILS, Estimate
 
 _RESAMPLES = 1_000
 _A_PASS = 100  # resamples in memory at a time
+_RANKED = 3  # entries of a history, fewer have no rank correlation
 
 Int = NDArray[np.int64]
 Float = NDArray[np.floating]
@@ -111,13 +112,12 @@ def ratios(top_RF: Float, bottom_RF: Float, user_R: Int) -> list[Estimate]:
     sums_D2F = np.concatenate(parts)
     bottom_DF = sums_D2F[:, figures:]
     ratio_DF = np.divide(sums_D2F[:, :figures], bottom_DF, out=np.full(bottom_DF.shape, np.nan), where=bottom_DF > 0)
-    tail = (1 - CONFIDENCE) / 2
     estimates = []
     for ratio_D in ratio_DF.T:
         if np.isnan(ratio_D[0]):
             estimates.append(Estimate(value=float("nan"), interval=None))
             continue
-        low, high = np.nanquantile(ratio_D[1:], [tail, 1 - tail]).tolist()
+        low, high = np.nanquantile(ratio_D[1:], TAILS).tolist()
         estimates.append(Estimate(value=float(ratio_D[0]), interval=(low, high)))
     return estimates
 
@@ -130,12 +130,12 @@ def entropy(weight_RCL: Float, length_R: Int) -> Float:
     return found
 
 
-def rank_correlation(first_RL: Float, second_RL: Float, length_R: Int, fewest: int = 3) -> Float:
+def rank_correlation(first_RL: Float, second_RL: Float, length_R: Int) -> Float:
     """Spearman's within each row; NaN where a row has fewer entries, or one of the two does not vary."""
     found_R = np.full(len(length_R), np.nan)
     for row, length in enumerate(length_R.tolist()):
         first_L, second_L = first_RL[row, :length], second_RL[row, :length]
-        if length < fewest or np.ptp(first_L) == 0 or np.ptp(second_L) == 0:
+        if length < _RANKED or np.ptp(first_L) == 0 or np.ptp(second_L) == 0:
             continue
         found_R[row] = np.corrcoef(rankdata(first_L), rankdata(second_L))[0, 1]
     return found_R

@@ -55,16 +55,11 @@ class LeftOut:
     filtered_RL: Float  # when the soft filters alone do not see it
 
 
-def visible_views(trained: TrainedRun) -> tuple[str, ...]:
-    """Views whose slots the prompt has."""
-    config = trained.model.shape.model
-    return tuple(view for view, seen in ((CF, config.cf_view), (TEXT, config.semantic_view)) if seen)
-
-
 @torch.no_grad()
 def weights_of(trained: TrainedRun, rows: EvalRows) -> Weights:
     """Recompute alpha of eq. 5 for every candidate, the mean over heads; of title tokens, their sum an interaction."""
-    model, views = trained.model, visible_views(trained)
+    model, config = trained.model, trained.model.shape.model
+    views = [view for view, seen in ((CF, config.cf_view), (TEXT, config.semantic_view)) if seen]  # that the prompt has
     item_RL, behaviour_RL = trained.store.gather_histories(
         rows.user_R, rows.history_end_R, longest := trained.collator.history
     )
@@ -81,7 +76,7 @@ def weights_of(trained: TrainedRun, rows: EvalRows) -> Weights:
             ),
         }
         for view in views:
-            place_GN = _interactions(inputs, view, tokens=model.shape.model.semantic_history == "tokens")
+            place_GN = _interactions(inputs, view, tokens=config.semantic_history == "tokens")
             weight_GCN = found[view].float()
             weight_GCL = weight_GCN.new_zeros((*weight_GCN.shape[:2], longest))
             weight_GCL.scatter_add_(2, place_GN[:, None].expand_as(weight_GCN), weight_GCN)

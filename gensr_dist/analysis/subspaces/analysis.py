@@ -95,7 +95,11 @@ class Subspaces(Analysis):
                 "spaces": {name: _numbers(space) for name, space in seen.spaces.items()},
                 "filtered, t-SNE": _overlap_numbers(seen.embedded) if seen.embedded else None,
                 "over training": {
-                    name: [_glance_numbers(each) for each in strip] for name, strip in seen.strips.items()
+                    name: [
+                        {"step": at.step, "linear": recorded(at.linear), "overlap": _overlap_numbers(at.overlap)}
+                        for at in strip
+                    ]
+                    for name, strip in seen.strips.items()
                 },
             },
             tables=tables_of(seen.spaces, seen.embedded, seen.strips),
@@ -163,8 +167,7 @@ class _Seen:
                     strip.append(glance_at(clouds[name], step))
 
     def _usable(self, what: str, clouds: Clouds) -> bool:
-        usable = is_finite(clouds)
-        if not usable:
+        if not (usable := is_finite(clouds)):
             self.problems.append(f"{what}: not finite, or all points alike")
         return usable
 
@@ -221,13 +224,10 @@ def _against(overlap: Overlap) -> str:
 
 def _line(name: str, space: Space) -> str:
     return (
-        f"{name}: linear {shown(space.linear)}, {_words(space.overlap)}, angle {shown(space.angles.across, 0)} degrees "
+        f"{name}: linear {shown(space.linear)}, overlap {shown(space.overlap.across)} "
+        f"(null {shown(space.overlap.null)}), angle {shown(space.angles.across, 0)} degrees "
         f"(null {shown(space.angles.null, 0)})"
     )
-
-
-def _words(overlap: Overlap) -> str:
-    return f"overlap {shown(overlap.across)} (null {shown(overlap.null)})"
 
 
 def _numbers(space: Space) -> dict[str, object]:
@@ -253,7 +253,3 @@ def _numbers(space: Space) -> dict[str, object]:
 
 def _overlap_numbers(overlap: Overlap) -> dict[str, object]:
     return {name: recorded(estimate) for name, estimate in vars(overlap).items()}
-
-
-def _glance_numbers(glance: Glance) -> dict[str, object]:
-    return {"step": glance.step, "linear": recorded(glance.linear), "overlap": _overlap_numbers(glance.overlap)}

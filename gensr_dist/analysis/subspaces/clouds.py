@@ -4,7 +4,7 @@ Dimensions: R rows, D width, S splits.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,6 @@ from typing_extensions import Self
 from gensr_dist.analysis.subject import Subject
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.rows import EvalRows
-from gensr_dist.errors import InputError
-from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.evaluation.protocol import draw_rows
 
 FEWEST, FEWEST_USERS = 100, 10  # rows and users a task
@@ -51,41 +49,25 @@ class Clouds:
         rows = len(self.rec_RD)
         return dataclasses.replace(self, rec_RD=both_RD[:rows], search_RD=both_RD[rows:])
 
-    def splits(self) -> Iterator["Quarters"]:
-        """Random halves of the users, so that no user is in both: what is measured between two of the four parts.
+    def over_splits(self, measure: Callable[[Floats, Floats], float]) -> tuple[Floats, Floats]:
+        """A measure of two clouds over random halves of the users: of both tasks, and of one, the null; [S] each.
 
-        The spread of an estimate from half of the users, over random halves, is about that of the estimate from all of
-        them under new users (delete-half jackknife; Shao and Wu 1989).
+        No user is in both halves. Both tasks are compared by recommendation's points of one half and search's of the
+        other alone: with the other two parts every row would be counted in every split, and the spread over splits
+        would say nothing. The spread of an estimate from half of the users, over random halves, is about that of the
+        estimate from all of them under new users (delete-half jackknife; Shao and Wu 1989).
         """
         random = np.random.default_rng(_SEED)
         users, place_R = np.unique(self.user_R, return_inverse=True)
+        across, null = [], []
         for _ in range(SPLITS):
             first_R = (random.permutation(len(users)) < len(users) // 2)[place_R]
             rec_R, search_R = first_R[: len(self.rec_RD)], first_R[len(self.rec_RD) :]
-            yield Quarters(
-                rec=(self.rec_RD[rec_R], self.rec_RD[~rec_R]),
-                search=(self.search_RD[search_R], self.search_RD[~search_R]),
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quarters:
-    """Both tasks' points of both halves of the users."""
-
-    rec: tuple[Floats, Floats]
-    search: tuple[Floats, Floats]
-
-    @property
-    def across(self) -> tuple[Floats, Floats]:
-        """Both tasks, of different users. The other two parts are left out: with them every row would be counted in
-        every split, and the spread over splits would say nothing.
-        """
-        return self.rec[0], self.search[1]
-
-    @property
-    def within(self) -> tuple[tuple[Floats, Floats], ...]:
-        """Pairs of clouds of one task and different users: the null."""
-        return self.rec, self.search
+            rec = self.rec_RD[rec_R], self.rec_RD[~rec_R]
+            search = self.search_RD[search_R], self.search_RD[~search_R]
+            across.append(measure(rec[0], search[1]))
+            null.append(np.mean([measure(*rec), measure(*search)]))
+        return np.array(across), np.array(null)
 
 
 def rows_of(subject: Subject) -> Mapping[Behaviour, EvalRows]:
@@ -94,13 +76,7 @@ def rows_of(subject: Subject) -> Mapping[Behaviour, EvalRows]:
     Raises:
         InputError: a task has too few, or those of too few users.
     """
-    rows = subject.both_tasks(FEWEST)
-    for task, each in rows.items():
-        if (users := len(np.unique(each.user_R))) < FEWEST_USERS:
-            problem = f"test rows of {users} users in {TASK_NAMES[task]}, and at least {FEWEST_USERS} are needed"
-            raise InputError(
-                subject.run.root, problem, "analyse a run of a log with more users, or raise analysis.rows"
-            )
+    rows = subject.both_tasks(FEWEST, FEWEST_USERS)
     count = min(MOST, *map(len, rows.values()))
     drawn = {task: draw_rows(each, count, _SEED) for task, each in rows.items()}
     return {task: dataclasses.replace(each, candidate_RC=each.candidate_RC[:, :1]) for task, each in drawn.items()}

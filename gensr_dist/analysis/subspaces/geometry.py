@@ -31,11 +31,8 @@ def principal_angles(clouds: Clouds) -> Angles:
     90 % of either task's variance, 10 at most.
     """
     K = max(_directions(clouds.rec_RD), _directions(clouds.search_RD))
-    across_S, null_S = [], []
-    for quarters in clouds.splits():
-        across_S.append(_angles(*quarters.across, K).mean())
-        null_S.append(np.mean([_angles(*pair, K).mean() for pair in quarters.within]))
-    across, null = (from_resamples(float(np.mean(each)), np.array(each)) for each in (across_S, null_S))
+    found = clouds.over_splits(lambda first_PD, second_PD: float(_angles(first_PD, second_PD, K).mean()))
+    across, null = (from_resamples(float(each_S.mean()), each_S) for each_S in found)
     return Angles(directions=K, across=across, null=null)
 
 

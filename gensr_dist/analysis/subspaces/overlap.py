@@ -27,13 +27,9 @@ class Overlap:
 def overlap_of(plane: Clouds) -> Overlap:
     """Of clouds in a plane, with intervals over random halves."""
     axes = _axes(plane.both_RD)
-    across_S, null_S = [], []
-    for quarters in plane.splits():
-        across_S.append(_overlap(*quarters.across, axes))
-        null_S.append(np.mean([_overlap(*pair, axes) for pair in quarters.within]))
+    across_S, null_S = plane.over_splits(lambda first_P2, second_P2: _overlap(first_P2, second_P2, axes))
     across, null, ratio = (
-        from_resamples(float(each_S.mean()), each_S)
-        for each_S in (np.array(across_S), np.array(null_S), np.array(across_S) / np.array(null_S))
+        from_resamples(float(each_S.mean()), each_S) for each_S in (across_S, null_S, across_S / null_S)
     )
     return Overlap(across=across, null=null, ratio=ratio)
 

@@ -1,4 +1,4 @@
-"""Scorers without training as systems of a study."""
+"""Scorers without training: as systems of a study, and those that every evaluation shows beside GenSR."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from gensr_dist.baselines.untrained.lightgcn import LightGCNDotProduct
 from gensr_dist.baselines.untrained.popularity import Popularity
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.splits import Split
-from gensr_dist.evaluation.protocol import Scorer, draw_rows
+from gensr_dist.evaluation.protocol import Rival, Scorer, draw_rows
 from gensr_dist.runs.prepared_data import PreparedData
 
 _FITTED_ON = 4_000  # validation rows
+_RIVALS = ("popularity", "counting", "lightgcn", "bm25")
 _REC, _SEARCH = frozenset({Behaviour.RECOMMENDATION}), frozenset({Behaviour.SEARCH})
 
 
@@ -46,3 +47,10 @@ UNTRAINED: dict[str, Untrained] = {
     "bm25": Untrained("BM25", _SEARCH, _bm25),
     "bm25_popularity": Untrained("BM25 and popularity", _SEARCH, _bm25_popularity),
 }
+
+
+def untrained_rivals(data: PreparedData) -> tuple[Rival, ...]:
+    """What every evaluation shows: of recommendation LightGCN's dot product, of search BM25, of both popularity and
+    counting.
+    """
+    return tuple(Rival(name, UNTRAINED[name].make(data), UNTRAINED[name].tasks) for name in _RIVALS)

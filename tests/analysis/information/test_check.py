@@ -36,6 +36,6 @@ def test_check_without_its_analysis_is_one_line(capfd: pytest.CaptureFixture[str
 
 @pytest.mark.slow
 def test_estimates_are_within_a_tenth_up_to_2_nats() -> None:
-    found = checking.as_object(checking.check())
+    found = checking.as_object(checking.check(print))
     assert found["max_relative_error_to_2_nats"] <= 0.10
     assert found["largest_estimate_of_nothing"] < 0.01

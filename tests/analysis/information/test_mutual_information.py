@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from gensr_dist.analysis.finding import Finding, read_finding
 from gensr_dist.analysis.information import estimators, mutual_information
 from gensr_dist.analysis.information.mutual_information import MutualInformation
 from gensr_dist.analysis.states import States
+from gensr_dist.analysis.subject import Subject
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.errors import InputError
@@ -44,13 +46,15 @@ def states(scale: float, *, broken: bool = False) -> Callable[[object, EvalRows]
 
 
 def subject(count: int = 300, users: int = 200, *, peer: bool = True) -> SimpleNamespace:
-    return SimpleNamespace(
-        both_tasks=lambda _: {task: rows(count, users) for task in Behaviour},
+    given = SimpleNamespace(
+        rows={task: rows(count, users) for task in Behaviour},
         run=SimpleNamespace(root=Path("run")),
         config=SimpleNamespace(analysis=SimpleNamespace(seeds=5)),
         trained=None,
         opened_peer=SimpleNamespace(peer=SimpleNamespace(title="UniSAR")) if peer else None,
     )
+    given.both_tasks = partial(Subject.both_tasks, given)
+    return given
 
 
 @pytest.fixture

@@ -1,0 +1,16 @@
+"""What runs of one log have in common: a further run links to the results of the first."""
+
+from collections.abc import Iterable
+
+from gensr_dist.runs.folder import RunFolder
+
+SHARED = ("shards", "cf", "channels")
+SHARED_STAGES = ("simulate", "prepare", "lightgcn", "channels")
+
+
+def link_shared(run: RunFolder, first: RunFolder, names: Iterable[str] = SHARED) -> None:
+    """Link what is there of another run's results into a run folder, which exists; what it has itself stays."""
+    for name in names:
+        link, target = run.root / name, (first.root / name).resolve()
+        if target.exists() and not link.exists():
+            link.symlink_to(target)
