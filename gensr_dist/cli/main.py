@@ -24,6 +24,8 @@ from gensr_dist.cli.tools import add_tools
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.storage.output_errors import as_input_error, quieten_writing_threads
 
+_NO_MEMORY = ("can't allocate memory", "out of memory")  # in what torch raises
+
 DESCRIPTION = """GenSR: one generative model for "what next for this user" and "this user typed this query".
 
 A run is described by one YAML config and keeps everything it makes in one run folder. `gensr run CONFIG` takes
@@ -69,7 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if problem is None:
             raise
         return _fail(f"{who}{problem}", 2)
+    except MemoryError as error:
+        return _fail(f"{who}{_no_memory(error)}", 2)
     except RuntimeError as error:
+        if any(words in str(error) for words in _NO_MEMORY):
+            return _fail(f"{who}{_no_memory(error)}", 2)
         from gensr_dist.distributed.heartbeat import end_process, lost_connection
 
         lost = lost_connection(error)
@@ -113,6 +119,11 @@ def _results_stream() -> Iterator[TextIO]:
 
 def _sayer(stream: TextIO) -> Callable[[str], None]:
     return lambda line: print(line, file=stream, flush=True)
+
+
+def _no_memory(error: Exception) -> InputError:
+    wanted = " ".join(str(error).split())[:200] or "no more is free"
+    return InputError("memory", wanted, "lower the setting that asks for so much, or take a larger machine")
 
 
 def _fail(message: str, code: int) -> int:

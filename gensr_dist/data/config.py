@@ -61,13 +61,13 @@ class DataConfig:
     """Keep only users who both searched and were recommended to."""
     tokenizer: str = "corpus"
     """`corpus` trains one on item texts and queries; else a Hub name or a folder."""
-    vocabulary: Annotated[int, Field(ge=300)] = 4_000
+    vocabulary: Annotated[int, Field(ge=300, le=1_000_000)] = 4_000
     """Size of a corpus tokenizer."""
     title_tokens: Annotated[int, Field(ge=1, le=512)] = 16
     """Kept tokens an item."""
     query_tokens: Annotated[int, Field(ge=1, le=512)] = 12
     """Kept tokens a query."""
-    eval_negatives: Annotated[int, Field(ge=1)] = 99
+    eval_negatives: Annotated[int, Field(ge=1, le=100_000)] = 99
     """Frozen negatives of a validation or test row."""
     users_per_sample: Annotated[int, Field(ge=1)] = 256
     """Users in one tar sample."""
@@ -83,9 +83,9 @@ class DataConfig:
     """`skip` trains without the damaged shards and says what was lost."""
     shuffle_shards: Annotated[int, Field(ge=1), Mark.BATCHING] = 64
     """Consecutive shards whose rows are mixed; that many in memory."""
-    history: Annotated[int, Field(ge=1), Mark.BATCHING] = 20
+    history: Annotated[int, Field(ge=1, le=10_000), Mark.BATCHING] = 20
     """Newest interactions a batch shows the model."""
-    train_negatives: Annotated[int, Field(ge=1), Mark.BATCHING] = 4
+    train_negatives: Annotated[int, Field(ge=1, le=10_000), Mark.BATCHING] = 4
     """Negatives of a training row, drawn anew every epoch."""
     negatives: Annotated[Literal["uniform", "popularity"], Mark.BATCHING] = "uniform"
     """What training negatives are drawn from."""

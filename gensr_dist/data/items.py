@@ -64,22 +64,22 @@ class ItemStore:
     @cached_property
     def item_ids(self) -> pl.Series:
         """Raw id of each item, String [I]."""
-        return pl.read_parquet(self.files["items/items.parquet"], columns=["item_id"]).to_series()
+        return pl.read_parquet(self.files["items/items.parquet"], glob=False, columns=["item_id"]).to_series()
 
     @cached_property
     def texts(self) -> pl.Series:
         """Text of each item, String [I]."""
-        return pl.read_parquet(self.files["items/items.parquet"], columns=["text"]).to_series()
+        return pl.read_parquet(self.files["items/items.parquet"], glob=False, columns=["text"]).to_series()
 
     @cached_property
     def users(self) -> pl.Series:
         """Raw id of each user, String."""
-        return pl.read_parquet(self.files["items/users.parquet"]).to_series()
+        return pl.read_parquet(self.files["items/users.parquet"], glob=False).to_series()
 
     @cached_property
     def queries(self) -> pl.Series:
         """Text of each query, String [Q]."""
-        return pl.read_parquet(self.files["items/queries.parquet"]).to_series()
+        return pl.read_parquet(self.files["items/queries.parquet"], glob=False).to_series()
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:

@@ -16,7 +16,7 @@ class EvaluationConfig:
     """Candidates that GenSR scores in one pass, of several rows."""
     compile: bool = False
     """T5's blocks under torch.compile: faster after a minute or two, for long evaluations."""
-    bootstrap: Annotated[int, Field(ge=0)] = 1_000
+    bootstrap: Annotated[int, Field(ge=0, le=1_000_000)] = 1_000
     """Resamples of the confidence intervals."""
     catalogue_rows: Annotated[int, Field(ge=0)] = 5_000
     """Test rows a task ranked over the whole catalogue."""

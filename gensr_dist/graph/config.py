@@ -13,9 +13,9 @@ from gensr_dist.errors import InputError
 class LightGCNConfig:
     """BPR training on recommendation training events (footnote 1 of the paper)."""
 
-    width: Annotated[int, Field(ge=1)] = 64
+    width: Annotated[int, Field(ge=1, le=65_536)] = 64
     """Ranks share it: their number must divide it."""
-    layers: Annotated[int, Field(ge=0)] = 3
+    layers: Annotated[int, Field(ge=0, le=100)] = 3
     """Of propagation."""
     epochs: Annotated[int, Field(ge=1)] = 100
     """At most."""

@@ -12,7 +12,7 @@ class RetrievalConfig:
 
     index: Literal["flat", "ivf", "hnsw"] = "flat"
     """FAISS index of the channels that compare vectors."""
-    candidates: Annotated[int, Field(ge=1)] = 200
+    candidates: Annotated[int, Field(ge=1, le=100_000)] = 200
     """Items that GenSR scores for an answer."""
     exclude_seen: bool = True
     """Leave out items that the user already met."""

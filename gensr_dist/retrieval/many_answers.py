@@ -20,6 +20,7 @@ from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.opening import GrownRun
 from gensr_dist.retrieval.answer import Answerer
+from gensr_dist.retrieval.asks_file import read_asks
 from gensr_dist.retrieval.orders_file import ORDERS
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.runs.trained_run import TrainedRun
@@ -31,7 +32,6 @@ PART = 256  # lines of the file answered together
 SCHEMA = pl.Schema(
     {"user_id": pl.String, "query": pl.String, "rank": pl.Int64, "item_id": pl.String, "score": pl.Float64}
 )
-_COLUMNS = "columns user_id and, for searches, query"
 
 NumberedPart: TypeAlias = tuple[int, pl.DataFrame]
 AnswerParts: TypeAlias = Callable[[Iterable[NumberedPart]], Iterator[NumberedPart]]  # in any order
@@ -62,35 +62,12 @@ class ManyAnswers:
         )
 
 
-def read_asks(path: Path) -> pl.DataFrame:
-    """Read who asks what: columns user_id and, where something was typed, query; CSV with a header, or Parquet.
-
-    Returns:
-        user_id and query, String; an empty query is null.
-
-    Raises:
-        InputError: the file cannot be read or lacks a column.
-    """
-    try:
-        frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(path, f"cannot be read ({reason})", f"give a CSV or Parquet file with {_COLUMNS}") from None
-    if "user_id" not in frame.columns:
-        found = ", ".join(frame.columns)
-        raise InputError(path, f"it has no column user_id, found {found}", f"give a file with {_COLUMNS}")
-    if not len(frame):
-        raise InputError(path, "it has no line", f"give a file with {_COLUMNS}")
-    query = pl.col("query").cast(pl.String).str.strip_chars() if "query" in frame.columns else pl.lit(None, pl.String)
-    return frame.select(pl.col("user_id").cast(pl.String), query.replace("", None).alias("query"))
-
-
 def answer_part(answerer: Answerer, asks: pl.DataFrame, k: int) -> pl.DataFrame:
     """The k best items for each line, of SCHEMA, line by line; unknown users have none.
 
     Args:
         answerer: of the run.
-        asks: as `read_asks` gives them.
+        asks: as `Asks.frame` has them.
         k: wanted.
     """
     items, store = answerer.items, answerer.store
@@ -148,11 +125,14 @@ def answer_many(
         notes: about the run, for people.
 
     Raises:
-        InputError: the file cannot be read, or `out` is no Parquet file's name.
+        InputError: a line of the file is wrong, or `out` is no name that a Parquet file can have.
     """
     if out.suffix != ".parquet":
         raise InputError(out, "answers are written as Parquet", "give a name that ends in .parquet")
-    frame, started = read_asks(asks), time.monotonic()
+    if out.is_dir():
+        raise InputError(out, "it is a folder", "give the name of a file")
+    given, started = read_asks(asks), time.monotonic()
+    frame = given.frame
     known = int(frame["user_id"].is_in(users.implode()).sum())
     states = " ".join(sha256_of_file(path) for path in (asks, *made_from))
     folder = _parts_folder(out, hashlib.sha256(f"{states} {k}".encode()))
@@ -167,17 +147,18 @@ def answer_many(
                 answered.write_parquet(temporary)
             bar.update(len(frame[starts[number] : starts[number] + PART]))
     with durable_file(out) as temporary:
-        pl.scan_parquet([folder / _name(number) for number in range(len(starts))]).sink_parquet(temporary)
+        parts = [folder / _name(number) for number in range(len(starts))]
+        pl.scan_parquet(parts, glob=False).sink_parquet(temporary)
     shutil.rmtree(folder)
     seconds = time.monotonic() - started
     return ManyAnswers(
         asked=len(frame),
         unknown=len(frame) - known,
-        answers=pl.scan_parquet(out).select(pl.len()).collect().item(),
+        answers=pl.scan_parquet(out, glob=False).select(pl.len()).collect().item(),
         before=before,
         seconds=round(seconds, 3),
         items_per_second=round((known - min(known, before)) * max(k, candidates) / max(seconds, 1e-9), 1),
-        notes=notes,
+        notes=(*notes, *(f"{repair.count:,} {repair.what}" for repair in given.repairs)),
     )
 
 

@@ -18,13 +18,14 @@ from gensr_dist.errors import InputError
 
 OUTPUT_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.EBUSY, errno.EIO, errno.ENAMETOOLONG),
+    *(errno.EBUSY, errno.EIO, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR),
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NUMBER = re.compile(r"\(os error (\d+)\)")
 _UNNUMBERED = re.compile(r"\d+ requested and \d+ written|PytorchStreamWriter failed|unexpected pos \d+ vs|write error")
 _ROOM = 1 << 20  # bytes: a disk with less is full, for what is written here
 _REMEDY = "free space or set `run` to another folder"
+_REMEDIES = {errno.EISDIR: "give the name of a file", errno.ENOTDIR: "give a name within a folder"}
 
 
 @contextmanager
@@ -58,7 +59,8 @@ def as_input_error(error: OSError) -> InputError | None:
     """The line for the user, if it is about writing; None for an error of another kind."""
     if error.errno not in OUTPUT_ERRORS:
         return None
-    return InputError(error.filename or "output", os.strerror(error.errno), _REMEDY)
+    remedy = _REMEDIES.get(error.errno, _REMEDY)
+    return InputError(error.filename or "output", os.strerror(error.errno), remedy)
 
 
 def quieten_writing_threads() -> None:

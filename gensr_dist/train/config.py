@@ -18,7 +18,7 @@ Tasks = Literal["both", "recommendation", "search"]
 class TrainConfig:
     """One optimizer step sees `batch` groups of one positive and its negatives, over all ranks and micro-batches."""
 
-    steps: Annotated[int, Field(ge=1)] = 1_000
+    steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000
     """Optimizer steps of the whole training."""
     batch: Annotated[int, Field(ge=1)] = 128
     """Groups a step, all ranks and micro-batches together."""

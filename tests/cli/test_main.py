@@ -116,6 +116,8 @@ def test_shipped_configs_are_valid(name: str) -> None:
     [
         (["config", "none.yaml"], "none.yaml: cannot read the config (No such file or directory); give the path"),
         (["config", "x.yaml", "--set", "train.lr=1"], "did you mean 'train.learning_rate'"),
+        (["config", "x.yaml", "--set", "data.vocabulary=10000000000"], "integer >= 300 and <= 1000000"),
+        (["config", "x.yaml", "--set", "retrieval.candidates=1000000000000"], "integer >= 1 and <= 100000"),
         (["config", "x.yaml", "--set", "model.prompts.search=hello"], "expected {history_cf} once, found 0"),
         (["verify", "nowhere"], "nowhere"),
         (["compare", "nowhere", "x"], "nowhere/metrics.json: the file does not exist; run `gensr evaluate`"),
@@ -244,6 +246,25 @@ def test_an_interrupt_is_one_line(
     monkeypatch.setattr("gensr_dist.cli.commands.load_config", interrupt)
     assert main(["config", str(tmp_path / "x.yaml")]) == 130
     assert capfd.readouterr().err.startswith("gensr: error: interrupted; ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 2.91 TiB for an array"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def load(path: Path, overrides: list[str]) -> Config:
+        raise error
+
+    monkeypatch.setattr("gensr_dist.cli.commands.load_config", load)
+    assert main(["config", str(tmp_path / "x.yaml")]) == 2
+    remedy = "lower the setting that asks for so much, or take a larger machine"
+    assert capfd.readouterr().err == f"gensr: error: memory: {error}; {remedy}\n"
 
 
 def test_python_m_is_the_command() -> None:

@@ -148,12 +148,27 @@ def test_nearest_key(typo: str, meant: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("train:\n  steps: 0\n", "/mine.yaml:2: train.steps is 0, expected an integer >= 1; the default is 1000"),
+        (
+            "train:\n  steps: 0\n",
+            "/mine.yaml:2: train.steps is 0, expected an integer >= 1 and <= 1000000000; the default is 1000",
+        ),
         ("train:\n  steps: many\n", "/mine.yaml:2: train.steps is 'many', expected an integer >= 1"),
-        ("train:\n  steps: 1.5\n", "/mine.yaml:2: train.steps is 1.5, expected an integer >= 1; the default is 1000"),
-        ("train:\n  steps: true\n", "/mine.yaml:2: train.steps is true, expected an integer >= 1; the default is 1000"),
-        ("train:\n  steps: '5'\n", "/mine.yaml:2: train.steps is '5', expected an integer >= 1; the default is 1000"),
-        ("train:\n  steps:\n", "/mine.yaml:2: train.steps is empty, expected an integer >= 1; the default is 1000"),
+        (
+            "train:\n  steps: 1.5\n",
+            "/mine.yaml:2: train.steps is 1.5, expected an integer >= 1 and <= 1000000000; the default is 1000",
+        ),
+        (
+            "train:\n  steps: true\n",
+            "/mine.yaml:2: train.steps is true, expected an integer >= 1 and <= 1000000000; the default is 1000",
+        ),
+        (
+            "train:\n  steps: '5'\n",
+            "/mine.yaml:2: train.steps is '5', expected an integer >= 1 and <= 1000000000; the default is 1000",
+        ),
+        (
+            "train:\n  steps:\n",
+            "/mine.yaml:2: train.steps is empty, expected an integer >= 1 and <= 1000000000; the default is 1000",
+        ),
         ("train: {clip: .inf}", "/mine.yaml:1: train.clip is .inf, expected a finite number; write a finite number"),
         ("train: {clip: .nan}", "/mine.yaml:1: train.clip is .nan, expected a finite number; write a finite number"),
         ("train: {steps: [1]}", "/mine.yaml:1: expected train.steps to be one plain value"),
@@ -206,7 +221,10 @@ def test_nearest_key(typo: str, meant: str) -> None:
         ("train: {max_hours: 1:30.5}", "/mine.yaml:1: train.max_hours is '1:30.5', expected a number >= 0"),
         ("train: {clip: 01.5}", "/mine.yaml:1: train.clip is 01.5, expected a number in decimal digits without"),
         ("train: {clip: 1e-400}", "/mine.yaml:1: train.clip is 1e-400, which is too near to 0 for a float; write 0"),
-        ("train: {steps: 1e3}", "/mine.yaml:1: train.steps is 1e3, expected an integer >= 1; the default is 1000"),
+        (
+            "train: {steps: 1e3}",
+            "/mine.yaml:1: train.steps is 1e3, expected an integer >= 1 and <= 1000000000; the default is 1000",
+        ),
         ("model: {cf_view: 'yes'}", "/mine.yaml:1: model.cf_view is 'yes', expected true or false"),
         ("run: 0123", "/mine.yaml:1: run is 0123, expected text; quote the value"),
         ("run: yes", "/mine.yaml:1: run is yes, expected text; quote the value"),
@@ -272,7 +290,10 @@ def test_bad_files(tmp_path: Path, text: str | bytes, expected: str) -> None:
     [
         ("train.steps", "--set train.steps: expected KEY=VALUE; write for instance --set train.steps=100"),
         ("train=5", "--set train=5: 'train' is a section; set one of its keys, for instance --set train.steps=..."),
-        ("train.steps=", "--set train.steps=: train.steps is '', expected an integer >= 1; the default is 1000"),
+        (
+            "train.steps=",
+            "--set train.steps=: train.steps is '', expected an integer >= 1 and <= 1000000000; the default is 1000",
+        ),
         ("train.steps=[1", "--set train.steps=[1: expected a YAML value"),
         ("train.steps={a: 1}", "--set train.steps={a: 1}: expected train.steps to be one plain value"),
         ("=5", "--set =5: unknown key '', expected one of run, seed, "),

@@ -10,10 +10,12 @@ from gensr_dist.config.root import load_config
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval import many_answers
 from gensr_dist.retrieval.answer import Answerer
-from gensr_dist.retrieval.many_answers import SCHEMA, ManyAnswers, NumberedPart, answer_many, answer_part, read_asks
+from gensr_dist.retrieval.asks_file import read_asks
+from gensr_dist.retrieval.many_answers import SCHEMA, ManyAnswers, NumberedPart, answer_many, answer_part
 from gensr_dist.retrieval.orders_file import ORDERS
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.trained_run import TrainedRun
+from gensr_dist.storage.output_errors import as_input_error
 
 K = 4
 
@@ -63,7 +65,7 @@ def test_answers_are_those_of_single_requests(answerer: Answerer, run: RunFolder
     assert found.schema == SCHEMA
     assert result.answers == len(found) == 9 * K
     expected = []
-    for user, query in read_asks(path).iter_rows():
+    for user, query in read_asks(path).frame.iter_rows():
         if user == "nobody":
             continue
         single = answerer.recommend(user, K) if query is None else answerer.search(user, query, K)
@@ -104,33 +106,34 @@ def test_parts_of_other_lines_are_not_used(
     assert pl.read_parquet(out)["user_id"].unique(maintain_order=True).to_list() == ["u7", "u3"]
 
 
-def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
-    path = asks(tmp_path)
-    frame = read_asks(path)
-    assert frame["query"].to_list()[:5] == [None, "red w3", None, "xyzzy", "blue"]
-    frame.write_parquet(tmp_path / "asks.parquet")
-    assert read_asks(tmp_path / "asks.parquet").equals(frame)
-    (tmp_path / "ids.csv").write_text("user_id\n007\n")
-    assert read_asks(tmp_path / "ids.csv").rows() == [("007", None)]
-
-
-@pytest.mark.parametrize(
-    ("content", "fault"),
-    [
-        ("user,query\nu1,red\n", "it has no column user_id, found user, query; give a file with columns user_id"),
-        ("user_id,query\n", "it has no line"),
-        (None, "cannot be read"),
-    ],
-)
-def test_files_that_do_not_ask(tmp_path: Path, content: str | None, fault: str) -> None:
-    path = tmp_path / "asks.csv"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(InputError, match=fault) as caught:
-        read_asks(path)
-    assert "\n" not in str(caught.value)
-
-
 def test_the_result_is_parquet(answerer: Answerer, run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"answers\.csv: answers are written as Parquet; give a name that ends in"):
         answered(answerer, run, asks(tmp_path), tmp_path / "answers.csv", [])
+
+
+def test_names_are_no_patterns(answerer: Answerer, run: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "asks1.csv").write_text("user_id\nu9\n")
+    path, out = asks(tmp_path).rename(tmp_path / "asks[1].csv"), tmp_path / "answers [1]*.parquet"
+    assert answered(answerer, run, path, out, []).answers == 9 * K
+    assert set(pl.read_parquet(out, glob=False)["user_id"]) == {f"u{line}" for line in range(10) if line != 6}
+
+
+def test_what_was_repaired_is_told(answerer: Answerer, run: RunFolder, tmp_path: Path) -> None:
+    path = tmp_path / "asks.csv"
+    path.write_text("user_id,query\nu1,\n,\nu2,\n")
+    result = answered(answerer, run, path, tmp_path / "answers.parquet", [])
+    assert (result.asked, result.unknown) == (2, 0)
+    assert "note: 1 blank rows of asks.csv dropped" in result.lines()
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_work(
+    answerer: Answerer, run: RunFolder, tmp_path: Path
+) -> None:
+    path, done = asks(tmp_path), list[int]()
+    (tmp_path / "folder.parquet").mkdir()
+    with pytest.raises(InputError, match=r"folder\.parquet: it is a folder; give the name of a file"):
+        answered(answerer, run, path, tmp_path / "folder.parquet", done)
+    with pytest.raises(NotADirectoryError) as below:
+        answered(answerer, run, path, path / "answers.parquet", done)
+    assert "give a name within a folder" in str(as_input_error(below.value))
+    assert not done

@@ -217,7 +217,7 @@ def _check_tables(folder: Folder, manifest: Manifest) -> None:
 def _shape_of(path: Path, table: str, where: str) -> tuple[int, ...]:
     try:
         if table.endswith(".parquet"):
-            return (int(pl.scan_parquet(path).select(pl.len()).collect().item()),)
+            return (int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()),)
         with path.open("rb") as file:
             np.lib.format.read_magic(file)
             return tuple(np.lib.format.read_array_header_1_0(file)[0])

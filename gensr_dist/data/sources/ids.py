@@ -14,7 +14,7 @@ FIXED = "written with .0 read as whole numbers"
 EXACT = 1 << 53  # whole numbers up to this one are exact as floats of 64 bits
 _NUMERIC = r"^[0-9]{1,18}$"  # fits int64
 _NOT_EXACT = r"^\d(?:\.\d+)?[eE]\+\d+$|^\d\.\d+[eE]-?\d+$"  # scientific notation
-_UNSEEN = r"[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060\ufeff]"  # line breaks, byte order marks
+_UNSEEN = r"[\x00-\x1f\x7f-\x9f\u00ad\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]"  # line breaks, marks
 
 
 def parse_id(text: pl.Expr, column: str = "") -> pl.Expr:

@@ -116,9 +116,9 @@ def abridged(text: str) -> str:
 
 def _ask(file: str, action: Callable[[fsspec.AbstractFileSystem, str], _Value]) -> _Value:
     """Do something with a file; what may pass is tried again if the file is remote."""
+    if "://" not in file:  # fsspec would take `::` in a name for a chain of storages
+        return action(fsspec.filesystem("file"), file)
     system, path = fsspec.core.url_to_fs(file)
-    if "://" not in file:
-        return action(system, path)
     try:
         return attempt(lambda: action(system, path), file)
     except NotFoundError:

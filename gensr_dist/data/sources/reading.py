@@ -25,6 +25,7 @@ from gensr_dist.data.sources.swallowed import refuse_swallowed
 from gensr_dist.errors import InputError
 
 _LOOK_BYTES = 64 << 10
+_AS_TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)  # beside numbers and times
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _parquet_text(file: str, column: Column, dtype: pl.DataType) -> pl.Expr:
     field = pl.col(column.name)
     if isinstance(dtype, (pl.Datetime, pl.Date)):
         return field.cast(pl.Datetime("ms")).dt.epoch("ms").cast(pl.String)
-    if dtype == pl.Boolean or dtype == pl.Null or dtype.is_numeric() or isinstance(dtype, (pl.String, pl.Categorical)):
+    if dtype.is_numeric() or isinstance(dtype, _AS_TEXT):
         return field.cast(pl.String)
     raise InputError(file, f"column {column.name} is {dtype}, expected {column.expected}", "write it as text or number")
 

@@ -95,7 +95,7 @@ class AddedFolder:
         if missing:
             raise InputError(path, f"expected records of {', '.join(missing)}", REMEDY)
         contents.require(path, [record.name for record in contents.files], REMEDY)
-        return cls(folder=folder, table=pl.read_parquet(folder / TABLE))
+        return cls(folder=folder, table=pl.read_parquet(folder / TABLE, glob=False))
 
     @property
     def record(self) -> Path:

@@ -270,3 +270,13 @@ def test_a_whole_folder(prepared: Path) -> None:
     assert report.evaluation_rows == (timelines.positive_N & (timelines.split_N > 0)).sum() > 100
     on_disk = sum(path.stat().st_size for path in prepared.rglob("*") if path.is_file())
     assert report.bytes == on_disk - (prepared / "manifest.json").stat().st_size
+
+
+def test_a_folder_may_have_any_name(prepared: Path, tmp_path: Path) -> None:
+    """`mine[1].yaml`, a second download, makes the run folder `runs/mine[1]`, which is no pattern."""
+    folder = Path(shutil.copytree(prepared, tmp_path / "mine[1]*?" / "shards"))
+    verify(Folder.at(folder))
+    items = ItemStore.open(Folder.at(folder))
+    assert len(items.item_ids) == len(items.texts) == TimelineStore.open(Folder.at(folder)).items
+    assert len(items.users)
+    assert len(items.queries) == len(items.query_QT)

@@ -29,6 +29,8 @@ def test_ids_are_stripped_and_made_whole() -> None:
     [
         ("\ufeffu1", " (with characters that cannot be seen)"),
         ("u1\u200b", " (with characters that cannot be seen)"),
+        ("u1\u2069", " (with characters that cannot be seen)"),
+        ("u\u180e1", " (with characters that cannot be seen)"),
         ("u\x7f1", " (with characters that cannot be seen)"),
         ("u\x001", " (with characters that cannot be seen)"),
         ("item_id", " (a header between rows)"),

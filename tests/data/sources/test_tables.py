@@ -3,6 +3,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
@@ -122,6 +124,27 @@ def test_parquet_timestamps_of_a_zone_are_instants(tmp_path: Path) -> None:
     )
     frame.with_columns(time).write_parquet(folder / "events.parquet")
     assert read(folder).events["time"].to_list() == [TIME, TIME + DAY]
+
+
+def test_parquet_as_pandas_and_polars_write_it(tmp_path: Path) -> None:
+    """Times with an offset in place of a zone, which polars cannot name, and an enumeration."""
+    folder = write_tables(tmp_path)
+    (folder / "events.csv").unlink()
+    time = pa.array([TIME, TIME + DAY], pa.timestamp("ms", "+05:30"))
+    columns = {"user_id": [1, 1], "item_id": ["x", "x"], "time": time, "behaviour": ["rec", "rec"]}
+    pq.write_table(pa.table(columns), folder / "events.parquet")
+    events = read(folder).events
+    assert events["time"].to_list() == [TIME, TIME + DAY]
+    kinds = pl.Series("behaviour", ["rec", "src"], dtype=pl.Enum(["rec", "src"]))
+    frame = pl.DataFrame({"user_id": [1, 1], "item_id": ["x", "x"], "time": [TIME, TIME + DAY]}).with_columns(kinds)
+    frame.write_parquet(folder / "events.parquet")
+    assert read(folder).events["behaviour"].to_list() == [0, 1]
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "raw[1]::x*"
+    folder.mkdir()
+    assert read(write_tables(folder)).events.height
 
 
 @pytest.mark.parametrize(
