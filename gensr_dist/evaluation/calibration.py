@@ -23,7 +23,7 @@ BINS = len(EDGES) - 1
 NUMBERS = 2 * BINS + 1  # that `binned` finds of a row
 AS_RANKED, AS_TRAINED = "as ranked", "as trained"
 _PARTS = 2_000  # of the rows, neighbours together, that are resampled as one where there are more rows
-_RESAMPLES = 200
+RESAMPLES = 200  # at most
 
 Float = NDArray[np.float64]
 
@@ -80,7 +80,7 @@ class Calibration:
         positive_PB = np.bincount(place_R, minlength=parts * BINS).reshape(parts, BINS).astype(np.float64)
         right_PB = np.bincount(place_R, yes_R, parts * BINS).reshape(parts, BINS)
         draw_DP = np.random.default_rng(seed).multinomial(
-            parts, np.full(parts, 1 / parts), size=min(resamples, _RESAMPLES)
+            parts, np.full(parts, 1 / parts), size=min(resamples, RESAMPLES)
         )
         weight_DP: Float = np.concatenate([np.ones((1, parts)), draw_DP])  # the first is the rows themselves
         weights = {AS_RANKED: 1.0, AS_TRAINED: training_negatives / negatives}

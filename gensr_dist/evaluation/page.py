@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from gensr_dist.data.events import Behaviour
-from gensr_dist.evaluation.calibration import AS_RANKED, AS_TRAINED, Calibration
+from gensr_dist.evaluation.calibration import AS_RANKED, AS_TRAINED, RESAMPLES, Calibration
 from gensr_dist.evaluation.catalogue_metrics import ORDERS, CatalogueMetrics
 from gensr_dist.evaluation.fit import NDCG, FitRecord, StepFit, fit_warnings
 from gensr_dist.evaluation.metrics import CANDIDATE_CUTOFFS, CUTOFF, TASK_NAMES, CandidateMetrics, Estimate, short_name
@@ -133,7 +133,7 @@ def _calibration(result: EvaluationResult) -> Section:
         "Training negatives that are likelier than uniform draws to fit (data.query_negatives, data.hard_negatives, "
         "data.negatives popularity) make P(Yes) too low for these rows, whose negatives are uniform.",
         "Expected calibration error: mean distance of P(Yes) from the share of positives over the answers, bin by bin. "
-        "Of few rows it is above zero even for a perfect model. Its intervals are from 200 resamples at most.",
+        f"Of few rows it is above zero even for a perfect model. Its intervals are from {RESAMPLES} resamples at most.",
     )
     rows, charts = [], []
     for task, calibration in result.calibration.items():

@@ -127,7 +127,7 @@ def _moderate(name: str, task: str, drawn: Mapping[float, Spread], behind: Mappi
     best = max(values, key=lambda value: drawn[value].mean)
     tests = [test for value in (values[0], values[-1]) if (test := behind[value]) is not None]
     inside = best not in (values[0], values[-1])
-    clear = inside and all(test.low > 0 for test in tests)
+    clear = inside and bool(tests) and all(test.low > 0 for test in tests)
     beyond = any(test.high < 0 for test in tests)
     holds: Verdict = "yes" if clear else "no" if beyond else "undecided"
     ends = "; ".join(f"GenSR over an end {test}" for test in tests)

@@ -128,7 +128,7 @@ def _log_files(source: Source) -> tuple[str, ...]:
         return kuaisar.FILES
     if source == "tables":
         return tuple(f"{table}{suffix}" for table in ("events", "items", "users") for suffix in tables.SUFFIXES)
-    files = (*amazon._REVIEW_FILES, *amazon._META_FILES)
+    files = (*amazon.REVIEW_FILES, *amazon.META_FILES)
     return (*files, *(f"{name}.gz" for name in files))
 
 

@@ -118,7 +118,8 @@ def label_of(system: SystemPlan) -> str:
 
 def plan_digest(study: Study) -> str:
     """What a study's folder belongs to: everything that its results depend on, wherever it lies."""
-    return digest([dataclasses.replace(study.plan, folder=""), dataclasses.replace(study.config, run="")])
+    data = dataclasses.replace(study.config.data, shards="", cache="")
+    return digest([dataclasses.replace(study.plan, folder=""), dataclasses.replace(study.config, run="", data=data)])
 
 
 def _read(path: Path) -> StudyPlan:

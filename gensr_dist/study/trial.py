@@ -64,9 +64,9 @@ def run_trial(folder: Path) -> Outcome:
     shared = RunFolder.of(config)
     config = dataclasses.replace(config, seed=spec.seed)
     if spec.system == GENSR:
-        outcome = _gensr(spec, config, shared, RunFolder(folder))
+        outcome = _gensr(spec, config, shared, RunFolder.of(config, folder))
     elif spec.system in BASELINES:
-        outcome = _baseline(spec, config, shared, RunFolder(folder))
+        outcome = _baseline(spec, config, shared, RunFolder.of(config, folder))
     else:
         data = PreparedData.open(shared, config, folds=False)
         system = UNTRAINED.get(spec.system)  # None: the fusion

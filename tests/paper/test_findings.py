@@ -75,6 +75,7 @@ def test_ablations_are_those_of_the_config(config: Config) -> None:
         ((0.3, 0.4, 0.5, 0.4, 0.3), (0.2, 0.1, None, 0.1, 0.2), "yes"),
         ((0.6, 0.5, 0.5, 0.4, 0.3), (-0.1, 0.0, None, 0.1, 0.2), "no"),
         ((0.5, 0.5, 0.5, 0.5, 0.5), (0.0, 0.0, None, 0.0, 0.0), "undecided"),
+        ((0.3, 0.4, 0.5, 0.4, 0.3), (None, None, None, None, None), "undecided"),
     ],
 )
 def test_a_sweep_is_moderate_where_both_ends_lose(

@@ -14,8 +14,8 @@ retrieval: {fit_rows: 0, candidates: 20}
 
 
 def write_study(folder: Path, systems: str, **settings: object) -> Path:
-    """A study's file beside its run's config; `systems` are the lines of the list."""
-    (folder / "run.yaml").write_text(RUN)
+    """A study's file beside its run's config; `systems` are the lines of the list. Shards lie outside of its folder."""
+    (folder / "run.yaml").write_text(RUN.replace("vocabulary", f"shards: {folder / 'shards'}, vocabulary"))
     lines = [f"{key}: {value}" for key, value in settings.items()]
     path = folder / "study.yaml"
     path.write_text("\n".join(["config: run.yaml", f"folder: {folder / 'study'}", *lines, "systems:", systems, ""]))

@@ -70,8 +70,8 @@ OF_2023 = Release(
     brand="store",
     paths={"categories": _PATH},
 )
-_REVIEW_FILES = ("reviews_*_5.json", "*_5.json", "*.jsonl")
-_META_FILES = ("meta_*.json", "meta_*.jsonl")
+REVIEW_FILES = ("reviews_*_5.json", "*_5.json", "*.jsonl")
+META_FILES = ("meta_*.json", "meta_*.jsonl")
 _MS = {"seconds": 1000, "milliseconds": 1}
 _STOP_WORDS = frozenset(
     """
@@ -143,7 +143,7 @@ def parts(raw: Folder, sample: Sample = WHOLE) -> SourceParts:
 
 def _files(raw: Folder) -> tuple[str, str, Release]:
     """Paths or URLs of reviews and meta lines, and how they are written."""
-    reviews_file, meta_file = _only_file(raw, _REVIEW_FILES), _only_file(raw, _META_FILES)
+    reviews_file, meta_file = _only_file(raw, REVIEW_FILES), _only_file(raw, META_FILES)
     return reviews_file, meta_file, OF_2023 if reviews_file.removesuffix(".gz").endswith(".jsonl") else OF_2014_AND_2018
 
 
