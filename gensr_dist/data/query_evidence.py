@@ -137,12 +137,11 @@ class QueryEvidence:
         """The same with items behind the log's, which nobody has searched for yet."""
         words, items = len(self.idf_W), len(self.searches_I)
         added_key_M = _keys(query_words(texts.to_list(), self.hash_W)) + items * words
-        nothing = np.zeros(len(texts), dtype=np.float32)
         return dataclasses.replace(
             self,
             text_key_M=np.concatenate([self.text_key_M, added_key_M]),
-            length_I=np.concatenate([self.length_I, nothing]),
-            searches_I=np.concatenate([self.searches_I, nothing.astype(np.uint32)]),
+            length_I=np.pad(self.length_I, (0, len(texts))),
+            searches_I=np.pad(self.searches_I, (0, len(texts))),
         )
 
     def asked(self, query_Z: NDArray[np.integer]) -> Int:

@@ -125,7 +125,7 @@ class AddedFolder:
         return GrownItems(
             title_IT=open_array(self.folder / TITLES, REMEDY),
             query_QT=items.query_QT,
-            popularity_I=with_zeros(items.popularity_I, len(self.table)),
+            popularity_I=np.pad(items.popularity_I, (0, len(self.table))),
             files=items.files,
             added=self.table,
         )
@@ -180,8 +180,3 @@ def write_rows(path: Path, tables: Iterable[np.ndarray]) -> None:
         for table in tables:
             for rows in row_blocks(table):
                 file.write(rows.astype(tables[0].dtype, copy=False).data)
-
-
-def with_zeros(count_I: np.ndarray, added: int) -> np.ndarray:
-    """Counts of the log's items, and none of the added ones."""
-    return np.concatenate([count_I, np.zeros(added, dtype=count_I.dtype)])
