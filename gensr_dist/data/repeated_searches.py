@@ -11,6 +11,7 @@ from typing_extensions import Self
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.sparse_vectors import ranges
 
 Int = NDArray[np.int64]
 
@@ -67,8 +68,7 @@ class RepeatedSearches:
         several_Z = self.pair_P[place_Z] == pair_Z[row_Z]
         start_Y, end_Y = (np.asarray(self.start_P[place_Z[several_Z] + one]) for one in (0, 1))
         length_Y = end_Y - start_Y
-        behind_Y = np.cumsum(length_Y) - length_Y
-        place_R = np.arange(length_Y.sum()) + np.repeat(start_Y - behind_Y, length_Y)
+        place_R = ranges(start_Y, length_Y)
         row_R = np.repeat(row_Z[several_Z], length_Y)
         alone_Z = row_Z[~several_Z]
         return np.concatenate([alone_Z, row_R]), np.concatenate([query_Z[alone_Z], np.asarray(self.query_R[place_R])])

@@ -11,6 +11,7 @@ import numpy as np
 from typing_extensions import Self
 
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.sparse_vectors import ranges
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 
@@ -63,9 +64,7 @@ class Edges:
         """Items of several users: (place in `user_B`, item), both int64, one entry an edge."""
         start_B = np.searchsorted(self.key_Z, user_B * self.items)
         count_B = np.searchsorted(self.key_Z, (user_B + 1) * self.items) - start_B
-        before_B = np.cumsum(count_B) - count_B
-        edge_M = np.arange(count_B.sum()) + np.repeat(start_B - before_B, count_B)
-        return np.repeat(np.arange(len(user_B)), count_B), self.key_Z[edge_M] % self.items
+        return np.repeat(np.arange(len(user_B)), count_B), self.key_Z[ranges(start_B, count_B)] % self.items
 
     def sample_negatives(self, user_B: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One uniform item [B] int64 a user that is no edge of it.

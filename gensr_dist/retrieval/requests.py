@@ -4,6 +4,7 @@ Dimensions: G groups (a history at a moment, perhaps with a query), M interactio
 query tokens, I items.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing_extensions import Self
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.sparse_vectors import ranges
 from gensr_dist.data.timelines.rows import EvalRows
 
 Int = NDArray[np.int64]
@@ -116,22 +118,14 @@ class Requests:
 
     def without_queries(self) -> "Requests":
         """The same histories, asking for recommendations."""
-        return Requests(
-            start_G=self.start_G,
-            item_M=self.item_M,
-            behaviour_M=self.behaviour_M,
-            allowed_I=self.allowed_I,
-            user_G=self.user_G,
-            history_end_G=self.history_end_G,
-        )
+        return dataclasses.replace(self, texts=None, token_GQ=None)
 
     def take(self, group_P: Int) -> "Requests":
         """Some of the groups."""
         length_P = np.diff(self.start_G)[group_P]
-        start_P = np.concatenate([[0], np.cumsum(length_P)])
-        place_M = np.arange(start_P[-1]) + np.repeat(self.start_G[group_P] - start_P[:-1], length_P)
+        place_M = ranges(self.start_G[group_P], length_P)
         return Requests(
-            start_G=start_P,
+            start_G=np.concatenate([[0], np.cumsum(length_P)]),
             item_M=self.item_M[place_M],
             behaviour_M=self.behaviour_M[place_M],
             texts=None if self.texts is None else tuple(self.texts[group] for group in group_P.tolist()),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gensr_dist.data.sparse_vectors import ranges
 from gensr_dist.retrieval.fusion.hidden_units import HiddenUnits, fit_hidden_units
 
 Float = NDArray[np.float64]
@@ -72,8 +73,7 @@ def fit_order(
         return None
     length_P = np.diff(start_G)[fitted_P]
     first_P = np.concatenate([[0], np.cumsum(length_P)])[:-1]
-    kept_M = np.repeat(start_G[fitted_P] - first_P, length_P) + np.arange(length_P.sum())
-    value_MF = feature_MF[kept_M].astype(np.float64)
+    value_MF = feature_MF[ranges(start_G[fitted_P], length_P)].astype(np.float64)
     mean_F, deviation_F = value_MF.mean(axis=0), value_MF.std(axis=0)
     deviation_F[deviation_F < 1e-9 * np.maximum(1, np.abs(mean_F))] = 1
     value_MF = (value_MF - mean_F) / deviation_F
