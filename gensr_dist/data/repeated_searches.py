@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from gensr_dist.data.events import Behaviour
-from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.sparse_vectors import ranges
 
 Int = NDArray[np.int64]
@@ -25,22 +23,8 @@ class RepeatedSearches:
     query_R: Int
 
     @classmethod
-    def of(cls, store: TimelineStore) -> Self:
-        """Read the training searches of a log that have a query."""
-        none = np.empty(0, dtype=np.int64)
-        pairs, queries = [none], [none]
-        for window in store.windows():
-            timelines, event_S = window.timelines, window.training_event_R
-            searched_S = (timelines.behaviour_N[event_S] == Behaviour.SEARCH) & (timelines.query_N[event_S] >= 0)
-            event_S = event_S[searched_S]
-            user_S = timelines.user_of(event_S) + window.first_user
-            pairs.append(user_S * store.items + timelines.item_N[event_S].astype(np.int64))
-            queries.append(timelines.query_N[event_S].astype(np.int64))
-        return cls.among(np.concatenate(pairs), np.concatenate(queries))
-
-    @classmethod
     def among(cls, pair_S: Int, query_S: Int) -> Self:
-        """Those searches whose pair occurs more than once."""
+        """Those training searches, of all with a query, whose pair occurs more than once."""
         order_S = np.argsort(pair_S, kind="stable")
         pair_S, query_S = pair_S[order_S], query_S[order_S]
         pair_P, count_P = np.unique(pair_S, return_counts=True)
