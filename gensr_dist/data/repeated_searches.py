@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from gensr_dist.data.sparse_vectors import ranges
+from gensr_dist.data.sorted_keys import places, ranges
 
 Int = NDArray[np.int64]
 
@@ -46,10 +46,8 @@ class RepeatedSearches:
             Row and query of each search.
         """
         row_Z = np.flatnonzero(query_Z >= 0)
-        if not len(self.pair_P):
-            return row_Z, query_Z[row_Z]
-        place_Z = np.minimum(np.searchsorted(self.pair_P, pair_Z[row_Z]), len(self.pair_P) - 1)
-        several_Z = self.pair_P[place_Z] == pair_Z[row_Z]
+        place_Z = places(self.pair_P, pair_Z[row_Z])
+        several_Z = place_Z >= 0
         start_Y, end_Y = (np.asarray(self.start_P[place_Z[several_Z] + one]) for one in (0, 1))
         length_Y = end_Y - start_Y
         place_R = ranges(start_Y, length_Y)

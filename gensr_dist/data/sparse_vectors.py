@@ -1,6 +1,6 @@
 """Sparse vectors of items, and their dot products with a profile a row.
 
-Dimensions: N vectors, I items, K features, R rows, L history, C candidates, P ranges.
+Dimensions: N vectors, I items, K features, R rows, L history, C candidates.
 """
 
 import numpy as np
@@ -19,12 +19,6 @@ def counted(row_M: NDArray[np.integer], column_M: NDArray[np.integer], shape: tu
 def present(matrix_NK: csr_array) -> csr_array:
     """1 where the matrix has an entry; it must hold no explicit zeros."""
     return csr_array((np.ones(matrix_NK.nnz), matrix_NK.indices, matrix_NK.indptr), shape=matrix_NK.shape)
-
-
-def ranges(start_P: NDArray[np.integer], length_P: NDArray[np.integer]) -> Int:
-    """start, start + 1, ... of each of P ranges, one after the other: where the entries of some rows stand."""
-    before_P = np.cumsum(length_P) - length_P
-    return np.arange(int(length_P.sum())) + np.repeat(start_P - before_P, length_P)
 
 
 def squared_lengths(vector_NK: csr_array) -> Float:

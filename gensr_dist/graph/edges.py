@@ -11,7 +11,7 @@ import numpy as np
 from typing_extensions import Self
 
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.sparse_vectors import ranges
+from gensr_dist.data.sorted_keys import places, ranges
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 
@@ -55,10 +55,7 @@ class Edges:
 
     def contain(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Whether each pair is an edge; int64 arrays that broadcast; bool."""
-        key = user * self.items + item
-        if not len(self):
-            return np.zeros(key.shape, dtype=bool)
-        return self.key_Z[np.minimum(np.searchsorted(self.key_Z, key), len(self) - 1)] == key
+        return places(self.key_Z, user * self.items + item) >= 0
 
     def of_users(self, user_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Items of several users: (place in `user_B`, item), both int64, one entry an edge."""

@@ -16,7 +16,7 @@ from typing_extensions import Self
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.sparse_vectors import ranges
+from gensr_dist.data.sorted_keys import ranges
 from gensr_dist.data.timelines.rows import EvalRows
 
 Int = NDArray[np.int64]

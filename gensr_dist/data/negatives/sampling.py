@@ -17,6 +17,7 @@ from gensr_dist.data.hashing import Hash, Key, hash_key, mix
 from gensr_dist.data.negatives.exposures import Exposures
 from gensr_dist.data.negatives.popularity import PopularitySampler
 from gensr_dist.data.negatives.query_items import QueryItems
+from gensr_dist.data.sorted_keys import distinct, places
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
@@ -45,8 +46,7 @@ class SeenPairs:
         key_N = timelines.user_N * items + timelines.item_N
         if split is not None:
             key_N = key_N[timelines.split_N == split]
-        key_N = np.sort(key_N)  # np.unique hashes first, which is slower here
-        key_K = key_N[np.diff(key_N, prepend=-1) != 0]
+        key_K = distinct(key_N)
         return cls(key_K=key_K, user_start_V=np.searchsorted(key_K, np.arange(users + 1) * items), items=items)
 
     @cached_property
@@ -67,10 +67,7 @@ class SeenPairs:
         at = _filter_bit(key, 2 + len(self.filter_B).bit_length())
         found = (self.filter_B[at >> 3] >> (at & 7).astype(np.uint8)) & np.uint8(1) != 0
         # Those that the filter lets through are few, and only they need the search, which misses the cache.
-        key_M = key[found]
-        if len(key_M):
-            nearest_M = np.minimum(np.searchsorted(self.key_K, key_M), len(self.key_K) - 1)
-            found[found] = self.key_K[nearest_M] == key_M
+        found[found] = places(self.key_K, key[found]) >= 0
         return found
 
     def of_user(self, user: int) -> np.ndarray:

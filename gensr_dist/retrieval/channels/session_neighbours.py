@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from gensr_dist.data.sparse_vectors import Float, Int, ranges
+from gensr_dist.data.sorted_keys import ranges
+from gensr_dist.data.sparse_vectors import Float, Int
 from gensr_dist.retrieval.channels.sessions import Sessions
 from gensr_dist.retrieval.channels.sparse_scores import SparseScores
 from gensr_dist.retrieval.requests import Requests

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gensr_dist.data.sparse_vectors import ranges
+from gensr_dist.data.sorted_keys import ranges
 from gensr_dist.retrieval.fusion.hidden_units import HiddenUnits, fit_hidden_units
 
 Float = NDArray[np.float64]
