@@ -41,13 +41,14 @@ class SeenPairs:
     items: int
 
     @classmethod
-    def from_timelines(cls, timelines: Timelines, users: int, items: int, split: Split | None = None) -> Self:
+    def from_timelines(cls, timelines: Timelines, items: int, split: Split | None = None) -> Self:
         """Collect the distinct pairs of one split, or of all."""
         key_N = timelines.user_N * items + timelines.item_N
         if split is not None:
             key_N = key_N[timelines.split_N == split]
         key_K = distinct(key_N)
-        return cls(key_K=key_K, user_start_V=np.searchsorted(key_K, np.arange(users + 1) * items), items=items)
+        start_V = np.searchsorted(key_K, np.arange(timelines.users + 1) * items)
+        return cls(key_K=key_K, user_start_V=start_V, items=items)
 
     @cached_property
     def filter_B(self) -> NDArray[np.uint8]:
@@ -86,7 +87,6 @@ def sample_unseen(
     user_R: np.ndarray,
     count: int,
     *,
-    items: int,
     key: Key,
     popularity: PopularitySampler | None = None,
 ) -> NDArray[np.uint32]:
@@ -99,7 +99,6 @@ def sample_unseen(
         seen: pairs that are excluded; a row's positive is one of them.
         user_R: user of each row.
         count: draws a row, C.
-        items: size of the catalogue.
         key: integers and int arrays [R] that together name the row, for example `(seed, epoch, row_R)`.
         popularity: weights of the items; uniform if None.
 
@@ -110,7 +109,6 @@ def sample_unseen(
         InputError: a user has seen so many items that fewer than `count` are left.
     """
     user_R = np.asarray(user_R, dtype=np.int64)
-    assert items == seen.items
     item_RC = np.zeros((len(user_R), count), dtype=np.int64)
     pending_RC = np.ones(item_RC.shape, dtype=bool)
     _fill(seen, popularity, user_R, hash_key(key, len(user_R)), item_RC, pending_RC)
