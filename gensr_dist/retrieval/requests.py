@@ -5,12 +5,13 @@ query tokens, I items.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 from typing_extensions import Self
 
 from gensr_dist.data.events import Behaviour
@@ -23,6 +24,7 @@ Int = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 NEWEST = 20  # interactions that channels look at
+_ROWS = 64  # at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,3 +139,22 @@ class Requests:
 
     def __len__(self) -> int:
         return len(self.start_G) - 1
+
+
+def asked_by(
+    rows: EvalRows, store: TimelineStore, items: ItemStore, progress: str
+) -> Iterator[tuple[EvalRows, Requests]]:
+    """Some evaluation rows of one task at a time, and what they ask.
+
+    Args:
+        rows: at least one.
+        store: has the histories.
+        items: has the queries.
+        progress: label of the progress bar.
+    """
+    label = f"{progress}, {Behaviour(int(rows.task_R[0])).name.lower()}"
+    with tqdm(total=len(rows), desc=label, unit="row", disable=None) as bar:
+        for start in range(0, len(rows), _ROWS):
+            chunk = rows.take(np.arange(start, min(start + _ROWS, len(rows))))
+            yield chunk, Requests.of_rows(store, items, chunk)
+            bar.update(len(chunk))
