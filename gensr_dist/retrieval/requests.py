@@ -1,7 +1,7 @@
 """What is asked of the catalogue: what next for these histories, or what fits their queries.
 
 Dimensions: G groups (a history at a moment, perhaps with a query), M interactions of all histories, L newest of each, Q
-query tokens, I items.
+query tokens, I items, K candidates.
 """
 
 import dataclasses
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from typing_extensions import Self
 
+from gensr_dist.data.batches.batch import Batch
+from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.shown import ShownMoments
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
@@ -117,6 +120,29 @@ class Requests:
         length_G = np.diff(self.start_G)
         key_M = np.repeat(np.arange(len(self)), length_G) * items + self.item_M
         return key_M, int(length_G.max(initial=0))
+
+    def batch(self, collator: Collator, item_GK: Int, moments: ShownMoments | None = None) -> Batch:
+        """What a model is shown.
+
+        Args:
+            collator: of the model.
+            item_GK: candidates; -1 pads.
+            moments: of the histories, for a `ContextBatch`.
+        """
+        history_GL, behaviour_GL = self.newest(collator.history)
+        token_GQ = self.token_GQ
+        if token_GQ is None:
+            token_GQ = np.zeros((len(self), collator.items.query_QT.shape[1]), dtype=np.int64)
+        return collator.query(
+            history_GL,
+            behaviour_GL,
+            np.full(len(self), int(self.task), dtype=np.int64),
+            token_GQ,
+            item_GK,
+            texts=self.texts or (),
+            user_G=self.user_G,
+            moments=moments,
+        )
 
     def without_queries(self) -> "Requests":
         """The same histories, asking for recommendations."""
