@@ -20,7 +20,7 @@ from typing_extensions import Self
 
 from gensr_dist.errors import InputError
 from gensr_dist.storage.arrays import open_array
-from gensr_dist.storage.sparse_lists import list_files, open_lists, save_lists
+from gensr_dist.storage.sparse_lists import enlarged, list_files, open_lists, save_lists
 
 VISITS, EARLIER, TEXTS = "covisitation", "earlier", "text"  # lists in the folder of the channels
 _ARRAYS = ("earlier_moments.npy", "earlier_parts.npy", "earlier_users.npy", "users.npy")
@@ -87,14 +87,11 @@ class HistoryEvidence:
         Args:
             text_II: neighbours of all items by words.
         """
-        more = text_II.shape[0] - len(self.users_I)
-        close_II, starts = self.close_II, self.close_II.indptr
-        starts = np.concatenate([starts, np.full(more, starts[-1], dtype=starts.dtype)])
         return dataclasses.replace(
             self,
-            close_II=csr_array((close_II.data, close_II.indices, starts), shape=text_II.shape),
+            close_II=enlarged(self.close_II, text_II.shape),
             text_II=text_II,
-            users_I=np.concatenate([self.users_I, np.zeros(more, dtype=np.uint32)]),
+            users_I=np.pad(self.users_I, (0, text_II.shape[0] - len(self.users_I))),
         )
 
     def features(self, history_GL: Int, item_GC: Int, time_G: Int | None = None) -> Float32:

@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 from typing_extensions import Self
 
 from gensr_dist.data.repeated_searches import RepeatedSearches
+from gensr_dist.data.sorted_keys import places
 from gensr_dist.data.sparse_vectors import present
 from gensr_dist.data.words import WORDS, query_words
 from gensr_dist.errors import InputError
@@ -80,7 +81,7 @@ class QueryEvidence:
         """
         items, words = text_IW.shape
         text_key_M, found_key_M = _keys(text_IW), _keys(csr_array(present(found_IN) @ present(word_NW)))
-        only_found_M = found_key_M[_places(text_key_M, found_key_M) < 0]
+        only_found_M = found_key_M[places(text_key_M, found_key_M) < 0]
         held_M = np.concatenate([text_key_M, only_found_M]) % max(1, words)
         holders_W = np.bincount(held_M, minlength=words)
         idf_W = np.where(holders_W > 0, np.log1p(items / np.maximum(holders_W, 1)), 0).astype(np.float32)
@@ -137,12 +138,11 @@ class QueryEvidence:
         """The same with items behind the log's, which nobody has searched for yet."""
         words, items = len(self.idf_W), len(self.searches_I)
         added_key_M = _keys(query_words(texts.to_list(), self.hash_W)) + items * words
-        nothing = np.zeros(len(texts), dtype=np.float32)
         return dataclasses.replace(
             self,
             text_key_M=np.concatenate([self.text_key_M, added_key_M]),
-            length_I=np.concatenate([self.length_I, nothing]),
-            searches_I=np.concatenate([self.searches_I, nothing.astype(np.uint32)]),
+            length_I=np.pad(self.length_I, (0, len(texts))),
+            searches_I=np.pad(self.searches_I, (0, len(texts))),
         )
 
     def asked(self, query_Z: NDArray[np.integer]) -> Int:
@@ -184,7 +184,7 @@ class QueryEvidence:
         cosine_ZC = np.where(dot_ZC > 0, dot_ZC / np.sqrt(np.maximum(length_ZC, np.maximum(dot_ZC**2, _TINY))), 0)
 
         has_ZCQ = weight_ZCQ > 0
-        has_ZCQ[asked_ZCQ] |= _places(self.text_key_M, key_X) >= 0
+        has_ZCQ[asked_ZCQ] |= places(self.text_key_M, key_X) >= 0
         share_ZC = np.einsum("zcq,zq->zc", has_ZCQ, idf_ZQ) / np.maximum(idf_ZQ.sum(axis=1, keepdims=True), _TINY)
         return np.stack([share_ZC, cosine_ZC, np.log1p(dot_ZC), np.log1p(searches_ZC)], axis=-1).astype(np.float32)
 
@@ -232,17 +232,9 @@ def _padded(start_Z: Int, count_Z: NDArray[np.integer], word_K: NDArray[np.integ
     return word_ZQ
 
 
-def _places(key_M: Int, key_X: Int) -> Int:
-    """Place of each key among ascending ones, -1 where it is not there."""
-    if not len(key_M):
-        return np.full(len(key_X), -1)
-    place_X = np.minimum(np.searchsorted(key_M, key_X), len(key_M) - 1)
-    return np.where(key_M[place_X] == key_X, place_X, -1)
-
-
 def _looked_up(key_M: Int, value_M: NDArray[np.floating], key_X: Int) -> Float:
     """The value of each key among ascending ones, 0 where it is not there."""
-    place_X = _places(key_M, key_X)
+    place_X = places(key_M, key_X)
     value_X = np.zeros(len(key_X))
     value_X[place_X >= 0] = value_M[place_X[place_X >= 0]]
     return value_X

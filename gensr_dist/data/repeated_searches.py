@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from gensr_dist.data.events import Behaviour
-from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.sorted_keys import places, ranges
 
 Int = NDArray[np.int64]
 
@@ -24,22 +23,8 @@ class RepeatedSearches:
     query_R: Int
 
     @classmethod
-    def of(cls, store: TimelineStore) -> Self:
-        """Read the training searches of a log that have a query."""
-        none = np.empty(0, dtype=np.int64)
-        pairs, queries = [none], [none]
-        for window in store.windows():
-            timelines, event_S = window.timelines, window.training_event_R
-            searched_S = (timelines.behaviour_N[event_S] == Behaviour.SEARCH) & (timelines.query_N[event_S] >= 0)
-            event_S = event_S[searched_S]
-            user_S = timelines.user_of(event_S) + window.first_user
-            pairs.append(user_S * store.items + timelines.item_N[event_S].astype(np.int64))
-            queries.append(timelines.query_N[event_S].astype(np.int64))
-        return cls.among(np.concatenate(pairs), np.concatenate(queries))
-
-    @classmethod
     def among(cls, pair_S: Int, query_S: Int) -> Self:
-        """Those searches whose pair occurs more than once."""
+        """Those training searches, of all with a query, whose pair occurs more than once."""
         order_S = np.argsort(pair_S, kind="stable")
         pair_S, query_S = pair_S[order_S], query_S[order_S]
         pair_P, count_P = np.unique(pair_S, return_counts=True)
@@ -61,14 +46,11 @@ class RepeatedSearches:
             Row and query of each search.
         """
         row_Z = np.flatnonzero(query_Z >= 0)
-        if not len(self.pair_P):
-            return row_Z, query_Z[row_Z]
-        place_Z = np.minimum(np.searchsorted(self.pair_P, pair_Z[row_Z]), len(self.pair_P) - 1)
-        several_Z = self.pair_P[place_Z] == pair_Z[row_Z]
+        place_Z = places(self.pair_P, pair_Z[row_Z])
+        several_Z = place_Z >= 0
         start_Y, end_Y = (np.asarray(self.start_P[place_Z[several_Z] + one]) for one in (0, 1))
         length_Y = end_Y - start_Y
-        behind_Y = np.cumsum(length_Y) - length_Y
-        place_R = np.arange(length_Y.sum()) + np.repeat(start_Y - behind_Y, length_Y)
+        place_R = ranges(start_Y, length_Y)
         row_R = np.repeat(row_Z[several_Z], length_Y)
         alone_Z = row_Z[~several_Z]
         return np.concatenate([alone_Z, row_R]), np.concatenate([query_Z[alone_Z], np.asarray(self.query_R[place_R])])

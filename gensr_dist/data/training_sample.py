@@ -52,7 +52,7 @@ def draw_training_rows(
             kept[task] = kept[task].take(place[place < before])
             entering[task] = own_P[place[place >= before] - before]
         if any(map(len, entering.values())):
-            seen = SeenPairs.from_timelines(window.timelines, window.timelines.users, store.items)
+            seen = SeenPairs.from_timelines(window.timelines, store.items)
             for task, event_E in entering.items():
                 kept[task] = EvalRows.joined([kept[task], _rows(window, event_E, task, seen, seed, negatives)])
     return kept
@@ -75,7 +75,7 @@ def _smallest(event_R: Int, count: int, seed: int) -> Int:
 
 def _rows(window: Window, event_E: Int, task: Behaviour, seen: SeenPairs, seed: int, negatives: int) -> EvalRows:
     user_E, key = window.timelines.user_of(event_E), (seed, _NEGATIVES, event_E + window.first_event)
-    return window.eval_rows(event_E, task, sample_unseen(seen, user_E, negatives, items=seen.items, key=key))
+    return window.eval_rows(event_E, task, sample_unseen(seen, user_E, negatives, key=key))
 
 
 def _no_rows(negatives: int) -> EvalRows:

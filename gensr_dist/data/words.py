@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from typing_extensions import Self
 
+from gensr_dist.data.sorted_keys import places
+
 _BLOCK = 1 << 17  # texts that are split at a time
 WORDS = "words.npy"  # hashes of a log's words, in the folder of the channels
 PROBE = "gensr"  # its hash tells whether an index's words can still be looked up
@@ -55,10 +57,8 @@ def query_words(texts: Sequence[str], hash_W: NDArray[np.uint64]) -> csr_array:
         hash_W: hashes of the known words, ascending.
     """
     words = _words_of_queries(tuple(texts))
-    place_M = np.searchsorted(hash_W, words.hash_M)
-    known_M = np.zeros(len(place_M), dtype=bool)
-    inside_M = place_M < len(hash_W)
-    known_M[inside_M] = hash_W[place_M[inside_M]] == words.hash_M[inside_M]
+    place_M = places(hash_W, words.hash_M)
+    known_M = place_M >= 0
     pair_M = np.unique(words.text_M[known_M] * max(1, len(hash_W)) + place_M[known_M])
     row_M, column_M = np.divmod(pair_M, max(1, len(hash_W)))
     start_G = np.searchsorted(row_M, np.arange(len(texts) + 1)).astype(np.int32)

@@ -11,6 +11,7 @@ import numpy as np
 from typing_extensions import Self
 
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.sorted_keys import places, ranges
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 
@@ -54,18 +55,13 @@ class Edges:
 
     def contain(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Whether each pair is an edge; int64 arrays that broadcast; bool."""
-        key = user * self.items + item
-        if not len(self):
-            return np.zeros(key.shape, dtype=bool)
-        return self.key_Z[np.minimum(np.searchsorted(self.key_Z, key), len(self) - 1)] == key
+        return places(self.key_Z, user * self.items + item) >= 0
 
     def of_users(self, user_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Items of several users: (place in `user_B`, item), both int64, one entry an edge."""
         start_B = np.searchsorted(self.key_Z, user_B * self.items)
         count_B = np.searchsorted(self.key_Z, (user_B + 1) * self.items) - start_B
-        before_B = np.cumsum(count_B) - count_B
-        edge_M = np.arange(count_B.sum()) + np.repeat(start_B - before_B, count_B)
-        return np.repeat(np.arange(len(user_B)), count_B), self.key_Z[edge_M] % self.items
+        return np.repeat(np.arange(len(user_B)), count_B), self.key_Z[ranges(start_B, count_B)] % self.items
 
     def sample_negatives(self, user_B: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One uniform item [B] int64 a user that is no edge of it.

@@ -1,11 +1,7 @@
 """The file of `gensr answer`: who asks, and what was typed, read as the source `tables` reads its events."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
-
-from gensr_dist.data.events import Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk
 from gensr_dist.data.sources.columns import Column
 from gensr_dist.data.sources.parts import cut_table, read_parts
@@ -20,16 +16,11 @@ _COLUMNS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asks:
-    """Lines of a file, each of one user."""
-
-    frame: pl.DataFrame  # user_id and query, String, in the order of the file; without a query it is null
-    repairs: tuple[Repair, ...]
-
-
-def read_asks(path: Path) -> Asks:
+def read_asks(path: Path) -> Rows:
     """Read a CSV, gzipped CSV or Parquet file with the columns user_id and, for searches, query; others are ignored.
+
+    Returns:
+        `frame` has user_id and query, String, in the order of the file; without a query it is null.
 
     Raises:
         InputError: there is no such file, it has no line, or what the source `tables` finds wrong in it, by line.
@@ -41,7 +32,7 @@ def read_asks(path: Path) -> Asks:
     rows = read_parts(cut_table(str(path), _rows, map))
     if not rows.frame.height:
         raise InputError(path, "it has no line", "give a user_id in each line, and a query where it is a search")
-    return Asks(frame=rows.frame, repairs=tuple(repair for repair in rows.repairs if repair.count))
+    return rows
 
 
 def _rows(chunk: Chunk, advance: Advance) -> Rows:

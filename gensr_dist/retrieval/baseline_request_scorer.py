@@ -85,20 +85,7 @@ class BaselineRequestScorer:
         return logit_GK
 
     def _batch(self, requests: Requests, item_PK: Int) -> ContextBatch:
-        history_PL, behaviour_PL = requests.newest(self.collator.history)
-        token_PQ = requests.token_GQ
-        if token_PQ is None:
-            token_PQ = np.zeros((len(requests), self.collator.items.query_QT.shape[1]), dtype=np.int64)
-        batch = self.collator.query(
-            history_PL,
-            behaviour_PL,
-            np.full(len(requests), int(requests.task), dtype=np.int64),
-            token_PQ,
-            item_PK,
-            texts=requests.texts or (),
-            user_G=requests.user_G,
-            moments=self._moments(requests),
-        )
+        batch = requests.batch(self.collator, item_PK, self._moments(requests))
         assert isinstance(batch, ContextBatch)
         return batch
 

@@ -5,7 +5,6 @@ Dimensions: R rows, K candidates.
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
@@ -16,11 +15,10 @@ from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.metrics import CANDIDATE_CUTOFFS, MISSED, CandidateMetrics
 from gensr_dist.evaluation.protocol import draw_rows
 from gensr_dist.retrieval.candidates import CandidateGenerator
-from gensr_dist.retrieval.requests import Requests
+from gensr_dist.retrieval.requests import asked_by
 from gensr_dist.runs.trained_run import TrainedRun
 
 FUSION = "fusion"
-_ROWS = 64  # at a time
 
 
 def evaluate_candidates(
@@ -55,13 +53,10 @@ def candidate_metrics(
     """
     task, most = Behaviour(int(rows.task_R[0])), max(CANDIDATE_CUTOFFS)
     ranks: dict[str, list[NDArray[np.int64]]] = {}
-    with tqdm(total=len(rows), desc=f"candidates, {task.name.lower()}", unit="row", disable=None) as bar:
-        for start in range(0, len(rows), _ROWS):
-            chunk = rows.take(np.arange(start, min(start + _ROWS, len(rows))))
-            found = generator.candidates(Requests.of_rows(store, items, chunk), most)
-            for name, item_RK in {FUSION: found.item_GK, **found.proposals}.items():
-                ranks.setdefault(name, []).append(_ranks(item_RK, chunk.candidate_RC[:, 0]))
-            bar.update(len(chunk))
+    for chunk, requests in asked_by(rows, store, items, "candidates"):
+        found = generator.candidates(requests, most)
+        for name, item_RK in {FUSION: found.item_GK, **found.proposals}.items():
+            ranks.setdefault(name, []).append(_ranks(item_RK, chunk.candidate_RC[:, 0]))
     return CandidateMetrics.from_ranks(
         task, {name: np.concatenate(parts) for name, parts in ranks.items()}, fusion=FUSION
     )

@@ -7,7 +7,6 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from gensr_dist.baselines.untrained.counting import Counting
 from gensr_dist.data.events import Behaviour
@@ -20,11 +19,10 @@ from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.metrics import MISSED
 from gensr_dist.evaluation.protocol import draw_rows
 from gensr_dist.retrieval.ranker import Ranker
-from gensr_dist.retrieval.requests import Requests
+from gensr_dist.retrieval.requests import Requests, asked_by
 from gensr_dist.runs.trained_run import TrainedRun
 
 COUNTED_UP_TO = 200_000  # items: counting scores every one of them for every row
-_ROWS = 64  # at a time
 
 Int = NDArray[np.int64]
 
@@ -84,22 +82,18 @@ def catalogue_metrics(
     task = Behaviour(int(rows.task_R[0]))
     ranks: dict[str, list[Int]] = {}
     proposed: dict[str, list[NDArray[np.bool_]]] = {}
-    with tqdm(total=len(rows), desc=f"catalogue, {task.name.lower()}", unit="row", disable=None) as bar:
-        for start in range(0, len(rows), _ROWS):
-            chunk = rows.take(np.arange(start, min(start + _ROWS, len(rows))))
-            requests, positive_B1 = Requests.of_rows(store, items, chunk), chunk.candidate_RC[:, :1]
-            ranked = ranker.rank(requests, candidates)
-            item_BK = ranked.candidates.item_GK
-            place_K = np.broadcast_to(-np.arange(item_BK.shape[1], dtype=np.float64), item_BK.shape)
-            scores = {ANSWERS: ranked.score_GK, CANDIDATES: place_K, ODDS: ranked.odds_GK.astype(np.float64)}
-            for name, score_BK in scores.items():
-                there_BK = np.where(item_BK >= 0, score_BK, -np.inf)
-                ranks.setdefault(name, []).append(_ranks(there_BK, item_BK == positive_B1))
-            if counting is not None:
-                ranks.setdefault(COUNTING, []).append(_ranks_of_counting(counting, chunk, requests, store.items))
-            for name, item_BD in ranked.candidates.proposals.items():
-                proposed.setdefault(name, []).append((item_BD == positive_B1).any(axis=1))
-            bar.update(len(chunk))
+    for chunk, requests in asked_by(rows, store, items, "catalogue"):
+        ranked, positive_B1 = ranker.rank(requests, candidates), chunk.candidate_RC[:, :1]
+        item_BK = ranked.candidates.item_GK
+        place_K = np.broadcast_to(-np.arange(item_BK.shape[1], dtype=np.float64), item_BK.shape)
+        scores = {ANSWERS: ranked.score_GK, CANDIDATES: place_K, ODDS: ranked.odds_GK.astype(np.float64)}
+        for name, score_BK in scores.items():
+            there_BK = np.where(item_BK >= 0, score_BK, -np.inf)
+            ranks.setdefault(name, []).append(_ranks(there_BK, item_BK == positive_B1))
+        if counting is not None:
+            ranks.setdefault(COUNTING, []).append(_ranks_of_counting(counting, chunk, requests, store.items))
+        for name, item_BD in ranked.candidates.proposals.items():
+            proposed.setdefault(name, []).append((item_BD == positive_B1).any(axis=1))
     return CatalogueMetrics.from_ranks(
         task,
         {name: np.concatenate(parts) for name, parts in ranks.items()},

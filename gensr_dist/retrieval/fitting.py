@@ -3,26 +3,22 @@
 Dimensions: R rows, K candidates, M candidates of all rows, F features.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
-from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.protocol import draw_rows
 from gensr_dist.retrieval.candidates import CandidateGenerator
 from gensr_dist.retrieval.fusion.learnt_order import LearntOrder, fit_order
 from gensr_dist.retrieval.ranker import GENSR, with_odds
 from gensr_dist.retrieval.request_scorer import RequestScorer
-from gensr_dist.retrieval.requests import Requests
-
-_ROWS = 64  # at a time
+from gensr_dist.retrieval.requests import asked_by
 
 Int = NDArray[np.int64]
 
@@ -63,8 +59,8 @@ def fit_orders(
         if not len(drawn):
             continue
         table = _Table()
-        for chunk in _chunks(drawn, f"fusion, {task.name.lower()}"):
-            proposed = generator.proposed(Requests.of_rows(store, items, chunk), candidates)
+        for chunk, requests in asked_by(drawn, store, items, "fusion"):
+            proposed = generator.proposed(requests, candidates)
             table.add(proposed.item_GK, proposed.score_GKF, chunk.candidate_RC[:, 0])
         fitted = table.fit(generator.features(task))
         if fitted is None:
@@ -72,8 +68,7 @@ def fit_orders(
         fusion[task] = fitted
         fused = generator.fused({task: fitted})
         table = _Table()
-        for chunk in _chunks(drawn, f"order of answers, {task.name.lower()}"):
-            requests = Requests.of_rows(store, items, chunk)
+        for chunk, requests in asked_by(drawn, store, items, "order of answers"):
             found = fused.candidates(requests, candidates)
             features_RKF = with_odds(found, scorer.odds(requests, found.item_GK))
             table.add(found.item_GK, features_RKF, chunk.candidate_RC[:, 0])
@@ -81,14 +76,6 @@ def fit_orders(
         if ordered is not None:
             answers[task] = ordered
     return FittedOrders(fusion=fusion, answers=answers)
-
-
-def _chunks(rows: EvalRows, label: str) -> Iterator[EvalRows]:
-    with tqdm(total=len(rows), desc=label, unit="row", disable=None) as bar:
-        for start in range(0, len(rows), _ROWS):
-            chunk = rows.take(np.arange(start, min(start + _ROWS, len(rows))))
-            yield chunk
-            bar.update(len(chunk))
 
 
 class _Table:

@@ -67,7 +67,7 @@ def answer_part(answerer: Answerer, asks: pl.DataFrame, k: int) -> pl.DataFrame:
 
     Args:
         answerer: of the run.
-        asks: as `Asks.frame` has them.
+        asks: as `read_asks` gives them.
         k: wanted.
     """
     items, store = answerer.items, answerer.store

@@ -78,13 +78,7 @@ class RequestScorer:
         return attended.cf_GCL.float().cpu().numpy(), attended.semantic_GCL.float().cpu().numpy()
 
     def _inputs(self, requests: Requests, item_PK: Int) -> ModelInput:
-        history_PL, behaviour_PL = requests.newest(self.collator.history)
-        task_P = np.full(len(requests), int(requests.task), dtype=np.int64)
-        token_PQ = requests.token_GQ
-        if token_PQ is None:
-            token_PQ = np.zeros((len(requests), self.collator.items.query_QT.shape[1]), dtype=np.int64)
-        batch = self.collator.query(history_PL, behaviour_PL, task_P, token_PQ, item_PK, texts=requests.texts or ())
-        return self.model.inputs(batch).to(self.device)
+        return self.model.inputs(requests.batch(self.collator, item_PK)).to(self.device)
 
 
 def _alike(requests: Requests, size: int) -> list[Int]:

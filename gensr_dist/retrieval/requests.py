@@ -1,26 +1,33 @@
 """What is asked of the catalogue: what next for these histories, or what fits their queries.
 
 Dimensions: G groups (a history at a moment, perhaps with a query), M interactions of all histories, L newest of each, Q
-query tokens, I items.
+query tokens, I items, K candidates.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 from typing_extensions import Self
 
+from gensr_dist.data.batches.batch import Batch
+from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.shown import ShownMoments
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.sorted_keys import ranges
 from gensr_dist.data.timelines.rows import EvalRows
 
 Int = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 NEWEST = 20  # interactions that channels look at
+_ROWS = 64  # at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,24 +121,39 @@ class Requests:
         key_M = np.repeat(np.arange(len(self)), length_G) * items + self.item_M
         return key_M, int(length_G.max(initial=0))
 
+    def batch(self, collator: Collator, item_GK: Int, moments: ShownMoments | None = None) -> Batch:
+        """What a model is shown.
+
+        Args:
+            collator: of the model.
+            item_GK: candidates; -1 pads.
+            moments: of the histories, for a `ContextBatch`.
+        """
+        history_GL, behaviour_GL = self.newest(collator.history)
+        token_GQ = self.token_GQ
+        if token_GQ is None:
+            token_GQ = np.zeros((len(self), collator.items.query_QT.shape[1]), dtype=np.int64)
+        return collator.query(
+            history_GL,
+            behaviour_GL,
+            np.full(len(self), int(self.task), dtype=np.int64),
+            token_GQ,
+            item_GK,
+            texts=self.texts or (),
+            user_G=self.user_G,
+            moments=moments,
+        )
+
     def without_queries(self) -> "Requests":
         """The same histories, asking for recommendations."""
-        return Requests(
-            start_G=self.start_G,
-            item_M=self.item_M,
-            behaviour_M=self.behaviour_M,
-            allowed_I=self.allowed_I,
-            user_G=self.user_G,
-            history_end_G=self.history_end_G,
-        )
+        return dataclasses.replace(self, texts=None, token_GQ=None)
 
     def take(self, group_P: Int) -> "Requests":
         """Some of the groups."""
         length_P = np.diff(self.start_G)[group_P]
-        start_P = np.concatenate([[0], np.cumsum(length_P)])
-        place_M = np.arange(start_P[-1]) + np.repeat(self.start_G[group_P] - start_P[:-1], length_P)
+        place_M = ranges(self.start_G[group_P], length_P)
         return Requests(
-            start_G=start_P,
+            start_G=np.concatenate([[0], np.cumsum(length_P)]),
             item_M=self.item_M[place_M],
             behaviour_M=self.behaviour_M[place_M],
             texts=None if self.texts is None else tuple(self.texts[group] for group in group_P.tolist()),
@@ -143,3 +165,22 @@ class Requests:
 
     def __len__(self) -> int:
         return len(self.start_G) - 1
+
+
+def asked_by(
+    rows: EvalRows, store: TimelineStore, items: ItemStore, progress: str
+) -> Iterator[tuple[EvalRows, Requests]]:
+    """Some evaluation rows of one task at a time, and what they ask.
+
+    Args:
+        rows: at least one.
+        store: has the histories.
+        items: has the queries.
+        progress: label of the progress bar.
+    """
+    label = f"{progress}, {Behaviour(int(rows.task_R[0])).name.lower()}"
+    with tqdm(total=len(rows), desc=label, unit="row", disable=None) as bar:
+        for start in range(0, len(rows), _ROWS):
+            chunk = rows.take(np.arange(start, min(start + _ROWS, len(rows))))
+            yield chunk, Requests.of_rows(store, items, chunk)
+            bar.update(len(chunk))

@@ -29,7 +29,7 @@ def pool(text_RQ: NDArray[np.integer], weighted_VD: NDArray[np.float32]) -> NDAr
     return unit(pooled_RD)
 
 
-def unit(vector_RD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows scaled to length one; zero rows stay zero."""
-    length_R1 = np.linalg.norm(vector_RD, axis=1, keepdims=True)
-    return np.divide(vector_RD, length_R1, out=np.zeros_like(vector_RD), where=length_R1 > 0)
+def unit(vector_XD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors, of any leading shape, scaled to length one; zeros stay zeros."""
+    length_X1 = np.linalg.norm(vector_XD, axis=-1, keepdims=True)
+    return np.divide(vector_XD, length_X1, out=np.zeros_like(vector_XD), where=length_X1 > 0)

@@ -23,9 +23,9 @@ def open_array(path: Path, remedy: str) -> np.ndarray:
         raise InputError(path, f"expected an npy array ({error})", remedy) from None
 
 
-def write_rows(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
-    """Write a float32 array of this shape from consecutive blocks of its rows."""
+def write_rows(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray], dtype: str = "<f4") -> None:
+    """Write an array of this shape from consecutive blocks of its rows."""
     with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
         for rows in blocks:
-            file.write(np.ascontiguousarray(rows, dtype="<f4").data)
+            file.write(np.ascontiguousarray(rows, dtype=dtype).data)

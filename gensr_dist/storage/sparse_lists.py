@@ -78,6 +78,13 @@ def open_lists(folder: Path, name: str, columns: int, remedy: str) -> csr_array:
     return csr_array((weight_M, column_M, start_N), shape=(len(start_N) - 1, columns))
 
 
+def enlarged(matrix_NK: csr_array, shape: tuple[int, int]) -> csr_array:
+    """The same with empty rows and columns behind its own; entries are not copied."""
+    larger_NK = csr_array(matrix_NK)  # shares the arrays, of which `resize` replaces the starts
+    larger_NK.resize(*shape)
+    return larger_NK
+
+
 def list_files(name: str) -> tuple[str, ...]:
     """File names of a saved matrix."""
     return tuple(f"{name}_{part}.npy" for part in PARTS)

@@ -123,13 +123,13 @@ def test_negatives_are_unmet_distinct_and_independent_of_the_batch(
     make_rows_log: Callable[..., EventLog], rows: list[tuple], count: int, seed: int
 ) -> None:
     timelines = timelines_of(make_rows_log(rows, USERS, ITEMS), "time")
-    seen = SeenPairs.from_timelines(timelines, USERS, ITEMS)
+    seen = SeenPairs.from_timelines(timelines, ITEMS)
     pairs = set(zip(timelines.user_N.tolist(), timelines.item_N.tolist(), strict=True))
     row_R = np.arange(3 * USERS)
     user_R = row_R % USERS
     room = ITEMS - max(len({item for user, item in pairs if user == one}) for one in range(USERS))
     assume(room >= count)
-    item_RC = sample_unseen(seen, user_R, count, items=ITEMS, key=(seed, 1, row_R))
+    item_RC = sample_unseen(seen, user_R, count, key=(seed, 1, row_R))
     assert item_RC.dtype == np.uint32
     assert item_RC.shape == (len(row_R), count)
     for user, drawn in zip(user_R.tolist(), item_RC.tolist(), strict=True):
@@ -137,5 +137,5 @@ def test_negatives_are_unmet_distinct_and_independent_of_the_batch(
         assert not {(user, item) for item in drawn} & pairs
         assert max(drawn) < ITEMS
     chosen = np.array([5, 2, 9])
-    again = sample_unseen(seen, user_R[chosen], count, items=ITEMS, key=(seed, 1, row_R[chosen]))
+    again = sample_unseen(seen, user_R[chosen], count, key=(seed, 1, row_R[chosen]))
     assert np.array_equal(again, item_RC[chosen])

@@ -27,7 +27,7 @@ def generator(run: RunFolder, trained: TrainedRun) -> CandidateGenerator:
 def test_recall_equals_a_count_by_hand(
     trained: TrainedRun, generator: CandidateGenerator, monkeypatch: pytest.MonkeyPatch, task: Behaviour
 ) -> None:
-    monkeypatch.setattr("gensr_dist.retrieval.candidate_recall._ROWS", 7)
+    monkeypatch.setattr("gensr_dist.retrieval.requests._ROWS", 7)
     monkeypatch.setattr("gensr_dist.retrieval.candidate_recall.CANDIDATE_CUTOFFS", (3, 20))
     monkeypatch.setattr("gensr_dist.evaluation.metrics.CANDIDATE_CUTOFFS", (3, 20))
     rows = trained.store.eval_rows(Split.TEST, task)

@@ -52,7 +52,7 @@ def rank_of(positive: int, score: dict[int, float]) -> float:
 def test_metrics_equal_brute_force(
     trained: TrainedRun, ranker: Ranker, monkeypatch: pytest.MonkeyPatch, task: Behaviour, fitted: bool
 ) -> None:
-    monkeypatch.setattr(module, "_ROWS", 4)
+    monkeypatch.setattr("gensr_dist.retrieval.requests._ROWS", 4)
     rows, store = trained.store.eval_rows(Split.TEST, task), trained.store
     tied = Ranker(ranker.generator, cast(Any, FewOdds()), ranker.orders if fitted else {})
     found = catalogue_metrics(tied, cast(Any, FewCounts()), rows, store, trained.items, 20, EVALUATION, 0)

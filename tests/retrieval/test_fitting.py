@@ -17,7 +17,6 @@ from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.protocol import draw_rows
-from gensr_dist.retrieval import fitting
 from gensr_dist.retrieval.candidate_recall import candidate_metrics
 from gensr_dist.retrieval.candidates import CandidateGenerator
 from gensr_dist.retrieval.channels.channel_set import ChannelSet
@@ -77,7 +76,7 @@ def test_orders_are_fitted_on_candidates_of_validation_rows(
     trained: TrainedRun, generator: CandidateGenerator, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     """The fusion on all that is proposed, the answers on the first candidates of that fusion."""
-    monkeypatch.setattr(fitting, "_ROWS", 7)
+    monkeypatch.setattr("gensr_dist.retrieval.requests._ROWS", 7)
     monkeypatch.setattr(learnt_order, "FEWEST", 3)
     orders = fit(trained, generator, rows)
     assert orders.fusion.keys() == orders.answers.keys() != set()

@@ -1,7 +1,7 @@
 """GenSR over requests: the model's own numbers, whatever the passes."""
 
 import dataclasses
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,10 +74,10 @@ def test_a_pass_holds_similar_histories_and_no_more_than_asked(
     shapes, lengths = [], []
     query = trained.collator.query
 
-    def seen(history_GL: np.ndarray, *others: np.ndarray, texts: Sequence[str]) -> object:
+    def seen(history_GL: np.ndarray, *others: np.ndarray, **named: Any) -> object:
         shapes.append(others[-1].shape)
         lengths.append((history_GL >= 0).sum(axis=1).tolist())
-        return query(history_GL, *others, texts=texts)
+        return query(history_GL, *others, **named)
 
     monkeypatch.setattr(trained.collator, "query", seen)
     scorer_of(trained, prompts).odds(requests, candidates_of(trained, len(requests)))

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from gensr_dist.data.repeated_searches import RepeatedSearches
 from gensr_dist.data.sparse_vectors import counted
 from gensr_dist.retrieval.channels.channel_set import ChannelSet
 from gensr_dist.retrieval.channels.contract import Scores
@@ -137,6 +138,7 @@ def random_world(
         item_M=item_M,
         time_M=rng.integers(0, 50, events),
         found_IQ=counted(*found, (items, queries)),
+        repeated=RepeatedSearches.among(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)),
     )
 
     def normal(*shape: int) -> Float32:

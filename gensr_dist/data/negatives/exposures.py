@@ -15,6 +15,7 @@ from typing_extensions import Self
 
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.hashing import Key, hash_key, mix
+from gensr_dist.data.sorted_keys import distinct, places
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 
@@ -44,11 +45,11 @@ class Exposures:
         user_T, item_T = timelines.user_N[event_T], timelines.item_N[event_T].astype(np.int64)
         items = int(item_T.max(initial=0)) + 1
 
-        liked = _distinct(user_T[positive_T] * items + item_T[positive_T])
+        liked = distinct(user_T[positive_T] * items + item_T[positive_T])
         has_positive_S = np.bincount(session_T[positive_T], minlength=int(session_T.max(initial=-1)) + 1) > 0
         shown = np.flatnonzero(~positive_T & has_positive_S[session_T])
-        shown = shown[~_within(liked, user_T[shown] * items + item_T[shown])]
-        offer_E = _distinct(session_T[shown] * items + item_T[shown])
+        shown = shown[places(liked, user_T[shown] * items + item_T[shown]) < 0]
+        offer_E = distinct(session_T[shown] * items + item_T[shown])
 
         # Sessions that offer something are renumbered from 1.
         offering, size_S = np.unique(offer_E // items, return_counts=True)
@@ -119,16 +120,3 @@ def _sessions(timelines: Timelines) -> tuple[Int, Int]:
         session_B.append(sessions + np.cumsum(opens) - 1)
         sessions += int(opens.sum())
     return np.concatenate(event_B), np.concatenate(session_B)
-
-
-def _distinct(value: Int) -> Int:
-    """Distinct values, ascending; np.unique hashes first, which is slower here."""
-    value = np.sort(value)
-    return value[np.diff(value, prepend=-1) != 0]
-
-
-def _within(sorted_K: Int, value: Int) -> NDArray[np.bool_]:
-    """Whether each value is in a sorted array."""
-    if not len(sorted_K):
-        return np.zeros(value.shape, dtype=bool)
-    return sorted_K[np.minimum(np.searchsorted(sorted_K, value), len(sorted_K) - 1)] == value

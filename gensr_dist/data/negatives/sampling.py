@@ -17,6 +17,7 @@ from gensr_dist.data.hashing import Hash, Key, hash_key, mix
 from gensr_dist.data.negatives.exposures import Exposures
 from gensr_dist.data.negatives.popularity import PopularitySampler
 from gensr_dist.data.negatives.query_items import QueryItems
+from gensr_dist.data.sorted_keys import distinct, places
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
@@ -40,14 +41,14 @@ class SeenPairs:
     items: int
 
     @classmethod
-    def from_timelines(cls, timelines: Timelines, users: int, items: int, split: Split | None = None) -> Self:
+    def from_timelines(cls, timelines: Timelines, items: int, split: Split | None = None) -> Self:
         """Collect the distinct pairs of one split, or of all."""
         key_N = timelines.user_N * items + timelines.item_N
         if split is not None:
             key_N = key_N[timelines.split_N == split]
-        key_N = np.sort(key_N)  # np.unique hashes first, which is slower here
-        key_K = key_N[np.diff(key_N, prepend=-1) != 0]
-        return cls(key_K=key_K, user_start_V=np.searchsorted(key_K, np.arange(users + 1) * items), items=items)
+        key_K = distinct(key_N)
+        start_V = np.searchsorted(key_K, np.arange(timelines.users + 1) * items)
+        return cls(key_K=key_K, user_start_V=start_V, items=items)
 
     @cached_property
     def filter_B(self) -> NDArray[np.uint8]:
@@ -67,10 +68,7 @@ class SeenPairs:
         at = _filter_bit(key, 2 + len(self.filter_B).bit_length())
         found = (self.filter_B[at >> 3] >> (at & 7).astype(np.uint8)) & np.uint8(1) != 0
         # Those that the filter lets through are few, and only they need the search, which misses the cache.
-        key_M = key[found]
-        if len(key_M):
-            nearest_M = np.minimum(np.searchsorted(self.key_K, key_M), len(self.key_K) - 1)
-            found[found] = self.key_K[nearest_M] == key_M
+        found[found] = places(self.key_K, key[found]) >= 0
         return found
 
     def of_user(self, user: int) -> np.ndarray:
@@ -89,7 +87,6 @@ def sample_unseen(
     user_R: np.ndarray,
     count: int,
     *,
-    items: int,
     key: Key,
     popularity: PopularitySampler | None = None,
 ) -> NDArray[np.uint32]:
@@ -102,7 +99,6 @@ def sample_unseen(
         seen: pairs that are excluded; a row's positive is one of them.
         user_R: user of each row.
         count: draws a row, C.
-        items: size of the catalogue.
         key: integers and int arrays [R] that together name the row, for example `(seed, epoch, row_R)`.
         popularity: weights of the items; uniform if None.
 
@@ -113,7 +109,6 @@ def sample_unseen(
         InputError: a user has seen so many items that fewer than `count` are left.
     """
     user_R = np.asarray(user_R, dtype=np.int64)
-    assert items == seen.items
     item_RC = np.zeros((len(user_R), count), dtype=np.int64)
     pending_RC = np.ones(item_RC.shape, dtype=bool)
     _fill(seen, popularity, user_R, hash_key(key, len(user_R)), item_RC, pending_RC)

@@ -75,10 +75,9 @@ def draw_negatives(timelines: Timelines, first_user: int, *, items: int, config:
     event_R = evaluation_rows(timelines)
     user_R = timelines.user_N[event_R]
     return sample_unseen(
-        SeenPairs.from_timelines(timelines, timelines.users, items),
+        SeenPairs.from_timelines(timelines, items),
         user_R,
         config.eval_negatives,
-        items=items,
         key=(seed, _EVALUATION, first_user + user_R, event_R - timelines.user_start_V[user_R]),
     )
 

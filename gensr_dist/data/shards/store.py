@@ -79,7 +79,7 @@ class Window:
     @cached_property
     def seen_in_training(self) -> SeenPairs:
         """Who (local) saw what before the held-out events; built on first use."""
-        return SeenPairs.from_timelines(self.timelines, self.timelines.users, self.items, Split.TRAIN)
+        return SeenPairs.from_timelines(self.timelines, self.items, Split.TRAIN)
 
     @cached_property
     def exposures(self) -> Exposures:

@@ -6,6 +6,7 @@ Dimensions: I items of the log, A added ones, X = I + A, E width of a CF vector,
 import shutil
 import time
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +15,17 @@ from numpy.typing import NDArray
 
 from gensr_dist.config.root import Config
 from gensr_dist.data.events import Repair
+from gensr_dist.data.item_vectors import row_blocks
 from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.cf_vectors import vectors_by_text
-from gensr_dist.retrieval.added.folder import (
-    CF,
-    INDEX,
-    LISTS,
-    TABLE,
-    TITLES,
-    AddedFolder,
-    Origin,
-    seal,
-    write_rows,
-)
+from gensr_dist.retrieval.added.folder import CF, INDEX, LISTS, TABLE, TITLES, AddedFolder, Origin, seal
 from gensr_dist.retrieval.added.grown_lists import REMEDY, TextLists, words_of
 from gensr_dist.retrieval.added.reading import read_item_table
 from gensr_dist.retrieval.index import CatalogueIndex, tower_vectors, write_index
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.trained_run import TrainedRun
-from gensr_dist.storage.arrays import open_array
+from gensr_dist.storage.arrays import open_array, write_rows
 from gensr_dist.storage.durable import durable_folder
 
 
@@ -140,8 +132,8 @@ def _write(folder: Path, trained: TrainedRun, config: Config, table: pl.DataFram
     item_AE = vectors_by_text(title_AT, index.views["semantic"], np.asarray(index.weighted_VD), item_IE)
     item_AH = tower_vectors(trained.model, item_AE, title_AT)
     table.write_parquet(folder / TABLE)
-    write_rows(folder / TITLES, [items.title_IT, title_AT])
-    write_rows(folder / CF, [item_IE, item_AE])
+    _write_both(folder / TITLES, items.title_IT, title_AT)
+    _write_both(folder / CF, item_IE, item_AE)
     (folder / LISTS).mkdir()
     TextLists.build(hash_W, count_XW).save(folder / LISTS)
     (folder / INDEX).mkdir()
@@ -155,3 +147,9 @@ def _write(folder: Path, trained: TrainedRun, config: Config, table: pl.DataFram
         seed=config.seed,
     )
     return np.any(item_AE != 0, axis=1)
+
+
+def _write_both(path: Path, log_IE: np.ndarray, added_AE: np.ndarray) -> None:
+    """Write the rows of the log's items and those of the added ones as one array, block by block."""
+    shape = (len(log_IE) + len(added_AE), log_IE.shape[1])
+    write_rows(path, shape, chain(row_blocks(log_IE), row_blocks(added_AE)), log_IE.dtype.str)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from gensr_dist.data.item_vectors import row_blocks
 from gensr_dist.retrieval.channels.dense_scores import VectorIndex
-from gensr_dist.retrieval.channels.lightgcn import unit_vectors
 from gensr_dist.retrieval.semantic import pool, unit
 
 Float32 = NDArray[np.float32]
@@ -42,7 +41,7 @@ def vectors_by_text(
         part = slice(start, start + _ITEMS)
         near = index.search(pool(title_AT[part], weighted_VD), NEAREST)
         close_CK = np.where(near.item_GK >= 0, np.maximum(near.score_GK, 0), 0) ** SHARPNESS
-        near_CKE = unit_vectors(np.asarray(item_IE[np.maximum(near.item_GK, 0)], dtype=np.float32))
+        near_CKE = unit(np.asarray(item_IE[np.maximum(near.item_GK, 0)], dtype=np.float32))
         item_AE[part] = unit(np.matmul(close_CK[:, None].astype(np.float32), near_CKE)[:, 0])
     return item_AE * np.float32(typical_length(item_IE))
 

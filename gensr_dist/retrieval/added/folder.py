@@ -6,7 +6,6 @@ run without this folder, read the catalogue that the log had.
 Dimensions: I items of the log, A added ones, X = I + A, T title tokens, E width of a CF vector.
 """
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,6 @@ import polars as pl
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from gensr_dist.data.item_vectors import row_blocks
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.errors import InputError
@@ -125,7 +123,7 @@ class AddedFolder:
         return GrownItems(
             title_IT=open_array(self.folder / TITLES, REMEDY),
             query_QT=items.query_QT,
-            popularity_I=with_zeros(items.popularity_I, len(self.table)),
+            popularity_I=np.pad(items.popularity_I, (0, len(self.table))),
             files=items.files,
             added=self.table,
         )
@@ -168,20 +166,3 @@ def count_added(folder: Path) -> int:
     except InputError:
         return 0
     return contents.added
-
-
-def write_rows(path: Path, tables: Iterable[np.ndarray]) -> None:
-    """Write tables of one width below each other as one array, block by block."""
-    tables = list(tables)
-    shape = (sum(len(table) for table in tables), *tables[0].shape[1:])
-    with path.open("wb") as file:
-        header = {"descr": tables[0].dtype.str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for table in tables:
-            for rows in row_blocks(table):
-                file.write(rows.astype(tables[0].dtype, copy=False).data)
-
-
-def with_zeros(count_I: np.ndarray, added: int) -> np.ndarray:
-    """Counts of the log's items, and none of the added ones."""
-    return np.concatenate([count_I, np.zeros(added, dtype=count_I.dtype)])

@@ -20,7 +20,7 @@ from gensr_dist.retrieval.channels.lexical import bm25_lists
 from gensr_dist.retrieval.channels.query_clicks import ClickGraph
 from gensr_dist.retrieval.channels.stage import ChannelArrays
 from gensr_dist.storage.arrays import open_array
-from gensr_dist.storage.sparse_lists import list_files, open_lists, save_lists
+from gensr_dist.storage.sparse_lists import enlarged, list_files, open_lists, save_lists
 
 REMEDY = "add the items again with `gensr index CONFIG --add ITEMS`"
 FILES = ("words.npy", *list_files("text"), *list_files("bm25"))
@@ -71,16 +71,14 @@ class TextLists:
         idf_W[place_W] = clicks.idf_W
         return ChannelArrays(
             hash_W=self.hash_W,
-            covisited_II=_spread(arrays.covisited_II, np.arange(arrays.covisited_II.shape[0]), (items, items)),
+            covisited_II=enlarged(arrays.covisited_II, (items, items)),
             text_II=self.text_II,
             bm25_WI=self.bm25_WI,
             clicks=ClickGraph(
                 idf_W=idf_W,
                 found_WI=_spread(clicks.found_WI, place_W, (words, items)),
                 query_WQ=_spread(clicks.query_WQ, place_W, (words, clicks.query_WQ.shape[1])),
-                found_QI=_spread(
-                    clicks.found_QI, np.arange(clicks.found_QI.shape[0]), (clicks.found_QI.shape[0], items)
-                ),
+                found_QI=enlarged(clicks.found_QI, (clicks.found_QI.shape[0], items)),
             ),
             sessions=arrays.sessions.with_more_items(items),
         )

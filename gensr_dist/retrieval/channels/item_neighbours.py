@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse import csr_array
 
-from gensr_dist.baselines.untrained.item_words import MOST_SHARE, holders, tfidf_vectors
+from gensr_dist.baselines.untrained.item_words import MOST_SHARE, holders, tfidf_vectors, weighted_words
 from gensr_dist.data.sparse_vectors import Int, present
 from gensr_dist.storage.sparse_lists import heaviest, stacked
 
@@ -101,7 +101,4 @@ def _without_frequent(text_IW: csr_array, word_pairs: int) -> csr_array:
     kept_W[order_W] = np.cumsum(pairs_W[order_W]) <= word_pairs
     if kept_W.all():
         return text_IW
-    few_IW = csr_array((kept_W[text_IW.indices].astype(np.float64), text_IW.indices, text_IW.indptr), text_IW.shape)
-    few_IW = csr_array(few_IW, copy=True)
-    few_IW.eliminate_zeros()
-    return present(few_IW)
+    return present(weighted_words(text_IW, kept_W.astype(np.float64)))

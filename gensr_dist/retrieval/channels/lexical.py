@@ -7,7 +7,6 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from gensr_dist.baselines.untrained.item_words import holders
-from gensr_dist.data.sparse_vectors import Float
 from gensr_dist.storage.sparse_lists import float32_rows, heaviest
 
 LONGEST = 20_000  # items of one word's list
@@ -27,16 +26,12 @@ def bm25_lists(count_IW: csr_array, longest: int = LONGEST) -> csr_array:
     length_I = np.asarray(count_IW.sum(axis=1)).ravel()
     mean = length_I.mean() if items and length_I.any() else 1.0
     row_M = np.repeat(np.arange(items), np.diff(count_IW.indptr))
-    idf_W = _idf(count_IW)
+    holders_W = holders(count_IW)
+    idf_W = np.log1p((items - holders_W + 0.5) / (holders_W + 0.5))
     norm_M = _K1 * (1 - _B + _B * length_I[row_M] / mean)
     weight_M = idf_W[count_IW.indices] * count_IW.data / (count_IW.data + norm_M)
     weight_IW = csr_array((weight_M, count_IW.indices, count_IW.indptr), shape=count_IW.shape)
     return float32_rows(heaviest(csr_array(weight_IW.T), longest))
-
-
-def _idf(count_IW: csr_array) -> Float:
-    holders_W = holders(count_IW)
-    return np.log1p((count_IW.shape[0] - holders_W + 0.5) / (holders_W + 0.5))
 
 
 class Lexical:

@@ -31,11 +31,5 @@ class LightGCNView:
         """Nearest items; none for a group without a history."""
         weight_GL = np.where(requests.age_GL >= 0, DECAY ** np.maximum(requests.age_GL, 0), 0).astype(np.float32)
         history_GLE = np.asarray(self.item_IE[np.maximum(requests.item_GL, 0)])
-        user_GE = unit(np.matmul(weight_GL[:, None], unit_vectors(history_GLE))[:, 0])
+        user_GE = unit(np.matmul(weight_GL[:, None], unit(history_GLE))[:, 0])
         return DenseScores(self.index, self.item_IE, user_GE, requests.allowed_I)
-
-
-def unit_vectors(vector_GLE: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`unit` of the last dimension."""
-    G, L, E = vector_GLE.shape
-    return unit(vector_GLE.reshape(G * L, E)).reshape(G, L, E)

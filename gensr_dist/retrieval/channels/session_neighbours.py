@@ -9,9 +9,9 @@ them.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from gensr_dist.data.sorted_keys import ranges
 from gensr_dist.data.sparse_vectors import Float, Int
 from gensr_dist.retrieval.channels.sessions import Sessions
 from gensr_dist.retrieval.channels.sparse_scores import SparseScores
@@ -58,8 +58,8 @@ class SessionNeighbours:
         near = self._near(requests)
         start_V = self.sessions.start_V
         length_S = np.minimum(start_V[near.user_S + 1].astype(np.int64) - near.shared_S - 1, REACH)
-        place_X = _ranges(near.shared_S + 1, length_S)
-        after_X = _ranges(np.ones(len(length_S), dtype=np.int64), length_S)
+        place_X = ranges(near.shared_S + 1, length_S)
+        after_X = ranges(np.ones(len(length_S), dtype=np.int64), length_S)
         value_X = np.repeat(near.like_S, length_S) * np.exp(-after_X / NEAR)
         item_X = self.sessions.item_M[place_X].astype(np.int64)
         shape = (len(requests), self.items)
@@ -75,7 +75,7 @@ class SessionNeighbours:
         group_P, item_P, weight_P = _newest_items(requests)
         first_P = met_start_I[item_P].astype(np.int64)
         length_P = met_start_I[item_P + 1].astype(np.int64) - first_P
-        place_X = self.sessions.met_N[_ranges(first_P, length_P)].astype(np.int64)
+        place_X = self.sessions.met_N[ranges(first_P, length_P)].astype(np.int64)
         group_X, weight_X = np.repeat(group_P, length_P), np.repeat(weight_P, length_P)
         user_X = np.searchsorted(start_V, place_X.astype(start_V.dtype), side="right") - 1  # else `start_V` is copied
         if requests.user_G is not None:
@@ -102,9 +102,3 @@ def _newest_items(requests: Requests) -> tuple[Int, Int, Float]:
         real_GL[:, place] &= ~(item_GL[:, place + 1 :] == item_GL[:, place : place + 1]).any(axis=1)
     group_P, place_P = np.nonzero(real_GL)
     return group_P, item_GL[group_P, place_P], DECAY ** requests.age_GL[group_P, place_P].astype(np.float64)
-
-
-def _ranges(start_P: NDArray[np.integer], length_P: Int) -> Int:
-    """start, start + 1, ... of each of P ranges, one after the other."""
-    before_P = np.cumsum(length_P) - length_P
-    return np.arange(int(length_P.sum())) + np.repeat(start_P - before_P, length_P)

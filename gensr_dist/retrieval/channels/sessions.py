@@ -3,6 +3,7 @@
 Dimensions: V users, I items, M interactions of all users, N of them that are listed by item.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,13 +54,8 @@ class Sessions:
 
     def with_more_items(self, items: int) -> "Sessions":
         """The same over a catalogue of `items`, the new ones of which nobody met; interactions are not copied."""
-        more = np.full(items + 1 - len(self.met_start_I), self.met_start_I[-1], dtype=self.met_start_I.dtype)
-        return Sessions(
-            start_V=self.start_V,
-            item_M=self.item_M,
-            met_start_I=np.concatenate([self.met_start_I, more]),
-            met_N=self.met_N,
-        )
+        more = items + 1 - len(self.met_start_I)
+        return dataclasses.replace(self, met_start_I=np.pad(self.met_start_I, (0, more), mode="edge"))
 
     def save(self, folder: Path) -> None:
         """Write FILES into an existing folder."""

@@ -19,7 +19,6 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.query_items import ITEMS, STARTS
 from gensr_dist.data.query_evidence import FILES as QUERY_FILES
 from gensr_dist.data.query_evidence import QueryEvidence
-from gensr_dist.data.repeated_searches import RepeatedSearches
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.sparse_vectors import present
 from gensr_dist.data.words import WORDS, probe
@@ -92,7 +91,7 @@ def build_channels(store: TimelineStore, items: ItemStore, folder: Path) -> Chan
     arrays = ChannelArrays.build(sources)
     listed = query_items(present(sources.word_QW), arrays.clicks, arrays.bm25_WI)
     counts = sources.text_IW, sources.word_QW, sources.found_IQ
-    queries = QueryEvidence.of(sources.hash_W, *counts, RepeatedSearches.of(store))
+    queries = QueryEvidence.of(sources.hash_W, *counts, sources.repeated)
     users_I = users_of_items(sources.user_M, sources.item_M, store.items)
     histories = HistoryEvidence(
         close_II=arrays.covisited_II,

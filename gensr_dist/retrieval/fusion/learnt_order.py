@@ -1,6 +1,6 @@
 """A learnt order of candidates: a weighted sum of features, and hidden units over them where many rows fit them.
 
-Dimensions: M candidates of all groups, G groups, F features.
+Dimensions: M candidates of all groups, G groups, P of them with a positive, F features.
 """
 
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gensr_dist.data.sorted_keys import ranges
 from gensr_dist.retrieval.fusion.hidden_units import HiddenUnits, fit_hidden_units
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
-Bool = NDArray[np.bool_]
 
 FEWEST = 100  # groups with a positive among their candidates: fewer do not fit a dozen weights
 FEWEST_FOR_UNITS = 1_000  # groups: hidden units have a hundred weights and more
@@ -72,8 +72,7 @@ def fit_order(
         return None
     length_P = np.diff(start_G)[fitted_P]
     first_P = np.concatenate([[0], np.cumsum(length_P)])[:-1]
-    kept_M = np.repeat(start_G[fitted_P] - first_P, length_P) + np.arange(length_P.sum())
-    value_MF = feature_MF[kept_M].astype(np.float64)
+    value_MF = feature_MF[ranges(start_G[fitted_P], length_P)].astype(np.float64)
     mean_F, deviation_F = value_MF.mean(axis=0), value_MF.std(axis=0)
     deviation_F[deviation_F < 1e-9 * np.maximum(1, np.abs(mean_F))] = 1
     value_MF = (value_MF - mean_F) / deviation_F
@@ -82,20 +81,15 @@ def fit_order(
     ridge = _PRIOR / len(fitted_P)
 
     def loss(weight_F: Float) -> tuple[float, Float]:
-        score_M = value_MF @ weight_F
-        best_P = np.maximum.reduceat(score_M, first_P)
-        share_M = np.exp(score_M - np.repeat(best_P, length_P))
-        total_P = np.add.reduceat(share_M, first_P)
-        share_M /= np.repeat(total_P, length_P)
-        value = (best_P + np.log(total_P) - score_M[target_P]).sum() / len(fitted_P)
+        loss_P, share_M = _losses(value_MF @ weight_F, first_P, length_P, target_P)
         slope_F = (share_M @ value_MF - target_F) / len(fitted_P)
-        return value + ridge * weight_F @ weight_F, slope_F + 2 * ridge * weight_F
+        return loss_P.sum() / len(fitted_P) + ridge * weight_F @ weight_F, slope_F + 2 * ridge * weight_F
 
     from scipy.optimize import minimize  # a third of a second, which answering does not need
 
     found = minimize(loss, np.zeros(len(features)), jac=True, method="L-BFGS-B", options={"maxiter": 200})
     weight_F, units, gain = _with_units(value_MF, first_P, length_P, target_P, found.x)
-    score_M = _scores(value_MF, weight_F, units)
+    loss_P, _ = _losses(_scores(value_MF, weight_F, units), first_P, length_P, target_P)
     return LearntOrder(
         features=tuple(features),
         mean=tuple(mean_F.tolist()),
@@ -103,7 +97,7 @@ def fit_order(
         weight=tuple(weight_F.tolist()),
         units=units,
         groups=len(fitted_P),
-        loss=_loss(score_M, first_P, length_P, target_P),
+        loss=float(loss_P.mean()),
         even=float(np.log(length_P).mean()),
         gain=gain,
     )
@@ -116,13 +110,10 @@ def _with_units(
     if len(first_P) < FEWEST_FOR_UNITS:
         return weight_F, None, 0.0
     held_P = np.arange(len(first_P)) % _HELD_OUT == 0
-
-    def groups(kept_P: Bool) -> tuple[Int, Int, Int]:
-        return first_P[kept_P], length_P[kept_P], target_P[kept_P]
-
-    tried_F, tried = fit_hidden_units(value_MF, *groups(~held_P), weight_F)
+    tried_F, tried = fit_hidden_units(value_MF, first_P[~held_P], length_P[~held_P], target_P[~held_P], weight_F)
     alone, together = (
-        _loss(_scores(value_MF, *order), *groups(held_P)) for order in ((weight_F, None), (tried_F, tried))
+        float(_losses(_scores(value_MF, *order), first_P, length_P, target_P)[0][held_P].mean())
+        for order in ((weight_F, None), (tried_F, tried))
     )
     if together >= alone:
         return weight_F, None, 0.0
@@ -134,11 +125,9 @@ def _scores(value_MF: Float, weight_F: Float, units: HiddenUnits | None) -> Floa
     return sum_M if units is None else sum_M + units.score(value_MF)
 
 
-def _loss(score_M: Float, first_P: Int, length_P: Int, target_P: Int) -> float:
-    """Mean -log share of the positives among some of the groups."""
-    losses = []
-    for first, length, target in zip(first_P.tolist(), length_P.tolist(), target_P.tolist(), strict=True):
-        score_K = score_M[first : first + length]
-        best = score_K.max()
-        losses.append(best + np.log(np.exp(score_K - best).sum()) - score_M[target])
-    return float(np.mean(losses))
+def _losses(score_M: Float, first_P: Int, length_P: Int, target_P: Int) -> tuple[Float, Float]:
+    """-log share of each group's positive [P], and the share of every candidate among its group's [M]."""
+    best_P = np.maximum.reduceat(score_M, first_P)
+    share_M = np.exp(score_M - np.repeat(best_P, length_P))
+    total_P = np.add.reduceat(share_M, first_P)
+    return best_P + np.log(total_P) - score_M[target_P], share_M / np.repeat(total_P, length_P)

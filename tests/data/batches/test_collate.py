@@ -16,7 +16,6 @@ from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.query_evidence import OwnSearches, QueryEvidence
-from gensr_dist.data.repeated_searches import RepeatedSearches
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.sparse_vectors import present
 from gensr_dist.data.timelines.rows import training_rows
@@ -316,7 +315,7 @@ def told(world: World) -> Collator:
     own = world.collator
     sources = ChannelSources.of(own.store, own.items)
     counts = sources.text_IW, sources.word_QW, sources.found_IQ
-    queries = QueryEvidence.of(sources.hash_W, *counts, RepeatedSearches.of(own.store))
+    queries = QueryEvidence.of(sources.hash_W, *counts, sources.repeated)
     events = sources.user_M, sources.item_M
     users_I = users_of_items(*events, own.store.items)
     histories = HistoryEvidence(

@@ -33,7 +33,7 @@ def timelines_of(pairs: Sequence[tuple[int, int]], users: int, positive: Sequenc
 
 
 def seen_pairs_of(pairs: Sequence[tuple[int, int]], users: int, items: int) -> SeenPairs:
-    return SeenPairs.from_timelines(timelines_of(pairs, users), users, items)
+    return SeenPairs.from_timelines(timelines_of(pairs, users), items)
 
 
 def chances_of_sets(weight: dict[int, int], count: int) -> dict[frozenset[int], float]:
@@ -80,17 +80,17 @@ def test_all_but_the_last_few_items_met() -> None:
     """Rejection would need hundreds of rounds; the list gives exactly what is left, in the row's own order."""
     items = 500
     seen = seen_pairs_of([(0, item) for item in range(items - 3)], 1, items)
-    drawn = sample_unseen(seen, np.zeros(200, dtype=np.int64), 3, items=items, key=(0, np.arange(200)))
+    drawn = sample_unseen(seen, np.zeros(200, dtype=np.int64), 3, key=(0, np.arange(200)))
     assert (np.sort(drawn, axis=1) == [497, 498, 499]).all()
     assert len(np.unique(drawn, axis=0)) == 6
     with pytest.raises(InputError, match=r"seen 497 of 500 items, .* fewer than the 4 negatives .*; lower data\."):
-        sample_unseen(seen, np.zeros(1, dtype=np.int64), 4, items=items, key=(0,))
+        sample_unseen(seen, np.zeros(1, dtype=np.int64), 4, key=(0,))
 
 
 def test_every_unmet_item_is_equally_likely() -> None:
     seen = seen_pairs_of([(0, 2), (0, 0)], 1, 12)
     rows = np.arange(40_000)
-    drawn = sample_unseen(seen, np.zeros_like(rows), 2, items=12, key=(5, rows))
+    drawn = sample_unseen(seen, np.zeros_like(rows), 2, key=(5, rows))
     count = np.bincount(drawn.ravel(), minlength=12)
     assert count[0] == count[2] == 0
     expected = 8_000.0
@@ -112,7 +112,6 @@ def test_draws_follow_the_weights(power: float, seen_count: int, count: int) -> 
         seen,
         np.zeros_like(rows),
         count,
-        items=len(count_I),
         key=(seen_count, rows),
         popularity=PopularitySampler.from_counts(count_I, power),
     )
@@ -130,9 +129,7 @@ def test_keys_change_the_draws() -> None:
     seen = seen_pairs_of([], 1, 100_000)
     rows = np.arange(50)
     users = np.zeros_like(rows)
-    draws = [
-        sample_unseen(seen, users, 4, items=100_000, key=(seed, epoch, rows)) for seed in (0, 1) for epoch in (0, 1)
-    ]
+    draws = [sample_unseen(seen, users, 4, key=(seed, epoch, rows)) for seed in (0, 1) for epoch in (0, 1)]
     for left in range(4):
         for right in range(left):
             assert (draws[left] == draws[right]).mean() < 0.02
@@ -144,21 +141,21 @@ def test_rejection_alone_serves_users_who_met_half(monkeypatch: pytest.MonkeyPat
     seen = seen_pairs_of([(0, item) for item in range(500)], 1, 1_000)
     rows = np.arange(2_000)
     for popularity in (None, PopularitySampler.from_counts(np.arange(1_000)[::-1], 0.75)):
-        drawn = sample_unseen(seen, np.zeros_like(rows), 4, items=1_000, key=(0, rows), popularity=popularity)
+        drawn = sample_unseen(seen, np.zeros_like(rows), 4, key=(0, rows), popularity=popularity)
         assert drawn.min() >= 500
 
 
 def test_no_rows() -> None:
     seen = seen_pairs_of([], 1, 5)
-    assert sample_unseen(seen, np.zeros(0, dtype=np.int64), 3, items=5, key=(0,)).shape == (0, 3)
+    assert sample_unseen(seen, np.zeros(0, dtype=np.int64), 3, key=(0,)).shape == (0, 3)
 
 
 def test_more_rows_than_are_drawn_at_a_time() -> None:
     seen = seen_pairs_of([(0, 1), (1, 5)], 2, 9)
     rows = np.arange(30_000)
-    whole = sample_unseen(seen, rows % 2, 4, items=9, key=(3, rows))
+    whole = sample_unseen(seen, rows % 2, 4, key=(3, rows))
     tail = rows[29_000:]
-    assert np.array_equal(sample_unseen(seen, tail % 2, 4, items=9, key=(3, tail)), whole[tail])
+    assert np.array_equal(sample_unseen(seen, tail % 2, 4, key=(3, tail)), whole[tail])
 
 
 USERS, ITEMS = 4, 14
@@ -180,7 +177,7 @@ def test_training_negatives(
     timelines = timelines_of([row[:2] for row in rows], USERS, [row[2] for row in rows])
     event_R = np.flatnonzero(timelines.positive_N)
     user_R = timelines.user_N[event_R]
-    seen = SeenPairs.from_timelines(timelines, USERS, ITEMS, Split.TRAIN)
+    seen = SeenPairs.from_timelines(timelines, ITEMS, Split.TRAIN)
     assume(ITEMS - np.diff(seen.user_start_V).max() >= count)
     exposures = Exposures.from_timelines(timelines)
     negatives = TrainingNegatives.from_config(
@@ -222,7 +219,7 @@ def test_training_negatives(
 def test_hard_negatives_need_no_unmet_item_of_their_own() -> None:
     """Two offers and one unseen item make three negatives, but not four."""
     timelines = timelines_of([(0, item) for item in range(4)], 1, [True, True, False, False])
-    seen = SeenPairs.from_timelines(timelines, 1, 5)
+    seen = SeenPairs.from_timelines(timelines, 5)
     exposures = Exposures.from_timelines(timelines)
     event_R, user_R = np.arange(2), np.zeros(2, dtype=np.int64)
     rows, key = (event_R, user_R, np.full(2, -1)), (0, event_R)
@@ -234,7 +231,7 @@ def test_hard_negatives_need_no_unmet_item_of_their_own() -> None:
 
 def test_hard_negatives_change_with_every_part_of_the_key() -> None:
     timelines = timelines_of([(0, item) for item in range(30)], 1, [item == 0 for item in range(30)])
-    seen = SeenPairs.from_timelines(timelines, 1, 50)
+    seen = SeenPairs.from_timelines(timelines, 50)
     exposures = Exposures.from_timelines(timelines)
     negatives = TrainingNegatives(count=2, hard=2, popularity=None)
     row_R = np.arange(100)
@@ -263,7 +260,7 @@ def test_negatives_that_fit_the_query(
     query_R = np.array(data.draw(st.lists(st.integers(-1, len(lists) - 1), min_size=len(rows), max_size=len(rows))))
     timelines = timelines_of(rows, USERS)
     event_R, user_R = np.arange(len(rows)), timelines.user_N
-    seen = SeenPairs.from_timelines(timelines, USERS, ITEMS, Split.TRAIN)
+    seen = SeenPairs.from_timelines(timelines, ITEMS, Split.TRAIN)
     assume(ITEMS - np.diff(seen.user_start_V).max() >= count)
     start_Q = np.cumsum([0, *map(len, lists)])
     listed = QueryItems(start_Q, np.array([item for own in lists for item in own], dtype=np.uint32))

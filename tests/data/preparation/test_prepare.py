@@ -73,7 +73,7 @@ def test_result_counts(tmp_path: Path, make_log: Callable[..., EventLog], small_
 def test_evaluation_rows(prepared: Path) -> None:
     store = TimelineStore.open(Folder.at(prepared))
     timelines = store.window(0).timelines
-    seen = SeenPairs.from_timelines(timelines, store.users, store.items)
+    seen = SeenPairs.from_timelines(timelines, store.items)
     for split in (Split.VALID, Split.TEST):
         for task in Behaviour:
             rows = store.eval_rows(split, task)

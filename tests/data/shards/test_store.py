@@ -75,7 +75,7 @@ def test_windows_are_the_log_in_parts(folder: Path, shuffle_shards: int) -> None
         assert np.array_equal(start_V, HISTORIES.user_start_V[users])
         span = slice(window.first_row, window.first_row + rows)
         assert np.array_equal(window.training_event_R + window.first_event, ROWS[span])
-        seen = SeenPairs.from_timelines(window.timelines, window.timelines.users, ITEMS, Split.TRAIN)
+        seen = SeenPairs.from_timelines(window.timelines, ITEMS, Split.TRAIN)
         assert np.array_equal(window.seen_in_training.key_K, seen.key_K)
         assert np.array_equal(window.exposures.item_E, Exposures.from_timelines(window.timelines).item_E)
     assert sum(store.window_rows) == len(ROWS)

@@ -36,6 +36,7 @@ def had_been_there(world: World) -> ChannelArrays:
             item_M=world.sources.item_M,
             time_M=world.sources.time_M,
             found_IQ=more,
+            repeated=world.sources.repeated,
         )
     )
 

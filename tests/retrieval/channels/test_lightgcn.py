@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from gensr_dist.retrieval.channels.lightgcn import DECAY, LightGCNView, unit_vectors
+from gensr_dist.retrieval.channels.lightgcn import DECAY, LightGCNView
+from gensr_dist.retrieval.semantic import unit
 from tests.retrieval.world import check_scores, newest_first, random_world, vector_index
 
 
@@ -40,5 +41,5 @@ def test_it_is_empty_where_no_item_has_a_vector() -> None:
 def test_unit_vectors_have_length_one_or_zero() -> None:
     vector_GLE = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
     vector_GLE[1, 2] = 0
-    length_GL = np.linalg.norm(unit_vectors(vector_GLE), axis=2)
+    length_GL = np.linalg.norm(unit(vector_GLE), axis=2)
     np.testing.assert_allclose(length_GL, [[1, 1, 1], [1, 1, 0]], rtol=1e-6)
