@@ -162,6 +162,11 @@ class Answerer:
         """Candidates that are scored for k answers."""
         return min(max(k, self.candidates), self.catalogue)
 
+    def shown(self, odds_M: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Scores for people: P(Yes) of GenSR's log-odds; a baseline's logits as they are."""
+        wide_M = torch.from_numpy(odds_M).double()
+        return (wide_M if self.gensr is None else wide_M.sigmoid()).numpy()
+
     def knows_a_word(self, query: str) -> bool:
         """Whether some word of a query occurs in an item text or in a query of the log."""
         return any(word in self._words for word in _words_of(pl.Series([query])).to_list())
@@ -205,8 +210,7 @@ class Answerer:
                 left += " and that are allowed"
             notes += (f"{k:,} items were asked for, but only {len(place_K):,} {left}",)
         row_K = ranked.candidates.item_GK[0, place_K].tolist()
-        odds_K = torch.from_numpy(ranked.odds_GK[0, place_K]).double()
-        score_K = (odds_K if self.gensr is None else odds_K.sigmoid()).tolist()
+        score_K = self.shown(ranked.odds_GK[0, place_K]).tolist()
         reasons = self._reasons(requests, ranked, place_K) if explain else [None] * len(row_K)
         return Answers(
             items=tuple(

@@ -303,8 +303,9 @@ def test_a_file_of_users_is_answered_by_a_baseline(with_baselines: RunFolder, op
     assert main([*command, "--scorer", "sasrec"]) == 0
     found = pl.read_parquet(out)
     for user in ("u3", "u4"):
-        expected = [item.item_id for item in opened.recommend(user, k=4, scorer="sasrec").items]
-        assert found.filter(pl.col("user_id") == user)["item_id"].to_list() == expected
+        expected, own = opened.recommend(user, k=4, scorer="sasrec").items, found.filter(pl.col("user_id") == user)
+        assert own["item_id"].to_list() == [item.item_id for item in expected]
+        np.testing.assert_allclose(own["score"], [item.score for item in expected], rtol=1e-4, atol=1e-5)
     assert identity(opened.trained, "sasrec") != identity(opened.trained, "two_tower") != identity(opened.trained)
 
 
