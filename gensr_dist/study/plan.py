@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,19 +48,19 @@ class StudyPlan:
     """Config of the run whose data all systems share; relative to the study's file."""
     folder: str = ""
     """Of the study; runs/studies/<name of the file> if empty."""
-    trials: Annotated[int, Field(ge=1)] = 1
+    trials: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Of each system: the published settings, then random ones; the best on validation rows is scored on test rows."""
-    seeds: Annotated[int, Field(ge=1)] = 1
+    seeds: Annotated[int, Field(ge=1, le=1_000)] = 1
     """Trainings of the best trial of every system."""
     best: Annotated[int, Field(ge=0)] = 0
     """Systems, the best of each task on validation rows, and GenSR, that get `best_seeds`."""
-    best_seeds: Annotated[int, Field(ge=1)] = 3
+    best_seeds: Annotated[int, Field(ge=1, le=1_000)] = 3
     """Trainings of those."""
-    hours: Annotated[float, Field(ge=0)] = 0.0
+    hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Most that a training may take, the same for all; it then goes on to its test rows as it is. 0: no limit."""
     epochs: Annotated[int, Field(ge=0)] = 0
     """Most epochs of a baseline, for studies that are cut down; 0 leaves the systems' own."""
-    systems: tuple[SystemPlan, ...]
+    systems: Annotated[tuple[SystemPlan, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def open_study(path: Path, overrides: Sequence[str]) -> Study:
         InputError: a file cannot be read, a key or system is unknown, a setting is wrong, or a label stands twice.
     """
     plan = _read(path)
-    folder = Path(plan.folder or f"runs/studies/{path.stem}").absolute()  # workers of a cluster stand elsewhere
+    folder = _folder(plan, path)
     given = [text for text in overrides if text.partition("=")[0] != "run"]
     if len(given) < len(overrides):
         raise InputError("--set run", "a study has a folder of its own", f"set `folder` in {path}")
@@ -124,18 +125,41 @@ def plan_digest(study: Study) -> str:
 
 def _read(path: Path) -> StudyPlan:
     try:
-        tree: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  a SafeLoader
         return TypeAdapter(StudyPlan).validate_python(tree, extra="forbid")
     except OSError as error:
         raise InputError(path, f"cannot read the study ({error.strerror})", "give the path of its YAML file") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else path
-        raise InputError(where, f"expected YAML ({' '.join(str(error).split())})", "fix the syntax") from None
     except ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(map(str, fault["loc"])) or "the study"
         raise InputError(path, f"{key}: {fault['msg'].lower()}", "see configs/studies/beauty.yaml") from None
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else path
+        raise InputError(where, f"expected YAML ({' '.join(str(error).split())})", "fix the syntax") from None
+
+
+def _folder(plan: StudyPlan, path: Path) -> Path:
+    """Where the study lies, as workers of a cluster, who stand elsewhere, find it."""
+    text = os.path.expanduser(plan.folder or f"runs/studies/{path.stem}")  # noqa: PTH111  pathlib's raises RuntimeError
+    if "://" in text or text.startswith("~"):
+        raise InputError(path, f"folder is {plan.folder!r}, expected a folder of this machine", "give a path")
+    folder = Path(text).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(path, f"folder: {folder} is a file", "give the study another `folder`")
+    return folder
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without repeated keys, of which the last would count without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 def _check(system: SystemPlan, path: Path) -> None:

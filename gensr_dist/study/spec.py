@@ -45,7 +45,7 @@ class Outcome:
 
 def trial_folder(study: Path, label: str, settings: tuple[str, ...], seed: int) -> Path:
     """Where a trial works: a function of what it does, so that one that is done again goes on."""
-    safe = "".join(letter if letter.isalnum() else "-" for letter in label).strip("-").lower()
+    safe = "".join(letter if letter.isalnum() else "-" for letter in label).strip("-").lower()[:60]
     return study / "trials" / f"{safe}-{digest([label, settings])[:8]}-seed{seed}"
 
 

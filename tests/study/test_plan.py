@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from gensr_dist.cli.main import main
+from gensr_dist.errors import InputError
 from gensr_dist.study.plan import open_study, plan_digest
+from gensr_dist.study.spec import trial_folder
 from tests.study.studies import write_study
 
 
@@ -46,6 +48,42 @@ def test_overrides_reach_the_shared_run(tmp_path: Path) -> None:
     study = open_study(write_study(tmp_path, "  - {system: bm25}"), ["data.history=3"])
     assert study.config.data.history == 3
     assert study.config.run == str(tmp_path / "study" / "data")
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("seeds: 1\nseeds: 5", r"study.yaml:4: expected YAML \(the key 'seeds' is there twice"),
+        ("folder: 2023-99-99", r"study.yaml: expected YAML \(month must be in 1..12\)"),
+        ("folder: " + 3_000 * "[", r"study.yaml: expected YAML"),
+        ("folder: ~no-such-user/x", r"folder is '~no-such-user/x', expected a folder of this machine"),
+        ("folder: s3://b/x", r"folder is 's3://b/x', expected a folder of this machine"),
+        ("folder: run.yaml", r"folder: .*run.yaml is a file"),
+        ("hours: .inf", r"hours: input should be a finite number"),
+        ("seeds: 99999999999999999999", r"seeds: input should be less than or equal to 1000"),
+        ("systems: []", r"the key 'systems' is there twice"),
+    ],
+)
+def test_what_a_study_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, fault: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text("")
+    path = tmp_path / "study.yaml"
+    path.write_text(f"config: run.yaml\nepochs: 1\n{line}\nsystems:\n  - {{system: bm25}}\n")
+    with pytest.raises(InputError, match=fault) as caught:
+        open_study(path, [])
+    assert "\n" not in str(caught.value)
+    path.write_text("config: run.yaml\nsystems: []\n")
+    with pytest.raises(InputError, match="systems: tuple should have at least 1 item"):
+        open_study(path, [])
+
+
+def test_a_study_at_home_has_a_short_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run.yaml").write_text("")
+    path = tmp_path / "study.yaml"
+    path.write_text("config: run.yaml\nfolder: ~/x\nsystems:\n  - {system: bm25}\n")
+    assert open_study(path, []).folder == tmp_path / "x"
+    assert len(trial_folder(tmp_path, "long " * 100, (), 1).name) < 100
 
 
 def test_a_study_is_the_same_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

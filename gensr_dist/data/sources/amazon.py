@@ -164,17 +164,14 @@ def _load(rows: Rows, advance: Advance) -> Rows:
 
 
 def _only_file(raw: Folder, patterns: Sequence[str]) -> str:
-    """The one file of a kind; what matches an earlier pattern counts before others."""
+    """The one file of a kind."""
     meta = patterns[0].startswith("meta_")
     present = sorted(raw.sizes())
-    found: list[str] = []
-    for pattern in patterns:
-        matches = [name for name in present if fnmatch(name, pattern) or fnmatch(name, f"{pattern}.gz")]
-        found = [name for name in matches if name.startswith("meta_") == meta]
-        if len(found) == 1:
-            return raw.where(found[0])
-        if found:
-            break
+    zipped = [*patterns, *(f"{pattern}.gz" for pattern in patterns)]
+    matches = [name for name in present if any(fnmatch(name, pattern) for pattern in zipped)]
+    found = [name for name in matches if name.startswith("meta_") == meta]
+    if len(found) == 1:
+        return raw.where(found[0])
     held = ", ".join(present[:5]) or "no file"
     names = ", ".join(found) or f"none (the folder holds {held})"
     expected = f"{patterns[0]}.gz or {', '.join(patterns)}"
@@ -239,11 +236,11 @@ def _read_meta(file: str, release: Release, asins: pl.Series) -> tuple[pl.DataFr
     }
     wanted = [pl.DataFrame(schema=schema)]
     literals = 0
-    listed = pl.Series(dtype=pl.String)
+    listed = [pl.Series(dtype=pl.String)]
     for block in read_blocks(file, schema, required=(release.meta_item,)):
         lines = block.rows.with_columns(parse_id(pl.col(release.meta_item)))
         items = lines[release.meta_item]
-        listed = listed if len(listed) else items.drop_nulls()[:1]
+        listed.append(items.drop_nulls().unique())
         wanted.append(lines.filter(items.is_in(asins.implode())))
         literals += block.python_literals
     rows = pl.concat(wanted)
@@ -252,12 +249,15 @@ def _read_meta(file: str, release: Release, asins: pl.Series) -> tuple[pl.DataFr
     )
     distinct = rows.unique("asin", keep="first", maintain_order=True)
     unknown = asins.filter(~asins.is_in(distinct["asin"].implode()))
-    require_known(asins, listed, unknown, "items")
+    if not sum(map(len, listed)):
+        raise InputError(file, "holds no items", "give a file with one item a line")
+    require_known(asins, pl.concat(listed).unique(), unknown, "items")
     if distinct["categories"].null_count() == distinct.height:
         problem = f"no line of a reviewed item has {' or '.join(release.paths)}"
         raise InputError(file, problem, "give the meta file of the release of 2014, 2018 or 2023")
     meta = asins.alias("asin").to_frame().join(distinct, on="asin", how="left", maintain_order="left")
-    meta = meta.with_columns(decode(meta["title"])[0], decode(meta["brand"])[0])
+    (titles, decoded), (brands, more) = decode(meta["title"]), decode(meta["brand"])
+    meta = meta.with_columns(titles, brands)
     if characters := entities(meta["categories"].explode().explode()):
         level = pl.element().str.replace_many(characters, leftmost=True)
         meta = meta.with_columns(pl.col("categories").list.eval(pl.element().list.eval(level)))
@@ -267,6 +267,7 @@ def _read_meta(file: str, release: Release, asins: pl.Series) -> tuple[pl.DataFr
         Repair("meta lines that were Python literals, not JSON", literals),
         Repair("meta lines dropped: repeats of an item", rows.height - distinct.height),
         Repair("reviewed items without a meta line", len(unknown)),
+        Repair("titles and brands with HTML entities decoded", decoded + more),
         Repair("items without a title", untitled),
         Repair("items without a brand or store", unbranded),
         count_none_words(names, "titles and brands"),

@@ -27,6 +27,7 @@ from gensr_dist.errors import InputError
 BLOCK_BYTES = 8 << 20  # text parsed at once; also the longest line that is accepted
 _INT64 = 1 << 63
 _DOUBTFUL = r"^[\[{]|^(?:true|false)$|^-?\d+\.\d|^-?\d{16}"  # of 16 digits, floats are not exact
+_CONTAINERS = r'^\[["\[\]{]|^\{["}]|^(?:true|false)$'  # as polars writes them
 _LOOKED_AT = 20  # lines whose fields are named
 
 
@@ -59,7 +60,8 @@ def read_blocks(
     for block in _line_blocks(file, most):
         try:
             rows = pl.read_ndjson(io.BytesIO(block), schema=dict(schema))
-            trusted = not any(rows[name].null_count() or _holds_containers(rows[name]) for name in required)
+            trusted = not any(rows[name].null_count() or _holds(rows[name], _DOUBTFUL) for name in required)
+            trusted &= not any(_holds(rows[name], _CONTAINERS) for name in schema)
         except (pl.exceptions.PolarsError, OSError):
             trusted = False
         literals = 0
@@ -90,9 +92,11 @@ def look(file: str, wanted: Sequence[str], count: int) -> Look:
     return Look.of(names, [name for name in wanted if name in names], records[:count])
 
 
-def _holds_containers(texts: pl.Series) -> bool:
+def _holds(texts: pl.Series, pattern: str) -> bool:
     """Tell whether polars may have turned what is no text or exact number into text, which it does without a word."""
-    return texts.dtype == pl.String and bool(texts.str.contains(_DOUBTFUL).any())
+    while isinstance(texts.dtype, pl.List):
+        texts = texts.explode()
+    return texts.dtype == pl.String and bool(texts.str.contains(pattern).any())
 
 
 def _line_blocks(file: str, most: int) -> Iterator[bytes]:
@@ -147,7 +151,7 @@ def _parse_lines(
             value = record.get(name)
             try:
                 columns[name].append(None if value is None else convert(value))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise InputError(
                     where, f"{name} is {repr(value)[:60]}, not {_EXPECTED[schema[name]]}", "fix the line"
                 ) from None

@@ -143,13 +143,15 @@ def _searches(chunk: Chunk, advance: Advance) -> Rows:
         pl.col("search_session_timestamp").alias("time"),
         pl.col("keyword").fill_null("").alias("query"),
         pl.col("click_cnt").fill_null(False).alias("positive"),
+        pl.col("click_cnt").is_null().alias("unclear"),
     )
     rows = read_chunk(chunk, SRC_COLUMNS, keep, advance)
     require_exact(chunk.file, rows.frame["time"])
     searches = rows.frame.filter(pl.col("item_id").is_not_null())
     dropped = Repair("searches that showed no item dropped", rows.frame.height - searches.height, drops=True)
     empty = Repair("searches with an empty query kept", int((searches["query"] == "").sum()))
-    return Rows(searches, (*rows.repairs, dropped, empty), rows.read)
+    unclear = Repair("searches with an empty click_cnt read as not clicked", int(searches["unclear"].sum()))
+    return Rows(searches.drop("unclear"), (*rows.repairs, dropped, empty, unclear), rows.read)
 
 
 def _items(chunk: Chunk, advance: Advance) -> Rows:

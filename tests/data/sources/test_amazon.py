@@ -69,6 +69,7 @@ def test_events_queries_and_texts(tmp_path: Path, packed: bool) -> None:
     assert set(searched.filter(pl.col("item") == 0)["query"]) <= {0, 2}
     assert log.events["positive"].all()
     assert {repair.what: repair.count for repair in log.repairs} == {
+        "titles and brands with HTML entities decoded": 1,
         "items without a title": 1,
         "items without a brand or store": 2,
         "items without a query (no category path of two levels)": 1,
@@ -102,6 +103,7 @@ def test_repeats_bad_times_and_absent_meta_are_counted(tmp_path: Path) -> None:
         "reviews dropped: repeats of user, item and time": 1,
         "meta lines dropped: repeats of an item": 1,
         "reviewed items without a meta line": 1,
+        "titles and brands with HTML entities decoded": 1,
         "items without a title": 1,
         "items without a brand or store": 2,
         "items without a query (no category path of two levels)": 2,
@@ -191,12 +193,47 @@ def test_blocks_of_any_size_give_the_same_log(tmp_path: Path, monkeypatch: pytes
             r":5: unixReviewTime is 'soon', not a whole number",
         ),
         ({"reviewerID": "A", "asin": "X", "unixReviewTime": 10**30}, r":5: unixReviewTime is 1000"),
+        ('{"reviewerID": "A", "asin": "X", "unixReviewTime": 1e999}', r":5: unixReviewTime is inf, not a whole number"),
     ],
 )
 def test_malformed_line_is_named(tmp_path: Path, line: Any, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         read(write(tmp_path, [*REVIEWS, line]))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"title": ["Soap"]}, {"brand": {"name": "Acme"}}, {"title": False}, {"categories": [[{"name": "Toys"}, "Games"]]}],
+)
+@pytest.mark.parametrize("literal", [False, True])
+def test_what_is_no_text_is_refused_whatever_stands_beside_it(
+    tmp_path: Path, changed: dict[str, Any], literal: bool
+) -> None:
+    """polars writes it as JSON, and a Python literal in the same block would have it parsed line by line."""
+    others = [repr(row) if literal else json.dumps(row) for row in META[1:]]
+    with pytest.raises(InputError, match=r"meta_Toy.json.gz:1: (?:title|brand|categories) is .*, not a"):
+        read(write(tmp_path, meta=[json.dumps({**META[0], **changed}), *others]))
+
+
+def test_meta_of_other_items(tmp_path: Path) -> None:
+    others = [{**META[0], "asin": f"other{number}"} for number in range(20)]
+    with pytest.raises(InputError, match=r"are not among the 20 items listed"):
+        read(write(tmp_path, meta=others))
+    with pytest.raises(InputError, match=r"meta_Toy.json.gz: holds no items; give a file with one item a line"):
+        read(write(tmp_path, meta=[]))
+
+
+def test_decoded_entities_are_counted(tmp_path: Path) -> None:
+    log = read(write(tmp_path, meta=[{**META[1], "title": "R&amp;B", "brand": "A&amp;B"}, *META[2:]]))
+    assert ("titles and brands with HTML entities decoded", 2) in [(r.what, r.count) for r in log.repairs]
+
+
+def test_two_releases_in_one_folder_are_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "Toy_5.json").write_text("")
+    with pytest.raises(InputError, match=r"expected exactly one .*, found Toy_5.json, reviews_Toy_5.json.gz"):
+        read(tmp_path)
 
 
 def test_line_numbers_count_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,6 +311,7 @@ def test_beauty_has_the_known_counts() -> None:
     assert (log.users.height, log.items.height, log.queries.height) == (22_363, 12_101, 244)
     assert log.events.group_by("behaviour").len().sort("behaviour").rows() == [(0, 198_502), (1, 198_502)]
     assert [(repair.what, repair.count) for repair in log.repairs] == [
+        ("titles and brands with HTML entities decoded", 1_903),
         ("items without a title", 7),
         ("items without a brand or store", 2_098),
     ]

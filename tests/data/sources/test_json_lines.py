@@ -43,6 +43,11 @@ def test_look_shows_values_as_they_are_written(tmp_path: Path) -> None:
     assert first.rows() == [("{'a': 1}", ""), ("", "seven")]
 
 
+def test_look_shows_half_a_surrogate_pair(tmp_path: Path) -> None:
+    file = write(tmp_path, ['{"id": "cut \\ud83d", "n": 1}'])
+    assert look(file, ("id",), 1).first.rows() == [("cut ?",)]
+
+
 def test_look_at_a_damaged_file(tmp_path: Path) -> None:
     file = Path(write(tmp_path, LINES))
     file.write_bytes(file.read_bytes()[:40])

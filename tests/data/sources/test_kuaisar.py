@@ -129,6 +129,12 @@ def test_gaps_and_duplicates_are_fixed_and_counted(tmp_path: Path) -> None:
     }
 
 
+def test_a_search_without_a_count_of_clicks_is_counted(tmp_path: Path) -> None:
+    searches = csv(SRC_HEADER, src_row(2, 3), src_row(2, 4, clicks=""), src_row(5, 3))
+    log = read(write_kuaisar(tmp_path, src_inter=searches))
+    assert Repair("searches with an empty click_cnt read as not clicked", 1) in log.repairs
+
+
 TIME = "expected milliseconds since 1970, from 1990 to tomorrow; correct or remove this row"
 
 
