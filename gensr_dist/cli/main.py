@@ -71,10 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if problem is None:
             raise
         return _fail(f"{who}{problem}", 2)
-    except MemoryError as error:
-        return _fail(f"{who}{_no_memory(error)}", 2)
-    except RuntimeError as error:
-        if any(words in str(error) for words in _NO_MEMORY):
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
             return _fail(f"{who}{_no_memory(error)}", 2)
         from gensr_dist.distributed.heartbeat import end_process, lost_connection
 

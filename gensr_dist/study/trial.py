@@ -63,10 +63,11 @@ def run_trial(folder: Path) -> Outcome:
     config = load_config(Path(spec.config), done=True)
     shared = RunFolder.of(config)
     config = dataclasses.replace(config, seed=spec.seed)
+    own = RunFolder.of(config, folder)
     if spec.system == GENSR:
-        outcome = _gensr(spec, config, shared, RunFolder.of(config, folder))
+        outcome = _gensr(spec, config, shared, own)
     elif spec.system in BASELINES:
-        outcome = _baseline(spec, config, shared, RunFolder.of(config, folder))
+        outcome = _baseline(spec, config, shared, own)
     else:
         data = PreparedData.open(shared, config, folds=False)
         system = UNTRAINED.get(spec.system)  # None: the fusion

@@ -21,6 +21,7 @@ from gensr_dist.data.sources.raw_files import (
     opened,
     readable,
     unzipped,
+    without_surrogates,
 )
 from gensr_dist.errors import InputError
 
@@ -60,8 +61,9 @@ def read_blocks(
     for block in _line_blocks(file, most):
         try:
             rows = pl.read_ndjson(io.BytesIO(block), schema=dict(schema))
-            trusted = not any(rows[name].null_count() or _holds(rows[name], _DOUBTFUL) for name in required)
-            trusted &= not any(_holds(rows[name], _CONTAINERS) for name in schema)
+            trusted = not any(rows[name].null_count() for name in required) and not any(
+                _holds(rows[name], _DOUBTFUL if name in required else _CONTAINERS) for name in schema
+            )
         except (pl.exceptions.PolarsError, OSError):
             trusted = False
         literals = 0
@@ -191,7 +193,7 @@ def _text(value: object) -> str:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TypeError
-    return str(value).encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair becomes "?"
+    return without_surrogates(str(value))
 
 
 def _integer(value: object) -> int:

@@ -30,7 +30,7 @@ class Look(NamedTuple):
     @classmethod
     def of(cls, names: Iterable[str], wanted: Sequence[str], rows: Sequence[Mapping[str, object]]) -> "Look":
         """The texts of the wanted columns in some rows, which may lack some."""
-        texts = {name: [shown(_encodable(str(row.get(name, "")))) for row in rows] for name in wanted}
+        texts = {name: [shown(without_surrogates(str(row.get(name, "")))) for row in rows] for name in wanted}
         return cls(tuple(names), pl.DataFrame(texts, schema=dict.fromkeys(wanted, pl.String())))
 
 
@@ -104,8 +104,9 @@ def require_file(file: str) -> None:
         raise InputError(file, "the file does not exist", "check the folder given as data.raw")
 
 
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair becomes "?"
+def without_surrogates(text: str) -> str:
+    """The text with "?" for each half of a surrogate pair, which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def shown(text: str) -> str:
