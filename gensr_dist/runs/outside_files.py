@@ -122,13 +122,13 @@ def differing(before: FileStates, now: FileStates) -> Sequence[str]:
 
 
 def _log_files(source: Source) -> tuple[str, ...]:
-    from gensr_dist.data.sources import amazon, kuaisar, tables
+    from gensr_dist.data.sources import amazon_releases, kuaisar, tables
 
     if source == "kuaisar":
         return kuaisar.FILES
     if source == "tables":
         return tuple(f"{table}{suffix}" for table in ("events", "items", "users") for suffix in tables.SUFFIXES)
-    files = (*amazon.REVIEW_FILES, *amazon.META_FILES)
+    files = (*amazon_releases.REVIEW_FILES, *amazon_releases.META_FILES)
     return (*files, *(f"{name}.gz" for name in files))
 
 

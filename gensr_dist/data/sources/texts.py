@@ -1,4 +1,4 @@
-"""Texts as people's programs write them: HTML entities, and words too long to be words."""
+"""Texts as people's programs write them: HTML entities and tags, and words too long to be words."""
 
 import html
 from dataclasses import replace
@@ -10,6 +10,7 @@ from gensr_dist.data.sources.ids import MISSING
 
 LONGEST_WORD = 500  # characters: more than a sentence of Chinese; a tokenizer's time grows with the square
 _CONTROL = r"[\x00-\x08\x0e-\x1f\x7f\ufeff]"
+MARKUP = r"(?i)</?(?:a|b|br|div|em|font|h[1-6]|i|img|li|p|span|strong|table|td|tr|u|ul)(?:\s[^<>]*)?/?>"
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 
 
@@ -51,6 +52,12 @@ def decode(texts: pl.Series) -> tuple[pl.Series, int]:
         return texts, 0
     decoded = parse_text_of(texts.str.replace_many(characters, leftmost=True))
     return decoded, int((decoded != texts).sum())
+
+
+def without_markup(texts: pl.Series) -> tuple[pl.Series, int]:
+    """Put blanks in place of the HTML tags of texts; also gives how many texts had some."""
+    count = int(texts.str.contains(MARKUP).sum())
+    return (parse_text_of(texts.str.replace_all(MARKUP, " ")), count) if count else (texts, 0)
 
 
 def parse_text_of(texts: pl.Series) -> pl.Series:

@@ -229,6 +229,32 @@ def test_decoded_entities_are_counted(tmp_path: Path) -> None:
     assert ("titles and brands with HTML entities decoded", 2) in [(r.what, r.count) for r in log.repairs]
 
 
+def test_what_pages_are_written_in_is_left_out(tmp_path: Path) -> None:
+    """Lines of the release of 2018 have titles and categories like these."""
+    script = "var aPageStart = (new Date()).getTime();\nvar ue_t0=ue_t0||+new Date();"
+    meta = [
+        {
+            **META[1],
+            "title": script,
+            "brand": 'by\n <span class="a">Acme</span>',
+            "categories": [["Toys", "</span></span>"]],
+        },
+        {
+            **META[2],
+            "title": "<b>Red &lt;i&gt;ball</b> <3 x>y",
+            "categories": [["Toys", "Balls", "</span>", ""], ["<br/>"]],
+        },
+    ]
+    known = read(write(tmp_path, meta=[*meta, *META[3:]]))
+    counts = {repair.what: repair.count for repair in known.repairs}
+    assert counts["titles, brands and levels of categories with HTML tags removed"] == 2 + 3
+    assert counts["titles left out that are the script of a page"] == 1
+    texts = dict(known.items.rows())
+    assert texts[META[1]["asin"]] == "toys by acme"
+    assert texts[META[2]["asin"]].startswith("toys balls red ball <3 x>y")
+    assert not known.queries["text"].str.contains("span|br").any()
+
+
 def test_two_releases_in_one_folder_are_refused(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "Toy_5.json").write_text("")
