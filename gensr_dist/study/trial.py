@@ -45,7 +45,7 @@ from gensr_dist.study.settings import trial_settings
 from gensr_dist.study.spec import OUTCOME, Outcome, TrialSpec, read_outcome, read_spec
 from gensr_dist.train.training_rows import training_order
 
-_CATALOGUE_SECONDS = 240  # that a task may take over the whole catalogue
+_CATALOGUE_SECONDS = 100  # that a task may take over the whole catalogue
 _FEWEST = 200  # rows of it
 _REMEDY = "delete the folder of the trial"
 
