@@ -4,10 +4,11 @@ import argparse
 import os
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from gensr_dist.cli.arguments import integer
 from gensr_dist.cli.commands import Commands, add_config, add_ray, check_ray, load
+from gensr_dist.data.config import Source
 from gensr_dist.interface import Run
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.stages.order import BY_NAME, STAGES
@@ -23,7 +24,7 @@ def add_stages(commands: Commands) -> None:
         example = f"gensr {stage.name} {source}configs/quickstart.yaml"
         added = commands.add(stage.name, _stage, stage.summary, more, example)
         if stage.name == "prepare":
-            added.add_argument("source", metavar="SOURCE", choices=("simulate", "kuaisar", "amazon", "tables"))
+            added.add_argument("source", metavar="SOURCE", choices=get_args(Source))
             add_ray(added)
             added.add_argument(
                 "--workers",

@@ -8,7 +8,7 @@ from typing_extensions import Self
 
 from gensr_dist.config.marks import Mark, marked
 
-Source = Literal["kuaisar", "amazon", "tables", "simulate"]
+Source = Literal["simulate", "kuaisar", "amazon", "tables"]
 SplitMethod = Literal["days", "leave_one_out", "time"]
 
 PROMPT_TOKENS = 5  # of a candidate, about: with it a training row's tokens are counted before there is a prompt

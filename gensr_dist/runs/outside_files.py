@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeAlias
 
-from gensr_dist.data.config import DataConfig, Source
+from gensr_dist.data.config import DataConfig
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.storage.checked_files import sha256_of_file
 from gensr_dist.storage.folder import Folder
@@ -95,9 +95,9 @@ class OutsideFolder:
 
 def log_folder(config: DataConfig) -> Mapping[str, OutsideFolder]:
     """The raw log, by the key that names its folder; none where it is simulated."""
-    if config.source == "simulate":
-        return {}
-    return {"data.raw": OutsideFolder(config.raw, _log_files(config.source))}
+    from gensr_dist.data.sources import SOURCES
+
+    return {} if config.source == "simulate" else {"data.raw": OutsideFolder(config.raw, SOURCES[config.source].FILES)}
 
 
 def tokenizer_folder(config: DataConfig) -> Mapping[str, OutsideFolder]:
@@ -119,17 +119,6 @@ def differing(before: FileStates, now: FileStates) -> Sequence[str]:
         return (states[name].size, states[name].sha256) if name in states else None
 
     return [name for name in sorted({*before, *now}) if content(before, name) != content(now, name)]
-
-
-def _log_files(source: Source) -> tuple[str, ...]:
-    from gensr_dist.data.sources import amazon_releases, kuaisar, tables
-
-    if source == "kuaisar":
-        return kuaisar.FILES
-    if source == "tables":
-        return tuple(f"{table}{suffix}" for table in ("events", "items", "users") for suffix in tables.SUFFIXES)
-    files = (*amazon_releases.REVIEW_FILES, *amazon_releases.META_FILES)
-    return (*files, *(f"{name}.gz" for name in files))
 
 
 def _quick(path: Path) -> tuple[int, int]:

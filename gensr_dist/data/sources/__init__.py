@@ -1,20 +1,42 @@
 """Raw logs of each kind, read into the one event schema."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from tqdm import tqdm
 
-from gensr_dist.data.config import DataConfig
+from gensr_dist.data.config import DataConfig, Source
 from gensr_dist.data.events import EventLog
 from gensr_dist.data.sources import amazon, kuaisar, tables
 from gensr_dist.data.sources.assembling import assemble
 from gensr_dist.data.sources.chunks import Each
-from gensr_dist.data.sources.listing import RawFile, cut_files
+from gensr_dist.data.sources.listing import RawFile
 from gensr_dist.data.sources.parts import WHOLE, Sample, SourceParts, read_parts
 from gensr_dist.errors import InputError
 from gensr_dist.storage.folder import Folder
 
-FILES = {"kuaisar": kuaisar.files, "simulate": kuaisar.files, "amazon": amazon.files, "tables": tables.files}
+
+class SourceModule(Protocol):
+    """What the module of a source offers."""
+
+    @property
+    def FILES(self) -> tuple[str, ...]:
+        """Names of a log's files, or patterns of them."""
+
+    def files(self, raw: Folder) -> tuple[RawFile, ...]:
+        """Name the files of a log and what is taken from each; nothing is read yet."""
+
+    def parts(self, raw: Folder, each: Each, sample: Sample) -> SourceParts:
+        """Name the parts of a log."""
+
+
+SOURCES: Mapping[Source, SourceModule] = {
+    "kuaisar": kuaisar,
+    "simulate": kuaisar,
+    "amazon": amazon,
+    "tables": tables,
+}
 
 
 def list_files(config: DataConfig, raw: str | Path) -> tuple[RawFile, ...]:
@@ -27,7 +49,7 @@ def list_files(config: DataConfig, raw: str | Path) -> tuple[RawFile, ...]:
     Raises:
         InputError: there is no such folder, or it lacks files.
     """
-    return FILES[config.source](_folder(config, raw))
+    return SOURCES[config.source].files(_folder(config, raw))
 
 
 def open_source(config: DataConfig, raw: str | Path, each: Each = map, sample: Sample = WHOLE) -> SourceParts:
@@ -42,10 +64,7 @@ def open_source(config: DataConfig, raw: str | Path, each: Each = map, sample: S
     Raises:
         InputError: there is no such folder, or the source's files are missing, unreadable or empty.
     """
-    folder = _folder(config, raw)
-    if config.source == "amazon":
-        return amazon.parts(folder, sample)
-    return cut_files(FILES[config.source](folder), each, sample)
+    return SOURCES[config.source].parts(_folder(config, raw), each, sample)
 
 
 def _folder(config: DataConfig, raw: str | Path) -> Folder:

@@ -9,18 +9,19 @@ import polars as pl
 from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.hashing import mix
 from gensr_dist.data.sources.amazon_items import item_queries, item_texts, read_meta
-from gensr_dist.data.sources.amazon_releases import PATHS, Release, find_files
-from gensr_dist.data.sources.chunks import Advance
+from gensr_dist.data.sources.amazon_releases import META_FILES, PATHS, REVIEW_FILES, Release, find_files
+from gensr_dist.data.sources.chunks import Advance, Each
 from gensr_dist.data.sources.ids import FIXED, id_order, is_decimal, parse_id
 from gensr_dist.data.sources.json_lines import read_blocks
 from gensr_dist.data.sources.listing import RawFile, Use, json_file
-from gensr_dist.data.sources.parts import WHOLE, Part, Sample, SourceParts
+from gensr_dist.data.sources.parts import Part, Sample, SourceParts
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.data.sources.texts import replace_controls, shorten
 from gensr_dist.data.sources.times import EARLIEST_MS, explain_time, latest_time
 from gensr_dist.errors import InputError
 from gensr_dist.storage.folder import Folder
 
+FILES = tuple(f"{name}{packed}" for name in (*REVIEW_FILES, *META_FILES) for packed in ("", ".gz"))
 _MS = {"seconds": 1000, "milliseconds": 1}
 
 
@@ -46,7 +47,7 @@ def files(raw: Folder) -> tuple[RawFile, ...]:
     return json_file(reviews_file, "events", review_uses, alone), json_file(meta_file, "items", meta_uses)
 
 
-def parts(raw: Folder, sample: Sample = WHOLE) -> SourceParts:
+def parts(raw: Folder, each: Each, sample: Sample) -> SourceParts:
     """Read one file of reviews and one of meta lines from the folder `raw`, each with or without `.gz`.
 
     2014: `reviews_*_5.json` and `meta_*.json`; 2018: `*_5.json` and `meta_*.json`; 2023: `*.jsonl` and `meta_*.jsonl`.

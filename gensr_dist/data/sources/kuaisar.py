@@ -9,10 +9,11 @@ from functools import partial
 import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
-from gensr_dist.data.sources.chunks import Advance, Chunk
+from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds, time_column
 from gensr_dist.data.sources.ids import MISSING
-from gensr_dist.data.sources.listing import RawFile, table_file
+from gensr_dist.data.sources.listing import RawFile, cut_files, table_file
+from gensr_dist.data.sources.parts import Sample, SourceParts
 from gensr_dist.data.sources.reading import Rows, read_chunk
 from gensr_dist.data.sources.texts import clean, parse_text
 from gensr_dist.data.sources.times import EXPECTED, require_exact
@@ -119,6 +120,11 @@ def files(raw: Folder) -> tuple[RawFile, ...]:
         table_file(items, "items", ITEM_COLUMNS, _items),
         table_file(users, "users", USER_COLUMNS, _users),
     )
+
+
+def parts(raw: Folder, each: Each, sample: Sample) -> SourceParts:
+    """See `listing.cut_files`."""
+    return cut_files(files(raw), each, sample)
 
 
 def _recommendations(chunk: Chunk, advance: Advance) -> Rows:

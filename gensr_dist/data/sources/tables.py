@@ -5,10 +5,11 @@ from functools import partial
 import polars as pl
 
 from gensr_dist.data.events import Behaviour, Repair
-from gensr_dist.data.sources.chunks import Advance, Chunk
+from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.columns import Column, time_column
 from gensr_dist.data.sources.ids import FIXED, explain_id, is_decimal, parse_id
-from gensr_dist.data.sources.listing import RawFile, table_file
+from gensr_dist.data.sources.listing import RawFile, cut_files, table_file
+from gensr_dist.data.sources.parts import Sample, SourceParts
 from gensr_dist.data.sources.reading import Rows, read_chunk
 from gensr_dist.data.sources.texts import clean, parse_text
 from gensr_dist.data.sources.times import plausible, require_exact
@@ -16,6 +17,7 @@ from gensr_dist.errors import InputError
 from gensr_dist.storage.folder import Folder
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
+FILES = tuple(f"{table}{suffix}" for table in ("events", "items", "users") for suffix in SUFFIXES)
 BEHAVIOURS = {
     "rec": Behaviour.RECOMMENDATION,
     "recommendation": Behaviour.RECOMMENDATION,
@@ -97,6 +99,11 @@ def files(raw: Folder) -> tuple[RawFile, ...]:
         table_file(items, "items", ITEM_COLUMNS, item_rows),
         *((table_file(users, "users", USER_COLUMNS, _users),) if users else ()),
     )
+
+
+def parts(raw: Folder, each: Each, sample: Sample) -> SourceParts:
+    """See `listing.cut_files`."""
+    return cut_files(files(raw), each, sample)
 
 
 def _events(chunk: Chunk, advance: Advance) -> Rows:

@@ -2,10 +2,13 @@
 
 import gzip
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
 
+from gensr_dist.data.config import Source
+from gensr_dist.data.sources import SOURCES
 from gensr_dist.data.sources.chunks import Advance, Chunk
 from gensr_dist.data.sources.columns import Column, parse_integer
 from gensr_dist.data.sources.parts import Sample, cut_table, read_part, read_parts, read_until_fault
@@ -94,3 +97,7 @@ def test_look_shows_rows_that_do_not_parse(tmp_path: Path) -> None:
     assert first.rows() == [("1.5",), ("None",)]
     with pytest.raises(InputError, match="the file does not exist"):
         look(str(tmp_path / "none.csv"), COLUMNS, 1)
+
+
+def test_every_source_of_the_config_has_its_module() -> None:
+    assert set(SOURCES) == set(get_args(Source))
