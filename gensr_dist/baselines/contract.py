@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gensr_dist.baselines.layers.ranking_losses import binary_cross_entropy, softmax_cross_entropy
 from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.like_lengths import read_by_length
 from gensr_dist.data.batches.sequences import SequenceBatch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.tokenizer import TextTokenizer
@@ -105,9 +106,18 @@ class Baseline(nn.Module, ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     candidates_a_pass: ClassVar[int] = 200_000  # of scoring; fewer where a candidate costs much memory
 
+    by_length: ClassVar[bool] = True  # whether a row costs what its history is padded to
+
     @abstractmethod
     def score(self, batch: ContextBatch) -> Tensor:
         """Scores [G, C], higher is better: logits, never probabilities, which saturate and tie."""
+
+    def scores(self, batch: ContextBatch) -> Tensor:
+        """`score`, rows with histories of like length together."""
+        if not self.by_length:
+            return self.score(batch)
+        (score_GC,) = read_by_length(lambda part: (self.score(part),), batch)
+        return score_GC
 
 
 class RowBaseline(Baseline):
@@ -127,7 +137,7 @@ class RowBaseline(Baseline):
 
     def forward(self, batch: ContextBatch) -> Losses:
         """Losses of a batch."""
-        score_GC = self.score(batch)
+        score_GC = self.scores(batch)
         parts = {"ranking": self.ranking(batch, score_GC).sum(), **self.auxiliary(batch, score_GC)}
         return Losses({name: part / batch.step_groups for name, part in parts.items()})
 

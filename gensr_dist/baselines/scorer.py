@@ -47,7 +47,7 @@ class BaselineScorer:
                     batch = self.collator.evaluation(rows.take(np.arange(len(rows))[place]), training=self.training)
                     assert isinstance(batch, ContextBatch)
                     on_device = map_tensors(batch, lambda tensor: tensor.to(self.device))
-                    score_RC[place] = self.model.score(on_device).float().cpu().numpy()
+                    score_RC[place] = self.model.scores(on_device).float().cpu().numpy()
         finally:
             self.model.train(was_training)
         return score_RC

@@ -4,6 +4,7 @@ Dimensions: S sequences, L positions, D width, N negatives a position, B shared 
 items of the batch, I items.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gensr_dist.baselines.layers import ranking_losses
+from gensr_dist.data.batches.like_lengths import by_length
 from gensr_dist.data.batches.sequences import SequenceBatch
 
 SequenceLoss = Literal["bce", "ce", "sampled", "gbce", "bpr_max"]
@@ -33,6 +35,21 @@ class LossSettings:
     def shared_negatives(self) -> int:
         """Those that the loss asks a step for."""
         return self.shared if self.name in SHARED else 0
+
+
+def loss_by_length(
+    settings: LossSettings,
+    states: Callable[[SequenceBatch], Tensor],
+    item_UD: Tensor,
+    batch: SequenceBatch,
+    catalogue_ID: Tensor | None,
+    bias_I: Tensor | None = None,
+) -> Tensor:
+    """`sequence_loss` of a batch in whose parts `by_length` `states` says what each position knows, [S, L, D]."""
+    losses = [
+        sequence_loss(settings, states(part), item_UD, part, catalogue_ID, bias_I) for _, part in by_length(batch)
+    ]
+    return torch.stack(losses).sum()
 
 
 def sequence_loss(

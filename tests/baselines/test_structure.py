@@ -12,12 +12,16 @@ from torch import Tensor
 
 from gensr_dist.baselines.contract import SEARCH, LogFacts, SequenceBaseline
 from gensr_dist.baselines.feeds import Feed
+from gensr_dist.baselines.models.fmlp import FMLP
 from gensr_dist.baselines.registry import BASELINES
+from gensr_dist.data.batches import like_lengths
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.collate import Collator
+from gensr_dist.data.batches.like_lengths import by_length
 from gensr_dist.data.batches.sequences import SequenceBatch
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.tensors import map_tensors
 from gensr_dist.distributed.ranks import Ranks
 from tests.baselines.builders import (
     HISTORY,
@@ -83,6 +87,27 @@ def test_a_row_is_scored_without_the_others(name: str, facts: LogFacts, collator
             torch.testing.assert_close(alone[0], together[row], **TOLERANCE)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if BASELINES[name].model.by_length])
+def test_rows_with_like_histories_are_read_together(
+    name: str, facts: LogFacts, collator: Collator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(like_lengths, "_SHORT", 1)
+    batch = map_tensors(
+        batch_of(collator, rows_of(collator.store, task_of(name), 9)),
+        lambda tensor: tensor.double() if tensor.is_floating_point() else tensor.clone(),
+    )
+    for group, length in enumerate((HISTORY, 0, 2, 1, HISTORY, 3, 2, 0, 4)):  # rows_of gives the longest
+        batch.history_GL[group, length:] = 0
+        batch.history_query_GL[group, length:] = 0
+        batch.behaviour_GL[group, length:] = 0
+        batch.time_GL[group, length:] = 0
+    model = small_model(name, facts).double()
+    with torch.no_grad():
+        together = model.scores(batch)
+    assert len(by_length(batch)) == 3
+    torch.testing.assert_close(together, scores(model, batch), **TOLERANCE)
+
+
 @every
 def test_candidates_are_scored_in_whatever_order(name: str, facts: LogFacts, collator: Collator) -> None:
     batch = batch_of(collator, rows_of(collator.store, task_of(name), 5))
@@ -97,7 +122,7 @@ def test_padding_changes_nothing(name: str, facts: LogFacts, collator: Collator)
     """More padding behind histories, titles and queries, unless the length is a part of the model."""
     batch = batch_of(collator, rows_of(collator.store, task_of(name), 5))
     model = small_model(name, facts, history=HISTORY + 3)
-    if getattr(model, "fixed_length", False):
+    if isinstance(model, FMLP):
         pytest.skip("reads histories of one length, padding among them")
     longer = {
         field.name: torch.nn.functional.pad(value, (0, 3))

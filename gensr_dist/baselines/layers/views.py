@@ -25,6 +25,11 @@ class Views:
     mask_GL: Tensor  # its entries
     crossed_GL: Tensor  # those of them for which the other history had anything to tell
 
+    def means(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Means of both views [G, D], and which rows have both [G]."""
+        own_GD, cross_GD = (masked_mean(view_GLD, self.mask_GL) for view_GLD in (self.own_GLD, self.cross_GLD))
+        return own_GD, cross_GD, self.crossed_GL.any(1)
+
 
 class ViewedHistory(nn.Module):
     """Encodes a history by itself, fuses both views, and makes them agree.
@@ -64,17 +69,16 @@ class ViewedHistory(nn.Module):
         found_GCD: Tensor = self.attention(candidate_GCD, fused_GLD, views.mask_GL)
         return found_GCD
 
-    def agreement(self, views: Views, user_G: Tensor, counts_G: Tensor) -> Tensor:
+    def agreement(self, own_GD: Tensor, cross_GD: Tensor, both_G: Tensor, user_G: Tensor) -> Tensor:
         """InfoNCE of both views' means, each vector against all others of the batch: the mean over the rows.
 
         Args:
-            views: of the rows.
+            own_GD: of `Views.means`, as the next two.
+            cross_GD: of the same rows.
+            both_G: which rows have both and are no padding.
             user_G: rows of one user are no negatives of each other.
-            counts_G: False of padding.
         """
-        both_G = counts_G & views.crossed_GL.any(1)
-        mask_PL, user_N = views.mask_GL[both_G], user_G[both_G].repeat(2)
-        own_PD, cross_PD = masked_mean(views.own_GLD[both_G], mask_PL), masked_mean(views.cross_GLD[both_G], mask_PL)
+        own_PD, cross_PD, user_N = own_GD[both_G], cross_GD[both_G], user_G[both_G].repeat(2)
         loss: Tensor = self.contrast(  # a vector's partner stands on the diagonal
             torch.cat((own_PD, cross_PD)), torch.cat((cross_PD, own_PD)), user_N[:, None] == user_N
         )

@@ -35,6 +35,7 @@ from gensr_dist.baselines.layers.encoder import Encoder, padding_mask
 from gensr_dist.baselines.layers.item_input import ItemInput
 from gensr_dist.baselines.sequence_losses import LossSettings, sequence_loss
 from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.like_lengths import by_length
 from gensr_dist.data.batches.sequences import SequenceBatch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.model.dropout import Dropout
@@ -99,16 +100,19 @@ class BERT4Rec(SequenceBaseline):
     def forward(self, batch: SequenceBatch) -> Losses:
         """Losses of a batch."""
         item_UD = self.items(batch)
+        catalogue_ID = self.items.catalogue() if self.loss.name == "ce" else None
+        losses = [self._loss(part, item_UD, catalogue_ID) for _, part in by_length(batch)]
+        return Losses({"ranking": torch.stack(losses).sum() / max(1.0, self.settings.rho * batch.step_targets)})
+
+    def _loss(self, batch: SequenceBatch, item_UD: Tensor, catalogue_ID: Tensor | None) -> Tensor:
         item_SX = torch.cat((batch.item_SL[:, :1], batch.next_SL), dim=1)
         # The first place is nobody's next one; sequences without a target only keep ranks in step.
         first_S1 = (batch.behaviour_SL[:, :1] & _RECOMMENDED > 0) & batch.is_target_SL.any(1, keepdim=True)
         masked_SX = self._masked(item_SX)
         target_SX = masked_SX & torch.cat((first_S1, batch.is_target_SL), dim=1)
         cloze = replace(batch, next_SL=item_SX, is_target_SL=target_SX)
-        catalogue_ID = self.items.catalogue() if self.loss.name == "ce" else None
         guess_SXD = self.guesses(item_UD, item_SX, masked_SX)
-        loss = sequence_loss(self.loss, guess_SXD, item_UD, cloze, catalogue_ID, self.bias_I)
-        return Losses({"ranking": loss / max(1.0, self.settings.rho * batch.step_targets)})
+        return sequence_loss(self.loss, guess_SXD, item_UD, cloze, catalogue_ID, self.bias_I)
 
     def _masked(self, item_SX: Tensor) -> Tensor:
         """Which places hide their item, [S, X]."""

@@ -32,6 +32,7 @@ from gensr_dist.baselines.layers.item_input import ItemInput
 from gensr_dist.baselines.layers.ranking_losses import catalogue_cross_entropy, softmax_cross_entropy
 from gensr_dist.baselines.layers.t5_reader import T5Reader
 from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.like_lengths import read_by_length
 from gensr_dist.data.events import Behaviour
 
 _WHOLE = 60_000  # items over all of which a softmax is affordable
@@ -88,7 +89,7 @@ class BSR(RowBaseline):
     def forward(self, batch: ContextBatch) -> Losses:
         """Cross entropy of the positives."""
         item_UW = self.items(batch)
-        state_GW = self.state(batch, item_UW)
+        (state_GW,) = read_by_length(lambda part: (self.state(part, self.items(part)),), batch)
         positive_G = batch.candidate_GC[:, 0]
         if self.whole:
             item_G = batch.item_U[positive_G].clamp_min(0)

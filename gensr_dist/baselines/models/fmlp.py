@@ -14,7 +14,6 @@ Dimensions: G groups, C candidates, L history, P places, D width, U items of the
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +39,7 @@ class FMLP(RowBaseline):
     """Filters over the frequencies of a history."""
 
     tasks = ONLY_REC
-    fixed_length: ClassVar[bool] = True  # padding is a part of what is filtered
+    by_length = False  # padding is a part of what is filtered
 
     def __init__(self, settings: FMLPSettings, facts: LogFacts) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ Dimensions: S sequences, L positions, D width, U items of the batch, G groups, C
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from gensr_dist.baselines.contract import LogFacts, Losses, SequenceBaseline, Se
 from gensr_dist.baselines.layers.attention import init_linear
 from gensr_dist.baselines.layers.item_input import ItemInput
 from gensr_dist.baselines.layers.pooling import newest
-from gensr_dist.baselines.sequence_losses import LossSettings, SequenceLoss, sequence_loss
+from gensr_dist.baselines.sequence_losses import LossSettings, SequenceLoss, loss_by_length
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch, sequence_of
 from gensr_dist.model.dropout import Dropout
@@ -84,7 +85,8 @@ class GRU4Rec(SequenceBaseline):
         """Losses of a batch."""
         item_UD = self.items(batch)
         catalogue_ID = self.items.catalogue() if self.loss.name == "ce" else None
-        loss = sequence_loss(self.loss, self.states(batch, item_UD), item_UD, batch, catalogue_ID, self.bias_I)
+        states = partial(self.states, item_UD=item_UD)
+        loss = loss_by_length(self.loss, states, item_UD, batch, catalogue_ID, self.bias_I)
         return Losses({"ranking": loss / max(1, batch.step_targets)})
 
     def score(self, batch: ContextBatch) -> Tensor:

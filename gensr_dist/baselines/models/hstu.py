@@ -24,7 +24,7 @@ from gensr_dist.baselines.contract import LogFacts, Losses, SequenceBaseline, Se
 from gensr_dist.baselines.layers.hstu_block import HSTUBlock
 from gensr_dist.baselines.layers.item_input import ItemInput
 from gensr_dist.baselines.layers.pooling import newest
-from gensr_dist.baselines.sequence_losses import LossSettings, SequenceLoss, sequence_loss
+from gensr_dist.baselines.sequence_losses import LossSettings, SequenceLoss, loss_by_length
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch, sequence_of
 from gensr_dist.model.dropout import Dropout
@@ -81,8 +81,11 @@ class HSTU(SequenceBaseline):
         """Losses of a batch."""
         item_UD = self.items(batch)
         catalogue_ID = self._unit(self.items.catalogue()) if self.loss.name == "ce" else None
-        state_SLD = self._sharpened(self.states(batch, item_UD))
-        loss = sequence_loss(self.loss, state_SLD, self._unit(item_UD), batch, catalogue_ID)
+
+        def sharpened(part: SequenceBatch) -> Tensor:
+            return self._sharpened(self.states(part, item_UD))
+
+        loss = loss_by_length(self.loss, sharpened, self._unit(item_UD), batch, catalogue_ID)
         return Losses({"ranking": loss / max(1, batch.step_targets)})
 
     def score(self, batch: ContextBatch) -> Tensor:

@@ -32,6 +32,7 @@ from gensr_dist.baselines.layers.t5_reader import T5Reader, gathered, in_parts
 from gensr_dist.baselines.layers.t5_sequence import log_likelihood
 from gensr_dist.baselines.layers.textual_ids import textual_ids
 from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.like_lengths import read_by_length
 from gensr_dist.model.backbone import Memory
 
 
@@ -94,7 +95,11 @@ class IDGenRec(RowBaseline):
 
     def forward(self, batch: ContextBatch) -> Losses:
         """Cross entropy of the positives' ids, summed over their tokens."""
-        id_UK = self.ids(batch)
-        memory = self.read(batch, id_UK)
-        log_GK = log_likelihood(self.t5.backbone, memory, id_UK[batch.candidate_GC[:, :1]]).squeeze(1)
-        return Losses({"ranking": -(log_GK.sum(1) * (batch.row_G >= 0)).sum() / batch.step_groups})
+
+        def log_likelihoods(part: ContextBatch) -> tuple[Tensor]:
+            id_UK = self.ids(part)
+            log_G1K = log_likelihood(self.t5.backbone, self.read(part, id_UK), id_UK[part.candidate_GC[:, :1]])
+            return (log_G1K.sum((1, 2)),)
+
+        (log_G,) = read_by_length(log_likelihoods, batch)
+        return Losses({"ranking": -(log_G * (batch.row_G >= 0)).sum() / batch.step_groups})

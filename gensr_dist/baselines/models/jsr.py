@@ -57,6 +57,7 @@ class JSR(RowBaseline):
 
     tasks = BOTH
     needs = frozenset({Need.QUERIES})
+    by_length = False
     corpus_V: Tensor
 
     def __init__(self, settings: JSRSettings, facts: LogFacts) -> None:

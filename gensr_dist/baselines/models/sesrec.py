@@ -35,6 +35,7 @@ from gensr_dist.baselines.layers.queries import TextMean
 from gensr_dist.baselines.layers.target_attention import BilinearTargetAttention
 from gensr_dist.baselines.layers.user_table import UserTable
 from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.like_lengths import read_by_length
 
 _STD = 0.1  # of items, users and words at first
 
@@ -95,18 +96,22 @@ class SESRec(RowBaseline):
 
     def forward(self, batch: ContextBatch) -> Losses:
         """Losses of a batch; the ranking's is the mean over a row's candidates, as published."""
-        score_GC, triplet_G, item_UD, query_KD = self._read(batch)
+        score_GC, triplet_G = read_by_length(self._read, batch)
         settings = self.settings
         parts = {
             "ranking": (self.ranking(batch, score_GC) / (batch.candidate_GC > 0).sum(1).clamp_min(1)).sum(),
-            "contrast": settings.contrast * alignment(self.align, batch, item_UD, query_KD, most=settings.pairs),
+            "contrast": settings.contrast * alignment(self.align, batch, *self._vectors(batch), most=settings.pairs),
             "triplet": settings.triplet * (triplet_G * (batch.row_G >= 0)).sum(),
         }
         return Losses({name: part / batch.step_groups for name, part in parts.items()})
 
-    def _read(self, batch: ContextBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Scores [G, C], triplet losses [G], vectors of items [U, D] and of past queries [K, D]."""
-        item_UD, query_KD = self.item_linear(self.items(batch)), self.query(batch.query_KQ)
+    def _vectors(self, batch: ContextBatch) -> tuple[Tensor, Tensor]:
+        """Those of items [U, D] and of past queries [K, D]."""
+        return self.item_linear(self.items(batch)), self.query(batch.query_KQ)
+
+    def _read(self, batch: ContextBatch) -> tuple[Tensor, Tensor]:
+        """Scores [G, C] and triplet losses [G]."""
+        item_UD, query_KD = self._vectors(batch)
         read = Behaviours.of(batch, item_UD, query_KD)
         rec_GLD = self.rec(read.item_GLD, read.rec_GL)
         search_GLD = self.search(read.item_GLD + read.query_GLD, read.search_GL)
@@ -125,4 +130,4 @@ class SESRec(RowBaseline):
             triplets.append(loss_G * mask_GL.any(1))
         user_GCD = self.users(batch.user_G)[:, None].expand_as(candidate_GCD)
         score_GC: Tensor = self.head(torch.cat([*interests, user_GCD, candidate_GCD], -1))
-        return score_GC, torch.stack(triplets).sum(0), item_UD, query_KD
+        return score_GC, torch.stack(triplets).sum(0)

@@ -59,6 +59,7 @@ class SimGCL(RowBaseline):
     """Vectors of users and items from the graph; a user without a number scores 0."""
 
     tasks = ONLY_REC
+    by_length = False
 
     def __init__(self, settings: SimGCLSettings, facts: LogFacts) -> None:
         super().__init__()

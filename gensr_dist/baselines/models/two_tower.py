@@ -48,6 +48,7 @@ class TwoTower(RowBaseline):
     """A vector of who asks for what, near to those of items."""
 
     tasks = BOTH
+    by_length = False
     log_chance_I: Tensor
 
     def __init__(self, settings: TwoTowerSettings, facts: LogFacts) -> None:

@@ -35,6 +35,7 @@ from gensr_dist.baselines.layers.queries import QueryProjection
 from gensr_dist.baselines.layers.siamese import Sessions, SiameseLayer, neighbours_likeness, sinusoids
 from gensr_dist.baselines.layers.user_table import UserTable
 from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.like_lengths import read_by_length
 from gensr_dist.model.dropout import Dropout
 
 
@@ -85,7 +86,7 @@ class UnifiedSSR(RowBaseline):
 
     def forward(self, batch: ContextBatch) -> Losses:
         """Losses of a batch."""
-        score_GC, session_G = self._read(batch)
+        score_GC, session_G = read_by_length(self._read, batch)
         parts = {"ranking": self.ranking(batch, score_GC).sum()}
         if self.windows is not None:
             parts["sessions"] = self.settings.sessions * (session_G * (batch.row_G >= 0)).sum()

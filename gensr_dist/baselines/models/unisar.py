@@ -40,6 +40,7 @@ from gensr_dist.baselines.layers.queries import QueryProjection
 from gensr_dist.baselines.layers.user_table import UserTable
 from gensr_dist.baselines.layers.views import ViewedHistory, Views
 from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.batches.like_lengths import read_by_length
 
 _EXPERTS, _TOWER = 4, 128
 _STD = 0.1  # of items, users and words at first
@@ -105,27 +106,35 @@ class UniSAR(RowBaseline):
 
     def score(self, batch: ContextBatch) -> Tensor:
         """Logits of the row's own task, [G, C]."""
-        item_UD, query_KD = self.item_projection(self.items(batch)), self.query(batch.query_KQ)
-        return self._score(batch, item_UD, *self._views(batch, item_UD, query_KD))
+        return self._read(batch)[0]
 
     def forward(self, batch: ContextBatch) -> Losses:
         """Losses of a batch; the ranking's is the mean over a row's candidates, as published."""
         settings = self.settings
-        item_UD, query_KD = self.item_projection(self.items(batch)), self.query(batch.query_KQ)
-        rec, search = self._views(batch, item_UD, query_KD)
-        loss_G = self.ranking(batch, self._score(batch, item_UD, rec, search))
+        score_GC, own_GD, cross_GD, both_G, *of_search = read_by_length(self._read, batch)
+        loss_G = self.ranking(batch, score_GC)
         weight_G = torch.where(batch.task_G == SEARCH, settings.search, 1.0)
         counts_G = batch.row_G >= 0
-        agreement = self.rec.agreement(rec, batch.user_G, counts_G) + self.search.agreement(
-            search, batch.user_G, counts_G
-        )
-        queries = alignment(self.align, batch, item_UD, query_KD, most=settings.pairs)
+        agreement = self.rec.agreement(own_GD, cross_GD, both_G & counts_G, batch.user_G)
+        own_GD, cross_GD, both_G = of_search
+        agreement = agreement + self.search.agreement(own_GD, cross_GD, both_G & counts_G, batch.user_G)
+        queries = alignment(self.align, batch, *self._vectors(batch), most=settings.pairs)
         parts = {
             "ranking": (weight_G * loss_G / (batch.candidate_GC > 0).sum(1).clamp_min(1)).sum(),
             "queries": settings.query_contrast * queries,
             "views": settings.view_contrast * agreement * counts_G.sum(),
         }
         return Losses({name: part / batch.step_groups for name, part in parts.items()})
+
+    def _vectors(self, batch: ContextBatch) -> tuple[Tensor, Tensor]:
+        """Those of items [U, D] and of past queries [K, D]."""
+        return self.item_projection(self.items(batch)), self.query(batch.query_KQ)
+
+    def _read(self, batch: ContextBatch) -> tuple[Tensor, ...]:
+        """Scores [G, C], and `Views.means` of recommendations and of searches."""
+        item_UD, query_KD = self._vectors(batch)
+        rec, search = self._views(batch, item_UD, query_KD)
+        return self._score(batch, item_UD, rec, search), *rec.means(), *search.means()
 
     def _views(self, batch: ContextBatch, item_UD: Tensor, query_KD: Tensor) -> tuple[Views, Views]:
         """Recommendations and searches, each by itself and by the other."""

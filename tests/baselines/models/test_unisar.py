@@ -79,7 +79,8 @@ def test_the_contrast_of_views_matches_the_loops_and_spares_rows_of_one_user() -
         for logits in ([likeness[n][m] for m in (partner, *others)], [likeness[m][n] for m in (partner, *others)]):
             expected += (torch.stack(logits).logsumexp(0) - logits[0]) / 12
     counts_G = torch.tensor([True, True, True, False, True])
-    torch.testing.assert_close(model.rec.agreement(rec, user_G, counts_G), expected)
+    own_GD, cross_GD, both_G = rec.means()
+    torch.testing.assert_close(model.rec.agreement(own_GD, cross_GD, both_G & counts_G, user_G), expected)
 
 
 def test_searches_weigh_lambda_times_recommendations() -> None:
