@@ -19,7 +19,7 @@ def test_the_triplet_matches_the_loops() -> None:
     masks = batch.behaviour_GL & 1 > 0, batch.behaviour_GL & 2 > 0
     encoded = model.rec(entry_GLD, masks[0]), model.search(entry_GLD + asked_GLD, masks[1])
     weights = model.co_attention(*encoded, *masks)
-    _, found_G, _, _ = model._read(batch)
+    _, found_G = model._read(batch)
     for g in range(6):
         expected = torch.zeros((), dtype=torch.float64)
         for h_LD, a_L, mask_L in ((each[g] for each in part) for part in zip(encoded, weights, masks, strict=True)):
