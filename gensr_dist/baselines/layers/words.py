@@ -11,7 +11,7 @@ from gensr_dist.baselines.layers.precision import wide
 
 
 def item_word_loss(vector_PD: Tensor, word_PW: Tensor, table_VD: Tensor, bias_V: Tensor, negative_N: Tensor) -> Tensor:
-    """-sum over a text's words w of [log s(e . w + b_w) + sum over n of log s(-(e . n + b_n))]; [P].
+    """-mean over a text's words w of [log s(e . w + b_w) + sum over n of log s(-(e . n + b_n))]; [P], 0 without.
 
     Args:
         vector_PD: e, of items or users.
@@ -19,13 +19,15 @@ def item_word_loss(vector_PD: Tensor, word_PW: Tensor, table_VD: Tensor, bias_V:
         table_VD: vectors of words.
         bias_V: b.
         negative_N: words drawn against every word of the batch.
+
+    The mean, as in ProdSearch: a sum over the words of a title outweighs the ranking loss by far.
     """
     real_PW = word_PW != 0
     logit_PW = (table_VD[word_PW] @ vector_PD[..., None]).squeeze(-1) + bias_V[word_PW]
     negative_PN = vector_PD @ table_VD[negative_N].T + bias_V[negative_N]
     told_P = F.logsigmoid(wide(logit_PW)).masked_fill(~real_PW, 0.0).sum(1)
-    # The same negatives stand against each word: their sum counts as often as there are words.
-    return real_PW.sum(1) * F.softplus(wide(negative_PN)).sum(1) - told_P
+    words_P = real_PW.sum(1)
+    return (words_P > 0) * F.softplus(wide(negative_PN)).sum(1) - told_P / words_P.clamp_min(1)
 
 
 class UnigramSampler:

@@ -3,10 +3,10 @@
 m = lambda f(q) + (1 - lambda) u, u learnt a user. Users, like items, tell words: those that they wrote. The rest is
 that of `ProductSearch`.
 
-Deviations: the logs have no reviews, so that a user's words are those of the titles of the history that a row shows,
-their loss divided by the number of its items, so that users weigh as much as items. Adam in place of SGD with a
-falling rate, small random vectors of users and items in place of zeros, no weight decay (theirs is .005 under SGD), and
-no subsampling of frequent words.
+Deviations: the logs have no reviews, so that a user's words are those of the titles of the history that a row shows;
+the mean over words stands for the authors' step a word, in which search, item and user weigh alike. Adam in place of
+SGD with a falling rate, small random vectors of users and items in place of zeros, no weight decay (theirs is .005
+under SGD), and no subsampling of frequent words.
 
 Dimensions: G groups, P rows that are not padding, L history, W words of a title, D width, U items of the batch.
 """
@@ -63,4 +63,4 @@ class HEM(ProductSearch):
             self.word_bias_V,
             negative_N,
         )
-        return {**parts, "user_words": (loss_P / (history_PL > 0).sum(1).clamp_min(1)).sum()}
+        return {**parts, "user_words": loss_P.sum()}

@@ -40,10 +40,9 @@ def test_users_tell_the_words_of_their_histories() -> None:
     for group, user in enumerate(batch.user_G.tolist()):
         user_D = model.users.table.weight[user + 1]
         slots = [slot for slot in batch.history_GL[group].tolist() if slot]
-        for slot in slots:
-            for word in batch.title_UT[slot].tolist():
-                if word:
-                    loss = -(user_D @ table_VD[word] + bias_V[word]).sigmoid().log()
-                    loss -= sum((-(user_D @ table_VD[other] + bias_V[other])).sigmoid().log() for other in negatives)
-                    expected += loss / len(slots)
+        words = [word for slot in slots for word in batch.title_UT[slot].tolist() if word]
+        for word in words:
+            loss = -(user_D @ table_VD[word] + bias_V[word]).sigmoid().log()
+            loss -= sum((-(user_D @ table_VD[other] + bias_V[other])).sigmoid().log() for other in negatives)
+            expected += loss / len(words)
     assert_close(part, expected / batch.step_groups)

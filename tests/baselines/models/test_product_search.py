@@ -44,10 +44,11 @@ def test_losses_are_those_of_rows_and_of_words() -> None:
         ranking -= score_GC[group, 0].sigmoid().log() + (-score_GC[group, 1:]).sigmoid().log().sum()
         slot = int(batch.candidate_GC[group, 0])
         item_D, table_VD, bias_V = model.items.table.weight[slot - 1], model.words.weight, model.word_bias_V
-        for word in batch.title_UT[slot].tolist():
-            if word:
-                words -= (item_D @ table_VD[word] + bias_V[word]).sigmoid().log()
-                words -= sum((-(item_D @ table_VD[other] + bias_V[other])).sigmoid().log() for other in negatives)
+        own = [word for word in batch.title_UT[slot].tolist() if word]
+        for word in own:
+            words -= (item_D @ table_VD[word] + bias_V[word]).sigmoid().log() / len(own)
+            for other in negatives:
+                words -= (-(item_D @ table_VD[other] + bias_V[other])).sigmoid().log() / len(own)
     assert_close(parts["ranking"], ranking / 10)
     assert_close(parts["words"], words / 10)
     assert set(parts) == {"ranking", "words"}
