@@ -61,7 +61,7 @@ class FileRecord:
         where = where or str(path)
         try:
             size, sha256 = path.stat().st_size, known_sha256(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return DamagedError(where, expected=self.bytes, size=None, remedy=remedy)
         except OSError as error:
             return InputError(

@@ -234,7 +234,7 @@ def test_the_stage_whose_result_is_gone_runs_again_and_is_named(
     path = run.root / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     if stage != "evaluate":
-        with pytest.raises(InputError, match=rf"{name}.*, a result of {stage}, is gone; run `gensr {stage}` again"):
+        with pytest.raises(InputError, match=rf"{name}.*, a result of stage {stage}, is gone; run `gensr {stage}`"):
             check_consistent("index", run)
         with pytest.raises(InputError, match=rf"{name}.*, a result of stage {stage}, is gone; run `gensr"):
             run_stage(BY_NAME["evaluate"], configured(run), print)
@@ -249,6 +249,45 @@ def test_a_missing_result_is_made_again(run: RunFolder) -> None:
     done(run)
     (run.cf / "items.npy").unlink()
     assert done(run) == ["lightgcn"]  # which gives the same vectors, so that nothing after it changes
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [("lightgcn", "cf/items.npy"), ("train", "model/result"), ("index", "index/result"), ("evaluate", "metrics.json")],
+)
+@pytest.mark.parametrize("damage", ["other bytes", "none", "a folder"])
+def test_a_damaged_result_is_refused_and_made_again(run: RunFolder, stage: str, name: str, damage: str) -> None:
+    done(run)
+    path = run.root / name
+    whole = path.read_bytes()
+    if damage == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(bytes(len(whole)) if damage == "other bytes" else b"")
+    became = "is gone" if damage == "a folder" else "was changed or damaged since"
+    if stage != "evaluate":
+        with pytest.raises(InputError, match=rf"{name}, a result of stage {stage}, {became}; run `gensr {stage}`"):
+            check_consistent("index", run)
+    if damage == "a folder":
+        path.rmdir()
+    assert done(run) == [stage]
+    assert path.read_bytes() == whole
+    check_consistent("index", run)
+
+
+def test_a_stage_that_goes_on_does_not_keep_a_damaged_result(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def export(job: Job) -> Outcome:
+        job.run.model.mkdir(exist_ok=True)
+        if not (weights := job.run.model / "weights").exists():  # made again of a checkpoint
+            weights.write_text("best")
+        return Outcome(summary=(), result={})
+
+    replace(monkeypatch, "train", export)
+    done(run)
+    (run.model / "weights").write_text("bits")
+    assert done(run) == ["train"]
+    assert (run.model / "weights").read_text() == "best"
 
 
 def test_another_version_alone_redoes_nothing(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
