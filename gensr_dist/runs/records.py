@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gensr_dist.config.marks import Mark, marked
+from gensr_dist.config.root import Config, flattened
 from gensr_dist.errors import InputError
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.outside_files import FileStates
@@ -83,6 +85,19 @@ def check_consistent(stage: str, run: RunFolder) -> None:
         for earlier, made in record.inputs.items():
             if earlier in records and records[earlier].made != made:
                 raise InputError(where, f"{name} was made from other results of {earlier}", again)
+
+
+def check_config(config: Config, stage: str, run: RunFolder) -> None:
+    """Raise InputError unless the config of a run folder is that which a stage and all it read were made with.
+
+    Places apart: shards may lie elsewhere now.
+    """
+    now = {key: value for key, value in flattened(config).items() if key not in marked(Config, Mark.PLACE)}
+    for name in (stage, *_finished(stage, run).inputs):
+        for key, value in _finished(name, run).settings.items():
+            if key in now and now[key] != value:
+                problem = f"{key} is {now[key]!r}, but stage {name} was made with {value!r}"
+                raise InputError(run.config, problem, "run `gensr run` with the config of this run: it writes it anew")
 
 
 def _finished(stage: str, run: RunFolder) -> StageRecord:

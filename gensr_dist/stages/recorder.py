@@ -7,14 +7,21 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from gensr_dist.config.root import resolved_yaml
+from gensr_dist.config.root import Config, resolved_yaml
 from gensr_dist.errors import InputError
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.records import StageRecord, read_record, record_path
 from gensr_dist.stages.stage import Outcome, Stage
 from gensr_dist.stages.status import RunStatus, fingerprinted
 from gensr_dist.storage.checked_files import record_files
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import write_json
+
+
+def write_config(config: Config, run: RunFolder) -> None:
+    """Leave the resolved config in the run folder."""
+    with durable_file(run.config) as temporary:
+        temporary.write_text(resolved_yaml(config), encoding="utf-8")
 
 
 class Recorder:
@@ -51,8 +58,7 @@ class Recorder:
         }
         self._remove_damaged()
         self._before = self.stage.states(self.run)
-        with durable_file(self.run.config) as temporary:
-            temporary.write_text(resolved_yaml(self.config), encoding="utf-8")
+        write_config(self.config, self.run)
         write_json(record_path(self.stage.name, self.run), self.record)
         self._started = time.monotonic()
         return self

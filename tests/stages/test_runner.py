@@ -16,7 +16,7 @@ from gensr_dist.errors import InputError, Paused
 from gensr_dist.runs.event_files import forget_events
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.outside_files import OutsideFolder
-from gensr_dist.runs.records import check_consistent, locked, read_record, record_path
+from gensr_dist.runs.records import check_config, check_consistent, locked, read_record, record_path
 from gensr_dist.stages import order, status
 from gensr_dist.stages.order import BY_NAME
 from gensr_dist.stages.runner import run_all, run_stage
@@ -288,6 +288,26 @@ def test_a_stage_that_goes_on_does_not_keep_a_damaged_result(run: RunFolder, mon
     (run.model / "weights").write_text("bits")
     assert done(run) == ["train"]
     assert (run.model / "weights").read_text() == "best"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("", r"config.yaml: data.history is 20, but stage index was made with 5; run `gensr run`"),
+        ("retrieval: {candidates: 150}\n", r"config.yaml: data.history is 20, but stage index was made with 5"),
+    ],
+)
+def test_a_config_that_is_not_that_of_the_results_is_refused_and_written_anew(
+    run: RunFolder, written: str, said: str
+) -> None:
+    config = configured(run, "retrieval.candidates=150", "data.history=5", f"data.shards={run.root / 'shards'}")
+    run_all(config, print)
+    check_config(load_config(run.config, done=True), "index", run)
+    run.config.write_text(written)
+    with pytest.raises(InputError, match=said):
+        check_config(load_config(run.config, done=True), "index", run)
+    assert run_all(config, print).done == ()
+    assert load_config(run.config, done=True) == config
 
 
 def test_another_version_alone_redoes_nothing(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
