@@ -20,7 +20,7 @@ from typing_extensions import Self
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.errors import InputError
 from gensr_dist.runs.folder import RunFolder
-from gensr_dist.runs.records import check_consistent
+from gensr_dist.runs.records import check_config, check_consistent
 from gensr_dist.stages.runner import run_all
 from gensr_dist.storage.records import read_json
 
@@ -53,6 +53,7 @@ class Run:
         run = RunFolder(Path(folder))
         check_consistent("index", run)
         config = load_config(run.config, done=True)
+        check_config(config, "index", run)
         if not many:
             config = dataclasses.replace(config, data=dataclasses.replace(config.data, shuffle_shards=1))
         return cls(RunFolder.of(config, run.root), config)

@@ -24,7 +24,8 @@ from gensr_dist.cli.tools import add_tools
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.storage.output_errors import as_input_error, quieten_writing_threads
 
-_NO_MEMORY = ("can't allocate memory", "out of memory")  # in what torch raises
+# In what torch raises, and what the loader of libraries says under `ulimit -v`.
+_NO_MEMORY = ("can't allocate memory", "out of memory", "failed to map segment")
 
 DESCRIPTION = """GenSR: one generative model for "what next for this user" and "this user typed this query".
 
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if problem is None:
             raise
         return _fail(f"{who}{problem}", 2)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError) as error:
         if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
             return _fail(f"{who}{_no_memory(error)}", 2)
         from gensr_dist.distributed.heartbeat import end_process, lost_connection

@@ -117,7 +117,7 @@ class Heartbeat:
         return f"{ranks} {names}{more} {have} given no sign of life for {SILENCE:.0f} s; {what} or the network is gone"
 
 
-def lost_connection(error: RuntimeError) -> str | None:
+def lost_connection(error: Exception) -> str | None:
     """What a collective says of a peer that left it or did not come, in a line; None for an error of another kind."""
     text = str(error)
     if isinstance(error, dist.DistNetworkError | dist.DistStoreError) or _GLOO.search(text) or _NCCL.search(text):

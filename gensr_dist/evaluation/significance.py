@@ -117,7 +117,7 @@ def load_ranks(run: Path, task: Behaviour) -> NDArray[np.int64]:
     path = _ranks_path(run, task)
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(path, f"no saved ranks ({error})", "run `gensr evaluate` on this run") from None
 
 

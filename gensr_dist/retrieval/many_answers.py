@@ -4,10 +4,13 @@ Dimensions: G groups, K answers.
 """
 
 import dataclasses
+import fcntl
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -125,31 +128,34 @@ def answer_many(
         notes: about the run, for people.
 
     Raises:
-        InputError: a line of the file is wrong, or `out` is no name that a Parquet file can have.
+        InputError: a line of the file is wrong, `out` is no name that a Parquet file can have, or another start writes
+            it.
     """
     if out.suffix != ".parquet":
         raise InputError(out, "answers are written as Parquet", "give a name that ends in .parquet")
     if out.is_dir():
         raise InputError(out, "it is a folder", "give the name of a file")
+    if out.exists() and asks.exists() and out.samefile(asks):
+        raise InputError(out, "it is the file of the asked users, which the answers would replace", "give another name")
     given, started = read_asks(asks), time.monotonic()
     frame = given.frame
     known = int(frame["user_id"].is_in(users.implode()).sum())
     states = " ".join(sha256_of_file(path) for path in (asks, *made_from))
-    folder = _parts_folder(out, hashlib.sha256(f"{states} {k}".encode()))
-    starts = range(0, len(frame), PART)
-    waiting = [number for number in range(len(starts)) if not (folder / _name(number)).exists()]
-    before = len(frame) - sum(len(frame[starts[number] : starts[number] + PART]) for number in waiting)
-    with tqdm(total=len(frame), initial=before, desc="answers", unit="line", disable=None) as bar:
-        for number, answered in answer_parts(
-            (number, frame[starts[number] : starts[number] + PART]) for number in waiting
-        ):
-            with durable_file(folder / _name(number)) as temporary:
-                answered.write_parquet(temporary)
-            bar.update(len(frame[starts[number] : starts[number] + PART]))
-    with durable_file(out) as temporary:
-        parts = [folder / _name(number) for number in range(len(starts))]
-        pl.scan_parquet(parts, glob=False).sink_parquet(temporary)
-    shutil.rmtree(folder)
+    with _parts_folder(out, hashlib.sha256(f"{states} {k}".encode())) as folder:
+        starts = range(0, len(frame), PART)
+        waiting = [number for number in range(len(starts)) if not (folder / _name(number)).exists()]
+        before = len(frame) - sum(len(frame[starts[number] : starts[number] + PART]) for number in waiting)
+        with tqdm(total=len(frame), initial=before, desc="answers", unit="line", disable=None) as bar:
+            for number, answered in answer_parts(
+                (number, frame[starts[number] : starts[number] + PART]) for number in waiting
+            ):
+                with durable_file(folder / _name(number)) as temporary:
+                    answered.write_parquet(temporary)
+                bar.update(len(frame[starts[number] : starts[number] + PART]))
+        with durable_file(out) as temporary:
+            parts = [folder / _name(number) for number in range(len(starts))]
+            pl.scan_parquet(parts, glob=False).sink_parquet(temporary)
+        shutil.rmtree(folder)
     seconds = time.monotonic() - started
     return ManyAnswers(
         asked=len(frame),
@@ -174,16 +180,24 @@ def identity(trained: TrainedRun, scorer: str | None = None) -> tuple[Path, ...]
     return (trained.folder.index / ORDERS, *added, *weights)
 
 
-def _parts_folder(out: Path, digest: "hashlib._Hash") -> Path:
-    """The folder of finished parts, emptied if they answer something else."""
+@contextmanager
+def _parts_folder(out: Path, digest: "hashlib._Hash") -> Iterator[Path]:
+    """The folder of finished parts, emptied if they answer something else, while no other start works in it."""
     folder = out.with_name(f".{out.name}.parts")
-    record = folder / "parts.json"
-    if folder.exists() and (not record.exists() or read_json(record, "delete it") != digest.hexdigest()):
-        shutil.rmtree(folder)
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        write_json(record, digest.hexdigest())
-    return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    place, record = folder / "lock", folder / "parts.json"
+    try:
+        with place.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(lock.fileno()), place.stat()):
+                raise BlockingIOError  # the one who had it has finished and deleted the folder
+            if not record.exists() or read_json(record, "delete it") != digest.hexdigest():
+                for path in sorted({*folder.iterdir()} - {place}):
+                    path.unlink()
+                write_json(record, digest.hexdigest())
+            yield folder
+    except BlockingIOError:
+        raise InputError(out, "another `gensr answer` writes it", "wait for it, or give another name") from None
 
 
 def _name(number: int) -> str:

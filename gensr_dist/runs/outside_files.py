@@ -33,7 +33,7 @@ class FileState:
     """What is known of a file."""
 
     size: int
-    changed: int = 0  # time of its last change in ns; 0 of a remote file
+    changed: int = 0  # ctime in ns, which no program can set; 0 of a remote file
     sha256: str = ""  # of its content; empty of a remote file, and where nobody has asked yet
 
 
@@ -73,10 +73,11 @@ class OutsideFolder:
         if path is None:
             return FileState(size=size)
         size, changed = _quick(path)
-        if before is None or before.size != size or not before.sha256:
+        if before is None or before.size != size:
             return FileState(size=size, changed=changed)
-        same = before.changed == changed
-        return FileState(size=size, changed=changed, sha256=before.sha256 if same else _digest(path, size, changed))
+        if before.changed == changed:
+            return before
+        return FileState(size=size, changed=changed, sha256=_digest(path, size, changed))
 
     def _found(self) -> Mapping[str, int]:
         if not self.place:
@@ -127,7 +128,7 @@ def _quick(path: Path) -> tuple[int, int]:
         status = path.stat()
     except OSError:
         return 0, 0
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_ctime_ns
 
 
 @functools.lru_cache(maxsize=4_096)

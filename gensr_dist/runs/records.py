@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gensr_dist.config.marks import Mark, marked
+from gensr_dist.config.root import Config, flattened
 from gensr_dist.errors import InputError
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.outside_files import FileStates
+from gensr_dist.storage.checked_files import DamagedError, FileRecord
 from gensr_dist.storage.records import read_record as read_json_record
 
 
@@ -25,7 +28,7 @@ class StageRecord:
     outside: Mapping[str, FileStates]  # files that it read from outside the run folder, by the key of their folder
     version: str  # of gensr_dist, for people
     made: str = ""  # what later stages depend on: of prepare the digest of its shards, of others the fingerprint
-    files: tuple[str, ...] = ()  # that it left, relative to the run folder; of prepare the manifest lists them
+    contents: tuple[FileRecord, ...] = ()  # that it left, in the run folder; of prepare the manifest lists them
     finished: bool = False
     seconds: float = 0.0
     summary: tuple[str, ...] = ()  # for people
@@ -50,9 +53,20 @@ def read_record(stage: str, run: RunFolder) -> StageRecord | None:
     return read_json_record(path, StageRecord, "a finished stage", missing=remedy, wrong=remedy)
 
 
-def missing_result(record: StageRecord, run: RunFolder) -> str:
-    """A file that was there when the stage finished and is no more; empty where all are."""
-    return next((str(run.root / name) for name in record.files if not (run.root / name).exists()), "")
+def lost_result(record: StageRecord, run: RunFolder) -> str:
+    """What has become of a file that the stage left, in a sentence; empty where all are as they were.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    for file in record.contents:
+        damage = file.damage(run.root / file.name)
+        if isinstance(damage, DamagedError):
+            became = "is gone" if damage.size is None else "was changed or damaged since"
+            return f"{damage.where}, a result of stage {record.stage}, {became}"
+        if damage is not None:
+            raise damage
+    return ""
 
 
 def check_consistent(stage: str, run: RunFolder) -> None:
@@ -66,11 +80,24 @@ def check_consistent(stage: str, run: RunFolder) -> None:
     records = {name: _finished(name, run) for name in last.inputs} | {stage: last}
     for name, record in records.items():
         where, again = record_path(name, run), f"run `gensr {name}` again"
-        if gone := missing_result(record, run):
-            raise InputError(where, f"{gone}, a result of {name}, is gone", again)
+        if lost := lost_result(record, run):
+            raise InputError(where, lost, again)
         for earlier, made in record.inputs.items():
             if earlier in records and records[earlier].made != made:
                 raise InputError(where, f"{name} was made from other results of {earlier}", again)
+
+
+def check_config(config: Config, stage: str, run: RunFolder) -> None:
+    """Raise InputError unless the config of a run folder is that which a stage and all it read were made with.
+
+    Places apart: shards may lie elsewhere now.
+    """
+    now = {key: value for key, value in flattened(config).items() if key not in marked(Config, Mark.PLACE)}
+    for name in (stage, *_finished(stage, run).inputs):
+        for key, value in _finished(name, run).settings.items():
+            if key in now and now[key] != value:
+                problem = f"{key} is {now[key]!r}, but stage {name} was made with {value!r}"
+                raise InputError(run.config, problem, "run `gensr run` with the config of this run: it writes it anew")
 
 
 def _finished(stage: str, run: RunFolder) -> StageRecord:

@@ -84,9 +84,11 @@ class Prepare(Stage):
             return ""
         return str(body.get("digest", "")) if isinstance(body, dict) else ""
 
-    def missing(self, record: StageRecord, run: RunFolder) -> str:
-        """The manifest, if it is not that of this record."""
-        return "" if self.made(record, run) == record.made else run.shards.where("manifest.json")
+    def lost(self, record: StageRecord, run: RunFolder) -> str:
+        """Whether the manifest is that of this record."""
+        if self.made(record, run) == record.made:
+            return ""
+        return f"{run.shards.where('manifest.json')}, a result of stage prepare, is gone"
 
     def states(self, run: RunFolder) -> Mapping[str, Any]:
         """Sizes of all files of the shards."""

@@ -2,17 +2,26 @@
 
 import dataclasses
 import time
+from pathlib import Path
 from types import TracebackType
 
 from typing_extensions import Self
 
-from gensr_dist.config.root import resolved_yaml
+from gensr_dist.config.root import Config, resolved_yaml
 from gensr_dist.errors import InputError
+from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.records import StageRecord, read_record, record_path
 from gensr_dist.stages.stage import Outcome, Stage
 from gensr_dist.stages.status import RunStatus, fingerprinted
+from gensr_dist.storage.checked_files import record_files
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import write_json
+
+
+def write_config(config: Config, run: RunFolder) -> None:
+    """Leave the resolved config in the run folder."""
+    with durable_file(run.config) as temporary:
+        temporary.write_text(resolved_yaml(config), encoding="utf-8")
 
 
 class Recorder:
@@ -47,9 +56,9 @@ class Recorder:
             path: path.read_bytes() if path.exists() else None
             for path in (self.run.config, record_path(self.stage.name, self.run))
         }
+        self._remove_damaged()
         self._before = self.stage.states(self.run)
-        with durable_file(self.run.config) as temporary:
-            temporary.write_text(resolved_yaml(self.config), encoding="utf-8")
+        write_config(self.config, self.run)
         write_json(record_path(self.stage.name, self.run), self.record)
         self._started = time.monotonic()
         return self
@@ -66,6 +75,13 @@ class Recorder:
                 with durable_file(path) as temporary:
                     temporary.write_bytes(content)
 
+    def _remove_damaged(self) -> None:
+        """A training that goes on from its checkpoints makes again what is gone, not what is there."""
+        for file in self.earlier.contents if self.earlier is not None else ():
+            path = self.run.root / file.name
+            if path.is_file() and file.damage(path) is not None:
+                path.unlink()
+
     def finish(self, outcome: Outcome) -> StageRecord:
         """Write the finished record."""
         folders = self.stage.outside(self.config)
@@ -74,7 +90,7 @@ class Recorder:
         done = dataclasses.replace(
             record,
             made=self.stage.made(record, self.run),
-            files=self._files(),
+            contents=record_files(self.run.root, self._files()),
             finished=True,
             seconds=round(time.monotonic() - self._started, 3),
             summary=outcome.summary,
@@ -84,9 +100,8 @@ class Recorder:
         self.status.note(done)
         return done
 
-    def _files(self) -> tuple[str, ...]:
-        """What the stage has left, relative to the run folder."""
+    def _files(self) -> set[Path]:
+        """What the stage has left."""
         places = self.stage.results(self.run)
         paths = {path for place in places for path in (place, *place.rglob("*")) if path.is_file()}
-        names = sorted(path.relative_to(self.run.root).as_posix() for path in paths if not path.name.startswith("."))
-        return tuple(names)
+        return {path for path in paths if not path.name.startswith(".")}

@@ -14,7 +14,7 @@ from gensr_dist.errors import InputError, Paused
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.records import StageRecord, locked, record_path
 from gensr_dist.stages.order import plan
-from gensr_dist.stages.recorder import Recorder
+from gensr_dist.stages.recorder import Recorder, write_config
 from gensr_dist.stages.stage import Job, PrepareWorkers, Stage
 from gensr_dist.stages.status import RunStatus
 
@@ -108,6 +108,7 @@ def run_all(config: Config, say: Say) -> RunResult:
                 if stage is not last:
                     _tell(record, say)
             records[stage.name] = record
+        write_config(config, run)
     say("")
     (_tell if last.name in done else _tell_summary)(records[last.name], say)
     return RunResult(

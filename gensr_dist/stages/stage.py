@@ -12,7 +12,7 @@ from gensr_dist.config.marks import Mark, marked
 from gensr_dist.config.root import Config, flattened
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.outside_files import OutsideFolder
-from gensr_dist.runs.records import StageRecord, missing_result
+from gensr_dist.runs.records import StageRecord, lost_result
 
 Settings: TypeAlias = Mapping[str, str | int | float | bool]  # by dotted key
 
@@ -107,10 +107,14 @@ class Stage(ABC):
         """What later stages depend on, once it has finished."""
         return record.fingerprint
 
-    def missing(self, record: StageRecord, run: RunFolder) -> str:
-        """A result that was there when it finished and is no more; empty where all are."""
-        gone = missing_result(record, run)
-        return gone or next((str(place) for place in self.results(run) if not place.exists()), "")
+    def lost(self, record: StageRecord, run: RunFolder) -> str:
+        """What has become of a result since it finished, in a sentence; empty where all are as they were.
+
+        Raises:
+            InputError: a result cannot be read.
+        """
+        gone = next((str(place) for place in self.results(run) if not place.exists()), "")
+        return f"{gone}, a result of stage {self.name}, is gone" if gone else lost_result(record, run)
 
     def states(self, run: RunFolder) -> Mapping[str, Any]:
         """Everything that it has left, checkpoints too: equal only where it has changed nothing."""

@@ -51,7 +51,7 @@ class RunStatus:
     def finished(self, stage: Stage) -> StageRecord | None:
         """The record of a stage that finished with this config and the same inputs, its results still there."""
         record = read_record(stage.name, self.run)
-        if record is None or not record.finished or stage.missing(record, self.run):
+        if record is None or not record.finished or stage.lost(record, self.run):
             return None
         expected = self.expected(stage)
         if record.fingerprint != expected.fingerprint:
@@ -96,8 +96,7 @@ class RunStatus:
         others = [name for name in now.inputs if record.inputs.get(name) != now.inputs[name]]
         if others:
             return f"stage {stage.name} was made from other results of {', '.join(others)}"
-        gone = stage.missing(record, run)
-        return f"{gone}, a result of stage {stage.name}, is gone" if gone else ""
+        return stage.lost(record, run)
 
     def _outside_of(self, stage: Stage) -> Mapping[str, FileStates]:
         if stage.name not in self._outside:

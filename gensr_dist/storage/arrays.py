@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from gensr_dist.errors import InputError
+from gensr_dist.storage.checked_files import unreadable
 
 
 def open_array(path: Path, remedy: str) -> np.ndarray:
@@ -19,8 +20,10 @@ def open_array(path: Path, remedy: str) -> np.ndarray:
         return array
     except FileNotFoundError:
         raise InputError(path, "the file does not exist", remedy) from None
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, IsADirectoryError, EOFError) as error:
         raise InputError(path, f"expected an npy array ({error})", remedy) from None
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def write_rows(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray], dtype: str = "<f4") -> None:

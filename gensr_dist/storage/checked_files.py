@@ -13,6 +13,13 @@ from gensr_dist.storage.read_before import known_sha256, sha256_of_file
 REMEDY = "run `gensr prepare` again, or copy the folder again from where it was whole"
 
 
+def unreadable(where: Path | str, error: OSError) -> InputError:
+    """The line about a file that is there and cannot be read, whatever it holds."""
+    return InputError(
+        where, f"the file cannot be read ({error.strerror or error})", "check its permissions and the disk"
+    )
+
+
 class DamagedError(InputError):
     """A listed file is missing, cut short, longer or changed.
 
@@ -61,12 +68,10 @@ class FileRecord:
         where = where or str(path)
         try:
             size, sha256 = path.stat().st_size, known_sha256(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return DamagedError(where, expected=self.bytes, size=None, remedy=remedy)
         except OSError as error:
-            return InputError(
-                where, f"the file cannot be read ({error.strerror})", "check its permissions and the disk"
-            )
+            return unreadable(where, error)
         if (size, sha256) == (self.bytes, self.sha256):
             return None
         other = sha256 if sha256 != self.sha256 else ""  # equal, and the size is wrong: a forged record

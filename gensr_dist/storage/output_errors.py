@@ -18,14 +18,21 @@ from gensr_dist.errors import InputError
 
 OUTPUT_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.EBUSY, errno.EIO, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR),
+    *(errno.EBUSY, errno.EIO, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NUMBER = re.compile(r"\(os error (\d+)\)")
 _UNNUMBERED = re.compile(r"\d+ requested and \d+ written|PytorchStreamWriter failed|unexpected pos \d+ vs|write error")
 _ROOM = 1 << 20  # bytes: a disk with less is full, for what is written here
 _REMEDY = "free space or set `run` to another folder"
-_REMEDIES = {errno.EISDIR: "give the name of a file", errno.ENOTDIR: "give a name within a folder"}
+_OTHERS = "check whose it is and its permissions, or set `run` to another folder"
+_REMEDIES = {
+    errno.EISDIR: "give the name of a file",
+    errno.ENOTDIR: "give a name within a folder",
+    errno.EEXIST: "delete this file, or link to nothing, which is where a folder belongs",
+    errno.EACCES: _OTHERS,
+    errno.EPERM: _OTHERS,
+}
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gensr_dist.errors import InputError
+from gensr_dist.storage.checked_files import unreadable
 from gensr_dist.storage.durable import durable_file
 
 Record = TypeVar("Record")
@@ -41,8 +42,10 @@ def read_json(path: Path, remedy: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(path, "the file does not exist", remedy) from None
-    except (ValueError, OSError, RecursionError) as error:
+    except (ValueError, IsADirectoryError, RecursionError) as error:
         raise InputError(path, f"expected a JSON file ({error})", remedy) from None
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def read_record(path: Path, kind: type[Record], what: str, *, missing: str, wrong: str) -> Record:

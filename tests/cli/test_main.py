@@ -253,6 +253,7 @@ def test_an_interrupt_is_one_line(
     [
         MemoryError("Unable to allocate 2.91 TiB for an array"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        ImportError("libfaiss.so: failed to map segment from shared object"),
     ],
 )
 def test_too_little_memory_is_one_line(

@@ -105,3 +105,12 @@ def test_the_command_says_a_line_a_task(tmp_path: Path, capfd: pytest.CaptureFix
     }
     assert main(["compare", str(first), str(tmp_path)]) == 2
     assert capfd.readouterr().err.splitlines()[-1].startswith(f"gensr: error: {tmp_path}/metrics.json: the file does")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY"])
+def test_ranks_that_were_cut_are_one_line(tmp_path: Path, content: bytes) -> None:
+    save_ranks(tmp_path, Behaviour.SEARCH, np.arange(3))
+    (path,) = tmp_path.rglob("*.npy")
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"no saved ranks .*; run `gensr evaluate` on this run"):
+        load_ranks(tmp_path, Behaviour.SEARCH)

@@ -40,6 +40,7 @@ from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
 from gensr_dist.runs.records import StageRecord, record_path
 from gensr_dist.runs.trained_run import TrainedRun
+from gensr_dist.storage.checked_files import record_files
 from gensr_dist.storage.records import read_json, write_json
 from tests.baselines.builders import small_model, small_settings
 from tests.retrieval.conftest import CONFIG
@@ -72,8 +73,8 @@ def train(run: RunFolder, name: str) -> Baseline:
     folder.mkdir(parents=True)
     save_file({key: value.contiguous().clone() for key, value in model.state_dict().items()}, folder / WEIGHTS)
     settings = {f"{name}.{key}": value for key, value in dataclasses.asdict(small_settings(name, **own)).items()}
-    file = (folder / WEIGHTS).relative_to(run.root).as_posix()
-    record(run, f"baseline {name}", ("prepare", "lightgcn"), settings={"seed": 1, **settings}, files=(file,))
+    left = record_files(run.root, [folder / WEIGHTS])
+    record(run, f"baseline {name}", ("prepare", "lightgcn"), settings={"seed": 1, **settings}, contents=left)
     return model
 
 
@@ -346,6 +347,7 @@ def not_numbers(run: RunFolder) -> None:
     place = run.baseline("sasrec").model / WEIGHTS
     model = small_model("sasrec", facts_of(PreparedData.open(run, CONFIG, folds=False)), **OWN["sasrec"])
     save_file({key: torch.full_like(value, torch.nan) for key, value in model.state_dict().items()}, place)
+    changed(run, contents=[dataclasses.asdict(record) for record in record_files(run.root, [place])])
 
 
 def changed(run: RunFolder, **values: object) -> None:
@@ -359,7 +361,7 @@ def changed(run: RunFolder, **values: object) -> None:
         (untrained, "it is not trained in this run; run `gensr baseline sasrec CONFIG`"),
         (interrupted, "its training has not finished; run `gensr baseline sasrec CONFIG`"),
         (of_other_shards, "baseline sasrec was made from other results of prepare; run `gensr baseline sasrec` again"),
-        (weightless, f"{WEIGHTS}, a result of baseline sasrec, is gone; run `gensr baseline sasrec` again"),
+        (weightless, f"{WEIGHTS}, a result of stage baseline sasrec, is gone; run `gensr baseline sasrec` again"),
         (of_other_settings, "expected the record of sasrec's settings, width: "),
         (of_another_width, "weights of a baseline with other settings; train it again"),
         (not_numbers, "scores that are not a number; train it again, with a lower sasrec.learning_rate"),

@@ -106,6 +106,38 @@ def test_parts_of_other_lines_are_not_used(
     assert pl.read_parquet(out)["user_id"].unique(maintain_order=True).to_list() == ["u7", "u3"]
 
 
+@pytest.mark.parametrize("lines", [10, 9])
+def test_a_second_start_of_the_same_result_is_refused(
+    answerer: Answerer, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    monkeypatch.setattr(many_answers, "PART", 3)
+    path, out = asks(tmp_path), tmp_path / "out.parquet"
+    (tmp_path / "others").mkdir()
+    others = asks(tmp_path / "others", lines)
+
+    def parts(waiting: Iterable[NumberedPart]) -> Iterator[NumberedPart]:
+        for number, part in waiting:
+            with pytest.raises(InputError, match=r"out.parquet: another `gensr answer` writes it; wait for it"):
+                answered(answerer, run, others, out, [])
+            yield number, answer_part(answerer, part, K)
+
+    made_from, users = [run.index / ORDERS], answerer.items.users
+    answer_many(path, out, K, made_from=made_from, users=users, candidates=answerer.candidates, answer_parts=parts)
+    answered(answerer, run, path, tmp_path / "alone.parquet", [])
+    assert pl.read_parquet(out).equals(pl.read_parquet(tmp_path / "alone.parquet"))
+    assert not (tmp_path / ".out.parquet.parts").exists()
+
+
+def test_the_file_of_the_users_is_not_replaced(answerer: Answerer, run: RunFolder, tmp_path: Path) -> None:
+    path = tmp_path / "asks.parquet"
+    pl.DataFrame({"user_id": ["u1"]}).write_parquet(path)
+    (tmp_path / "link.parquet").symlink_to(path)
+    for out in (path, tmp_path / "link.parquet"):
+        with pytest.raises(InputError, match=r"it is the file of the asked users.*; give another name"):
+            answered(answerer, run, path, out, [])
+    assert pl.read_parquet(path).columns == ["user_id"]
+
+
 def test_the_result_is_parquet(answerer: Answerer, run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"answers\.csv: answers are written as Parquet; give a name that ends in"):
         answered(answerer, run, asks(tmp_path), tmp_path / "answers.csv", [])

@@ -16,7 +16,7 @@ from gensr_dist.errors import InputError, Paused
 from gensr_dist.runs.event_files import forget_events
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.outside_files import OutsideFolder
-from gensr_dist.runs.records import check_consistent, locked, read_record, record_path
+from gensr_dist.runs.records import check_config, check_consistent, locked, read_record, record_path
 from gensr_dist.stages import order, status
 from gensr_dist.stages.order import BY_NAME
 from gensr_dist.stages.runner import run_all, run_stage
@@ -234,7 +234,7 @@ def test_the_stage_whose_result_is_gone_runs_again_and_is_named(
     path = run.root / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     if stage != "evaluate":
-        with pytest.raises(InputError, match=rf"{name}.*, a result of {stage}, is gone; run `gensr {stage}` again"):
+        with pytest.raises(InputError, match=rf"{name}.*, a result of stage {stage}, is gone; run `gensr {stage}`"):
             check_consistent("index", run)
         with pytest.raises(InputError, match=rf"{name}.*, a result of stage {stage}, is gone; run `gensr"):
             run_stage(BY_NAME["evaluate"], configured(run), print)
@@ -249,6 +249,65 @@ def test_a_missing_result_is_made_again(run: RunFolder) -> None:
     done(run)
     (run.cf / "items.npy").unlink()
     assert done(run) == ["lightgcn"]  # which gives the same vectors, so that nothing after it changes
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [("lightgcn", "cf/items.npy"), ("train", "model/result"), ("index", "index/result"), ("evaluate", "metrics.json")],
+)
+@pytest.mark.parametrize("damage", ["other bytes", "none", "a folder"])
+def test_a_damaged_result_is_refused_and_made_again(run: RunFolder, stage: str, name: str, damage: str) -> None:
+    done(run)
+    path = run.root / name
+    whole = path.read_bytes()
+    if damage == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(bytes(len(whole)) if damage == "other bytes" else b"")
+    became = "is gone" if damage == "a folder" else "was changed or damaged since"
+    if stage != "evaluate":
+        with pytest.raises(InputError, match=rf"{name}, a result of stage {stage}, {became}; run `gensr {stage}`"):
+            check_consistent("index", run)
+    if damage == "a folder":
+        path.rmdir()
+    assert done(run) == [stage]
+    assert path.read_bytes() == whole
+    check_consistent("index", run)
+
+
+def test_a_stage_that_goes_on_does_not_keep_a_damaged_result(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def export(job: Job) -> Outcome:
+        job.run.model.mkdir(exist_ok=True)
+        if not (weights := job.run.model / "weights").exists():  # made again of a checkpoint
+            weights.write_text("best")
+        return Outcome(summary=(), result={})
+
+    replace(monkeypatch, "train", export)
+    done(run)
+    (run.model / "weights").write_text("bits")
+    assert done(run) == ["train"]
+    assert (run.model / "weights").read_text() == "best"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("", r"config.yaml: data.history is 20, but stage index was made with 5; run `gensr run`"),
+        ("retrieval: {candidates: 150}\n", r"config.yaml: data.history is 20, but stage index was made with 5"),
+    ],
+)
+def test_a_config_that_is_not_that_of_the_results_is_refused_and_written_anew(
+    run: RunFolder, written: str, said: str
+) -> None:
+    config = configured(run, "retrieval.candidates=150", "data.history=5", f"data.shards={run.root / 'shards'}")
+    run_all(config, print)
+    check_config(load_config(run.config, done=True), "index", run)
+    run.config.write_text(written)
+    with pytest.raises(InputError, match=said):
+        check_config(load_config(run.config, done=True), "index", run)
+    assert run_all(config, print).done == ()
+    assert load_config(run.config, done=True) == config
 
 
 def test_another_version_alone_redoes_nothing(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -35,3 +36,17 @@ def test_what_is_no_array_is_one_line(tmp_path: Path, content: bytes | str | Non
     ) as caught:
         open_array(path, "write it")
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_a_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.npy"
+    path.write_text("{}")
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(np, "load", refused)
+    with pytest.raises(InputError, match=r"the file cannot be read \(Permission denied\); check its permissions"):
+        open_array(path, "write it")

@@ -120,6 +120,24 @@ def test_a_command_ends_with_one_line(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert not [path for path in run.rglob(".*") if path.name != ".lock"]
 
 
+@pytest.mark.parametrize("place", ["stages", "run"])
+def test_a_link_to_nothing_where_a_folder_belongs_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], place: str
+) -> None:
+    run = tmp_path / "run"
+    link = run / "stages" if place == "stages" else run
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path / "gone")
+    command = ["simulate", "--preset", "tiny", "--set", f"run={run}"]
+    assert main(command) == 2
+    error = capfd.readouterr().err
+    assert error.startswith(f"gensr: error: {link}: ")
+    assert "File exists" in error
+    assert error.count("\n") == 1
+    link.unlink()
+    assert main(command) == 0
+
+
 def test_threads_of_tensorboard_print_no_traceback_of_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
