@@ -81,12 +81,12 @@ class ProductSearch(RowBaseline):
         if not self.word_negatives or self.sampler is None:
             return {}
         positive_P = batch.candidate_GC[batch.row_G >= 0, 0]
-        negative_N = self.sampler.draw(self.word_negatives, torch.default_generator).to(score_GC.device)
+        drawn = self.sampler.draw(len(positive_P) * self.word_negatives, torch.default_generator)
         loss_P = item_word_loss(
             self.items(batch)[positive_P],
             batch.title_UT[positive_P],
             self.words.weight,
             self.word_bias_V,
-            negative_N,
+            drawn.view(-1, self.word_negatives).to(score_GC.device),
         )
         return {"words": loss_P.sum()}

@@ -1,6 +1,6 @@
 """Vectors that tell their words: negative sampling, as in the product search models.
 
-Dimensions: P vectors, W words of a text, N negatives shared by the batch, V vocabulary, D width.
+Dimensions: P vectors, W words of a text, N negatives, V vocabulary, D width.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from gensr_dist.baselines.layers.precision import wide
 
 
-def item_word_loss(vector_PD: Tensor, word_PW: Tensor, table_VD: Tensor, bias_V: Tensor, negative_N: Tensor) -> Tensor:
+def item_word_loss(vector_PD: Tensor, word_PW: Tensor, table_VD: Tensor, bias_V: Tensor, negative_PN: Tensor) -> Tensor:
     """-mean over a text's words w of [log s(e . w + b_w) + sum over n of log s(-(e . n + b_n))]; [P], 0 without.
 
     Args:
@@ -18,16 +18,16 @@ def item_word_loss(vector_PD: Tensor, word_PW: Tensor, table_VD: Tensor, bias_V:
         word_PW: words of each; 0 is padding.
         table_VD: vectors of words.
         bias_V: b.
-        negative_N: words drawn against every word of the batch.
+        negative_PN: words drawn against all words of each.
 
     The mean, as in ProdSearch: a sum over the words of a title outweighs the ranking loss by far.
     """
     real_PW = word_PW != 0
     logit_PW = (table_VD[word_PW] @ vector_PD[..., None]).squeeze(-1) + bias_V[word_PW]
-    negative_PN = vector_PD @ table_VD[negative_N].T + bias_V[negative_N]
+    against_PN = torch.einsum("pd,pnd->pn", vector_PD, table_VD[negative_PN]) + bias_V[negative_PN]
     told_P = F.logsigmoid(wide(logit_PW)).masked_fill(~real_PW, 0.0).sum(1)
     words_P = real_PW.sum(1)
-    return (words_P > 0) * F.softplus(wide(negative_PN)).sum(1) - told_P / words_P.clamp_min(1)
+    return (words_P > 0) * F.softplus(wide(against_PN)).sum(1) - told_P / words_P.clamp_min(1)
 
 
 class UnigramSampler:

@@ -61,6 +61,6 @@ class HEM(ProductSearch):
             batch.title_UT[history_PL].flatten(1),
             self.words.weight,
             self.word_bias_V,
-            negative_N,
+            negative_N.expand(len(history_PL), -1),
         )
         return {**parts, "user_words": loss_P.sum()}

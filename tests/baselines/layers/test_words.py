@@ -10,7 +10,7 @@ from tests.baselines.layers.checks import assert_close, normal
 
 V, D = 7, 4
 WORD_PW = torch.tensor([[3, 5, 3], [2, 0, 0], [0, 0, 0], [0, 6, 1]])
-NEGATIVE_N = torch.tensor([4, 2, 4])
+NEGATIVE_PN = torch.tensor([[4, 2, 4], [4, 2, 4], [1, 2, 3], [6, 4, 2]])
 
 
 def test_matches_the_loops() -> None:
@@ -20,24 +20,24 @@ def test_matches_the_loops() -> None:
         return 1 / (1 + math.exp(-logit))
 
     expected = []
-    for vector_D, words in zip(vector_PD, WORD_PW.tolist(), strict=True):
+    for vector_D, words, negatives in zip(vector_PD, WORD_PW.tolist(), NEGATIVE_PN.tolist(), strict=True):
         loss = 0.0
         for word in filter(None, words):
             loss -= math.log(chance(vector_D @ table_VD[word] + bias_V[word]))
-            for negative in NEGATIVE_N.tolist():
+            for negative in negatives:
                 loss -= math.log(chance(-(vector_D @ table_VD[negative] + bias_V[negative])))
         expected.append(loss / max(1, len(list(filter(None, words)))))
-    found_P = item_word_loss(vector_PD, WORD_PW, table_VD, bias_V, NEGATIVE_N)
+    found_P = item_word_loss(vector_PD, WORD_PW, table_VD, bias_V, NEGATIVE_PN)
     assert_close(found_P, torch.tensor(expected, dtype=torch.float64))
     wider_PW = torch.nn.functional.pad(WORD_PW, (1, 2))
-    assert_close(item_word_loss(vector_PD, wider_PW, table_VD, bias_V, NEGATIVE_N), found_P)
-    assert_close(item_word_loss(vector_PD[3:], WORD_PW[3:], table_VD, bias_V, NEGATIVE_N), found_P[3:])
+    assert_close(item_word_loss(vector_PD, wider_PW, table_VD, bias_V, NEGATIVE_PN), found_P)
+    assert_close(item_word_loss(vector_PD[3:], WORD_PW[3:], table_VD, bias_V, NEGATIVE_PN[3:]), found_P[3:])
 
 
 def test_texts_without_words_have_no_loss_and_no_gradient() -> None:
     vector_PD, table_VD = normal(1, 4, D).requires_grad_(), normal(2, V, D).requires_grad_()
     bias_V = normal(3, V).requires_grad_()
-    loss_P = item_word_loss(vector_PD, WORD_PW, table_VD, bias_V, NEGATIVE_N)
+    loss_P = item_word_loss(vector_PD, WORD_PW, table_VD, bias_V, NEGATIVE_PN)
     assert loss_P[2] == 0
     loss_P.sum().backward()
     assert (vector_PD.grad != 0).any(1).tolist() == [True, True, False, True]
@@ -49,7 +49,7 @@ def test_texts_without_words_have_no_loss_and_no_gradient() -> None:
 
 def test_bears_large_logits_and_half_precision() -> None:
     vector_PD, table_VD = torch.full((4, D), 100.0, dtype=torch.bfloat16), torch.ones(V, D, dtype=torch.bfloat16)
-    loss_P = item_word_loss(vector_PD, WORD_PW, table_VD, torch.zeros(V), NEGATIVE_N)
+    loss_P = item_word_loss(vector_PD, WORD_PW, table_VD, torch.zeros(V), NEGATIVE_PN)
     assert loss_P.dtype == torch.float32
     assert loss_P.tolist() == [3 * 400, 3 * 400, 0, 3 * 400]
 

@@ -34,7 +34,7 @@ def test_users_tell_the_words_of_their_histories() -> None:
     torch.manual_seed(4)
     part = model(batch).parts["user_words"]
     torch.manual_seed(4)
-    model.sampler.draw(3, torch.default_generator)  # those of the items
+    model.sampler.draw(3 * len(batch.user_G), torch.default_generator)  # those of the items
     negatives = model.sampler.draw(3, torch.default_generator).tolist()
     table_VD, bias_V, expected = model.words.weight, model.word_bias_V, 0.0
     for group, user in enumerate(batch.user_G.tolist()):

@@ -37,17 +37,17 @@ def test_losses_are_those_of_rows_and_of_words() -> None:
     torch.manual_seed(3)
     parts = model(batch).parts
     torch.manual_seed(3)
-    negatives = model.sampler.draw(4, torch.default_generator).tolist()
+    negatives = iter(model.sampler.draw(4 * 5, torch.default_generator).view(5, 4).tolist())
     score_GC = model.score(batch)
     ranking = words = 0.0
     for group in (0, 1, 2, 3, 5):
         ranking -= score_GC[group, 0].sigmoid().log() + (-score_GC[group, 1:]).sigmoid().log().sum()
         slot = int(batch.candidate_GC[group, 0])
         item_D, table_VD, bias_V = model.items.table.weight[slot - 1], model.words.weight, model.word_bias_V
-        own = [word for word in batch.title_UT[slot].tolist() if word]
+        against, own = next(negatives), [word for word in batch.title_UT[slot].tolist() if word]
         for word in own:
             words -= (item_D @ table_VD[word] + bias_V[word]).sigmoid().log() / len(own)
-            for other in negatives:
+            for other in against:
                 words -= (-(item_D @ table_VD[other] + bias_V[other])).sigmoid().log() / len(own)
     assert_close(parts["ranking"], ranking / 10)
     assert_close(parts["words"], words / 10)
