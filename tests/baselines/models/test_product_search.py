@@ -54,6 +54,20 @@ def test_losses_are_those_of_rows_and_of_words() -> None:
     assert set(parts) == {"ranking", "words"}
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["qem", "hem", "aem", "zam", "tem", "copps"])
+def test_a_long_title_weighs_no_more_than_a_short_one(name: str) -> None:
+    model, batch = learnt(build(name)), random_rows(2)
+    longer = replace(batch, title_UT=batch.title_UT.repeat(1, 8))
+    parts = []
+    for each in (batch, longer):
+        torch.manual_seed(3)
+        parts.append(model(each).parts)
+    assert parts[0]["words"] > 0
+    for part in {"words", "user_words"} & set(parts[0]):
+        assert_close(parts[1][part], parts[0][part])
+
+
 def test_words_can_be_left_out() -> None:
     model = build("qem", {"word_negatives": 0})
     assert set(model(random_rows(1)).parts) == {"ranking"}
