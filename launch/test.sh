@@ -32,7 +32,7 @@ check() {
 check ruff check .
 check ruff format --check .
 check mypy
-check pytest -n 2 --dist loadfile "$@"
+check pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
 
 if [ ${#failed[@]} -gt 0 ]; then
     printf 'failed: %s\n' "${failed[*]}" >&2

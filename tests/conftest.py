@@ -57,6 +57,11 @@ def random_log(seed: int, *, users: int = 40, items: int = 60, events: int = 1_5
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs first: begun last, they would keep one test process at work while the other has nothing left."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def no_process_group_outlives_its_module() -> Iterator[None]:
     """Processes that later modules fork would take it for theirs."""
