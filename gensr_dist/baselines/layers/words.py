@@ -49,4 +49,6 @@ class UnigramSampler:
 
     def draw(self, words: int, generator: torch.Generator) -> Tensor:
         """Ids [words]; the generator, of the counts' device, decides alone."""
+        if not words:  # which multinomial refuses
+            return torch.zeros(0, dtype=torch.int64)
         return torch.multinomial(self.weight_V, words, replacement=True, generator=generator)

@@ -60,6 +60,7 @@ def test_draws_follow_counts_to_the_power_and_the_generator() -> None:
     drawn_N = sampler.draw(50_000, torch.Generator().manual_seed(5))
     assert torch.equal(drawn_N, sampler.draw(50_000, torch.Generator().manual_seed(5)))
     assert not torch.equal(drawn_N, sampler.draw(50_000, torch.Generator().manual_seed(6)))
+    assert sampler.draw(0, torch.Generator()).shape == (0,)
     share_V = drawn_N.bincount(minlength=5) / 50_000
     torch.testing.assert_close(share_V, torch.tensor([0, 8, 0, 1, 27]) / 36, rtol=0, atol=0.01)
     assert share_V[0] == share_V[2] == 0, "padding and a word that never occurs"
