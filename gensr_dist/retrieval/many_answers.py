@@ -186,18 +186,19 @@ def _parts_folder(out: Path, digest: "hashlib._Hash") -> Iterator[Path]:
     folder = out.with_name(f".{out.name}.parts")
     folder.mkdir(parents=True, exist_ok=True)
     place, record = folder / "lock", folder / "parts.json"
-    try:
-        with place.open("w") as lock:
+    with place.open("w") as lock:
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(lock.fileno()), place.stat()):
-                raise BlockingIOError  # the one who had it has finished and deleted the folder
-            if not record.exists() or read_json(record, "delete it") != digest.hexdigest():
-                for path in sorted({*folder.iterdir()} - {place}):
-                    path.unlink()
-                write_json(record, digest.hexdigest())
-            yield folder
-    except BlockingIOError:
-        raise InputError(out, "another `gensr answer` writes it", "wait for it, or give another name") from None
+            free = os.fstat(lock.fileno()).st_nlink > 0  # else who had it has finished and deleted the folder
+        except BlockingIOError:
+            free = False
+        if not free:
+            raise InputError(out, "another `gensr answer` writes it", "wait for it, or give another name")
+        if not record.exists() or read_json(record, "delete it") != digest.hexdigest():
+            for path in sorted({*folder.iterdir()} - {place}):
+                path.unlink()
+            write_json(record, digest.hexdigest())
+        yield folder
 
 
 def _name(number: int) -> str:

@@ -1,5 +1,6 @@
 """Answers for all users of a file: those of single requests, whole or not at all, and going on where it stopped."""
 
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -126,6 +127,35 @@ def test_a_second_start_of_the_same_result_is_refused(
     answered(answerer, run, path, tmp_path / "alone.parquet", [])
     assert pl.read_parquet(out).equals(pl.read_parquet(tmp_path / "alone.parquet"))
     assert not (tmp_path / ".out.parquet.parts").exists()
+
+
+def test_a_start_that_waited_for_a_deleted_lock_is_refused(
+    answerer: Answerer, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one finished, and deleted its folder, between opening and taking the lock."""
+    path, out = asks(tmp_path), tmp_path / "out.parquet"
+    monkeypatch.setattr(many_answers.fcntl, "flock", lambda *_: shutil.rmtree(tmp_path / ".out.parquet.parts"))
+    with pytest.raises(InputError, match=r"out.parquet: another `gensr answer` writes it; wait for it"):
+        answered(answerer, run, path, out, [])
+
+
+def test_an_error_of_the_answers_is_not_called_another_start(
+    answerer: Answerer, run: RunFolder, tmp_path: Path
+) -> None:
+    def blocked(waiting: Iterable[NumberedPart]) -> Iterator[NumberedPart]:
+        raise BlockingIOError("a pipe that is full")
+        yield from waiting
+
+    with pytest.raises(BlockingIOError, match="a pipe that is full"):
+        answer_many(
+            asks(tmp_path),
+            tmp_path / "out.parquet",
+            K,
+            made_from=[run.index / ORDERS],
+            users=answerer.items.users,
+            candidates=answerer.candidates,
+            answer_parts=blocked,
+        )
 
 
 def test_the_file_of_the_users_is_not_replaced(answerer: Answerer, run: RunFolder, tmp_path: Path) -> None:

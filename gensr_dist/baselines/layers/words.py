@@ -13,14 +13,14 @@ from gensr_dist.baselines.layers.precision import wide
 def item_word_loss(vector_PD: Tensor, word_PW: Tensor, table_VD: Tensor, bias_V: Tensor, negative_PN: Tensor) -> Tensor:
     """-mean over a text's words w of [log s(e . w + b_w) + sum over n of log s(-(e . n + b_n))]; [P], 0 without.
 
+    The mean, as in ProdSearch: a sum over the words of a title outweighs the ranking loss by far.
+
     Args:
         vector_PD: e, of items or users.
         word_PW: words of each; 0 is padding.
         table_VD: vectors of words.
         bias_V: b.
         negative_PN: words drawn against all words of each.
-
-    The mean, as in ProdSearch: a sum over the words of a title outweighs the ranking loss by far.
     """
     real_PW = word_PW != 0
     logit_PW = (table_VD[word_PW] @ vector_PD[..., None]).squeeze(-1) + bias_V[word_PW]
