@@ -70,7 +70,7 @@ def read_file(path: Path, keys: Keys) -> dict[str, Setting]:
         problem = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(path, f"cannot read the config ({problem})", "give the path of a YAML config") from None
     try:
-        loader = _Loader(text)
+        loader = SettingsLoader(text)
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -100,7 +100,7 @@ def read_override(text: str, keys: Keys) -> tuple[str, Setting]:
         raise InputError(where, f"'{key}' is a section", f"set one of its keys, for instance --set {inside[0]}=...")
     is_text = base_type(keys[key]) is str
     try:
-        loader = _Loader(written)
+        loader = SettingsLoader(written)
         node = loader.get_single_node()
     except (yaml.YAMLError, RecursionError) as error:
         if not is_text:
@@ -141,7 +141,9 @@ def encodable(text: str, where: str, key: str) -> str:
     return text
 
 
-def _walk(loader: "_Loader", node: yaml.Node, prefix: str, path: Path, keys: Keys) -> Iterator[tuple[str, Setting]]:
+def _walk(
+    loader: "SettingsLoader", node: yaml.Node, prefix: str, path: Path, keys: Keys
+) -> Iterator[tuple[str, Setting]]:
     """Every scalar below a mapping; only known sections are entered, so aliases cannot blow it up."""
     where = f"{path}:{node.start_mark.line + 1}"
     if not isinstance(node, yaml.MappingNode):
@@ -189,7 +191,7 @@ def _sections(keys: Keys) -> dict[str, None]:
     return names
 
 
-def _scalar(loader: "_Loader", node: yaml.Node, where: str, key: str, hint: Any) -> Setting:
+def _scalar(loader: "SettingsLoader", node: yaml.Node, where: str, key: str, hint: Any) -> Setting:
     if isinstance(node, yaml.ScalarNode):
         written = node.value
         try:
@@ -199,7 +201,7 @@ def _scalar(loader: "_Loader", node: yaml.Node, where: str, key: str, hint: Any)
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(where, f"{key} is {written}, expected a finite number", "write a finite number")
         if isinstance(value, int | float) and not isinstance(value, bool) and base_type(hint) is not str:
-            _check_number(written, value, where, key)
+            check_number(written, value, where, key)
         if isinstance(value, str):
             encodable(value, where, key)
         if value is None or isinstance(value, str | int | float | bool):
@@ -207,7 +209,7 @@ def _scalar(loader: "_Loader", node: yaml.Node, where: str, key: str, hint: Any)
     raise InputError(where, f"expected {key} to be one plain value", "write a number, text, true or false")
 
 
-def _check_number(written: str, value: float, where: str, key: str) -> None:
+def check_number(written: str, value: float, where: str, key: str) -> None:
     """Refuse a number that is not what its digits say.
 
     Raises:
@@ -232,16 +234,16 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-class _Loader(yaml.SafeLoader):
+class SettingsLoader(yaml.SafeLoader):
     """YAML 1.1 with two traps removed: `1e-3` is a number, and a date is text."""
 
 
 _FLOAT = "tag:yaml.org,2002:float"
-_Loader.yaml_implicit_resolvers = {
+SettingsLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_FLOAT, "tag:yaml.org,2002:timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
+SettingsLoader.add_implicit_resolver(
     _FLOAT,
     re.compile(
         r"^(?:[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?"

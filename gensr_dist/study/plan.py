@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from gensr_dist.baselines.registry import BASELINES
 from gensr_dist.baselines.untrained.systems import UNTRAINED
 from gensr_dist.config.root import Config, load_config
+from gensr_dist.config.settings_file import SettingsLoader, check_number
 from gensr_dist.errors import InputError
 from gensr_dist.storage.records import digest
 from gensr_dist.study.settings import baseline_settings
@@ -125,8 +126,11 @@ def plan_digest(study: Study) -> str:
 
 def _read(path: Path) -> StudyPlan:
     try:
-        tree: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  a SafeLoader
+        with path.open(encoding="utf-8-sig") as file:
+            tree: Any = yaml.load(file, _Loader)  # noqa: S506  a SafeLoader
         return TypeAdapter(StudyPlan).validate_python(tree, extra="forbid")
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(path, f"cannot read the study ({error.strerror})", "give the path of its YAML file") from None
     except ValidationError as error:
@@ -150,8 +154,8 @@ def _folder(plan: StudyPlan, path: Path) -> Path:
     return folder
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without repeated keys, of which the last would count without a word."""
+class _Loader(SettingsLoader):
+    """YAML without repeated keys, of which the last would count without a word, and without octal and base 60."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -160,6 +164,12 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        value = super().construct_object(node, deep)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            check_number(node.value, value, f"{node.start_mark.name}:{node.start_mark.line + 1}", "a value")
+        return value
 
 
 def _check(system: SystemPlan, path: Path) -> None:

@@ -175,7 +175,7 @@ def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder
     from gensr_dist.retrieval.catalogue import evaluate_catalogue
     from gensr_dist.retrieval.stage import index_run, open_ranker
 
-    own = load_config(Path(spec.config), [*spec.set, f"seed={spec.seed}", f"train.max_hours={spec.hours}"], done=True)
+    own = load_config(Path(spec.config), [*spec.set, f"seed={spec.seed}"], done=True)
     config = dataclasses.replace(own, run=str(folder.root))
     own_vectors = any(text.startswith("lightgcn.") for text in spec.set)
     link_shared(folder, shared, [name for name in SHARED if not (own_vectors and name == folder.cf.name)])
@@ -205,21 +205,34 @@ def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder
 
 
 def _train_gensr(spec: TrialSpec, config: Config, folder: RunFolder) -> tuple[float, float, int]:
-    """Seconds of training, the best mean validation NDCG@10, and steps; 0 of a training that `hours` ended."""
+    """Seconds of training, the best mean validation NDCG@10, and steps; 0 of a training that `hours` ended.
+
+    What the starts before this one took is of the budget, as it is of a baseline's.
+    """
+    from gensr_dist.train.checkpoints import series_in
     from gensr_dist.train.loop import train
 
-    began = time.perf_counter()
-    try:
-        result = train(config, folder)
-    except Paused:
-        seconds = time.perf_counter() - began
-        if not spec.hours or seconds < spec.hours * 3600:
-            raise  # a signal, not the budget
-        fit = read_fit(folder.fit)
-        if fit is None or fit.best is None:
-            raise InputError(spec.label, "no validation came within `hours`", "raise `hours`") from None
-        return seconds, float(np.mean([task.validation.ndcg for task in fit.best.tasks.values()])), 0
-    return result.seconds, result.best_ndcg, result.steps
+    saved = series_in(folder.checkpoints)
+    newest = saved.newest_whole()
+    seconds = saved.read(newest).seconds if newest else 0.0
+    left = spec.hours * 3600 - seconds if spec.hours else math.inf
+    if left > 0:
+        limit = left / 3600 if spec.hours else 0.0
+        began = time.perf_counter()
+        try:
+            result = train(
+                dataclasses.replace(config, train=dataclasses.replace(config.train, max_hours=limit)), folder
+            )
+        except Paused:
+            if time.perf_counter() - began < left:
+                raise  # a signal, not the budget
+            seconds += time.perf_counter() - began
+        else:
+            return result.seconds, result.best_ndcg, result.steps
+    fit = read_fit(folder.fit)
+    if fit is None or fit.best is None:
+        raise InputError(spec.label, "no validation came within `hours`", "raise `hours`")
+    return seconds, float(np.mean([task.validation.ndcg for task in fit.best.tasks.values()])), 0
 
 
 def _named(ranks: Mapping[Behaviour, NDArray[np.int64]]) -> dict[str, dict[str, float]]:
