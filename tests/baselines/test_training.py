@@ -67,23 +67,22 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(
     assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(resumed).items())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_two_ranks_train_like_one(small_run: RunFolder, name: str) -> None:
-    one = trained(small_run, name, "one", **WITHOUT_CHANCE)
+def test_two_ranks_train_like_one(small_run: RunFolder) -> None:
+    ones = [trained(small_run, name, f"{name}-alone", **WITHOUT_CHANCE) for name in NAMES]
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
-    command = [sys.executable, *launcher, "tests.baselines.train_on_ranks", str(small_run.root), name]
+    command = [sys.executable, *launcher, "tests.baselines.train_on_ranks", str(small_run.root), *NAMES]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2_000:]
-    two = small_run.baseline(name)
-    assert len(curve(two)) == len(curve(one)) >= 3
-    for found, expected in zip(curve(two), curve(one), strict=True):
-        assert found["step"] == expected["step"]
-        for task, ndcg in expected["validation"].items():
-            assert found["validation"][task] == pytest.approx(ndcg, abs=0.02)
-    own = weights(one)
-    for key, value in weights(two).items():
-        torch.testing.assert_close(value, own[key], rtol=1e-3, atol=1e-4)
+    for one, two in zip(ones, map(small_run.baseline, NAMES), strict=True):
+        assert len(curve(two)) == len(curve(one)) >= 3
+        for found, expected in zip(curve(two), curve(one), strict=True):
+            assert found["step"] == expected["step"]
+            for task, ndcg in expected["validation"].items():
+                assert found["validation"][task] == pytest.approx(ndcg, abs=0.02)
+        own = weights(one)
+        for key, value in weights(two).items():
+            torch.testing.assert_close(value, own[key], rtol=1e-3, atol=1e-4)
 
 
 def test_it_stops_without_gain_and_keeps_the_best(small_run: RunFolder) -> None:

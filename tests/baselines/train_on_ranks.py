@@ -1,6 +1,6 @@
-"""Program of every rank in test_training: trains a baseline on a run folder.
+"""Program of every rank in test_training: trains baselines on a run folder, one after the other.
 
-python -m torch.distributed.run --nproc_per_node 2 -m tests.baselines.train_on_ranks RUN NAME
+python -m torch.distributed.run --nproc_per_node 2 -m tests.baselines.train_on_ranks RUN NAME ...
 """
 
 import sys
@@ -12,6 +12,7 @@ from gensr_dist.runs.prepared_data import PreparedData
 from tests.baselines.small_trainings import CONFIG, WITHOUT_CHANCE, settings_of
 
 if __name__ == "__main__":
-    run, name = RunFolder(Path(sys.argv[1])), sys.argv[2]
-    settings = settings_of(name, **WITHOUT_CHANCE)
-    train_baseline(name, settings, CONFIG, PreparedData.open(run, CONFIG, folds=True), run.baseline(name))
+    run = RunFolder(Path(sys.argv[1]))
+    data = PreparedData.open(run, CONFIG, folds=True)
+    for name in sys.argv[2:]:
+        train_baseline(name, settings_of(name, **WITHOUT_CHANCE), CONFIG, data, run.baseline(name))

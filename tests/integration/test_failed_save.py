@@ -5,7 +5,7 @@ import signal
 
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.checkpoints import series_in
-from tests.integration.two_rank_runs import TORCHRUN, launch, short_config, train_with
+from tests.integration.two_rank_runs import TORCHRUN, launch, short_config, train_alone
 
 LARGEST = 150_000  # bytes of a file: less than the weights, more than logs and event files
 
@@ -21,5 +21,5 @@ def test_both_ranks_end_when_a_checkpoint_cannot_be_written(small_run: RunFolder
     assert done.returncode != 0
     line = "the checkpoint could not be written (File too large), there is none on the disk"
     assert len([said for said in done.stderr.splitlines() if line in said]) == 2, done.stderr[-4_000:]  # one a rank
-    run = train_with(TORCHRUN, config)
+    run = train_alone(config)
     assert series_in(run.checkpoints).damage(run.checkpoints / "step_00000004") is None

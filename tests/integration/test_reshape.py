@@ -10,7 +10,7 @@ from tests.integration.two_rank_runs import STEPS, TORCHRUN, curve, short_config
 
 
 def test_a_checkpoint_goes_to_more_and_to_fewer_ranks() -> None:
-    result = bench_reshape(cases=[(RankLayout(1, 0), RankLayout(4, 3)), (RankLayout(4, 3), RankLayout(2, 1))])
+    result = bench_reshape(cases=[(RankLayout(1, 0), RankLayout(2, 3)), (RankLayout(2, 3), RankLayout(1, 1))])
     assert result.cases == 2
     assert result.max_loss_diff < 1e-5
 
@@ -34,8 +34,10 @@ def test_the_covering_cases_change_ranks_and_stage_and_cover_all_layouts() -> No
     assert len(all_cases()) == 144
 
 
-@pytest.mark.parametrize("stage", [2, pytest.param(0, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [0, 2, 3])
 def test_two_ranks_resume_bit_for_bit(small_run: RunFolder, stage: int) -> None:
+    """ZeRO-2's is also seen by test_watching, where a rank dies."""
     settings = {"zero_stage": stage, "checkpoint_every": 2, "validate_every": STEPS, "keep_last": 9}
     whole = train_with(TORCHRUN, short_config(small_run, "whole", **settings))
     config = short_config(small_run, "resumed", **settings)

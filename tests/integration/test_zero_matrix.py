@@ -31,6 +31,7 @@ METRICS = tuple(
 # Two ranks round other sums than one process does. In bf16 gradients and weights are rounded to 2**-8 of their size; a
 # step's loss moved by 2e-3 at most, its gradient norm by 5e-3.
 TOLERANCE = {"fp32": 1e-5, "bf16": 2**-6}
+CONFLICT = ("conflict/all", "conflict/token_table", "conflict/encoder.block.0")  # cosines of both tasks' gradients
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
@@ -45,6 +46,7 @@ class Case:
     micro_tokens: int = 0
     likelihood: str = "vocabulary"
     dropout: float = 0.0
+    conflict_every: int = 0
     resumed: bool = False  # halfway, from its checkpoint
 
     @property
@@ -56,6 +58,7 @@ class Case:
                 self.likelihood,
                 "recomputed" * self.activation_checkpointing,
                 "dropout" * bool(self.dropout),
+                "conflict" * bool(self.conflict_every),
                 "resumed" * self.resumed,
             ]
         )
@@ -73,6 +76,7 @@ class Case:
             micro_tokens=self.micro_tokens,
             likelihood=self.likelihood,
             dropout=self.dropout,
+            conflict_every=self.conflict_every,
         )
 
 
@@ -136,8 +140,10 @@ def train_all(run: RunFolder, cases: Sequence[Case], launcher: Sequence[str], na
 def outcome(folder: Path) -> Outcome:
     events = EventAccumulator(str(RunFolder(folder).tensorboard))
     events.Reload()
-    curves = {tag: [point.value for point in events.Scalars(tag)] for tag in (*LOSSES, *METRICS)}
-    assert [len(curves[tag]) for tag in curves] == [STEPS] * len(LOSSES) + [1] * len(METRICS)
+    conflict = [tag for tag in CONFLICT if tag in events.Tags()["scalars"]]
+    curves = {tag: [point.value for point in events.Scalars(tag)] for tag in (*LOSSES, *METRICS, *conflict)}
+    lengths = [STEPS] * len(LOSSES) + [1] * len(METRICS) + [STEPS // 2] * len(conflict)
+    assert list(map(len, curves.values())) == lengths
     return Outcome(curves, json.loads((folder / FACTS).read_text()))
 
 
@@ -166,6 +172,9 @@ def check(run: RunFolder, cases: Sequence[Case]) -> None:
         if case.precision == "fp32":
             for tag in METRICS:
                 assert curves[tag] == pytest.approx(expected[tag], rel=TOLERANCE["fp32"]), (case.name, tag)
+        if case.conflict_every:
+            for tag in CONFLICT:
+                assert curves[tag] == pytest.approx(expected[tag], abs=1e-4), (case.name, tag)
 
 
 def every_case() -> list[Case]:
@@ -189,6 +198,7 @@ def test_stages_offloads_recomputation_and_precisions_train_like_one_process(sma
             Case(zero_stage=1, precision="bf16", micro_tokens=BUDGET),
             Case(zero_stage=2, offload="optimizer", micro_tokens=BUDGET, resumed=True),
             Case(zero_stage=2, offload="optimizer", precision="bf16", activation_checkpointing=True),
+            Case(zero_stage=2, conflict_every=2),
             Case(zero_stage=3, activation_checkpointing=True, micro_tokens=BUDGET),
             Case(zero_stage=3, offload="optimizer", likelihood="answers"),
             Case(zero_stage=3, offload="parameters", resumed=True),

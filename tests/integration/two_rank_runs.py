@@ -9,7 +9,9 @@ from pathlib import Path
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from gensr_dist.config.root import load_config
 from gensr_dist.runs.folder import RunFolder
+from gensr_dist.train.loop import train
 
 STEPS = 4  # of a short training
 VALIDATED = 7  # rows a task
@@ -56,6 +58,13 @@ def train_with(launcher: Sequence[str], config: Path) -> RunFolder:
     assert done.returncode == 0, done.stderr[-4_000:]
     assert done.stdout.count(f"trained {STEPS} steps") == 1  # rank 0 alone speaks
     return RunFolder(config.parent)
+
+
+def train_alone(config: Path) -> RunFolder:
+    """Train a short config to the end in this process, whose imports are made."""
+    run = RunFolder(config.parent)
+    train(load_config(config), run)
+    return run
 
 
 def curve(run: RunFolder, tag: str) -> list[float]:
