@@ -36,6 +36,7 @@ class SeqRecSettings(SASRecSettings):
     """As published for Diginetica."""
 
     dropout: float = 0.6
+    weight_decay: float = 1e-6
     batch: int = 128
     loss: SequenceLoss = "ce"
 
@@ -44,6 +45,7 @@ class SeqRec(SASRec):
     """Self-attention over what was chosen and what was asked for."""
 
     needs = frozenset({Need.QUERIES})
+    coupled_decay = True
 
     def __init__(self, settings: SeqRecSettings, facts: LogFacts) -> None:
         super().__init__(settings, facts)
