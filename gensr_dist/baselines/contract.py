@@ -105,6 +105,7 @@ class Baseline(nn.Module, ABC):
     tasks: ClassVar[frozenset[Behaviour]]
     needs: ClassVar[frozenset[Need]] = frozenset()
     candidates_a_pass: ClassVar[int] = 200_000  # of scoring; fewer where a candidate costs much memory
+    coupled_decay: ClassVar[bool] = False  # weight decay is in the gradient, as in the authors' Adam, not AdamW's
 
     by_length: ClassVar[bool] = True  # whether a row costs what its history is padded to
 

@@ -14,7 +14,6 @@ import psutil
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
-from torch import nn
 from tqdm import tqdm
 
 from gensr_dist.baselines.contract import Baseline, Losses, Need, Settings
@@ -314,7 +313,15 @@ def _train_config(settings: Settings, config: Config, steps: int) -> TrainConfig
     )
 
 
-def _learning(model: nn.Module, settings: Settings) -> Learning:
-    """Weight decay on all weights, as in the papers; the rate rises in the warm-up and stays."""
+def _learning(model: Baseline, settings: Settings) -> Learning:
+    """Weight decay on all weights, as in the papers; the rate rises in the warm-up and stays.
+
+    A decay of 1e-5 is nothing in AdamW, which takes it times the rate. In the gradient of Adam, which divides by the
+    gradient's own size, it takes vectors that are seldom met to 0.
+    """
     groups = [{"params": list(model.parameters()), "weight_decay": settings.weight_decay}]
-    return Learning(groups=groups, rate=lambda step: min(1.0, (step + 1) / (settings.warmup_steps + 1)))
+    return Learning(
+        groups=groups,
+        rate=lambda step: min(1.0, (step + 1) / (settings.warmup_steps + 1)),
+        coupled_decay=model.coupled_decay,
+    )

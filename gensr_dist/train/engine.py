@@ -26,8 +26,9 @@ Model = TypeVar("Model", bound=nn.Module)
 class Learning:
     """How the weights of a model learn."""
 
-    groups: Sequence[dict[str, Any]]  # of AdamW
+    groups: Sequence[dict[str, Any]]  # of AdamW, or of Adam
     rate: Callable[[int], float]  # factor on the learning rate by step, counted from 0
+    coupled_decay: bool = False  # weight decay is a part of the gradient: Adam's, not AdamW's
 
 
 class Engine(Generic[Model]):
@@ -47,10 +48,11 @@ class Engine(Generic[Model]):
         self.config = config
         self.ranks = ranks
         self.zero_stage = max(config.zero_stage, 1) if config.precision == "bf16" else config.zero_stage
+        optimizer = torch.optim.Adam if learning.coupled_decay else torch.optim.AdamW
         with contextlib.redirect_stdout(io.StringIO()):  # the bf16 optimizer prints how much memory it takes
             self.deepspeed, _, _, _ = deepspeed.initialize(
                 model=model,
-                optimizer=torch.optim.AdamW(
+                optimizer=optimizer(
                     list(learning.groups),
                     lr=config.learning_rate,
                     betas=(0.9, 0.98),

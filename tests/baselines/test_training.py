@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,15 @@ from gensr_dist.baselines.contract import Losses
 from gensr_dist.baselines.stage import run_baseline
 from gensr_dist.baselines.training import CURVE, train_baseline
 from gensr_dist.baselines.weights import WEIGHTS
+from gensr_dist.distributed.ranks import join_processes
 from gensr_dist.distributed.signals import Stop
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.evaluation.significance import compare_runs, load_ranks
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
+from gensr_dist.train.engine import Engine
+from tests.baselines.builders import small_model, small_settings
+from tests.baselines.planted import FACTS
 from tests.baselines.small_trainings import CONFIG, WITHOUT_CHANCE, settings_of
 
 NAMES = ("sasrec", "qem")  # one that is trained on sequences, one on rows
@@ -92,6 +97,21 @@ def test_it_stops_without_gain_and_keeps_the_best(small_run: RunFolder) -> None:
     best = ndcg.index(max(ndcg))
     assert len(points) == best + 3  # two validations without gain
     assert len(points) < 100
+
+
+@pytest.mark.parametrize(("name", "coupled"), [("sesrec", True), ("seqrec", True), ("bert4rec", False)])
+def test_vectors_without_a_gradient_shrink_where_the_authors_decay_is_in_the_gradient(name: str, coupled: bool) -> None:
+    settings = small_settings(name, weight_decay=1e-5, learning_rate=0.01, warmup_steps=0)
+    model = small_model(name, FACTS)
+    config = replace(training._train_config(settings, CONFIG, 1), zero_stage=0)
+    engine = Engine(model, config, join_processes(), training._learning(model, settings))
+    weight_ID = model.items.table.weight
+    size_ID = weight_ID.detach().abs()
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    engine.step()
+    shrunk = float((size_ID - weight_ID.detach().abs()).median())
+    assert shrunk == pytest.approx(0.01 if coupled else 0.0, abs=1e-4)
 
 
 def test_a_spent_budget_ends_it_with_what_it_has(small_run: RunFolder) -> None:

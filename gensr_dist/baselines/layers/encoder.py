@@ -32,12 +32,22 @@ class EncoderBlock(nn.Module):
     The last is SASRec's as first published, whose residuals start from what was normalised.
     """
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float, norm: Norm, activation: Activation) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        inner: int,
+        dropout: float,
+        norm: Norm,
+        activation: Activation,
+        attention_dropout: float,
+        inner_dropout: float,
+    ) -> None:
         super().__init__()
         self.norm = norm
-        self.attention = MultiHeadAttention(width, heads, dropout)
+        self.attention = MultiHeadAttention(width, heads, attention_dropout)
         self.attention_norm = nn.LayerNorm(width)
-        self.feed_forward = feed_forward(width, inner, dropout, activation)
+        self.feed_forward = feed_forward(width, inner, inner_dropout, activation)
         self.feed_forward_norm = nn.LayerNorm(width)
         self.residual_dropout = Dropout(dropout)
 
@@ -64,16 +74,31 @@ class Encoder(nn.Module):
         layers: blocks.
         heads: of attention.
         inner: width within the feed-forward networks.
-        dropout: of attention's weights, within the feed-forward networks and of what is added to residuals.
+        dropout: of what is added to residuals.
         norm: see `EncoderBlock`.
         activation: of the feed-forward networks.
+        attention_dropout: of attention's weights; None: as `dropout`.
+        inner_dropout: within the feed-forward networks; None: as `dropout`.
     """
 
     def __init__(
-        self, width: int, layers: int, heads: int, inner: int, dropout: float, norm: Norm, activation: Activation
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        inner: int,
+        dropout: float,
+        norm: Norm,
+        activation: Activation,
+        *,
+        attention_dropout: float | None = None,
+        inner_dropout: float | None = None,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(EncoderBlock(width, heads, inner, dropout, norm, activation) for _ in range(layers))
+        inside = [dropout if rate is None else rate for rate in (attention_dropout, inner_dropout)]
+        self.blocks = nn.ModuleList(
+            EncoderBlock(width, heads, inner, dropout, norm, activation, *inside) for _ in range(layers)
+        )
         self.final_norm = nn.LayerNorm(width) if layers and norm != "post" else nn.Identity()
         init_linear(self)
 

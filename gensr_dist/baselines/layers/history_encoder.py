@@ -17,17 +17,27 @@ class HistoryEncoder(nn.Module):
         width: D, of the feed-forward networks too.
         layers: blocks.
         heads: of attention.
-        dropout: of the blocks.
+        dropout: of what is added to residuals.
         activation: of the feed-forward networks.
+        inside_dropout: of attention's weights and within the feed-forward networks; None: as `dropout`.
     """
 
     def __init__(
-        self, length: int, width: int, layers: int, heads: int, dropout: float, activation: Activation
+        self,
+        length: int,
+        width: int,
+        layers: int,
+        heads: int,
+        dropout: float,
+        activation: Activation,
+        *,
+        inside_dropout: float | None = None,
     ) -> None:
         super().__init__()
         self.position = nn.Embedding(length, width)
         nn.init.normal_(self.position.weight, std=0.02)
-        self.encoder = Encoder(width, layers, heads, width, dropout, "post", activation)
+        inside = {"attention_dropout": inside_dropout, "inner_dropout": inside_dropout}
+        self.encoder = Encoder(width, layers, heads, width, dropout, "post", activation, **inside)
 
     def forward(self, entry_GLD: Tensor, mask_GL: Tensor) -> Tensor:
         """Encode the entries at which the mask is True, [G, L, D]; at others stands nothing of meaning."""

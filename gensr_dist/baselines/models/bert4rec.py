@@ -1,9 +1,9 @@
 """BERT4Rec (Sun et al. 2019, arXiv 1904.06690).
 
 Some places of a sequence hold a learnt vector [MASK] in place of their item. x_l = drop(LN(e_l + p_l)), bidirectional
-transformer blocks with layer norm behind each residual and GELU in a feed-forward network of 4 D, then o =
-LN(GELU(W x + b)), and the score of an item at a place is o . e_i + b_i. Cross entropy over the catalogue at the masked
-places. A history is scored with one [MASK] behind it.
+transformer blocks with layer norm behind each residual and GELU in a feed-forward network of 4 D without dropout
+within, then o = LN(GELU(W x + b)), and the score of an item at a place is o . e_i + b_i. Cross entropy over the
+catalogue at the masked places. A history is scored with one [MASK] behind it.
 
 Settings are the authors' for their Amazon Beauty, but for the rate and the length of the training: 1e-4 over 400,000
 steps there, about 4,500 of our epochs (Petrov and Macdonald 2022, arXiv 2207.07483, find that shorter ones underfit).
@@ -75,7 +75,7 @@ class BERT4Rec(SequenceBaseline):
         self.position_XD = nn.Parameter(torch.randn(settings.history + 1, width) * 0.02)
         self.norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
-        self.encoder = Encoder(width, settings.layers, heads, 4 * width, dropout, "post", "gelu")
+        self.encoder = Encoder(width, settings.layers, heads, 4 * width, dropout, "post", "gelu", inner_dropout=0.0)
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         init_linear(self.head)
 

@@ -8,8 +8,9 @@ Settings are those of the port in IV4Rec (Adam, rate 1e-4, 512 rows); the author
 
 Deviations: c_i, a category's vector there, is the mean of the title's words, as logs have no categories of their own
 (a text from Amazon begins with them); layer norm before the MLP instead of batch norm, by which a row's scores depend
-on the other rows (and let labels leak in the first form of the authors' program); no user vector, as in that program;
-neither Dice nor the regularisation by mini-batches, which are options there.
+on the other rows (and let labels leak in the first form of the authors' program); no linear layer over v, which that
+program has and the paper has not; no user vector, as in that program; neither Dice nor the regularisation by
+mini-batches, which are options there.
 
 Dimensions: G groups, C candidates, L history, D width of either half of k, K = 2 D, U items of the batch, T title
 tokens, I items.

@@ -10,7 +10,8 @@ items, rate 0.05, regularisation 1.95, 2,048 shared negatives.
 
 Deviations from the authors' program: histories are read whole, where it cuts sessions into parallel streams; shared
 negatives are uniform, where it draws by popularity^alpha and takes the targets of the batch as well; scores have no
-last activation (elu); the optimizer is that of all baselines, not Adagrad with momentum.
+last activation (elu); the optimizer is that of all baselines, not Adagrad with momentum. From RecBole: items have a
+bias, as in the authors' program; items and the projection start from N(0, 0.02), recurrent weights orthogonal.
 
 Dimensions: S sequences, L positions, D width, U items of the batch, G groups, C candidates, I items.
 """

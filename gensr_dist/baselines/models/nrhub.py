@@ -5,8 +5,9 @@ user's vector of the views' are both additive attention, sum_j a_j c_j with a = 
 scores u . e_i. Softmax cross entropy of one positive among five. Views without an entry take no part.
 
 Deviations: items are ids or CF vectors, and a query is tanh(W mean(w_j) + b), in place of convolutions over words, as
-in the versions that later comparisons of search and recommendation used; steps of 256 rows in place of 30. An
-interaction that was both recommended and searched for stands in both of its views.
+in the versions that later comparisons of search and recommendation used; steps of 256 rows in place of 30, and as many
+epochs as validation wants in place of 2; no dropout of candidates. An interaction that was both recommended and
+searched for stands in both of its views.
 
 Dimensions: G groups, L history, D width, C candidates, V = 3 views, U items of the batch.
 """
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gensr_dist.baselines.contract import ONLY_REC, LogFacts, Need, RowBaseline, Settings
+from gensr_dist.baselines.layers.attention import xavier_linear
 from gensr_dist.baselines.layers.behaviours import Behaviours
 from gensr_dist.baselines.layers.item_input import ItemInput
 from gensr_dist.baselines.layers.pooling import AdditivePooling
@@ -51,6 +53,7 @@ class NRHUB(RowBaseline):
         self.words = nn.Embedding(facts.words, width, padding_idx=0)
         nn.init.normal_(self.words.weight, std=0.02)
         self.query = nn.Sequential(TextMean(self.words), nn.Linear(width, width), nn.Tanh())
+        xavier_linear(self.query)  # words start small: beside a bias of other size all queries would be the same
         self.dropout = Dropout(settings.dropout)
         self.pool_views = nn.ModuleList(AdditivePooling(width, settings.attention) for _ in range(_VIEWS))
         self.pool_user = AdditivePooling(width, settings.attention)

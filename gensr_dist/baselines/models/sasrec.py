@@ -2,8 +2,12 @@
 
 x_l = drop(e_l + p_l), two causal transformer blocks, score of an item = x_L . e_i; binary cross entropy with one
 negative a position. Blocks are those of the form that S3-Rec published figures of on Amazon Beauty: layer norm behind
-each residual, GELU in a feed-forward network of 4 D, items not scaled by sqrt(D), weights from N(0, 0.02). `norm`
-"query" gives the first form, whose queries alone are normalised.
+each residual, GELU in a feed-forward network of 4 D without dropout within, items not scaled by sqrt(D), weights from
+N(0, 0.02). `norm` "query" gives the first form, whose queries alone are normalised, with dropout within the
+feed-forward network.
+
+Deviation: positions count from the oldest item that is read, where both programs pad on the left, so that the newest
+item always has the last position: a place of a training sequence is then exactly what it is as a row to score.
 
 Chosen: other losses than the published one are options, since they matter more than the architecture (Klenitskiy and
 Vasilev 2023, Petrov and Macdonald 2023); their negatives are shared by all positions of a step.
@@ -56,7 +60,14 @@ class SASRec(SequenceBaseline):
         self.norm = nn.LayerNorm(width)
         self.dropout = Dropout(settings.dropout)
         self.encoder = Encoder(
-            width, settings.layers, settings.heads, 4 * width, settings.dropout, settings.norm, "gelu"
+            width,
+            settings.layers,
+            settings.heads,
+            4 * width,
+            settings.dropout,
+            settings.norm,
+            "gelu",
+            inner_dropout=None if settings.norm == "query" else 0.0,
         )
 
     @property

@@ -2,7 +2,8 @@
 
 A query is the mean of its words; each token has a vector of its type, and a learnt position. Causal transformer, cross
 entropy over the catalogue at every place whose next interaction was recommended: without queries it is SASRec with that
-loss, whose blocks it has (the residual around attention, which the authors' program leaves out, among them).
+loss, whose blocks it has (layer norm behind residuals, where the authors' program normalises queries alone; and the
+residual around attention, which it leaves out).
 
 A query stands before the item that it found, but behind it where the interaction was recommended as well: the target's
 own query would otherwise be shown in training and never at test. For the same reason no place sees a query of its
@@ -35,6 +36,7 @@ class SeqRecSettings(SASRecSettings):
     """As published for Diginetica."""
 
     dropout: float = 0.6
+    weight_decay: float = 1e-6
     batch: int = 128
     loss: SequenceLoss = "ce"
 
@@ -43,6 +45,7 @@ class SeqRec(SASRec):
     """Self-attention over what was chosen and what was asked for."""
 
     needs = frozenset({Need.QUERIES})
+    coupled_decay = True
 
     def __init__(self, settings: SeqRecSettings, facts: LogFacts) -> None:
         super().__init__(settings, facts)

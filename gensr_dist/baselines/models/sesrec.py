@@ -1,17 +1,19 @@
 """SESRec (Si et al. 2023, arXiv 2305.10822): search-enhanced recommendation by what both histories share.
 
-R = Enc(recommended items + positions), S = Enc(query + item that it found + positions), one block each without a
-causal mask. Co-attention gives weights a of R by S and of S by R (see `layers.co_attention`); entries with a >= 1 / n
-are similar, the others dissimilar, and if either kind has none it has all. A triplet loss, max(0, d(c, similar) -
-d(c, dissimilar) + margin), draws the weighted mean c of a history to the mean of its similar entries. Target attention
-over all, the similar and the dissimilar entries of both histories gives six vectors; an item scores MLP([six; user;
-item]). Loss: binary cross entropy, contrast of past queries with their items, triplet.
+R = Enc(recommended items + positions), S = Enc(query + item that it found + positions), one block each without a causal
+mask, with dropout of what is added to residuals alone. Co-attention gives weights a of R by S and of S by R (see
+`layers.co_attention`); entries with a >= 1 / n are similar, the others dissimilar, and if either kind has none it has
+all. A triplet loss, max(0, d(c, similar) - d(c, dissimilar) + margin), draws the weighted mean c of a history to the
+mean of its similar entries. Target attention over all, the similar and the dissimilar entries of both histories gives
+six vectors; an item scores MLP([six; user; item]). Loss: binary cross entropy, contrast of past queries with their
+items, triplet; weight decay in the gradient.
 
 Deviations: negatives are drawn uniformly, as those of the evaluation are, where the authors draw in proportion to
 popularity; the contrast's negatives are other pairs of the batch (not those that share query or item) in place of 1,024
 random ones; queries have no ids, and searches no source; 30 interactions in place of 15 of each history; the rate does
-not fall; items, users and words start from N(0, .1) in place of Xavier's smaller vectors. Chosen: a history of which
-nothing is left gives zero vectors and no triplet; if only the other one is empty, all of a history is similar.
+not fall; items, users and words start from N(0, .1) in place of Xavier's smaller vectors, and in turn positions from
+N(0, .02) and target attention by Xavier's rule in place of larger ones. Chosen: a history of which nothing is left
+gives zero vectors and no triplet; if only the other one is empty, all of a history is similar.
 
 Dimensions: G groups, C candidates, L history, D width, U items of the batch, K queries of the batch, Z = 8 D.
 """
@@ -70,6 +72,7 @@ class SESRec(RowBaseline):
     tasks = ONLY_REC
     needs = frozenset({Need.QUERIES})
     candidates_a_pass = 50_000
+    coupled_decay = True
 
     def __init__(self, settings: SESRecSettings, facts: LogFacts) -> None:
         super().__init__()
@@ -82,11 +85,14 @@ class SESRec(RowBaseline):
         self.query = nn.Sequential(TextMean(self.words), nn.Linear(settings.word_width, width))
         self.users = UserTable(facts.users, width, std=_STD)
         sizes = (settings.history, width, settings.layers, settings.heads, settings.dropout)
-        self.rec, self.search = (HistoryEncoder(*sizes, "leaky_relu") for _ in range(2))
+        self.rec, self.search = (HistoryEncoder(*sizes, "leaky_relu", inside_dropout=0.0) for _ in range(2))
         self.attentions = nn.ModuleList(BilinearTargetAttention(width) for _ in range(2))
         self.co_attention = CoAttention(width)
+        nn.init.uniform_(self.co_attention.affinity_DD)
+        for weight_D in (self.co_attention.of_first_D, self.co_attention.of_second_D):
+            nn.init.normal_(weight_D)
         self.head = Head(8 * width, dropout=settings.dropout)
-        for part in (self.item_linear, self.query, self.head):
+        for part in (self.item_linear, self.query, self.rec, self.search, self.head):
             xavier_linear(part)
         self.align = BilinearContrast(width, settings.temperature, learnable=True)
 

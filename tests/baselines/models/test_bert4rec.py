@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from gensr_dist.baselines.models.bert4rec import BERT4Rec, BERT4RecSettings
-from tests.baselines.layers.checks import assert_close, assert_trains, dense, learnt, norm
+from tests.baselines.layers.checks import assert_close, assert_trains, dense, learnt, norm, normal
 from tests.baselines.layers.test_encoder import block_of
 from tests.baselines.models.hand_made import ITEMS, D, gelu, hand_facts, hand_rows, hand_sequences, padded
 
@@ -50,6 +50,13 @@ def test_a_masked_place_does_not_see_its_item_and_sees_all_others() -> None:
         other_SX[0, place] = 9
         after_D = model.guesses(item_UD, other_SX, masked_SX)[0, 1]
         assert torch.equal(after_D, before_D) == (place == 1)
+
+
+def test_the_feed_forward_network_has_no_dropout_within() -> None:
+    block = bert4rec().encoder.blocks[0].train()
+    assert block.attention.dropout == block.residual_dropout.rate == 0.5
+    x_LD = normal(1, L, D)
+    assert torch.equal(block.feed_forward(x_LD), block.feed_forward(x_LD))
 
 
 @pytest.mark.parametrize("searched", [[], [[0, 2], [1]]])

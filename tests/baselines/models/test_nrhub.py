@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from gensr_dist.baselines.layers.pooling import AdditivePooling
+from gensr_dist.baselines.models.nrhub import NRHUB, NRHUBSettings
 from tests.baselines.builders import small_model
 from tests.baselines.layers.checks import softmax
 from tests.baselines.planted import FACTS, LENGTH, hits_after_training, planted
@@ -14,6 +17,15 @@ from tests.baselines.planted import FACTS, LENGTH, hits_after_training, planted
 def pooled(layer: AdditivePooling, vectors: list[Tensor]) -> Tensor:
     logits = [layer.logit.weight[0] @ (layer.hidden.weight @ each + layer.hidden.bias).tanh() for each in vectors]
     return sum(weight * each for weight, each in zip(softmax(logits), vectors, strict=True))
+
+
+@torch.no_grad()
+def test_queries_begin_as_large_as_items_and_unlike_each_other() -> None:
+    torch.manual_seed(0)
+    model = NRHUB(NRHUBSettings(), FACTS)
+    query_KD = model.query(torch.arange(1, 21)[:, None])
+    assert query_KD.std().item() == pytest.approx(0.02, rel=0.2)
+    assert F.cosine_similarity(query_KD[:10], query_KD[10:]).mean().abs() < 0.2
 
 
 @torch.no_grad()

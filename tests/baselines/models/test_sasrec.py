@@ -5,7 +5,7 @@ import torch
 
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
 from gensr_dist.baselines.sequence_losses import SequenceLoss
-from tests.baselines.layers.checks import assert_close, assert_trains, learnt, norm
+from tests.baselines.layers.checks import assert_close, assert_trains, learnt, norm, normal
 from tests.baselines.layers.test_encoder import block_of
 from tests.baselines.models.hand_made import D, hand_facts, hand_rows, hand_sequences
 
@@ -48,6 +48,14 @@ def test_a_position_knows_what_it_knows_as_a_row() -> None:
     for place in range(L):
         rows = hand_rows([[2, 7, 4, 11][: place + 1]], [[9, 3]], L)
         assert_close(model.score(rows)[0], model.items.table.weight[[8, 2]] @ state_LD[place])
+
+
+def test_the_feed_forward_network_drops_within_in_the_first_form_alone() -> None:
+    for form in ("post", "pre", "query"):
+        block = sasrec(norm=form, dropout=0.5).encoder.blocks[0].train()
+        assert block.attention.dropout == block.residual_dropout.rate == 0.5
+        x_LD = normal(1, L, D)
+        assert torch.equal(block.feed_forward(x_LD), block.feed_forward(x_LD)) == (form != "query")
 
 
 @pytest.mark.parametrize("name", ["bce", "ce", "sampled", "gbce", "bpr_max"])

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
+from gensr_dist.baselines.models.sesrec import SESRec, SESRecSettings
 from tests.baselines.builders import small_model
 from tests.baselines.planted import FACTS, LENGTH, hits_after_training, planted
 
@@ -44,6 +46,23 @@ def test_without_searches_the_past_queries_say_nothing() -> None:
     silent = replace(alone, history_query_GL=alone.history_query_GL * 0)
     torch.testing.assert_close(model.score(alone), model.score(silent))
     assert not torch.equal(model.score(batch), model.score(alone))
+
+
+def test_it_begins_and_drops_as_the_authors_program() -> None:
+    torch.manual_seed(0)
+    model = SESRec(SESRecSettings(), FACTS).train()
+    for history in (model.rec, model.search):
+        (block,) = history.encoder.blocks
+        assert (block.attention.dropout, block.residual_dropout.rate) == (0.0, 0.1)
+        x_GD = torch.randn(6, 32)
+        assert torch.equal(block.feed_forward(x_GD), block.feed_forward(x_GD))
+        for linear in (block.attention.query, block.attention.out, block.feed_forward[0], block.feed_forward[3]):
+            assert linear.weight.std().item() == pytest.approx(32**-0.5, rel=0.1)  # by Xavier's rule
+    affinity_DD, *others = model.co_attention.parameters()
+    assert affinity_DD.min() >= 0
+    assert affinity_DD.mean().item() == pytest.approx(0.5, rel=0.1)
+    for weight_D in others:
+        assert weight_D.std().item() == pytest.approx(1, rel=0.4)
 
 
 def test_it_learns_from_past_queries_and_from_the_last_item() -> None:
