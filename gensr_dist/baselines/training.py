@@ -315,6 +315,11 @@ def _train_config(settings: Settings, config: Config, steps: int) -> TrainConfig
 
 
 def _learning(model: nn.Module, settings: Settings) -> Learning:
-    """Weight decay on all weights, as in the papers; the rate rises in the warm-up and stays."""
+    """Weight decay on all weights, as in the papers; the rate rises in the warm-up and stays.
+
+    The optimizer is GenSR's AdamW: its beta_2 is .98, where most authors' Adam has .999, and its decay is no part of
+    the gradient. A vector with a gradient at every 100th step moves two thirds as far as theirs, at every 1,000th a
+    third.
+    """
     groups = [{"params": list(model.parameters()), "weight_decay": settings.weight_decay}]
     return Learning(groups=groups, rate=lambda step: min(1.0, (step + 1) / (settings.warmup_steps + 1)))
