@@ -3,7 +3,10 @@
 An intent m is made of the query, and in the personalised ones of the history; an item scores m . e_i + b_i. The loss is
 binary cross entropy with negatives, and that of the positives' words (see `layers.words`).
 
-Deviations: an item's words are those of its title, as the logs have no reviews.
+The bias b_i is an option of ProdSearch, whose default is none.
+
+Deviations: an item's words are those of its title, as the logs have no reviews; items and words start from N(0, .02),
+ProdSearch's from N(0, 1), where it takes no pretrained ones.
 
 Dimensions: G groups, C candidates, D width, P positives, W words of a title, V vocabulary.
 """
@@ -31,6 +34,7 @@ class ProductSearchSettings(Settings):
     history: int = 20
     negatives: int = 5
     dropout: float = 0.1
+    """Of the mean of a query's words, and as each model says."""
     learning_rate: float = 2e-3
     batch: int = 32
     epochs: int = 20
@@ -51,7 +55,7 @@ class ProductSearch(RowBaseline):
         self.items = ItemInput(settings.item_input, facts.items, width, facts.cf_width, facts.cf_scale)
         self.bias_I = nn.Parameter(torch.zeros(facts.items))
         self.words = nn.Embedding(facts.words, width, padding_idx=0)
-        self.query = QueryProjection(self.words, width)
+        self.query = QueryProjection(self.words, width, settings.dropout)
         nn.init.normal_(self.words.weight, std=0.02)
         if self.word_negatives:
             count_V = np.bincount(np.asarray(facts.title_IT).ravel(), minlength=facts.words)

@@ -99,7 +99,9 @@ def test_it_stops_without_gain_and_keeps_the_best(small_run: RunFolder) -> None:
     assert len(points) < 100
 
 
-@pytest.mark.parametrize(("name", "coupled"), [("sesrec", True), ("seqrec", True), ("bert4rec", False)])
+@pytest.mark.parametrize(
+    ("name", "coupled"), [("sesrec", True), ("seqrec", True), ("unisar", True), ("bert4rec", False)]
+)
 def test_vectors_without_a_gradient_shrink_where_the_authors_decay_is_in_the_gradient(name: str, coupled: bool) -> None:
     settings = small_settings(name, weight_decay=1e-5, learning_rate=0.01, warmup_steps=0)
     model = small_model(name, FACTS)
@@ -107,11 +109,14 @@ def test_vectors_without_a_gradient_shrink_where_the_authors_decay_is_in_the_gra
     engine = Engine(model, config, join_processes(), training._learning(model, settings))
     weight_ID = model.items.table.weight
     size_ID = weight_ID.detach().abs()
+    kept = {name: bias.detach().clone() for name, bias in model.named_parameters() if "bias" in name}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     engine.step()
     shrunk = float((size_ID - weight_ID.detach().abs()).median())
     assert shrunk == pytest.approx(0.01 if coupled else 0.0, abs=1e-4)
+    assert kept
+    assert all(torch.equal(bias, kept[name]) for name, bias in model.named_parameters() if name in kept)
 
 
 def test_a_spent_budget_ends_it_with_what_it_has(small_run: RunFolder) -> None:

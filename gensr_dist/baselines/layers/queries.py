@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from gensr_dist.baselines.layers.attention import xavier_linear
+from gensr_dist.model.dropout import Dropout
+
 _EMPTY_STD = 0.02
 
 
@@ -40,18 +43,23 @@ class TextMean(nn.Module):
 class QueryProjection(nn.Module):
     """f(q) = tanh(W mean(words of q) + b), a learned vector where a query has no words.
 
+    W starts by Xavier's rule and b at 0: words start small, and beside a random b all queries would be much the same.
+
     Args:
         words: see `TextMean`.
         width: D of f(q).
+        dropout: of the mean.
     """
 
-    def __init__(self, words: nn.Embedding, width: int) -> None:
+    def __init__(self, words: nn.Embedding, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.mean = TextMean(words)
+        self.dropout = Dropout(dropout)
         self.linear = nn.Linear(words.embedding_dim, width)
+        xavier_linear(self)
         self.empty_D = nn.Parameter(torch.randn(width) * _EMPTY_STD)
 
     def forward(self, word_XQ: Tensor) -> Tensor:
         """Vectors [X, D] of queries, 0 is padding."""
         has_words_X1 = (word_XQ != 0).any(-1, keepdim=True)
-        return torch.where(has_words_X1, self.linear(self.mean(word_XQ)).tanh(), self.empty_D)
+        return torch.where(has_words_X1, self.linear(self.dropout(self.mean(word_XQ))).tanh(), self.empty_D)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from gensr_dist.baselines.layers.attention import MultiHeadAttention, init_linear
+from gensr_dist.baselines.layers.attention import MultiHeadAttention, init_linear, xavier_linear
 from gensr_dist.baselines.layers.encoder import feed_forward
 from gensr_dist.model.dropout import Dropout
 
@@ -19,17 +19,18 @@ class SiameseLayer(nn.Module):
         width: D.
         heads: of both attentions.
         inner: width within the feed-forward network.
-        dropout: of attention's weights, within the feed-forward network and of what is added to residuals.
+        dropout: within the feed-forward network and of what is added to residuals.
+        attention_dropout: of attention's weights.
     """
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, inner: int, dropout: float, attention_dropout: float) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(width, heads, dropout)
-        self.cross_attention = MultiHeadAttention(width, heads, dropout)
+        self.self_attention = MultiHeadAttention(width, heads, attention_dropout)
+        self.cross_attention = MultiHeadAttention(width, heads, attention_dropout)
         self.feed_forward = feed_forward(width, inner, dropout, "relu")
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.residual_dropout = Dropout(dropout)
-        init_linear(self)
+        xavier_linear(self)
 
     def forward(self, x_GLD: Tensor, other_GLD: Tensor, allowed_GLL: Tensor) -> Tensor:
         """One branch [G, L, D]; `allowed_GLL` says which position of either each position may see."""

@@ -6,7 +6,8 @@ that of `ProductSearch`.
 Deviations: the logs have no reviews, so that a user's words are those of the titles of the history that a row shows;
 the mean over words stands for the authors' step a word, in which search, item and user weigh alike. Adam in place of
 SGD with a falling rate, small random vectors of users and items in place of zeros, no weight decay (theirs is .005
-under SGD), and no subsampling of frequent words.
+under SGD), and no subsampling of frequent words. A step's negatives, which the authors share among all, are shared
+among its users' words alone.
 
 Dimensions: G groups, P rows that are not padding, L history, W words of a title, D width, U items of the batch.
 """

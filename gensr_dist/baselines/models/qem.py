@@ -15,9 +15,6 @@ from gensr_dist.data.batches.batch import ContextBatch
 class QEMSettings(ProductSearchSettings):
     """As ProdSearch has it."""
 
-    dropout: float = 0.0
-    """Nothing is dropped."""
-
 
 class QEM(ProductSearch):
     """The words of the query against the item."""

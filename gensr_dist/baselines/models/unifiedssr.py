@@ -1,10 +1,11 @@
 """UnifiedSSR (Xie et al. 2023, arXiv 2310.13921), corrected: both tasks, a sequence of products beside one of queries.
 
-x = e sqrt(D) + u + sinusoid. Layers of shared weights read both branches: self-attention, then attention to the other
-branch (in recommendation, to itself), then a feed-forward network. Sessions are windows of learnt place (see
-`layers.siamese`), whose means are added to what lies in them; those of one branch shall be unlike, |cos| of neighbours,
-and those of both branches alike, -cos. A recommendation scores p . e_i, a search w p . e_i + (1 - w) q . e_i with w in
-[.1, .9], p and q being the newest states. Loss: binary cross entropy with four negatives, and .1 of the sessions'.
+x = (e + u) sqrt(D) + sinusoid, e being a product's vector or the mean of a query's words. Layers of shared weights read
+both branches: self-attention, then attention to the other branch (in recommendation, to itself), then a feed-forward
+network. Sessions are windows of learnt place (see `layers.siamese`), whose means are added to what lies in them; those
+of one branch shall be unlike, |cos| of neighbours, and those of both branches alike, -cos. A recommendation scores
+p . e_i, a search w p . e_i + (1 - w) q . e_i with w in [.1, .9], p and q being the newest states. Loss: binary cross
+entropy with four negatives, and .1 of the sessions'.
 
 Position l of the products holds the item before the l-th interaction, the first a learnt vector; position l of the
 queries what was asked for when that one was found, so that the newest is the query of the search itself. In
@@ -31,7 +32,7 @@ from torch import Tensor, nn
 from gensr_dist.baselines.contract import BOTH, SEARCH, LogFacts, Losses, Need, RowBaseline, Settings
 from gensr_dist.baselines.layers.encoder import causal_mask
 from gensr_dist.baselines.layers.item_input import ItemInput
-from gensr_dist.baselines.layers.queries import QueryProjection
+from gensr_dist.baselines.layers.queries import TextMean
 from gensr_dist.baselines.layers.siamese import Sessions, SiameseLayer, neighbours_likeness, sinusoids
 from gensr_dist.baselines.layers.user_table import UserTable
 from gensr_dist.data.batches.batch import ContextBatch
@@ -48,6 +49,8 @@ class UnifiedSSRSettings(Settings):
     dropout: float = 0.5
     warmup_steps: int = 400
     batch: int = 128
+    attention_dropout: float = 0.1
+    """Of attention's weights; `dropout` is of all else."""
     layers: int = 2
     heads: int = 4
     windows: int = 2
@@ -71,10 +74,12 @@ class UnifiedSSR(RowBaseline):
         self.users = UserTable(facts.users, width)
         self.words = nn.Embedding(facts.words, width, padding_idx=0)
         nn.init.normal_(self.words.weight, std=0.02)
-        self.query = QueryProjection(self.words, width)
+        self.text = TextMean(self.words)
+        self.no_words_D = nn.Parameter(torch.randn(width) * 0.02)
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
-            SiameseLayer(width, settings.heads, 2 * width, dropout) for _ in range(settings.layers)
+            SiameseLayer(width, settings.heads, 2 * width, dropout, settings.attention_dropout)
+            for _ in range(settings.layers)
         )
         self.norm = nn.LayerNorm(width)
         self.windows = Sessions(width, settings.windows) if settings.windows else None
@@ -124,11 +129,16 @@ class UnifiedSSR(RowBaseline):
 
     def _queries(self, batch: ContextBatch, length_G: Tensor) -> Tensor:
         """Those of the history, then the row's own, [G, L, D]."""
-        past_GLD = F.pad(self.query(batch.query_KQ)[batch.history_query_GL], (0, 0, 0, 1))
+        past_GLD = F.pad(self._query(batch.query_KQ)[batch.history_query_GL], (0, 0, 0, 1))
         is_own_GL = torch.arange(past_GLD.shape[1], device=length_G.device) == length_G[:, None] - 1
-        return torch.where(is_own_GL[..., None], self.query(batch.query_GQ)[:, None], past_GLD)
+        return torch.where(is_own_GL[..., None], self._query(batch.query_GQ)[:, None], past_GLD)
+
+    def _query(self, word_XQ: Tensor) -> Tensor:
+        """Mean of the words, a learnt vector where there are none, [X, D]."""
+        return torch.where((word_XQ > 0).any(1, keepdim=True), self.text(word_XQ), self.no_words_D)
 
     def _input(self, batch: ContextBatch, token_GLD: Tensor) -> Tensor:
         place_LD = sinusoids(token_GLD.shape[1], token_GLD.shape[2], token_GLD.device)
-        input_GLD: Tensor = self.dropout(token_GLD + self.users(batch.user_G)[:, None] + place_LD)
+        user_GD = self.users(batch.user_G) * self.settings.width**0.5
+        input_GLD: Tensor = self.dropout(token_GLD + user_GD[:, None] + place_LD)
         return input_GLD

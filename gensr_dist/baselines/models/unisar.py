@@ -6,19 +6,21 @@ the merged history whose entries see the other kind alone. For each kind the mea
 are drawn together, InfoNCE with tanh(z W z') / tau among all vectors of both views. A decoder block fuses: the own view
 attends to itself, then to the cross view. Bilinear target attention gives an interest in recommendations and one in
 searches; [both; item; user; query], with a learnt vector as the query of a recommendation, goes through PLE, a tower
-(128-64) and an MLP (200-80-1) of the task. Loss: binary cross entropy, that of searches times lambda; contrast of past
-queries with their items; contrast of the views.
+(128-64) and an MLP (200-80-1) of the task. Loss: binary cross entropy, the mean of a step's recommendations + lambda
+times that of its searches; contrast of past queries with their items; contrast of the views; weight decay in the
+gradient.
 
 Not copied: rows without one of the histories, which the authors' softmax over nothing makes NaN (here such a history
 has no cross view, no contrast and zero interest, and a cross view of nothing is not attended to); sigmoids, which tie
 in float32; rows of the same user as each other's negatives.
 
-Deviations: rows of both tasks stand in one step, in which a search's row weighs lambda times a recommendation's, where
-the authors add the means of two batches; the contrast of queries has other pairs of the batch as negatives, those
-that share query or item apart, in place of random ones; items have no captions or categories, users no features; 60
-interactions in place of 30 of each history; PLE's experts have no dropout, its gates no bias; the contrast of views
-counts both directions of W; the rate does not fall; items, users and words start from N(0, .1) and positions from
-N(0, .02), since with Xavier's small vectors beside large positions hundreds of steps pass before anything is learnt.
+Deviations: rows of both tasks stand in one step, so that how many are searches varies, and contrasts count once, where
+the authors draw a batch of each task and count those of searches lambda times more; the contrast of queries has other
+pairs of the batch as negatives, those that share query or item apart, in place of random ones; items have no captions
+or categories, users no features; 60 interactions in place of 30 of each history; PLE's experts have no dropout, its
+gates no bias; the contrast of views counts both directions of W; the rate does not fall; items, users and words start
+from N(0, .1) and positions from N(0, .02), since with Xavier's small vectors beside large positions hundreds of steps
+pass before anything is learnt.
 Chosen: twins share a place of the merged history, and see each other there, one being of the other kind.
 
 Dimensions: G groups, C candidates, L history, D width, U items of the batch, K queries of the batch, B = 2 L.
@@ -61,7 +63,7 @@ class UniSARSettings(Settings):
     input_width: int = 32
     """Of items, users and words before they are projected."""
     search: float = 0.1
-    """Weight lambda of a search."""
+    """Weight lambda of the mean over searches."""
     query_contrast: float = 1e-3
     """Weight of the contrast of queries and items."""
     query_temperature: float = 0.5
@@ -80,6 +82,7 @@ class UniSAR(RowBaseline):
     tasks = BOTH
     needs = frozenset({Need.QUERIES})
     candidates_a_pass = 50_000
+    coupled_decay = True
 
     def __init__(self, settings: UniSARSettings, facts: LogFacts) -> None:
         super().__init__()
@@ -100,8 +103,8 @@ class UniSAR(RowBaseline):
         nn.init.normal_(self.merged_position.weight, std=0.02)
         self.cross_encoder = Encoder(width, settings.layers, settings.heads, width, dropout, "post", "relu")
         self.networks = TaskNetworks(5 * width, width, _EXPERTS, _TOWER, dropout)
-        for projection in (self.item_projection, self.users, self.query):
-            xavier_linear(projection)
+        for part in (self.item_projection, self.users, self.rec, self.search, self.cross_encoder):
+            xavier_linear(part)
         self.align = BilinearContrast(width, settings.query_temperature, learnable=True)
 
     def score(self, batch: ContextBatch) -> Tensor:
@@ -109,18 +112,21 @@ class UniSAR(RowBaseline):
         return self._read(batch)[0]
 
     def forward(self, batch: ContextBatch) -> Losses:
-        """Losses of a batch; the ranking's is the mean over a row's candidates, as published."""
+        """Losses of a batch; the ranking's is the mean over a row's candidates and over a task's rows, as published."""
         settings = self.settings
         score_GC, own_GD, cross_GD, both_G, *of_search = read_by_length(self._read, batch)
-        loss_G = self.ranking(batch, score_GC)
-        weight_G = torch.where(batch.task_G == SEARCH, settings.search, 1.0)
-        counts_G = batch.row_G >= 0
+        counts_G, is_search_G = batch.row_G >= 0, batch.task_G == SEARCH
+        loss_G = self.ranking(batch, score_GC) / (batch.candidate_GC > 0).sum(1).clamp_min(1)
+        rec, search = (
+            (loss_G * of_task_G).sum() / of_task_G.sum().clamp_min(1)
+            for of_task_G in (counts_G & ~is_search_G, counts_G & is_search_G)
+        )
         agreement = self.rec.agreement(own_GD, cross_GD, both_G & counts_G, batch.user_G)
         own_GD, cross_GD, both_G = of_search
         agreement = agreement + self.search.agreement(own_GD, cross_GD, both_G & counts_G, batch.user_G)
         queries = alignment(self.align, batch, *self._vectors(batch), most=settings.pairs)
         parts = {
-            "ranking": (weight_G * loss_G / (batch.candidate_GC > 0).sum(1).clamp_min(1)).sum(),
+            "ranking": (rec + settings.search * search) * counts_G.sum(),
             "queries": settings.query_contrast * queries,
             "views": settings.view_contrast * agreement * counts_G.sum(),
         }

@@ -23,6 +23,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from gensr_dist.baselines.contract import BOTH, SEARCH, LogFacts, Need, RowBaseline, Settings
+from gensr_dist.baselines.layers.attention import xavier_linear
 from gensr_dist.baselines.layers.co_attention import CoAttention
 from gensr_dist.baselines.layers.encoder import Encoder, padding_mask
 from gensr_dist.baselines.layers.item_input import ItemInput
@@ -65,6 +66,7 @@ class USER(RowBaseline):
         self.pool_title, self.pool_query = AdditivePooling(width, width), AdditivePooling(width, width)
         self.co_attention = CoAttention(width)
         self.fuse = nn.Sequential(nn.Linear(2 * width, width), nn.Tanh())
+        xavier_linear(self.fuse)  # beside a random bias all of what is fused would be much the same
         self.type_3D = nn.Parameter(torch.randn(3, width) * 0.02)
         self.position_XD = nn.Parameter(torch.randn(settings.history + 1, width) * 0.02)
         self.norm, self.dropout = nn.LayerNorm(width), Dropout(settings.dropout)

@@ -44,6 +44,24 @@ def test_projection_matches_the_loops() -> None:
 
 
 @torch.no_grad()
+def test_queries_differ_before_anything_is_learnt() -> None:
+    torch.manual_seed(0)
+    table = nn.Embedding(50, 64)
+    nn.init.normal_(table.weight, std=0.02)
+    unit_XD = nn.functional.normalize(QueryProjection(table, 64)(torch.arange(1, 50)[:, None]))
+    likeness_XX = unit_XD @ unit_XD.T
+    assert likeness_XX[~torch.eye(49, dtype=torch.bool)].mean().abs() < 0.1
+
+
+@torch.no_grad()
+def test_the_mean_of_the_words_is_dropped_in_training() -> None:
+    layer = learnt(QueryProjection(words(), D, dropout=0.5))
+    full_XD = layer(WORD_XQ)
+    assert torch.equal(layer(WORD_XQ), full_XD)
+    assert not torch.allclose(layer.train()(WORD_XQ), full_XD)
+
+
+@torch.no_grad()
 def test_padding_order_and_other_rows_do_not_matter() -> None:
     table = words()
     wider_XQ = nn.functional.pad(WORD_XQ, (1, 2))

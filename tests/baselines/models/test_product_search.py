@@ -1,14 +1,17 @@
 """What QEM and its children share: score, loss, words of items."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
+from gensr_dist.baselines.registry import BASELINES
 from tests.baselines.layers.checks import assert_close, learnt
 from tests.baselines.models.planted import (
     CHANCE,
     build,
+    facts,
     query_vector,
     random_rows,
     share_found,
@@ -66,6 +69,12 @@ def test_a_long_title_weighs_no_more_than_a_short_one(name: str) -> None:
     assert parts[0]["words"] > 0
     for part in {"words", "user_words"} & set(parts[0]):
         assert_close(parts[1][part], parts[0][part])
+
+
+@pytest.mark.parametrize(("name", "rate"), [("qem", 0.1), ("hem", 0.0), ("aem", 0.1), ("zam", 0.1), ("tem", 0.1)])
+def test_words_of_queries_are_dropped_as_their_authors_do(name: str, rate: float) -> None:
+    model: Any = BASELINES[name].build(BASELINES[name].settings(), facts())
+    assert model.query.dropout.rate == rate
 
 
 def test_words_can_be_left_out() -> None:

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from gensr_dist.baselines.models.tem import sinusoids
+from gensr_dist.baselines.registry import BASELINES
 from tests.baselines.layers.checks import assert_close, learnt
-from tests.baselines.models.planted import build, query_vector, random_rows
+from tests.baselines.models.planted import build, facts, query_vector, random_rows
 
 
 @pytest.mark.parametrize("name", ["tem", "copps"])
@@ -40,6 +42,16 @@ def test_reads_the_query_and_then_the_items() -> None:
         intent_D = model.encoder(input_MD[None], everything)[0, 0]
         for place, slot in enumerate(batch.candidate_GC[group].tolist()):
             assert_close(score_GC[group, place], intent_D @ model.items.table.weight[slot - 1] + model.bias_I[slot - 1])
+
+
+def test_is_made_as_in_the_authors_example() -> None:
+    model: Any = BASELINES["tem"].build(BASELINES["tem"].settings(), facts())
+    (block,) = model.encoder.blocks
+    assert block.norm == "pre"
+    assert isinstance(block.feed_forward[1], nn.GELU)
+    weights = [each.weight.flatten() for each in block.modules() if isinstance(each, nn.Linear)]
+    assert len(weights) == 6
+    assert all(weight.std() > 0.05 for weight in weights)  # by Xavier's rule, .056 to .088
 
 
 @torch.no_grad()

@@ -1,11 +1,13 @@
 """UnifiedSSR: no position sees later ones, sessions against loops, SASRec's form in recommendation, planted data."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from gensr_dist.baselines.layers.encoder import causal_mask
 from gensr_dist.baselines.layers.siamese import Sessions, SiameseLayer, sinusoids
+from gensr_dist.baselines.registry import BASELINES
 from tests.baselines.builders import small_model
 from tests.baselines.layers.checks import assert_close, assert_trains, learnt, normal
 from tests.baselines.planted import FACTS, LENGTH, hits_after_training, planted
@@ -13,7 +15,7 @@ from tests.baselines.planted import FACTS, LENGTH, hits_after_training, planted
 
 @torch.no_grad()
 def test_layers_are_causal_in_both_branches() -> None:
-    layer = learnt(SiameseLayer(4, 2, 8, 0.0))
+    layer = learnt(SiameseLayer(4, 2, 8, 0.0, 0.0))
     x_GLD, other_GLD = normal(1, 2, 5, 4), normal(2, 2, 5, 4)
     before_GLD = layer(x_GLD, other_GLD, causal_mask(5))
     x_GLD[:, 3:], other_GLD[:, 3:] = 7.0, -7.0
@@ -46,13 +48,28 @@ def test_recommendation_without_sessions_is_self_attention_with_a_user() -> None
     batch = planted("last item", 6, seed=1)
     scale, item_UD = 4.0, model.items(batch) * 4.0
     x_GLD = torch.cat((model.first_D.expand(6, 1, -1) * scale, item_UD[batch.history_GL]), 1)
-    x_GLD = x_GLD + model.users(batch.user_G)[:, None] + sinusoids(LENGTH + 1, 16, x_GLD.device)
+    x_GLD = x_GLD + model.users(batch.user_G)[:, None] * scale + sinusoids(LENGTH + 1, 16, x_GLD.device)
     for layer in model.layers:
         x_GLD = layer(x_GLD, x_GLD, causal_mask(LENGTH + 1))
     expected_GC = torch.einsum("gd,gcd->gc", model.norm(x_GLD)[:, -1], item_UD[batch.candidate_GC])
     torch.testing.assert_close(model.score(batch), expected_GC)
     silent = replace(batch, history_query_GL=batch.history_query_GL * 0)
     torch.testing.assert_close(model.score(silent), model.score(batch))
+
+
+@torch.no_grad()
+def test_a_query_is_the_mean_of_its_words_or_a_learnt_vector() -> None:
+    model: Any = small_model("unifiedssr", FACTS, history=LENGTH)
+    table_VD = model.words.weight
+    expected_XD = torch.stack(((table_VD[3] + table_VD[5]) / 2, table_VD[2], model.no_words_D))
+    torch.testing.assert_close(model._query(torch.tensor([[3, 5], [2, 0], [0, 0]])), expected_XD)
+
+
+def test_weights_of_attention_are_dropped_less_than_the_rest() -> None:
+    model: Any = BASELINES["unifiedssr"].build(BASELINES["unifiedssr"].settings(), FACTS)
+    for layer in model.layers:
+        assert layer.self_attention.dropout == layer.cross_attention.dropout == 0.1
+        assert layer.residual_dropout.rate == model.dropout.rate == 0.5
 
 
 @torch.no_grad()

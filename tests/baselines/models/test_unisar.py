@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from gensr_dist.baselines.registry import BASELINES
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.events import Behaviour
 from tests.baselines.builders import small_model
@@ -83,17 +84,31 @@ def test_the_contrast_of_views_matches_the_loops_and_spares_rows_of_one_user() -
     torch.testing.assert_close(model.rec.agreement(own_GD, cross_GD, both_G & counts_G, user_G), expected)
 
 
-def test_searches_weigh_lambda_times_recommendations() -> None:
-    batch = planted("last item", 8, seed=1)
-    batch.task_G[4:] = int(Behaviour.SEARCH)
-    rankings = []
-    for weight in (0.0, 0.25, 1.0):
-        model = small_model("unisar", FACTS, history=LENGTH, search=weight)
-        rankings.append(float(model(batch).parts["ranking"].detach()))
-    assert rankings[1] == pytest.approx(0.75 * rankings[0] + 0.25 * rankings[2])
-    of_recommendations = replace(batch, row_G=torch.where(torch.arange(8) < 4, batch.row_G, -1))
-    model = small_model("unisar", FACTS, history=LENGTH, search=1.0)
-    assert float(model(of_recommendations).parts["ranking"].detach()) == pytest.approx(rankings[0])
+@pytest.mark.parametrize("searches", [0, 1, 4, 8])
+@torch.no_grad()
+def test_the_mean_over_searches_weighs_lambda_times_that_over_recommendations(searches: int) -> None:
+    """However few they are."""
+    batch = planted("last item", 9, seed=1)
+    batch.task_G[:searches] = int(Behaviour.SEARCH)
+    batch.row_G[8] = -1
+    model = small_model("unisar", FACTS, history=LENGTH, search=0.25)
+    score_GC = model.score(batch)
+    sign_C = torch.where(torch.arange(score_GC.shape[1]) == 0, -1, 1)
+    loss_G = nn.functional.softplus(sign_C * score_GC).mean(1)[:8]
+    expected = torch.zeros(())
+    if searches:
+        expected = expected + 0.25 * loss_G[:searches].mean()
+    if searches < 8:
+        expected = expected + loss_G[searches:].mean()
+    torch.testing.assert_close(model(replace(batch, step_groups=16)).parts["ranking"], expected / 2)
+
+
+def test_layers_start_by_xaviers_rule() -> None:
+    model = BASELINES["unisar"].build(BASELINES["unisar"].settings(), FACTS)
+    for name, each in model.named_modules():
+        if isinstance(each, nn.Linear) and "experts.shared" not in name and "experts.own" not in name:
+            expected = (2 / (each.in_features + each.out_features)) ** 0.5
+            assert float(each.weight.detach().std()) == pytest.approx(expected, rel=0.35), name
 
 
 @torch.no_grad()

@@ -1,11 +1,13 @@
 """USER: sessions, what each token may see, the fusion against loops, planted data."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from gensr_dist.baselines.models.user import sessions
+from gensr_dist.baselines.registry import BASELINES
 from tests.baselines.builders import small_model
 from tests.baselines.layers.checks import softmax
 from tests.baselines.planted import FACTS, HOUR, LENGTH, hits_after_training, planted
@@ -54,6 +56,16 @@ def test_a_query_and_its_item_are_fused_by_co_attention() -> None:
                 for logits, vectors in ((for_asked, asked), (for_told, told))
             ]
             torch.testing.assert_close(found_GLD[g, place], model.fuse(torch.cat(parts)) + model.type_3D[2])
+
+
+@torch.no_grad()
+def test_what_is_fused_differs_before_anything_is_learnt() -> None:
+    torch.manual_seed(0)
+    model: Any = BASELINES["user"].build(BASELINES["user"].settings(), FACTS)
+    batch = planted("past query", 64, seed=1)
+    token_GLD = model._history(batch, model.items(batch), model.words(batch.title_UT))
+    fused_PD = token_GLD[batch.history_query_GL > 0] - model.type_3D[2]
+    assert (fused_PD - fused_PD.mean(0)).norm(dim=1).mean() > 2 * fused_PD.mean(0).norm()
 
 
 @torch.no_grad()
