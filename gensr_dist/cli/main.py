@@ -16,6 +16,7 @@ from gensr_dist.cli.arguments import OneLineParser
 from gensr_dist.cli.baselines import add_baselines
 from gensr_dist.cli.bench import add_benches
 from gensr_dist.cli.commands import Commands
+from gensr_dist.cli.ending import Ended, ended_by_signals
 from gensr_dist.cli.machine_errors import as_machine_error, require_current_folder
 from gensr_dist.cli.paper import add_paper
 from gensr_dist.cli.stages import add_stages
@@ -36,6 +37,8 @@ beforehand what a raw log is understood to hold."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for input that cannot be used, 130 for an interrupt.
 
+    SIGTERM and SIGHUP end it as an interrupt does, with 143 and 129.
+
     When a launcher started this process and another rank or its machine is lost, it says so and ends with code 1.
     """
     open_closed_streams()
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_to_stderr(first=rank == "0", launched="WORLD_SIZE" in os.environ)
     who = "" if rank == "0" else f"rank {rank}: "
     try:
-        with _results_stream() as results:
+        with ended_by_signals(), _results_stream() as results:
             require_current_folder()
             say = _sayer(sys.stderr if options.json else results)
             try:
@@ -61,8 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code: int = getattr(result, "exit_code", 0)  # of a report that is bad news
     except InputError as error:
         return _fail(f"{who}{error}", 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from the last finished stage or checkpoint", 130)
+    except KeyboardInterrupt as interrupt:
+        how, code = (interrupt.name, interrupt.code) if isinstance(interrupt, Ended) else ("interrupted", 130)
+        return _fail(f"{how}; the same command goes on from the last finished stage or checkpoint", code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that Python's own flush at exit stays quiet
         return 128 + 13
