@@ -1,6 +1,7 @@
 """`gensr analyse`: what a run is like inside."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def _analyse(options: argparse.Namespace, say: Say) -> Any:
     home = RunFolder(options.run)
     if not home.config.is_file():
         raise InputError(options.run, "no finished run lies there", "give the folder of a finished `gensr run`")
-    config = load_config(home.config, [*options.set, f"run={options.run}"], done=True)
+    config = dataclasses.replace(load_config(home.config, options.set, done=True), run=str(options.run))
     run = RunFolder.of(config)
     own = run.baseline(DEFAULT_PEER)
     given = options.peer or (own.root if own.model.is_dir() else None)

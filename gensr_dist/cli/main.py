@@ -16,6 +16,8 @@ from gensr_dist.cli.arguments import OneLineParser
 from gensr_dist.cli.baselines import add_baselines
 from gensr_dist.cli.bench import add_benches
 from gensr_dist.cli.commands import Commands
+from gensr_dist.cli.ending import Ended, ended_by_signals
+from gensr_dist.cli.machine_errors import as_machine_error, require_current_folder
 from gensr_dist.cli.paper import add_paper
 from gensr_dist.cli.stages import add_stages
 from gensr_dist.cli.standard_streams import open_closed_streams
@@ -23,9 +25,6 @@ from gensr_dist.cli.studies import add_studies
 from gensr_dist.cli.tools import add_tools
 from gensr_dist.errors import InputError, Paused
 from gensr_dist.storage.output_errors import as_input_error, quieten_writing_threads
-
-# In what torch raises, and what the loader of libraries says under `ulimit -v`.
-_NO_MEMORY = ("can't allocate memory", "out of memory", "failed to map segment")
 
 DESCRIPTION = """GenSR: one generative model for "what next for this user" and "this user typed this query".
 
@@ -38,6 +37,8 @@ beforehand what a raw log is understood to hold."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for input that cannot be used, 130 for an interrupt.
 
+    SIGTERM and SIGHUP end it as an interrupt does, with 143 and 129.
+
     When a launcher started this process and another rank or its machine is lost, it says so and ends with code 1.
     """
     open_closed_streams()
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_to_stderr(first=rank == "0", launched="WORLD_SIZE" in os.environ)
     who = "" if rank == "0" else f"rank {rank}: "
     try:
-        with _results_stream() as results:
+        with ended_by_signals(), _results_stream() as results:
+            require_current_folder()
             say = _sayer(sys.stderr if options.json else results)
             try:
                 result = options.command(options, say)
@@ -62,19 +64,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code: int = getattr(result, "exit_code", 0)  # of a report that is bad news
     except InputError as error:
         return _fail(f"{who}{error}", 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from the last finished stage or checkpoint", 130)
+    except KeyboardInterrupt as interrupt:
+        how, code = (interrupt.name, interrupt.code) if isinstance(interrupt, Ended) else ("interrupted", 130)
+        return _fail(f"{how}; the same command goes on from the last finished stage or checkpoint", code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that Python's own flush at exit stays quiet
         return 128 + 13
-    except OSError as error:
-        problem = as_input_error(error)
-        if problem is None:
+    except (OSError, UnicodeEncodeError, MemoryError, RuntimeError, ImportError) as error:
+        problem = (as_input_error(error) if isinstance(error, OSError) else None) or as_machine_error(error)
+        if problem is not None:
+            return _fail(f"{who}{problem}", 2)
+        if isinstance(error, OSError | UnicodeEncodeError):
             raise
-        return _fail(f"{who}{problem}", 2)
-    except (MemoryError, RuntimeError, ImportError) as error:
-        if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
-            return _fail(f"{who}{_no_memory(error)}", 2)
         from gensr_dist.distributed.heartbeat import end_process, lost_connection
 
         lost = lost_connection(error)
@@ -118,11 +119,6 @@ def _results_stream() -> Iterator[TextIO]:
 
 def _sayer(stream: TextIO) -> Callable[[str], None]:
     return lambda line: print(line, file=stream, flush=True)
-
-
-def _no_memory(error: Exception) -> InputError:
-    wanted = " ".join(str(error).split())[:200] or "no more is free"
-    return InputError("memory", wanted, "lower the setting that asks for so much, or take a larger machine")
 
 
 def _fail(message: str, code: int) -> int:

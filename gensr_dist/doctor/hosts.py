@@ -98,7 +98,8 @@ def handed_on_variables() -> dict[str, str]:
     """
     variables = {name: value for name, value in os.environ.items() if name.startswith(_HANDED_ON)}
     name = os.environ.get("DS_ENV_FILE", ".deepspeed_env")
-    for path in (Path.home() / name, Path(name)):
+    home = os.path.expanduser("~")  # noqa: PTH111  pathlib's raises RuntimeError
+    for path in (Path(home) / name, Path(name)):
         if not path.is_file():
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):

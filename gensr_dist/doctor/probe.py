@@ -21,6 +21,7 @@ from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.doctor.hosts import Problem
 from gensr_dist.errors import InputError
 from gensr_dist.storage.cache import Cache
+from gensr_dist.storage.cache_home import cache_home
 from gensr_dist.storage.folder import Folder
 from gensr_dist.storage.records import digest
 
@@ -217,8 +218,8 @@ def _locks() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     own = os.environ.get("TORCH_EXTENSIONS_DIR")
     # As torch.utils.cpp_extension and Python's tempfile have it.
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folders = [Path(own)] if own else [cache / "torch_extensions", Path(tempfile.gettempdir()) / "torch_extensions"]
+    homes = cache_home(), Path(tempfile.gettempdir())
+    folders = [Path(own)] if own else [home / "torch_extensions" for home in homes]
     locks = [path for folder in folders if folder.is_dir() for path in folder.rglob("lock")]
     opened = _open_files() if locks else frozenset()
     left, held = list[str](), list[str]()

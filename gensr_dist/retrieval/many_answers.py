@@ -4,7 +4,6 @@ Dimensions: G groups, K answers.
 """
 
 import dataclasses
-import fcntl
 import hashlib
 import os
 import shutil
@@ -28,7 +27,8 @@ from gensr_dist.retrieval.orders_file import ORDERS
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.runs.trained_run import TrainedRun
 from gensr_dist.storage.checked_files import sha256_of_file
-from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.durable import durable_file, sweep
+from gensr_dist.storage.locks import lock
 from gensr_dist.storage.records import read_json, write_json
 
 PART = 256  # lines of the file answered together
@@ -186,14 +186,10 @@ def _parts_folder(out: Path, digest: "hashlib._Hash") -> Iterator[Path]:
     folder = out.with_name(f".{out.name}.parts")
     folder.mkdir(parents=True, exist_ok=True)
     place, record = folder / "lock", folder / "parts.json"
-    with place.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = os.fstat(lock.fileno()).st_nlink > 0  # else who had it has finished and deleted the folder
-        except BlockingIOError:
-            free = False
-        if not free:
+    with place.open("w") as file:
+        if not lock(file, wait=False) or not os.fstat(file.fileno()).st_nlink:  # who had it has deleted the folder
             raise InputError(out, "another `gensr answer` writes it", "wait for it, or give another name")
+        sweep(out)  # as large as the result
         if not record.exists() or read_json(record, "delete it") != digest.hexdigest():
             for path in sorted({*folder.iterdir()} - {place}):
                 path.unlink()

@@ -1,6 +1,5 @@
 """`stages/NAME.json` of a run folder: what a stage was made from and what it left."""
 
-import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from gensr_dist.errors import InputError
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.outside_files import FileStates
 from gensr_dist.storage.checked_files import DamagedError, FileRecord
+from gensr_dist.storage.locks import lock
 from gensr_dist.storage.records import read_record as read_json_record
 
 
@@ -117,12 +117,10 @@ def locked(run: RunFolder) -> Iterator[None]:
     """
     try:
         run.root.mkdir(parents=True, exist_ok=True)
-        lock = (run.root / ".lock").open("w")
+        file = (run.root / ".lock").open("w")
     except OSError as error:
         raise InputError(run.root, f"cannot write there ({error.strerror})", "set `run` to a folder of yours") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(run.root, "another gensr works in this run folder", "wait for it, or set `run`") from None
+    with file:
+        if not lock(file, wait=False):
+            raise InputError(run.root, "another gensr works in this run folder", "wait for it, or set `run`")
         yield

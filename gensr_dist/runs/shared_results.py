@@ -1,5 +1,6 @@
 """What runs of one log have in common: a further run links to the results of the first."""
 
+import os
 from collections.abc import Iterable
 
 from gensr_dist.runs.folder import RunFolder
@@ -13,4 +14,5 @@ def link_shared(run: RunFolder, first: RunFolder, names: Iterable[str] = SHARED)
     for name in names:
         link, target = run.root / name, (first.root / name).resolve()
         if target.exists() and not link.exists():
-            link.symlink_to(target)
+            link.unlink(missing_ok=True)  # one to where both lay before they were moved
+            link.symlink_to(os.path.relpath(target, run.root.resolve()))

@@ -28,6 +28,7 @@ from typing import BinaryIO
 from typing_extensions import Self
 
 from gensr_dist.errors import InputError
+from gensr_dist.storage.cache_home import cache_home
 
 Fill = Callable[[BinaryIO], None]  # writes the whole file from its start, or raises
 _PART = ".part"
@@ -63,9 +64,8 @@ class Cache:
     @classmethod
     def at(cls, folder: str, gigabytes: float) -> Self:
         """The cache of the settings `data.cache` ("" is the user's cache folder) and `data.cache_gb`."""
-        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        place = Path(folder or Path(home) / "gensr_dist").expanduser().absolute()
-        return cls(place, int(gigabytes * 1e9))
+        place = Path(folder).expanduser() if folder else cache_home() / "gensr_dist"
+        return cls(place.absolute(), int(gigabytes * 1e9))
 
     @contextmanager
     def file(self, key: str, size: int, fill: Fill, where: str) -> Iterator[Path]:

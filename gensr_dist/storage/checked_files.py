@@ -3,6 +3,7 @@
 Of a large file only the first look reads all bytes, see `read_before.py`.
 """
 
+import errno
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ REMEDY = "run `gensr prepare` again, or copy the folder again from where it was 
 
 def unreadable(where: Path | str, error: OSError) -> InputError:
     """The line about a file that is there and cannot be read, whatever it holds."""
-    return InputError(
-        where, f"the file cannot be read ({error.strerror or error})", "check its permissions and the disk"
-    )
+    remedy = "check its permissions and the disk"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        remedy = "raise the limit of open files, as by ulimit -n 4096"
+    return InputError(where, f"the file cannot be read ({error.strerror or error})", remedy)
 
 
 class DamagedError(InputError):

@@ -1,5 +1,6 @@
 """Writing results so that a reader sees the old one or the new one, never half of one, and after a power cut too."""
 
+import errno
 import glob
 import os
 import re
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gensr_dist.storage.output_errors import numbered_errors
+
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 
 
 @contextmanager
@@ -36,7 +39,7 @@ def durable_folder(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
+    sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -76,13 +79,19 @@ def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:  # some that are mounted over a network, above all of folders
+            raise
     finally:
         os.close(descriptor)
 
 
-def _sweep(path: Path) -> None:
-    """Delete temporary folders of `path` whose process is gone."""
+def sweep(path: Path) -> None:
+    """Delete temporary files and folders of `path` whose process is gone."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         owner = re.fullmatch(re.escape(f".{path.name}.") + r"(\d+)\.(tmp|old)", left.name)
         if owner and not Path(f"/proc/{owner[1]}").exists():
-            shutil.rmtree(left, ignore_errors=True)
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)

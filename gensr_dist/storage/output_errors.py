@@ -27,6 +27,7 @@ _ROOM = 1 << 20  # bytes: a disk with less is full, for what is written here
 _REMEDY = "free space or set `run` to another folder"
 _OTHERS = "check whose it is and its permissions, or set `run` to another folder"
 _REMEDIES = {
+    errno.ENAMETOOLONG: "give a shorter name",
     errno.EISDIR: "give the name of a file",
     errno.ENOTDIR: "give a name within a folder",
     errno.EEXIST: "delete this file, or link to nothing, which is where a folder belongs",

@@ -12,6 +12,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from gensr_dist.storage.cache_home import cache_home
+
 _LEAST = 4 << 20  # bytes; a smaller file is read each time, which takes milliseconds
 _SETTLED_S = 2.0  # a file that changed later may change again within the resolution of its times
 
@@ -56,4 +58,4 @@ def _state(path: Path) -> tuple[int, int, int, int]:
 
 
 def _notes() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gensr_dist_checksums"
+    return cache_home() / "gensr_dist_checksums"

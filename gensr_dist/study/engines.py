@@ -12,6 +12,12 @@ from gensr_dist.study.spec import TrialSpec
 
 LOG = "log.txt"  # of a trial: all that it printed
 _POLL = 0.2  # seconds
+# Without the current folder, which `-m` and `-c` put first: modules that lie there are the user's.
+_BEGIN = """import sys
+sys.path[:] = filter(None, sys.path)
+from gensr_dist.study.trial import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 class TrialEngine(Protocol):
@@ -37,8 +43,10 @@ class LocalTrials:
     def start(self, spec: TrialSpec) -> subprocess.Popen[bytes]:
         """As `TrialEngine.start`."""
         with (Path(spec.folder) / LOG).open("ab") as log:
-            command = [sys.executable, "-m", "gensr_dist.study.trial", spec.folder, str(os.getpid())]
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            command = [sys.executable, "-c", _BEGIN, spec.folder, str(os.getpid())]
+            path = os.pathsep.join(part or str(Path.cwd()) for part in sys.path)  # where this process finds modules
+            environment = {**os.environ, "PYTHONPATH": path}
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
 
     def wait(self, started: Sequence[subprocess.Popen[bytes]]) -> tuple[int, str]:
         """As `TrialEngine.wait`."""

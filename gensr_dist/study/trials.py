@@ -5,24 +5,29 @@ processes may take trials from one folder; a lock of the folder makes taking one
 tells who still works.
 """
 
-import fcntl
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from gensr_dist.baselines.registry import BASELINES
+from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
+from gensr_dist.storage.locks import lock
 from gensr_dist.storage.records import digest, write_json
 from gensr_dist.study.plan import FUSION, GENSR, Study, SystemPlan
 from gensr_dist.study.settings import searched_overrides
 from gensr_dist.study.spec import OUTCOME, SPEC, Outcome, TrialSpec, read_outcome, trial_folder
 
+_STORAGE = "study.db"
 SEEDS = " (seeds)"  # behind the label, names the Optuna study of a system's further trainings
 _FAILED, _FOLDER, _SEED, _SET = "failed", "folder", "seed", "set"  # user attributes of a trial
 _REPEATED = "repeated"  # user attribute of an Optuna study
@@ -67,9 +72,13 @@ class Trials:
     def __init__(self, study: Study, config: Path) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study, self.config = study, config
-        path = (study.folder / "study.db").resolve()
+        path = (study.folder / _STORAGE).resolve()
+
+        def connect() -> sqlite3.Connection:  # in a URL, signs of a path mean something
+            return sqlite3.connect(path, timeout=60, check_same_thread=False)
+
         with self._locked():  # several processes may make its tables
-            self._storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+            self._storage = RDBStorage(f"sqlite:///{_STORAGE}", engine_kwargs={"creator": connect})
 
     def claim(self) -> Claimed | None:
         """Take a trial that waits, planning further ones where earlier ones are done; None where none is to be had."""
@@ -270,17 +279,28 @@ class Trials:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self.study.folder / ".trials.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with (self.study.folder / ".trials.lock").open("w") as file:
+            lock(file, wait=True)
             yield
 
 
 def _lock(locks: ExitStack, folder: Path) -> bool:
     """Hold the lock of a trial's folder until the stack ends; False where another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = locks.enter_context((folder / ".working").open("w"))
+    return lock(locks.enter_context((folder / ".working").open("w")), wait=False)
+
+
+@contextmanager
+def explained(study: Study) -> Iterator[None]:
+    """One line of what the storage of a study finds wrong: a full disk, a file that is damaged or may not be written.
+
+    Raises:
+        InputError: it does.
+    """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        cause = error.__cause__ or error
+        problem = f"it cannot be used ({getattr(cause, 'orig', None) or cause})"
+        remedy = "free space and check its permissions; of a damaged one, `trials` beside it keeps what was trained"
+        raise InputError(study.folder / _STORAGE, problem, remedy) from None

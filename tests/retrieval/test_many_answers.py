@@ -1,5 +1,6 @@
 """Answers for all users of a file: those of single requests, whole or not at all, and going on where it stopped."""
 
+import fcntl
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_a_start_that_waited_for_a_deleted_lock_is_refused(
 ) -> None:
     """The other one finished, and deleted its folder, between opening and taking the lock."""
     path, out = asks(tmp_path), tmp_path / "out.parquet"
-    monkeypatch.setattr(many_answers.fcntl, "flock", lambda *_: shutil.rmtree(tmp_path / ".out.parquet.parts"))
+    monkeypatch.setattr(fcntl, "flock", lambda *_: shutil.rmtree(tmp_path / ".out.parquet.parts"))
     with pytest.raises(InputError, match=r"out.parquet: another `gensr answer` writes it; wait for it"):
         answered(answerer, run, path, out, [])
 

@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gensr_dist.errors import InputError
-from gensr_dist.storage.checked_files import CheckedFiles, DamagedError, record_files
+from gensr_dist.storage.checked_files import CheckedFiles, DamagedError, record_files, unreadable
 
 
 @pytest.fixture
@@ -49,3 +51,9 @@ def test_a_forged_size_is_no_other_files_content(folder: Path) -> None:
     damage = record.damage(folder / "a")
     assert isinstance(damage, DamagedError)
     assert (damage.size, damage.sha256) == (12, "")
+
+
+@pytest.mark.parametrize(("number", "remedy"), [(errno.EMFILE, "raise the limit of open files"), (errno.EIO, "check")])
+def test_what_cannot_be_read_has_the_remedy_of_its_reason(number: int, remedy: str) -> None:
+    said = str(unreadable("a", OSError(number, os.strerror(number))))
+    assert said.startswith(f"a: the file cannot be read ({os.strerror(number)}); {remedy}")

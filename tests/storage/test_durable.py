@@ -1,5 +1,7 @@
+import errno
 import os
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gensr_dist.storage.durable import durable_file, durable_folder
+from gensr_dist.storage.durable import durable_file, durable_folder, sweep
 from gensr_dist.storage.records import write_json
 
 
@@ -71,3 +73,27 @@ def test_what_dead_processes_left_is_deleted_and_what_living_ones_write_stays(tm
     with durable_folder(tmp_path / "a"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"a", *names[2:]}
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_sync_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def cannot(file: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", cannot)
+    write_json(tmp_path / "a.json", 1)
+    with durable_folder(tmp_path / "b") as folder:
+        (folder / "c").write_text("c")
+    assert (tmp_path / "a.json").read_text() == "1\n"
+    assert (tmp_path / "b" / "c").read_text() == "c"
+
+
+def test_what_killed_processes_left_of_a_file_is_swept(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    for name in (f".a.{ended.pid}.tmp", f".a.{os.getpid()}.tmp", f".a.b.{ended.pid}.tmp"):
+        (tmp_path / name).write_text("half")
+    sweep(tmp_path / "a")
+    assert {path.name for path in tmp_path.iterdir()} == {f".a.{os.getpid()}.tmp", f".a.b.{ended.pid}.tmp"}

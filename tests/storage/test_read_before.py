@@ -1,6 +1,7 @@
 """Notes of checksums: a file that somebody touched is read again, one that nobody touched is not."""
 
 import os
+import pwd
 import shutil
 import time
 from collections.abc import Callable
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gensr_dist.errors import InputError
 from gensr_dist.storage import read_before
+from gensr_dist.storage.cache import Cache
 from gensr_dist.storage.checked_files import DamagedError, FileRecord
 from gensr_dist.storage.read_before import forget, known_sha256, sha256_of_file
 
@@ -100,3 +103,21 @@ def test_without_a_note_the_file_is_read(
         read.clear()
     assert known_sha256(file) == sha256_of_file(file)
     assert read == [file]
+
+
+def test_a_user_without_a_home_reads_each_time(
+    file: Path, read: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nobody(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        known_sha256(file)
+    assert read == [file, file]
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    with pytest.raises(InputError, match=r"the cache folder cannot be used .*set data.cache"):
+        Cache.at("", 1).keep("0" * 64, 1, lambda target: None, "s3://a/b")

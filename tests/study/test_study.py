@@ -144,15 +144,16 @@ def test_a_killed_study_goes_on_and_several_share_it(tmp_path: Path) -> None:
     assert bm25["sampled"]["search"]["mrr"]["seeds"] == 1
 
 
-def test_an_interrupted_study_leaves_no_trial_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_an_interrupted_study_leaves_no_trial_behind(tmp_path: Path, number: signal.Signals, code: int) -> None:
     path = write_study(tmp_path, "  - {system: sasrec, set: [validate_every=0.1]}", epochs=150)
     command = [sys.executable, "-m", "gensr_dist", "study", str(path)]
     study = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     while not list((tmp_path / "study" / "trials").glob("sasrec-*/curve.json")):
         assert study.poll() is None
         time.sleep(0.05)
-    os.kill(study.pid, signal.SIGINT)
-    assert study.wait() == 130
+    os.kill(study.pid, number)
+    assert study.wait() == code
     with sqlite3.connect(tmp_path / "study" / "study.db") as storage:
         states = [state for (state,) in storage.execute("SELECT state FROM trials ORDER BY trial_id")]
     assert states == ["FAIL", "WAITING"]  # it will be done again

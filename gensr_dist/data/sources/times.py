@@ -14,13 +14,22 @@ EARLIEST_MS = 631_152_000_000  # 1990: earlier times are seconds, dates without 
 EXPECTED = "milliseconds since 1970, from 1990 to tomorrow"
 REMEDY = "write the times of all events in milliseconds, with all digits"
 _UNITS_MS = {"seconds": 1e3, "milliseconds": 1.0, "microseconds": 1e-3, "nanoseconds": 1e-6}
+_WRITTEN_MS = 1_735_689_600_000  # 2025: this was written later, so that no present is before it
 _FLOAT32_STEP = 1 << 17  # of times in milliseconds, from 2004 to 2039
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def latest_time() -> int:
-    """Milliseconds since 1970 that no event can be later than: one day from now, for clocks and time zones."""
-    return int(time.time() * 1000) + DAY_MS
+    """Milliseconds since 1970 that no event can be later than: one day from now, for clocks and time zones.
+
+    Raises:
+        InputError: the clock of this machine is set back, so that it would call good times wrong.
+    """
+    now = int(time.time() * 1000)
+    if now < _WRITTEN_MS:
+        problem = f"it says {clock(now)}, which has long passed"
+        raise InputError("the clock of this machine", problem, "set it, as by `date -s` or NTP")
+    return now + DAY_MS
 
 
 def plausible(milliseconds: pl.Expr) -> pl.Expr:
