@@ -63,5 +63,5 @@ setup(
         "s3": S3_REQUIREMENTS,
         "ray": RAY_REQUIREMENTS,
     },
-    entry_points={"console_scripts": ["gensr=gensr_dist.cli.main:main"]},
+    entry_points={"console_scripts": ["gensr=gensr_dist.__main__:start"]},
 )

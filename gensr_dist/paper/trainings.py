@@ -4,7 +4,6 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import yaml
 
@@ -77,7 +76,9 @@ def study_of(config: Config, run: RunFolder) -> Study:
     shortened = dataclasses.replace(
         config, train=_shortened(config), evaluation=dataclasses.replace(config.evaluation, catalogue_rows=0)
     )
-    return Study(plan, _folder(run, plan, shortened).absolute(), shortened)
+    anywhere = dataclasses.replace(config.data, raw="", shards="", cache="")
+    key = digest([plan, dataclasses.replace(shortened, run="", data=anywhere)])[:8]
+    return Study(plan, (run.paper / f"trainings-{key}").absolute(), shortened)
 
 
 def with_checkpoints(config: Config) -> Config:
@@ -93,14 +94,6 @@ def changes(config: Config, settings: tuple[str, ...]) -> bool:
     now = flattened(config)
     parts = [text.partition("=") for text in settings]
     return any(now[key] != yaml.safe_load(value) for key, _, value in parts)
-
-
-def _folder(run: RunFolder, plan: StudyPlan, config: Config) -> Path:
-    """Named by what the trainings depend on; earlier versions named it also by where the log and its shards lie."""
-    anywhere = dataclasses.replace(config.data, raw="", shards="", cache="")
-    parts = [[plan, dataclasses.replace(config, run="", data=data)] for data in (config.data, anywhere)]
-    named, wanted = (run.paper / f"trainings-{digest(each)[:8]}" for each in parts)
-    return named if named.exists() else wanted
 
 
 def _shortened(config: Config) -> TrainConfig:

@@ -132,7 +132,7 @@ def _check_identity(study: Study, data: str = "") -> None:
     if path.exists():
         remedy = "give this one another `folder`, or delete that one"
         found = read_record(path, _Identity, "a study", missing=remedy, wrong=remedy)
-        if found.digest not in (own.digest, plan_digest(study, study.config.data.raw)):
+        if found.digest != own.digest:
             raise InputError(study.folder, "it holds a study with other settings", remedy)
         if data and found.data and found.data != data:
             raise InputError(study.folder, "its trials were made from other data, as of a log that has changed", remedy)

@@ -118,14 +118,9 @@ def label_of(system: SystemPlan) -> str:
     return system.label or _TITLES.get(name) or (BASELINES.get(name) or UNTRAINED[name]).title
 
 
-def plan_digest(study: Study, raw: str = "") -> str:
-    """What a study's folder belongs to: everything that its results depend on, wherever it lies.
-
-    Args:
-        study: opened.
-        raw: where the log lies, which earlier versions noted as well; what it holds counts in its shards.
-    """
-    data = dataclasses.replace(study.config.data, raw=raw, shards="", cache="")
+def plan_digest(study: Study) -> str:
+    """What a study's folder belongs to: everything that its results depend on but the log, wherever that lies."""
+    data = dataclasses.replace(study.config.data, raw="", shards="", cache="")
     return digest([dataclasses.replace(study.plan, folder=""), dataclasses.replace(study.config, run="", data=data)])
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from gensr_dist.__main__ import start
 from gensr_dist.cli.main import main
 from gensr_dist.config.root import Config, load_config
 
@@ -20,6 +21,21 @@ ROOT = Path(__file__).parents[2]
 def gensr(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gensr_dist", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload]
+
+
+def test_an_interrupt_before_anything_is_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupting:
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> None:
+            if name == "gensr_dist.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "gensr_dist.cli.main")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting, *sys.meta_path])
+    assert start() == 130
+    assert capsys.readouterr().err == "gensr: error: interrupted; nothing was begun\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -18,7 +18,6 @@ from gensr_dist.paper.trainings import (
     with_checkpoints,
 )
 from gensr_dist.runs.folder import RunFolder
-from gensr_dist.storage.records import digest
 
 
 def config(*overrides: str) -> Config:
@@ -81,15 +80,6 @@ def test_a_log_that_was_moved_trains_nothing_again(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     here, there = (config(f"data.raw={place}", f"data.shards={place}/shards") for place in ("/here", "/there"))
     assert study_of(here, run).folder == study_of(there, run).folder
-
-
-def test_trainings_of_an_earlier_version_are_found(tmp_path: Path) -> None:
-    run, base = RunFolder(tmp_path), config("data.raw=/here")
-    study = study_of(base, run)
-    earlier = tmp_path / "paper" / f"trainings-{digest([study.plan, dataclasses.replace(study.config, run='')])[:8]}"
-    assert study.folder != earlier
-    earlier.mkdir(parents=True)
-    assert study_of(base, run).folder == earlier
 
 
 def test_checkpoints_are_kept_and_change_no_result() -> None:

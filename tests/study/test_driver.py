@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from gensr_dist.errors import InputError
-from gensr_dist.storage.records import read_json, write_json
 from gensr_dist.study import driver
 from gensr_dist.study.driver import _check_identity, prepare_study
-from gensr_dist.study.plan import Study, open_study, plan_digest
+from gensr_dist.study.plan import Study, open_study
 from tests.study.studies import write_study
 
 
@@ -20,21 +19,9 @@ def study(tmp_path: Path) -> Study:
     return open_study(write_study(tmp_path, "  - {system: bm25}"), ["data.source=tables", "data.raw=/here"])
 
 
-def moved(study: Study, tmp_path: Path) -> Study:
-    return open_study(tmp_path / "study.yaml", ["data.source=tables", "data.raw=/there"])
-
-
 def test_a_log_that_was_moved_is_the_same_study(study: Study, tmp_path: Path) -> None:
     _check_identity(study, "shards")
-    _check_identity(moved(study, tmp_path), "shards")
-
-
-def test_one_that_an_earlier_version_began_goes_on(study: Study, tmp_path: Path) -> None:
-    write_json(study.folder / "plan.json", {"digest": plan_digest(study, "/here")})
-    _check_identity(study)
-    _check_identity(study, "shards")
-    assert read_json(study.folder / "plan.json", "")["data"] == "shards"
-    _check_identity(moved(study, tmp_path), "shards")
+    _check_identity(open_study(tmp_path / "study.yaml", ["data.source=tables", "data.raw=/there"]), "shards")
 
 
 def test_trials_of_another_log_are_not_compared(study: Study) -> None:
