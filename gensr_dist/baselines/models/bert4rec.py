@@ -10,8 +10,8 @@ steps there, about 4,500 of our epochs (Petrov and Macdonald 2022, arXiv 2207.07
 
 Deviations: the share of masked places is random, where the authors mask exactly round(rho X), at least one; instead of
 ten masked copies of a sequence and one with the last item alone masked, each step masks anew, a share of the sequences
-in the second manner; attention's weights have the dropout of the rest (0.5, not 0.2); the rate stays where theirs falls
-linearly; weight decay reaches layer norms and biases. An interaction of search alone may be masked, and is no target.
+in the second manner; the rate stays where theirs falls linearly; weight decay reaches layer norms and biases. An
+interaction of search alone may be masked, and is no target.
 
 RecBole's form is not followed where it never learns a masked first place and masks int(rho X) places at most.
 
@@ -48,6 +48,8 @@ class BERT4RecSettings(Settings):
     """As the authors trained it on Amazon Beauty, but for the rate."""
 
     dropout: float = 0.5
+    attention_dropout: float = 0.2
+    """Of attention's weights; `dropout` is of all else."""
     weight_decay: float = 0.01
     warmup_steps: int = 100
     layers: int = 2
@@ -75,7 +77,8 @@ class BERT4Rec(SequenceBaseline):
         self.position_XD = nn.Parameter(torch.randn(settings.history + 1, width) * 0.02)
         self.norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
-        self.encoder = Encoder(width, settings.layers, heads, 4 * width, dropout, "post", "gelu", inner_dropout=0.0)
+        inside = {"attention_dropout": settings.attention_dropout, "inner_dropout": 0.0}
+        self.encoder = Encoder(width, settings.layers, heads, 4 * width, dropout, "post", "gelu", **inside)
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         init_linear(self.head)
 
