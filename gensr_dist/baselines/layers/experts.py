@@ -112,7 +112,6 @@ class TaskNetworks(nn.Module):
             for _ in range(TASKS)
         )
         xavier_linear(self.towers)
-        xavier_linear(self.experts.gates)
 
     def forward(self, x_XD: Tensor, is_second_X: Tensor) -> Tensor:
         """Logits [X] of the first task, or of the second where `is_second_X`, of a shape that expands to it."""

@@ -19,8 +19,9 @@ the authors draw a batch of each task and count those of searches lambda times m
 pairs of the batch as negatives, those that share query or item apart, in place of random ones; items have no captions
 or categories, users no features; 60 interactions in place of 30 of each history; PLE's experts have no dropout, its
 gates no bias; the contrast of views counts both directions of W; the rate does not fall; items, users and words start
-from N(0, .1) and positions from N(0, .02), since with Xavier's small vectors beside large positions hundreds of steps
-pass before anything is learnt.
+from N(0, .1), positions and the layers of encoders and decoders from N(0, .02), since with Xavier's small vectors
+beside large positions hundreds of steps pass before anything is learnt, and with his larger layers beside small
+positions the order of a history is learnt late.
 Chosen: twins share a place of the merged history, and see each other there, one being of the other kind.
 
 Dimensions: G groups, C candidates, L history, D width, U items of the batch, K queries of the batch, B = 2 L.
@@ -103,8 +104,8 @@ class UniSAR(RowBaseline):
         nn.init.normal_(self.merged_position.weight, std=0.02)
         self.cross_encoder = Encoder(width, settings.layers, settings.heads, width, dropout, "post", "relu")
         self.networks = TaskNetworks(5 * width, width, _EXPERTS, _TOWER, dropout)
-        for part in (self.item_projection, self.users, self.rec, self.search, self.cross_encoder):
-            xavier_linear(part)
+        for projection in (self.item_projection, self.users):
+            xavier_linear(projection)
         self.align = BilinearContrast(width, settings.query_temperature, learnable=True)
 
     def score(self, batch: ContextBatch) -> Tensor:
