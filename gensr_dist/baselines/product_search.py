@@ -6,7 +6,8 @@ binary cross entropy with negatives, and that of the positives' words (see `laye
 The bias b_i is an option of ProdSearch, whose default is none.
 
 Deviations: an item's words are those of its title, as the logs have no reviews; items and words start from N(0, .02),
-ProdSearch's from N(0, 1), where it takes no pretrained ones.
+ProdSearch's from N(0, 1), where it takes no pretrained ones: with that QEM has .266 NDCG@10 in validation after 600
+steps of 64 rows of the quickstart's log, and .585 without.
 
 Dimensions: G groups, C candidates, D width, P positives, W words of a title, V vocabulary.
 """
