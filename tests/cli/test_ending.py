@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,13 @@ SIGNALS = [signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def nobody_hears(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No launcher, and no library that hears signals, as Ray does once it has begun in a process."""
     monkeypatch.delenv("WORLD_SIZE", raising=False)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -44,9 +50,11 @@ def test_a_forked_process_ends_as_before(number: signal.Signals) -> None:
     with ended_by_signals():
         child = os.fork()
         if not child:
-            os.write(writing, b"x")
-            time.sleep(30)
-            os._exit(0)
+            try:
+                os.write(writing, b"x")
+                time.sleep(30)
+            finally:
+                os._exit(0)  # whatever comes: it must not go on as a process of tests
         os.read(reading, 1)  # Python forgets signals that come while it forks
         os.kill(child, number)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -number
