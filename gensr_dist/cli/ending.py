@@ -26,11 +26,12 @@ class Ended(KeyboardInterrupt):
 def ended_by_signals() -> Iterator[None]:
     """Raise `Ended` at the first such signal in this block; a second one ends the process at once.
 
-    It does so anyway in processes that are forked meanwhile, and in ranks of a launcher: these wait for each other in
+    It does so anyway in processes that are forked meanwhile, and in ranks among others: these wait for each other in
     libraries that hear no signal. Who ignores a signal, as `nohup` does, or hears it already, goes on so.
     """
-    alone = threading.current_thread() is threading.main_thread() and "WORLD_SIZE" not in os.environ
-    heard = [number for number in _HEARD if alone and signal.getsignal(number) is signal.SIG_DFL]
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    hears = alone and threading.current_thread() is threading.main_thread()  # where Python runs handlers
+    heard = [number for number in _HEARD if hears and signal.getsignal(number) is signal.SIG_DFL]
     owner = os.getpid()
 
     def end(number: int, frame: FrameType | None) -> None:

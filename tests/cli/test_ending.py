@@ -70,10 +70,11 @@ def test_who_ignores_or_hears_a_signal_already_goes_on_so() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_rank_of_a_launcher_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+@pytest.mark.parametrize(("world", "hears"), [("1", True), ("2", False)])
+def test_a_rank_among_others_ends_at_once(world: str, hears: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", world)
     with ended_by_signals():
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert (signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL) is hears
 
 
 def test_it_is_an_interrupt() -> None:
