@@ -318,10 +318,8 @@ def _learning(model: Baseline, settings: Settings) -> Learning:
 
     A decay of 1e-5 is nothing in AdamW, which takes it times the rate. In the gradient of Adam, which divides by the
     gradient's own size, it takes vectors that are seldom met to 0; biases and temperatures are left out there, as in
-    the programs of SESRec and UniSAR.
-
-    beta_2 is GenSR's .98, where most authors' Adam has .999: a vector with a gradient at every 100th step moves two
-    thirds as far as theirs, at every 1,000th a third.
+    the programs of SESRec and UniSAR. beta_2 is .999, as in almost all authors' programs: with less, vectors that are
+    seldom met move less.
     """
     named = list(model.named_parameters())
     free = {name for name, _ in named if model.coupled_decay and ("bias" in name or "temperature" in name)}

@@ -1,8 +1,8 @@
 """T5 backbones: with random weights, pretrained from a folder or the Hub, or from the folder of a run.
 
-The first two are made by transformers, which takes seconds to import: only training needs it.
+Pretrained ones are opened by transformers, which takes seconds to import: nothing else needs it.
 
-Dimensions: V vocabulary, D width.
+Dimensions: V vocabulary, D width, X any shape.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import SIZES
@@ -36,14 +36,13 @@ def load_t5(name: str, vocabulary: int, dropout: float) -> T5:
     Raises:
         InputError: `name` is none of these, the Hub cannot be reached, or the folder is damaged.
     """
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import T5Config, T5ForConditionalGeneration
-    from transformers.utils.logging import disable_progress_bar
-
     if name in SIZES:
         sizes = dict(zip(_SIZE_NAMES, SIZES[name], strict=True))
-        kind = {"feed_forward_proj": "gated-gelu", "dropout_rate": dropout, "decoder_start_token_id": 0}
-        return of_transformers(T5ForConditionalGeneration(T5Config(vocab_size=vocabulary, **sizes, **kind)))
+        return random_t5(T5Shape(vocab_size=vocabulary, feed_forward_proj="gated-gelu", dropout_rate=dropout, **sizes))
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import T5ForConditionalGeneration
+    from transformers.utils.logging import disable_progress_bar
+
     disable_progress_bar()  # one line for every file of weights
     try:
         t5, report = T5ForConditionalGeneration.from_pretrained(
@@ -63,6 +62,28 @@ def load_t5(name: str, vocabulary: int, dropout: float) -> T5:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         remedy = f"give one of {', '.join(SIZES)}, a folder with a T5, or a Hub name that this machine can reach"
         raise InputError("model.backbone", f"cannot load {name!r} ({reason})", remedy) from None
+
+
+def random_t5(shape: T5Shape) -> T5:
+    """Weights as T5 begins its training with them, drawn in the order of their names in the tree.
+
+    Normal, without a bound, of such deviations that a sum over inputs of unit variance has it too. Queries are smaller
+    by the root of a head's width: T5's attention does not divide its logits by it. Norms are 1.
+    """
+    width, inner = shape.d_model**-0.5, (shape.num_heads * shape.d_kv) ** -0.5
+    deviations = {
+        "shared": 1.0,
+        "q": width * shape.d_kv**-0.5,
+        **dict.fromkeys(("k", "v", "wi", "wi_0", "wi_1", "relative_attention_bias"), width),
+        "o": inner,
+        "wo": shape.d_ff**-0.5,
+    }
+
+    def drawn(name: str, size: torch.Size) -> Tensor:
+        layer = name.split(".")[-2]
+        return torch.ones(size) if layer.endswith("norm") else torch.randn(size) * deviations[layer]
+
+    return T5.of(shape, {name: drawn(name, size) for name, size in T5.sizes(shape).items()})
 
 
 def of_transformers(t5: "T5ForConditionalGeneration") -> T5:

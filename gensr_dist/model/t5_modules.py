@@ -1,6 +1,6 @@
 """T5 as a tree of modules whose weights have transformers' names, and the entries of its config that matter here.
 
-The forward pass is that of `backbone.py`. transformers takes seconds to import, so only training does.
+The forward pass is that of `backbone.py`.
 
 Dimensions: D width, H heads, K width of a head, V vocabulary, N positions.
 """
@@ -109,6 +109,13 @@ class T5(nn.Module):
         self.encoder = _stack(shape, shape.num_layers, decodes=False)
         self.decoder = _stack(shape, shape.num_decoder_layers, decodes=True)
         self.lm_head = Head(shape.vocab_size, shape.d_model)
+
+    @classmethod
+    def sizes(cls, shape: T5Shape) -> dict[str, torch.Size]:
+        """Of each weight, as `of` takes them; the head is the token table."""
+        with torch.device("meta"):
+            t5: Any = cls(shape)
+        return {name: weight_X.shape for name, weight_X in t5.state_dict().items() if name not in (*_COPIES, _HEAD)}
 
     @classmethod
     def of(cls, shape: T5Shape, weights: Mapping[str, Tensor]) -> Self:

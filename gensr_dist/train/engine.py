@@ -29,6 +29,7 @@ class Learning:
     groups: Sequence[dict[str, Any]]  # of AdamW, or of Adam
     rate: Callable[[int], float]  # factor on the learning rate by step, counted from 0
     coupled_decay: bool = False  # weight decay is a part of the gradient: Adam's, not AdamW's
+    beta2: float = 0.999  # memory of the gradient's squares
 
 
 class Engine(Generic[Model]):
@@ -55,7 +56,7 @@ class Engine(Generic[Model]):
                 optimizer=optimizer(
                     list(learning.groups),
                     lr=config.learning_rate,
-                    betas=(0.9, 0.98),
+                    betas=(0.9, learning.beta2),
                     fused=True,  # one pass over the weights: on CPUs a quarter of the time, and nothing is compiled
                 ),
                 lr_scheduler=lambda optimizer: LambdaLR(optimizer, learning.rate),
@@ -161,9 +162,12 @@ def deepspeed_config(config: TrainConfig, zero_stage: int, world: int) -> dict[s
 
 
 def gensr_learning(model: GenSR, config: TrainConfig) -> Learning:
-    """A token table of its own rate, no decay where there is none to wish for, half a cosine after the warm-up."""
+    """A token table of its own rate, no decay where there is none to wish for, half a cosine after the warm-up.
+
+    Squares of gradients are remembered over fifty steps, as is usual for transformers: a training has few thousands.
+    """
     rate = partial(learning_rate_factor, warmup_steps=config.warmup_steps, steps=config.steps)
-    return Learning(groups=parameter_groups(model, config), rate=rate)
+    return Learning(groups=parameter_groups(model, config), rate=rate, beta2=0.98)
 
 
 def parameter_groups(model: GenSR, config: TrainConfig) -> list[dict[str, Any]]:

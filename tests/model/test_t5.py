@@ -1,5 +1,7 @@
 """Backbones from a config, a folder or a name."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +13,8 @@ from transformers import BertConfig, T5Config, T5ForConditionalGeneration
 from gensr_dist.errors import InputError
 from gensr_dist.model.config import SIZES
 from gensr_dist.model.dropout import Dropout
-from gensr_dist.model.t5 import load_t5, of_transformers, open_t5, save_t5
+from gensr_dist.model.t5 import load_t5, of_transformers, open_t5, random_t5, save_t5
+from gensr_dist.model.t5_modules import T5Shape
 from tests.model.builders import corpus_tokenizer, tiny_t5
 
 KINDS = pytest.mark.parametrize(
@@ -31,17 +34,45 @@ def test_sizes_are_built_from_a_config(size: str) -> None:
     assert {module.rate for module in t5.modules() if isinstance(module, Dropout)} == {0.25}
 
 
-def test_random_weights_are_those_of_transformers_and_cost_no_other_random_numbers() -> None:
+@pytest.mark.parametrize("feed_forward", ["gated-gelu", "relu"])
+def test_random_weights_are_distributed_as_transformers_draws_them(feed_forward: str) -> None:
+    # Every width another, so that none can stand for another.
+    sizes = {"vocab_size": 4_000, "d_model": 96, "d_kv": 40, "num_heads": 6, "d_ff": 160, "num_layers": 2}
     torch.manual_seed(3)
-    ours, after = load_t5("nano", 90, dropout=0.1), torch.rand(2)
-    torch.manual_seed(3)
-    theirs, expected = T5ForConditionalGeneration(T5Config(**ours.config.config())), torch.rand(2)
-    assert torch.equal(after, expected)
-    weights, expected_weights = ours.state_dict(), theirs.state_dict()
-    assert list(weights) == list(expected_weights)
-    assert all(torch.equal(weights[name], expected_weights[name]) for name in weights)
+    theirs = T5ForConditionalGeneration(T5Config(**sizes, feed_forward_proj=feed_forward, decoder_start_token_id=0))
+    ours = random_t5(T5Shape.read(theirs.config.to_dict()))
     # Sums over all parameters, such as the norm of a gradient, depend on their order.
     assert [name for name, _ in ours.named_parameters()] == [name for name, _ in theirs.named_parameters()]
+    expected = dict(theirs.named_parameters())
+    for name, weight_X in ours.named_parameters():
+        assert weight_X.shape == expected[name].shape
+        if "norm" in name:
+            assert torch.equal(weight_X, expected[name])
+            continue
+        # Five deviations of a mean and of a deviation, of both sides.
+        noise = 5 * (2 / weight_X.numel()) ** 0.5
+        assert weight_X.std() == pytest.approx(expected[name].std().item(), rel=noise)
+        assert abs(weight_X.mean() - expected[name].mean()) < noise * expected[name].std()
+        assert not torch.equal(weight_X, expected[name])
+
+
+def test_random_weights_are_a_function_of_the_seed() -> None:
+    def drawn(seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed)
+        return load_t5("nano", 90, dropout=0.1).state_dict()
+
+    first, again, other = drawn(3), drawn(3), drawn(4)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["shared.weight"], other["shared.weight"])
+
+
+def test_random_weights_and_runs_need_no_transformers(tmp_path: Path) -> None:
+    save_t5(load_t5("nano", 90, dropout=0.1), tmp_path / "t5")
+    code = (
+        "import sys; from pathlib import Path; from gensr_dist.model.t5 import load_t5, open_t5;"
+        "load_t5('nano', 90, dropout=0.1); open_t5(Path(sys.argv[1])); sys.exit('transformers' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "t5")], check=True)
 
 
 @KINDS
