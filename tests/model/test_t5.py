@@ -51,7 +51,7 @@ def test_random_weights_are_distributed_as_transformers_draws_them(feed_forward:
             continue
         # Five deviations of a mean and of a deviation, of both sides.
         noise = 5 * (2 / weight_X.numel()) ** 0.5
-        assert weight_X.std() == pytest.approx(expected[name].std().item(), rel=noise)
+        assert weight_X.std().item() == pytest.approx(expected[name].std().item(), rel=noise)
         assert abs(weight_X.mean() - expected[name].mean()) < noise * expected[name].std()
         assert not torch.equal(weight_X, expected[name])
 
