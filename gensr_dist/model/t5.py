@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from transformers import T5ForConditionalGeneration
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_SIZE_NAMES = ("d_model", "d_kv", "num_heads", "d_ff", "num_layers", "num_decoder_layers")  # of an entry of SIZES
 
 
 def load_t5(name: str, vocabulary: int, dropout: float) -> T5:
@@ -37,8 +36,20 @@ def load_t5(name: str, vocabulary: int, dropout: float) -> T5:
         InputError: `name` is none of these, the Hub cannot be reached, or the folder is damaged.
     """
     if name in SIZES:
-        sizes = dict(zip(_SIZE_NAMES, SIZES[name], strict=True))
-        return random_t5(T5Shape(vocab_size=vocabulary, feed_forward_proj="gated-gelu", dropout_rate=dropout, **sizes))
+        d_model, d_kv, heads, d_ff, encoder_layers, decoder_layers = SIZES[name]
+        return random_t5(
+            T5Shape(
+                vocab_size=vocabulary,
+                d_model=d_model,
+                d_kv=d_kv,
+                d_ff=d_ff,
+                num_layers=encoder_layers,
+                num_decoder_layers=decoder_layers,
+                num_heads=heads,
+                feed_forward_proj="gated-gelu",
+                dropout_rate=dropout,
+            )
+        )
     from huggingface_hub.errors import StrictDataclassError
     from transformers import T5ForConditionalGeneration
     from transformers.utils.logging import disable_progress_bar

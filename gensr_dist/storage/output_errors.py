@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,18 @@ def numbered_errors(path: Path) -> Iterator[None]:
         if number is None:
             raise
         raise OSError(number, os.strerror(number), str(path)) from None
+
+
+def require_room(folder: Path) -> None:
+    """Write a MiB to a folder and delete it.
+
+    Raises:
+        OSError: it is not to be had: a full disk, a quota, a limit.
+    """
+    with numbered_errors(folder), tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(_ROOM))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def as_input_error(error: OSError) -> InputError | None:

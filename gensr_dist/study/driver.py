@@ -16,12 +16,13 @@ from gensr_dist.stages.order import plan
 from gensr_dist.stages.runner import run_stage
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.locks import lock
+from gensr_dist.storage.output_errors import require_room
 from gensr_dist.storage.records import read_record, write_json
 from gensr_dist.study.engines import TrialEngine, last_line
 from gensr_dist.study.plan import Study, plan_digest
 from gensr_dist.study.report import write_reports
 from gensr_dist.study.result import StudyResult, collect
-from gensr_dist.study.spec import read_outcome
+from gensr_dist.study.spec import Outcome, read_outcome
 from gensr_dist.study.trials import Claimed, Trials, explained
 
 _IDENTITY = "plan.json"
@@ -65,6 +66,7 @@ def run_study(
 
     Raises:
         InputError: the folder is of another study. A failed trial raises nothing: it is shown as failed.
+        OSError: the folder has no room left; the trial that found this is not a failed one.
     """
     prepared = read_stage("prepare", RunFolder.of(study.config))
     _check_identity(study, prepared.made if prepared is not None else "")
@@ -96,8 +98,12 @@ def _do_trials(
                 continue
             _report(study, trials)
             place, problem = engine.wait([handle for _, handle in running])
-            claimed, _ = running.pop(place)
-            _conclude(trials, claimed, problem, say)
+            claimed, _ = running[place]
+            outcome = read_outcome(Path(claimed.spec.folder))
+            if outcome is None:
+                require_room(study.folder)  # a full disk is no fault of the system's, nor of those that come after it
+            running.pop(place)
+            _conclude(trials, claimed, outcome, problem, say)
             advance()
     finally:
         for claimed, handle in running:
@@ -112,9 +118,10 @@ def _report(study: Study, trials: Trials) -> StudyResult:
     return result
 
 
-def _conclude(trials: Trials, claimed: Claimed, problem: str, say: Callable[[str], None]) -> None:
+def _conclude(
+    trials: Trials, claimed: Claimed, outcome: Outcome | None, problem: str, say: Callable[[str], None]
+) -> None:
     folder = Path(claimed.spec.folder)
-    outcome = read_outcome(folder)
     if outcome is None:
         problem = last_line(folder) or problem or "it left no outcome"
         say(f"{claimed.spec.label}, seed {claimed.spec.seed}: failed: {problem}; to try it again delete {folder}")

@@ -1,16 +1,21 @@
-"""What a study's folder belongs to."""
+"""What a study's folder belongs to, and what ends a study."""
 
+import errno
 import fcntl
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from gensr_dist.errors import InputError
 from gensr_dist.study import driver
-from gensr_dist.study.driver import _check_identity, prepare_study
+from gensr_dist.study.driver import _check_identity, prepare_study, run_study
 from gensr_dist.study.plan import Study, open_study
+from gensr_dist.study.spec import TrialSpec
+from gensr_dist.study.trials import Trials
+from tests.storage.test_output_errors import largest_file
 from tests.study.studies import write_study
 
 
@@ -44,3 +49,31 @@ def test_who_waits_for_another_process_says_so(study: Study, monkeypatch: pytest
         assert waiting.is_alive()
     waiting.join(60)
     assert said == [f"another process prepares {study.folder}: waiting for it"]
+
+
+class _Failing:
+    """Trials that end at once and leave nothing."""
+
+    places = 1
+
+    def start(self, spec: TrialSpec) -> str:
+        return spec.label
+
+    def wait(self, started: Sequence[str]) -> tuple[int, str]:
+        return 0, "ended with code 2"
+
+    def stop(self, started: str) -> None:
+        pass
+
+
+def test_a_full_disk_ends_the_study_and_fails_no_trial(study: Study) -> None:
+    # Room for the study's own files, but not for a MiB.
+    with largest_file(1_000_000), pytest.raises(OSError, match=r"large") as caught:
+        run_study(study, _Failing(), lambda line: None, lambda: None)
+    assert caught.value.errno == errno.EFBIG
+    trials = Trials(study, study.folder / "data.yaml")
+    assert not trials.done()
+    said: list[str] = []
+    run_study(study, _Failing(), said.append, lambda: None)  # with room it is the system's own fault
+    assert said[-1].startswith("BM25, seed 0: failed: ended with code 2; to try it again delete ")
+    assert [done.problem for done in trials.done()] == ["ended with code 2"]
