@@ -4,18 +4,22 @@ import errno
 import os
 import resource
 import sys
+import threading
 from pathlib import Path
 
 from gensr_dist.errors import InputError
 
 # In what torch raises, and what the loader of libraries says under `ulimit -v`.
 _NO_MEMORY = ("can't allocate memory", "out of memory", "failed to map segment")
-_NO_THREAD = "can't start new thread"  # what Python says where a process may have no more
+# What Python says where a process may have no more, and what C++ and Rust say.
+_NO_THREAD = ("can't start new thread", "Resource temporarily unavailable")
 _NO_TEMPORARY = "No usable temporary directory"  # what its tempfile says
+_MORE_PROCESSES = "raise ulimit -u or the container's limit, or set OMP_NUM_THREADS=1"
+_THREADS = 20  # that polars, tokenizers and others start beside one a core
 _GONE = (errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN)  # of network file systems
 
 
-def as_machine_error(error: Exception) -> InputError | None:
+def as_machine_error(error: BaseException) -> InputError | None:
     """The line for the user, if this machine or its environment is at fault; None for an error of another kind."""
     if isinstance(error, UnicodeEncodeError):
         return _not_in_locale(error)
@@ -26,15 +30,32 @@ def as_machine_error(error: Exception) -> InputError | None:
     if number in (errno.EMFILE, errno.ENFILE):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return InputError("open files", f"{said}; this process may have {limit}", "raise it, as by ulimit -n 4096")
-    if _NO_THREAD in said or (number == errno.EAGAIN and isinstance(error, OSError) and "without blocking" not in said):
-        remedy = "raise ulimit -u or the container's limit, or set OMP_NUM_THREADS=1"
-        return InputError("processes", f"this user may start no more of them, or of threads ({said})", remedy)
+    if any(words in said for words in _NO_THREAD) and "without blocking" not in said:
+        problem = f"this user may start no more of them, or of threads ({said})"
+        return InputError("processes", problem, _MORE_PROCESSES)
     if number in _GONE and isinstance(error, OSError):
         remedy = "mount its file system again, then start the same command: it goes on"
         return InputError(error.filename or "storage", os.strerror(error.errno or 0), remedy)
     if _NO_TEMPORARY in said:
         return InputError("TMPDIR", "no folder for temporary files can be written", "set TMPDIR to one with room")
     return None
+
+
+def require_threads() -> None:
+    """Raise InputError where a limit leaves too few: polars then waits for ever, or blames the file that it reads."""
+    needed, started, over = _THREADS + (os.cpu_count() or 1), list[threading.Thread](), threading.Event()
+    try:
+        for _ in range(needed):
+            thread = threading.Thread(target=over.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError:
+        problem = f"this user may start {len(started)} more threads, of {needed} that the libraries begin with"
+        raise InputError("processes", problem, _MORE_PROCESSES) from None
+    finally:
+        over.set()
+        for thread in started:
+            thread.join()
 
 
 def require_current_folder() -> None:

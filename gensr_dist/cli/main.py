@@ -17,7 +17,7 @@ from gensr_dist.cli.baselines import add_baselines
 from gensr_dist.cli.bench import add_benches
 from gensr_dist.cli.commands import Commands
 from gensr_dist.cli.ending import Ended, ended_by_signals
-from gensr_dist.cli.machine_errors import as_machine_error, require_current_folder
+from gensr_dist.cli.machine_errors import as_machine_error, require_current_folder, require_threads
 from gensr_dist.cli.paper import add_paper
 from gensr_dist.cli.stages import add_stages
 from gensr_dist.cli.standard_streams import open_closed_streams
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ended_by_signals(), _results_stream() as results:
             require_current_folder()
+            require_threads()
             say = _sayer(sys.stderr if options.json else results)
             try:
                 result = options.command(options, say)
@@ -82,6 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if lost is None:
             raise
         end_process(int(rank), lost)
+    except BaseException as panic:  # of libraries in Rust, which is no Exception
+        problem = as_machine_error(panic) if type(panic).__name__ == "PanicException" else None
+        if problem is None:
+            raise
+        return _fail(f"{who}{problem}", 2)
     return code
 
 

@@ -4,8 +4,10 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from gensr_dist.cli.main import main
@@ -14,7 +16,7 @@ from gensr_dist.config.root import Config
 ROOT = Path(__file__).parents[2]
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def load(path: Path, overrides: list[str]) -> Config:
         raise error
 
@@ -29,6 +31,11 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         (OSError(errno.ENFILE, "Too many open files in system"), "open files: [Errno 23] "),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "processes: this user may start no more"),
         (RuntimeError("can't start new thread"), "processes: this user may start no more of them, or of threads"),
+        (RuntimeError("Resource temporarily unavailable"), "processes: this user may start no more of them"),  # gloo
+        (
+            pl.exceptions.PanicException('Os { code: 11, message: "Resource temporarily unavailable" }'),
+            "processes: this user may start no more of them, or of threads (Os { code: 11",
+        ),
         (OSError(errno.ESTALE, "Stale file handle", "/nfs/a"), "/nfs/a: Stale file handle; mount its file system"),
         (OSError(errno.ENOTCONN, "Transport endpoint is not connected"), "storage: Transport endpoint"),
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/a']"), "TMPDIR: no folder for"),
@@ -40,7 +47,11 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     ],
 )
 def test_it_is_one_line(
-    error: Exception, expected: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+    error: BaseException,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     failing(monkeypatch, error)
     if isinstance(error, UnicodeEncodeError):
@@ -52,13 +63,40 @@ def test_it_is_one_line(
     assert expected in said
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "No such file", "/a"), RuntimeError("a bug")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file", "/a"),
+        RuntimeError("a bug"),
+        pl.exceptions.PanicException("a bug"),
+    ],
+)
 def test_bugs_stay_what_they_are(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     failing(monkeypatch, error)
     with pytest.raises(type(error)):
         main(["config", str(tmp_path / "x.yaml")])
+
+
+def test_too_few_threads_are_found_before_anything_begins(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    begin, left = threading.Thread.start, iter(range(7))
+
+    def start(thread: threading.Thread) -> None:
+        if next(left, None) is None:
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    failing(monkeypatch, AssertionError("it began"))
+    before = threading.active_count()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert main(["config", str(tmp_path / "x.yaml")]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("gensr: error: processes: this user may start 7 more threads, of ")
+    assert said.count("\n") == 1
+    assert threading.active_count() == before
 
 
 def test_a_current_folder_that_was_deleted_is_named(tmp_path: Path) -> None:
