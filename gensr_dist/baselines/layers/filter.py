@@ -36,12 +36,19 @@ class FilterBlock(nn.Module):
         self.residual_dropout = Dropout(dropout)
         init_linear(self)
 
-    def forward(self, input_GLD: Tensor) -> Tensor:
-        """Filter [G, L, D], padded on the left to the block's length."""
+    def forward(self, input_GLD: Tensor, *, last: bool = False) -> Tensor:
+        """Filter [G, L, D], padded on the left to the block's length.
+
+        Args:
+            input_GLD: the sequences.
+            last: give the last position alone, [G, 1, D]: the network behind the filter is most of the work.
+        """
         if input_GLD.shape[1] != self.length:
             raise ValueError(f"the filter is for {self.length} positions, not for {input_GLD.shape[1]}")
         frequency_GFD = torch.fft.rfft(input_GLD, dim=1, norm="ortho") * torch.view_as_complex(self.filter_FD2)
         filtered_GLD = torch.fft.irfft(frequency_GFD, n=self.length, dim=1, norm="ortho")
+        if last:
+            input_GLD, filtered_GLD = input_GLD[:, -1:], filtered_GLD[:, -1:]
         x_GLD = self.filter_norm(input_GLD + self.residual_dropout(filtered_GLD))
         out_GLD: Tensor = self.feed_forward_norm(x_GLD + self.residual_dropout(self.feed_forward(x_GLD)))
         return out_GLD

@@ -57,8 +57,8 @@ class FMLP(RowBaseline):
         slot_GP = padded_on_the_left(batch.history_GL, len(self.position_PD))
         input_GPD = torch.where((slot_GP > 0)[:, :, None], item_UD[slot_GP], self.padding_D)
         x_GPD = self.dropout(self.norm(input_GPD + self.position_PD))
-        for block in self.blocks:
-            x_GPD = block(x_GPD)
+        for place, block in enumerate(self.blocks, 1):
+            x_GPD = block(x_GPD, last=place == len(self.blocks))
         return torch.einsum("gd,gcd->gc", x_GPD[:, -1], item_UD[batch.candidate_GC])
 
 

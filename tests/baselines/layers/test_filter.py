@@ -51,6 +51,13 @@ def test_matches_the_transform_written_out(length: int) -> None:
 
 
 @torch.no_grad()
+def test_the_last_position_alone_is_as_among_all() -> None:
+    block = learnt(FilterBlock(7, D, 0.3))
+    input_GLD = normal(1, G, 7, D)
+    assert_close(block(input_GLD, last=True), block(input_GLD)[:, -1:])
+
+
+@torch.no_grad()
 def test_a_filter_of_ones_passes_everything() -> None:
     block = learnt(FilterBlock(6, D, 0.0))
     block.filter_FD2.copy_(torch.tensor([1.0, 0.0]).expand_as(block.filter_FD2))
