@@ -25,8 +25,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NUMBER = re.compile(r"\(os error (\d+)\)")
 _UNNUMBERED = re.compile(r"\d+ requested and \d+ written|PytorchStreamWriter failed|unexpected pos \d+ vs|write error")
 _ROOM = 1 << 20  # bytes: a disk with less is full, for what is written here
-_REMEDY = "free space or set `run` to another folder"
-_OTHERS = "check whose it is and its permissions, or set `run` to another folder"
+_REMEDY = "free space, or write elsewhere (`run`, `--out`)"
+_OTHERS = "check whose it is and its permissions, or write elsewhere (`run`, `--out`)"
 _REMEDIES = {
     errno.ENAMETOOLONG: "give a shorter name",
     errno.EISDIR: "give the name of a file",

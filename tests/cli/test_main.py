@@ -235,7 +235,10 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         command = [sys.executable, "-m", "gensr_dist", "config", "configs/quickstart.yaml"]
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=200, cwd=ROOT)
     assert ended.returncode == 2
-    assert ended.stderr == "gensr: error: output: No space left on device; free space or set `run` to another folder\n"
+    assert (
+        ended.stderr
+        == "gensr: error: output: No space left on device; free space, or write elsewhere (`run`, `--out`)\n"
+    )
 
 
 def test_what_libraries_print_stays_out_of_the_results(

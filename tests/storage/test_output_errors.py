@@ -68,7 +68,7 @@ def test_every_library_says_the_same_and_leaves_nothing(tmp_path: Path, writer: 
     assert str(caught.value.filename).startswith(str(tmp_path))
     problem = as_input_error(caught.value)
     assert problem is not None
-    assert str(problem).endswith("; free space or set `run` to another folder")
+    assert str(problem).endswith("; free space, or write elsewhere (`run`, `--out`)")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,7 +115,7 @@ def test_a_command_ends_with_one_line(tmp_path: Path, capfd: pytest.CaptureFixtu
         assert main(["simulate", "--preset", "tiny", "--set", f"run={run}"]) == 2
     error = capfd.readouterr().err.splitlines()[-1]
     assert error.startswith(f"gensr: error: {run}/")
-    assert error.endswith("File too large; free space or set `run` to another folder")
+    assert error.endswith("File too large; free space, or write elsewhere (`run`, `--out`)")
     assert not (run / "raw").exists()
     assert not [path for path in run.rglob(".*") if path.name != ".lock"]
 
