@@ -2,9 +2,9 @@
 
 import gensr_dist
 
-done = gensr_dist.run("configs/quickstart.yaml", "train.steps=300")
+done = gensr_dist.run("configs/quickstart.yaml", "train.steps=300", "run=runs/short")
 done.metrics["rec"]["ndcg@10"]
-gensr_dist.Run.open("runs/quickstart").search("red lipstick", user="17", k=5).items[0].text
+gensr_dist.Run.open("runs/quickstart").search("w1 w107", user="17", k=5).items[0].text
 """
 
 import dataclasses

@@ -11,6 +11,6 @@ class AnalysisConfig:
     """Analyses look at held-out rows, the same for GenSR and its peer."""
 
     rows: Annotated[int, Field(ge=1)] = 4_000
-    """Test rows a task that are looked at, drawn with seed 0."""
+    """Test rows per task that are looked at, drawn with seed 0."""
     seeds: Annotated[int, Field(ge=1)] = 5
-    """Of estimators that are trained."""
+    """Seeds of each estimator that is trained."""

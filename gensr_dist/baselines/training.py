@@ -1,4 +1,4 @@
-"""The one trainer of all baselines: the same rows, negatives, validation, early stop and engine as GenSR's.
+"""The one trainer of all baselines: the same events, validation rows and engine as GenSR's.
 
 A training is a function of settings, seed and data: an interrupted one goes on from its newest checkpoint, on however
 many ranks.

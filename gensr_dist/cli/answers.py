@@ -53,9 +53,9 @@ def add_answers(commands: Commands) -> None:
     """Add the three commands."""
     better = "Items come with their texts, best first."
     example = "gensr recommend runs/quickstart --user 17 -k 10"
-    _add_question(commands.add("recommend", _answer, "answer what a user may like next", better, example))
-    example = 'gensr search runs/quickstart --user 17 --query "red lipstick" -k 10'
-    added = commands.add("search", _answer, "answer a query that a user types", better, example)
+    _add_question(commands.add("recommend", _answer, "recommend items to a user", better, example))
+    example = 'gensr search runs/quickstart --user 17 --query "w1 w107" -k 10'
+    added = commands.add("search", _answer, "search the catalogue for a user", better, example)
     added.add_argument("--query", metavar="TEXT", required=True, help="what the user types")
     _add_question(added)
     added = commands.add(
@@ -70,7 +70,7 @@ def add_answers(commands: Commands) -> None:
     added.add_argument("--users", metavar="FILE", type=Path, required=True, help="CSV or Parquet file of who asks what")
     added.add_argument("--out", metavar="FILE", type=Path, required=True, help="Parquet file of the answers")
     _add_scorer(added)
-    added.add_argument("-k", metavar="K", type=integer(1, 100_000), default=10, help="answers a line (default 10)")
+    added.add_argument("-k", metavar="K", type=integer(1, 100_000), default=10, help="answers per line (default 10)")
     add_ray(added)
 
 
@@ -82,10 +82,11 @@ def _add_question(added: argparse.ArgumentParser) -> None:
         "--history",
         metavar="FILE",
         type=Path,
-        help="item ids, one a line, oldest first, in place of a user; after a tab may follow search or both",
+        help="item ids, one per line, oldest first, in place of a user; optionally a tab and recommendation (the "
+        "default), search or both",
     )
-    added.add_argument("--only", metavar="FILE", type=Path, help="answer only these items; ids, one a line")
-    added.add_argument("--exclude", metavar="FILE", type=Path, help="never answer these items; ids, one a line")
+    added.add_argument("--only", metavar="FILE", type=Path, help="answer only these items; ids, one per line")
+    added.add_argument("--exclude", metavar="FILE", type=Path, help="never answer these items; ids, one per line")
     added.add_argument("--explain", action="store_true", help="say which channels and interactions are behind it")
     _add_scorer(added)
     added.add_argument("-k", metavar="K", type=integer(1, 100_000), default=10, help="number of answers (default 10)")

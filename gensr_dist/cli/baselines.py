@@ -69,5 +69,5 @@ def _list(say: Say) -> Any:
     ]
     for line in listed:
         needs = f"; needs {', '.join(line.needs)}" if line.needs else ""
-        say(f"{line.name:<14} {line.title:<12} {' and '.join(line.tasks):<14} {line.paper}{needs}")
+        say(f"{line.name:<14} {line.title:<21} {' and '.join(line.tasks):<15} {line.paper}{needs}")
     return {"baselines": listed}

@@ -19,25 +19,25 @@ class SimulateConfig:
     """Size and habits of the simulated KuaiSAR-format log. `gensr_dist.data.presets` holds full-size ones."""
 
     users: Annotated[int, Field(ge=2)] = 600
-    """Of the log."""
+    """Number of users."""
     items: Annotated[int, Field(ge=20)] = 1_200
-    """Of the catalogue."""
+    """Number of items."""
     days: Annotated[int, Field(ge=3)] = 12
-    """That the log lasts."""
+    """Length of the log in days."""
     events_per_user: Annotated[float, Field(gt=0)] = 60.0
-    """Mean shown items, if half of the sessions are searches."""
+    """Mean number of items shown to a user, if half of the sessions are searches."""
     search_share: Annotated[float, Field(gt=0, lt=1)] = 2 / 3
-    """Of a user's sessions, mean; searches show fewer items."""
+    """Mean share of a user's sessions that are searches, which show fewer items."""
     activity_shape: Annotated[float, Field(gt=0)] = 4.0
-    """Gamma shape of sessions a user: below 1, many hardly come."""
+    """Shape of the gamma distribution of sessions per user: below 1, many users hardly come."""
     items_per_topic: Annotated[int, Field(ge=1)] = 33
-    """While there are fewer than the 240 leaf topics."""
+    """Items per topic, until all 240 leaf topics are there."""
     popularity_spread: Annotated[float, Field(ge=0)] = 0.7
-    """Standard deviation of log popularity, hits apart."""
+    """Standard deviation of the logarithm of popularity, hits apart."""
     hit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Of items: Pareto popularity instead."""
+    """Share of items whose popularity follows Pareto's law instead."""
     own_word_share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Of queries: one more word, of Zipf's law."""
+    """Share of queries that have one more word, drawn by Zipf's law."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +50,11 @@ class DataConfig:
     """Folder of the raw log; the simulator writes its own below the run folder."""
     split: SplitMethod = "days"
     """`days`: the last day is test, the one before validation. `leave_one_out`: the last positive of each user and
-    task. `time`: the newest share of all events."""
+    task. `time`: the newest positive events."""
     valid_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Split `time`: share of events, before the test share."""
+    """Split `time`: share of positive events for validation, those before the test share."""
     test_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Split `time`: share of events, the newest."""
+    """Split `time`: share of positive events for test, the newest."""
     min_interactions: Annotated[int, Field(ge=1)] = 5
     """Users and items with fewer positives are dropped."""
     both_behaviours: bool = True
@@ -64,11 +64,11 @@ class DataConfig:
     vocabulary: Annotated[int, Field(ge=300, le=1_000_000)] = 4_000
     """Size of a corpus tokenizer."""
     title_tokens: Annotated[int, Field(ge=1, le=512)] = 16
-    """Kept tokens an item."""
+    """Tokens of an item's text that are kept."""
     query_tokens: Annotated[int, Field(ge=1, le=512)] = 12
-    """Kept tokens a query."""
+    """Tokens of a query that are kept."""
     eval_negatives: Annotated[int, Field(ge=1, le=100_000)] = 99
-    """Frozen negatives of a validation or test row."""
+    """Frozen negatives of each validation and test row."""
     users_per_sample: Annotated[int, Field(ge=1)] = 256
     """Users in one tar sample."""
     samples_per_shard: Annotated[int, Field(ge=1)] = 8
@@ -78,7 +78,7 @@ class DataConfig:
     cache: Annotated[str, Mark.PLACE] = ""
     """Folder for copies of remote files; the user's cache folder if empty."""
     cache_gb: Annotated[float, Field(gt=0), Mark.PLACE] = 50.0
-    """Copies beyond it are deleted, least recently used first."""
+    """Size limit of that cache; least recently used copies are deleted first."""
     on_corrupt: Annotated[Literal["stop", "skip"], Mark.PLACE] = "stop"
     """`skip` trains without the damaged shards and says what was lost."""
     shuffle_shards: Annotated[int, Field(ge=1), Mark.BATCHING] = 64
@@ -90,11 +90,11 @@ class DataConfig:
     negatives: Annotated[Literal["uniform", "popularity"], Mark.BATCHING] = "uniform"
     """What training negatives are drawn from."""
     popularity_power: Annotated[float, Field(ge=0, le=1), Mark.BATCHING] = 0.75
-    """Of an item's training count, for `popularity`."""
+    """Exponent on an item's training count, for `popularity`."""
     hard_negatives: Annotated[int, Field(ge=0), Mark.BATCHING] = 0
-    """Of the negatives: unclicked items of the same session, if any."""
+    """How many of `train_negatives` are items that were shown and not clicked in the same session, if any."""
     query_negatives: Annotated[int, Field(ge=0), Mark.BATCHING] = 0
-    """Of a search's negatives: items that fit its query, if any."""
+    """How many of a search's `train_negatives` are items that fit its query, if any."""
 
     @property
     def longest_row(self) -> int:

@@ -11,7 +11,7 @@ class EvaluationConfig:
     """Test protocol: one positive among the frozen negatives, then the whole catalogue through its candidates."""
 
     rows: Annotated[int, Field(ge=0)] = 0
-    """Test rows a task, drawn with the run's seed; 0 is all of them."""
+    """Test rows per task, drawn with the run's seed; 0 is all of them."""
     prompts: Annotated[int, Field(ge=1)] = 6_400
     """Candidates that GenSR scores in one pass, of several rows."""
     compile: bool = False
@@ -19,4 +19,4 @@ class EvaluationConfig:
     bootstrap: Annotated[int, Field(ge=0, le=1_000_000)] = 1_000
     """Resamples of the confidence intervals."""
     catalogue_rows: Annotated[int, Field(ge=0)] = 5_000
-    """Test rows a task ranked over the whole catalogue."""
+    """Test rows per task that are ranked over the whole catalogue."""

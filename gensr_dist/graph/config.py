@@ -14,24 +14,24 @@ class LightGCNConfig:
     """BPR training on recommendation training events (footnote 1 of the paper)."""
 
     width: Annotated[int, Field(ge=1, le=65_536)] = 64
-    """Ranks share it: their number must divide it."""
+    """Width of the vectors; ranks share it, so their number must divide it."""
     layers: Annotated[int, Field(ge=0, le=100)] = 3
-    """Of propagation."""
+    """Layers of propagation."""
     epochs: Annotated[int, Field(ge=1)] = 100
-    """At most."""
+    """Largest number of epochs."""
     batch: Annotated[int, Field(ge=1)] = 2_048
-    """Edges a step. Each step propagates over the whole graph, so it should grow with the graph: 1/16 of its edges
+    """Edges per step. Each step propagates over the whole graph, so it should grow with the graph: 1/16 of its edges
     does."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     """Of Adam."""
     l2: Annotated[float, Field(ge=0)] = 1e-3
-    """Of the squared first-layer vectors of a step's nodes, by its edges."""
+    """Weight of the squared layer-0 vectors of a step's nodes, divided by the number of its edges."""
     folds: Annotated[int, Field(ge=0)] = 2
-    """Parts of the users; at least 2. GenSR's training rows ask for the very edges that the whole graph's vectors were
-    trained on, so they read vectors that were learnt without their user's part, one training more a part. 0 is the
-    paper's way: they read the whole graph's, which know the answers."""
+    """Parts of the users for cross-fitting, 2 or more: each training row of GenSR reads CF vectors that were learnt
+    without the part of its user, at the cost of one more training of LightGCN per part. 0 is the paper's way: vectors
+    of the whole graph, which have seen the very edges that training rows ask for."""
     validate_every: Annotated[int, Field(ge=1)] = 5
-    """Epochs."""
+    """Epochs between validations."""
     patience: Annotated[int, Field(ge=1)] = 3
     """Validations without a better recall before it stops."""
     checkpoint_minutes: Annotated[float, Field(ge=0), Mark.OPERATIONAL] = 10.0

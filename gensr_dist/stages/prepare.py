@@ -28,7 +28,7 @@ class Prepare(Stage):
         "SOURCE says how the raw log is written and stands in for data.source of the config:\n"
         "  simulate  what `gensr simulate` wrote\n"
         "  kuaisar   rec_inter.csv, src_inter.csv, user_features.csv, item_features.csv\n"
-        "  amazon    reviews_*_5.json.gz and meta_*.json.gz\n"
+        "  amazon    one file of reviews and one of items, releases of 2014, 2018 and 2023 (shards/recipes/amazon.md)\n"
         "  tables    your own CSV or Parquet: events (user_id, item_id, behaviour, time; if you have them query,\n"
         "            positive) and items (item_id, text); shards/recipes/tables.md says what the columns may hold\n"
         "The raw log lies in data.raw. What was dropped or fixed is counted and printed."

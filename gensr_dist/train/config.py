@@ -21,9 +21,9 @@ class TrainConfig:
     steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000
     """Optimizer steps of the whole training."""
     batch: Annotated[int, Field(ge=1)] = 128
-    """Groups a step, all ranks and micro-batches together."""
+    """Groups per step, over all ranks and micro-batches."""
     tasks: Tasks = "both"
-    """Whose rows are trained on; of one task alone an ablation, which is also validated on that task alone."""
+    """Tasks whose rows are trained on; of one task alone an ablation, which is also validated on that task alone."""
     newest_rows: Annotated[int, Field(ge=0)] = 0
     """Rows of each user and task that are trained on, the last ones; 0: all. Where the last interaction of each user is
     held out, rows of long timelines are unlike those that will be asked for."""
@@ -31,56 +31,57 @@ class TrainConfig:
     """Tokens that all ranks together take at a time, as shards/README.md counts them; a step of more is cut into
     micro-batches, which bounds memory. The contrastive loss compares the rows of one: let it hold many. 0: no limit."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak, after the warm-up; it falls to a tenth along half a cosine."""
+    """Learning rate after the warm-up; it falls to a tenth along half a cosine."""
     token_table_rate: Annotated[float, Field(gt=0)] = 10.0
     """The token table learns this many times faster: T5 draws its entries ten times larger than those of its matrices,
     and was made for steps relative to a weight's size. Pretrained weights want 1."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Of AdamW, on matrices."""
+    """Weight decay of AdamW, on matrices."""
     warmup_steps: Annotated[int, Field(ge=0)] = 100
-    """In which the learning rate rises from 0."""
+    """Steps in which the learning rate rises from 0."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of forward and backward pass; bf16 keeps fp32 master weights."""
+    """Precision of forward and backward pass; bf16 keeps fp32 master weights."""
     zero_stage: Annotated[int, Field(ge=0, le=3), Mark.OPERATIONAL] = 0
-    """Of DeepSpeed."""
+    """ZeRO stage of DeepSpeed."""
     offload: Annotated[Literal["none", "optimizer", "parameters"], Mark.OPERATIONAL] = "none"
-    """To CPU memory: fp32 weights and moments, whose update is computed there; with `parameters` the weights too."""
+    """What goes to CPU memory: fp32 weights and moments, whose update is computed there, and with `parameters` the
+    weights of the passes."""
     activation_checkpointing: Annotated[bool, Mark.OPERATIONAL] = False
     """The backward pass computes T5's blocks again, which saves memory."""
     likelihood: Likelihood = "vocabulary"
     """A step makes the target likelier among all tokens (eq. 9), or among Yes and No. Where T5's head is tied to its
     token table, the first moves the embedding of every word in every step, which slows search from scratch."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
-    """Tau of eq. 10."""
+    """Temperature tau of eq. 10."""
     contrastive_weight: Annotated[float, Field(ge=0)] = 0.01
-    """Lambda of eq. 8; 0 is the ablation."""
+    """Weight lambda of eq. 8; 0 is the ablation."""
     match_weight: Annotated[float, Field(ge=0)] = 0.3
-    """Of the match towers' loss."""
+    """Weight of the match towers' loss."""
     validate_every: Annotated[int, Field(ge=1)] = 200
-    """Steps."""
+    """Steps between validations."""
     validate_rows: Annotated[int, Field(ge=1)] = 1_000
-    """Rows a task. As many training rows are ranked too, which doubles what a validation costs: where those do much
+    """Rows per task. As many training rows are ranked too, which doubles what a validation costs: where those do much
     better, the model has memorised them or sees a leak."""
     patience: Annotated[int, Field(ge=1)] = 5
     """Validations without a better mean NDCG@10 before it stops."""
     checkpoint_every: Annotated[int, Field(ge=1), Mark.OPERATIONAL] = 200
-    """Steps."""
+    """Steps between checkpoints."""
     keep_last: Annotated[int, Field(ge=1), Mark.OPERATIONAL] = 2
     """Checkpoints that are kept, that of the best validation aside."""
     log_every: Annotated[int, Field(ge=1), Mark.OPERATIONAL] = 10
-    """Steps."""
+    """Steps between lines of the log."""
     conflict_every: Annotated[int, Field(ge=0), Mark.OPERATIONAL] = 0
     """Steps between two measurements of how both tasks' gradients lie to each other, which TensorBoard shows as cosines
     by layer; 0 measures never. One takes the time of one and a half steps, and memory for two more gradients."""
     workers: Annotated[int, Field(ge=0), Mark.OPERATIONAL] = 1
-    """Loader processes a rank."""
+    """Loader processes per rank."""
     stall_minutes: Annotated[float, Field(gt=0), Mark.OPERATIONAL] = 8.0
     """Without a pass of the model for so long, every rank shows its stacks and the job ends, so that the launcher
     restarts it. Longer than anything that training does in one piece, such as a checkpoint."""
     max_hours: Annotated[float, Field(ge=0), Mark.OPERATIONAL] = 0.0
-    """Of one start, then it saves a checkpoint and ends; 0 is no limit."""
+    """Hours that one start may take before it saves a checkpoint and ends; 0 is no limit."""
 
     @property
     def trained_tasks(self) -> "frozenset[Behaviour]":
