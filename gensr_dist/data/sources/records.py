@@ -3,7 +3,7 @@
 A quote opens a field only at its beginning, closes it only at its end and is written twice within it; a record has as
 many fields as the header. Other ways to write quotes would let a field run on and swallow the rows after it.
 
-Dimensions: N bytes, Q quotes, C commas, L line breaks, R records.
+Dimensions: N bytes, Q quotes, C commas, L line breaks, S commas and line breaks, R records.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class RecordCounts(NamedTuple):
 
 
 def count_records(data: memoryview, width: int) -> RecordCounts | None:
-    """Count records; None if one is wrong. Few passes over the bytes, few copies.
+    """Count records; None if one is wrong.
 
     Args:
         data: whole records.
@@ -44,16 +44,14 @@ def count_records(data: memoryview, width: int) -> RecordCounts | None:
     if len(quote_Q) % 2 or len(_misplaced(byte_N, quote_Q)):
         return None
     unended = int(byte_N[-1] != _LF)
-    breaks = 0
-    if len(quote_Q):
-        newline_L = np.flatnonzero(byte_N == _LF)
-        lines = _count_outside(newline_L, quote_Q)
-        breaks = len(newline_L) - lines
-        commas = _count_outside(np.flatnonzero(byte_N == _COMMA), quote_Q)
-    else:
-        lines, commas = (int(np.count_nonzero(byte_N == sign)) for sign in (_LF, _COMMA))
+    is_break_N = byte_N == _LF
+    sign_S = _outside(np.flatnonzero(is_break_N | (byte_N == _COMMA)), quote_Q)
+    is_break_S = is_break_N[sign_S]
+    lines = int(np.count_nonzero(is_break_S))
+    breaks = int(np.count_nonzero(is_break_N)) - lines if len(quote_Q) else 0
     counts = RecordCounts(lines + unended, breaks, unended)
-    if commas == counts.records * (width - 1):
+    # Sums alone would let a long record and a short or blank one make up for each other.
+    if len(sign_S) + unended == counts.records * width and is_break_S[width - 1 :: width].all():
         return counts
     layout = find_records(data, width)  # blank records, or a wrong one
     return None if layout.first_wrong < len(layout.begin_R) - 1 else counts
@@ -115,12 +113,6 @@ def _misplaced(byte_N: np.ndarray, quote_Q: np.ndarray) -> np.ndarray:
 def _outside(sign_S: np.ndarray, quote_Q: np.ndarray) -> np.ndarray:
     """The positions that lie outside quotes."""
     return sign_S[np.searchsorted(quote_Q, sign_S) % 2 == 0] if len(quote_Q) else sign_S
-
-
-def _count_outside(sign_S: np.ndarray, quote_Q: np.ndarray) -> int:
-    """Number of `_outside`, for an even number of quotes."""
-    before_Q = np.searchsorted(sign_S, quote_Q)
-    return len(sign_S) - int(before_Q[1::2].sum() - before_Q[0::2].sum())
 
 
 def _blank(byte_N: np.ndarray, begin_R: np.ndarray) -> np.ndarray:
