@@ -8,10 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import yaml
-
 from gensr_dist.config.root import Config, bounds_of
-from gensr_dist.config.settings_file import base_type
+from gensr_dist.config.settings_file import as_yaml, base_type
 
 _WIDTH = 110
 
@@ -43,7 +41,7 @@ def explained_yaml(config: Config) -> str:
             lines += ["", *_comment(about, depth - 1), f"{_indent(depth - 1)}{name.rpartition('.')[2]}:"]
         for key in found:
             word = key.name.rpartition(".")[2]
-            given = yaml.safe_dump({word: place[word]}, allow_unicode=True, width=1_000).rstrip("\n")
+            given = as_yaml({word: place[word]}).rstrip("\n")
             lines += [*_comment(f"{key.meaning} ({key.values})".strip(), depth), f"{_indent(depth)}{given}"]
     return "\n".join(lines) + "\n"
 
@@ -110,7 +108,7 @@ def _values(hint: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return yaml.safe_dump(value, width=1_000).removesuffix("\n").removesuffix("\n...") if value != "" else '""'
+    return as_yaml(value).removesuffix("\n").removesuffix("\n...") if value != "" else '""'
 
 
 def _cell(text: str) -> str:

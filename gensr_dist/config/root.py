@@ -11,12 +11,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import annotated_types
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from gensr_dist.analysis.config import AnalysisConfig
-from gensr_dist.config.settings_file import Keys, Setting, base_type, encodable, keys_of, read_file, read_override
+from gensr_dist.config.settings_file import (
+    Keys,
+    Setting,
+    as_yaml,
+    base_type,
+    encodable,
+    keys_of,
+    read_file,
+    read_override,
+)
 from gensr_dist.data.config import PROMPT_TOKENS, DataConfig, SimulateConfig
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
@@ -109,7 +117,7 @@ def validated(kind: type[Section], settings: Mapping[str, Setting], keys: Keys) 
 
 def resolved_yaml(config: Config) -> str:
     """Every key with its value, as YAML that `load_config` reads back to an equal Config."""
-    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True, width=1_000)
+    return as_yaml(dataclasses.asdict(config))
 
 
 def _check_together(config: Config, settings: dict[str, Setting], file: str) -> None:

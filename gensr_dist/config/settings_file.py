@@ -243,11 +243,30 @@ SettingsLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_FLOAT, "tag:yaml.org,2002:timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-SettingsLoader.add_implicit_resolver(
-    _FLOAT,
-    re.compile(
-        r"^(?:[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?"
-        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-    ),
-    list("-+0123456789."),
-)
+
+
+class SettingsDumper(yaml.SafeDumper):
+    """Quotes what `SettingsLoader`, or any reader of YAML 1.1, would take for something else than text."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """In double quotes where there are line breaks of any kind, which plain ones would read as blanks."""
+        broken = any(sign in data for sign in _BREAKS)
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if broken else None)
+
+
+_BREAKS = "\n\x85\u2028\u2029"
+SettingsDumper.add_representer(str, SettingsDumper.represent_str)
+for _kind in (SettingsLoader, SettingsDumper):
+    _kind.add_implicit_resolver(
+        _FLOAT,
+        re.compile(
+            r"^(?:[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?"
+            r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+        ),
+        list("-+0123456789."),
+    )
+
+
+def as_yaml(value: Any) -> str:
+    """A value, or a tree of them, as `SettingsLoader` reads it back."""
+    return yaml.dump(value, Dumper=SettingsDumper, sort_keys=False, allow_unicode=True, width=1_000)

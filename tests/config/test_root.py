@@ -6,6 +6,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gensr_dist.config.explanation import explained_yaml
 from gensr_dist.config.root import Config, load_config, resolved_yaml
 from gensr_dist.config.settings_file import base_type, keys_of, nearest_key
 from gensr_dist.errors import InputError
@@ -355,6 +356,24 @@ def test_the_resolved_config_reads_back(tmp_path: Path) -> None:
     text = resolved_yaml(config)
     assert load_config(written(tmp_path, text)) == config
     assert set(yaml.safe_load(text)) == {key.split(".")[0] for key in KEYS}
+
+
+@given(
+    st.one_of(
+        st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]) | st.just("\x85"), min_size=1, max_size=20),
+        st.from_regex(r"[-+.0-9e_:~#x]{1,9}", fullmatch=True),
+        st.sampled_from(
+            ["73412e8", "1e-3", "12e4567", ".inf", "1:30", "0x1f", "null", "yes", "2024-05-01", "= a", "<<"]
+        ),
+    )
+)
+def test_any_text_of_a_resolved_config_reads_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    config = dataclasses.replace(Config(), paper=dataclasses.replace(Config().paper, peer=text))
+    path = tmp_path_factory.getbasetemp() / "resolved.yaml"
+    for as_text in (resolved_yaml, explained_yaml):
+        path.write_text(as_text(config), encoding="utf-8")
+        assert load_config(path, done=True) == config
+        assert yaml.safe_load(path.read_text(encoding="utf-8"))["paper"]["peer"] == text  # other readers agree
 
 
 def test_the_digest_sees_every_setting_and_nothing_else() -> None:
