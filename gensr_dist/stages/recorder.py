@@ -27,6 +27,8 @@ def write_config(config: Config, run: RunFolder) -> None:
 class Recorder:
     """Bad input that is found before the stage has changed its results leaves the run folder as it was.
 
+    So does whatever else ends it by then, where it had finished before: a slip that is stopped at once costs nothing.
+
     Args:
         stage: that begins.
         status: of its run.
@@ -66,7 +68,10 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not isinstance(error, InputError) or self.stage.states(self.run) != self._before:
+        had_finished = self.earlier is not None and self.earlier.finished
+        if error is None or not (isinstance(error, InputError) or had_finished):
+            return
+        if self.stage.states(self.run) != self._before:
             return
         for path, content in self._replaced.items():
             if content is None:

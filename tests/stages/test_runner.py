@@ -360,6 +360,7 @@ def test_a_failed_stage_is_not_skipped_and_names_no_result(run: RunFolder, monke
     done(run)
 
     def fail(job: Job) -> Outcome:
+        (run.root / "shards" / "shard-00000.tar").write_text("half of them")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -398,8 +399,11 @@ def test_an_interrupted_training_is_never_thrown_away(
     assert f"train: stage train was made with another config: {changed}; it starts anew" in said
 
 
+@pytest.mark.parametrize("error", [InputError("here", "this is wrong", "do that"), KeyboardInterrupt(), OSError(28)])
 @pytest.mark.parametrize("stage", STAGES[1:])
-def test_bad_input_leaves_the_run_folder_as_it_was(run: RunFolder, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+def test_what_ends_a_stage_before_it_changes_anything_leaves_the_run_folder_as_it_was(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, stage: str, error: BaseException
+) -> None:
     done(run)
     refused = configured(run, "seed=5", "data.source=tables", "data.raw=nowhere")
     records = {name: record_path(name, run).read_bytes() for name in STAGES}
@@ -407,11 +411,11 @@ def test_bad_input_leaves_the_run_folder_as_it_was(run: RunFolder, monkeypatch: 
 
     def refuse(job: Job) -> Outcome:
         assert not read_record(stage, run).finished  # type: ignore[union-attr]
-        raise InputError("here", "this is wrong", "do that")
+        raise error
 
     replace(monkeypatch, stage, refuse)
     monkeypatch.setattr(RunStatus, "check_inputs", lambda *_: None)
-    with pytest.raises(InputError, match="this is wrong"):
+    with pytest.raises(type(error)):
         run_stage(BY_NAME[stage], refused, print)
     assert {name: record_path(name, run).read_bytes() for name in STAGES} == records
     assert run.config.read_bytes() == config
