@@ -40,9 +40,14 @@ def parse_flag(text: pl.Expr) -> pl.Expr:
 
 
 def parse_time(text: pl.Expr) -> pl.Expr:
-    """Integer milliseconds since 1970, or ISO 8601 text, which is UTC unless it says its offset."""
-    milliseconds = text.str.strip_suffix(".0").cast(pl.Int64, strict=False)
-    iso = text.str.strip_chars().str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
+    """Integer milliseconds since 1970, or ISO 8601 text, which is UTC unless it says its offset.
+
+    Databases write it with a blank, and UTC as `+00` (Postgres) or in words (BigQuery).
+    """
+    stripped = text.str.strip_chars()
+    milliseconds = stripped.str.replace(r"\.0+$", "").cast(pl.Int64, strict=False)
+    iso = stripped.str.replace(" ", "T", literal=True).str.replace("(?:Z| UTC)$", "+00:00")
+    iso = iso.str.replace(r"(:\d\d(?:\.\d+)?[+-]\d\d)$", "${1}:00")
     length = iso.str.len_bytes()  # of a form; the parser would also take a text that was cut within its last digits
     local = [
         iso.str.to_datetime(form, strict=False, time_unit="ms").dt.epoch("ms")

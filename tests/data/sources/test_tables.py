@@ -105,6 +105,11 @@ def test_parquet_and_gzip_give_the_same_log(tmp_path: Path) -> None:
         ("2023-11-15T00:13:20.5+02:00", TIME + 500),
         ("2023-11-14", 1_699_920_000_000),
         ("2023-11-14T22:13", TIME - 20_000),
+        ("2023-11-15 00:13:20+02", TIME),
+        ("2023-11-14 17:43:20.25-0430", TIME + 250),
+        ("2023-11-14 22:13:20 UTC", TIME),
+        (" 1700000000000 ", TIME),
+        ("1700000000000.00", TIME),
     ],
 )
 def test_times(tmp_path: Path, text: str, milliseconds: int) -> None:
