@@ -210,5 +210,12 @@ def _count_matches(texts: pl.Series, signs: list[str], pattern: str) -> int:
 
 
 def _loose(ids: pl.Series) -> pl.Series:
-    """Ids without what programs change: case, leading zeros, blanks, a final `.0`."""
-    return ids.cast(pl.String).str.strip_chars().str.to_lowercase().str.strip_suffix(".0").str.strip_chars_start("0")
+    """Ids without what programs change: Unicode normalisation, case, leading zeros, blanks, a final `.0`."""
+    return (
+        ids.cast(pl.String)
+        .str.normalize("NFC")
+        .str.strip_chars()
+        .str.to_lowercase()
+        .str.strip_suffix(".0")
+        .str.strip_chars_start("0")
+    )

@@ -75,4 +75,7 @@ def require_known(used: pl.Series, listed: pl.Series, unknown: pl.Series, what: 
         f"{len(unknown):,} of the {len(used):,} {what} of events are not among the {len(listed):,} {what} listed: "
         f"events have {str(unknown.min())[:60]!r}, the {what} {str(listed.min())[:60]!r}"
     )
+    if used.dtype == listed.dtype == pl.String:
+        apart = unknown.str.normalize("NFC").is_in(listed.str.normalize("NFC").implode()).sum()
+        problem += f"; {apart:,} differ in their Unicode normalisation alone" if apart else ""
     raise InputError("data.raw", problem, "write the same ids in the same way in both tables, and list those of events")

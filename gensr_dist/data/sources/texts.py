@@ -11,6 +11,7 @@ from gensr_dist.data.sources.ids import MISSING
 LONGEST_WORD = 500  # characters: more than a sentence of Chinese; a tokenizer's time grows with the square
 _CONTROL = r"[\x00-\x08\x0e-\x1f\x7f\ufeff]"
 MARKUP = r"(?i)</?(?:a|b|br|div|em|font|h[1-6]|i|img|li|p|span|strong|table|td|tr|u|ul)(?:\s[^<>]*)?/?>"
+_DECOMPOSED = r"[\p{M}\u1100-\u11ff]"  # marks, and parts of Korean syllables: without them nothing is decomposed
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 
 
@@ -20,7 +21,8 @@ def parse_text(text: pl.Expr) -> pl.Expr:
 
 
 def clean(texts: pl.Series, what: str) -> tuple[pl.Series, tuple[Repair, ...]]:
-    """Replace control characters, decode entities once and cut long words; count all, and words for none.
+    """Replace control characters, decode entities once, compose letters and cut long words; count all, and words for
+    none.
 
     Args:
         texts: as `parse_text` gives them; null for none.
@@ -28,9 +30,10 @@ def clean(texts: pl.Series, what: str) -> tuple[pl.Series, tuple[Repair, ...]]:
     """
     visible, controls = replace_controls(texts, what)
     decoded, changed = decode(visible)
-    shortened, cut = shorten(decoded, what)
+    whole, composed = compose(decoded, what)
+    shortened, cut = shorten(whole, what)
     entities_decoded = Repair(f"{what} with HTML entities decoded", changed)
-    return shortened, (controls, entities_decoded, cut, count_none_words(texts, what))
+    return shortened, (controls, entities_decoded, composed, cut, count_none_words(texts, what))
 
 
 def replace_controls(texts: pl.Series, what: str) -> tuple[pl.Series, Repair]:
@@ -38,6 +41,16 @@ def replace_controls(texts: pl.Series, what: str) -> tuple[pl.Series, Repair]:
     found = texts.str.contains(_CONTROL).fill_null(False)
     repair = Repair(f"{what} with control characters, which became blanks", int(found.sum()))
     return parse_text_of(texts.str.replace_all(_CONTROL, " ")) if repair.count else texts, repair
+
+
+def compose(texts: pl.Series, what: str) -> tuple[pl.Series, Repair]:
+    """Put one character in place of a letter and its marks (Unicode's NFC), as most programs write it; count the texts.
+
+    Two ways to write a query would else be two queries.
+    """
+    found = texts.str.contains(_DECOMPOSED).any()
+    composed = texts.str.normalize("NFC") if found else texts
+    return composed, Repair(f"{what} with letters and marks apart, which were composed", int((composed != texts).sum()))
 
 
 def count_none_words(texts: pl.Series, what: str) -> Repair:

@@ -200,3 +200,12 @@ def test_gzip_cut_short(tmp_path: Path) -> None:
     (folder / "events.csv.gz").write_bytes(content[:-5])
     with pytest.raises(InputError, match=r"events\.csv\.gz: the gzip file is cut short or damaged"):
         read(folder)
+
+
+def test_ids_that_differ_in_their_normalisation_alone_are_named(tmp_path: Path) -> None:
+    folder = write_tables(tmp_path, events=f"{HEADER}\na,e\u0301,rec,{TIME}\na,e\u0301,rec,{TIME + DAY}\n")
+    (folder / "items.csv").write_text("item_id,text\n\u00e9,Hat\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match="'e\u0301', the items '\u00e9'; 1 differ in their Unicode normalisation alone; write"
+    ):
+        read(folder)

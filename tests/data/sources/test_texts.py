@@ -26,6 +26,12 @@ def test_control_characters_and_byte_order_marks_become_blanks() -> None:
     assert counts == {"queries with control characters, which became blanks": 3}
 
 
+def test_letters_and_marks_apart_are_composed() -> None:
+    texts, counts = cleaned("cafe\u0301", "caf\u00e9", "\u1112\u1161\u11ab", "\u0915\u093f", None)
+    assert texts == ["caf\u00e9", "caf\u00e9", "\ud55c", "\u0915\u093f", None]  # the last has no composed form
+    assert counts == {"queries with letters and marks apart, which were composed": 2}
+
+
 def test_words_for_none_are_kept_and_counted() -> None:
     texts, counts = cleaned("\\N", "NULL", "nan", "null pointer")
     assert texts == ["\\N", "NULL", "nan", "null pointer"]
