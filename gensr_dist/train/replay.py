@@ -69,14 +69,15 @@ class Replay:
 def replay(run: RunFolder) -> Replay:
     """Do the recorded micro-batch again; where the record names none, all of its step, up to the first that fails.
 
-    It is done on the CPU: dropout is that of the training only where it trained on one, too.
+    It is done on the CPU, with torch's operations: dropout is that of the training only where it trained on one, too.
 
     Raises:
         InputError: the run was not stopped for this reason, or the record is not whole.
     """
     folder = run.not_finite
     record = read_record(folder / RECORD, NotFinite, "a step that was not finite", missing=REMEDY, wrong=REMEDY)
-    player = Player(load_config(folder / CONFIG, done=True), folder, record.step, record.ranks, torch.device("cpu"))
+    config = replace(load_config(folder / CONFIG, done=True), kernels="torch")
+    player = Player(config, folder, record.step, record.ranks, torch.device("cpu"))
     if record.rank is not None and record.micro_batch is not None:
         micro_batches = [(record.rank, record.micro_batch)]
     else:
