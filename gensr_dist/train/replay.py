@@ -20,6 +20,7 @@ from gensr_dist.config.root import Config, load_config
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.order import PADDING
 from gensr_dist.model.gensr import GenSR, GenSROutput
+from gensr_dist.model.precision import with_weights_in
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.storage.records import read_record
 from gensr_dist.train.not_finite import CONFIG, MODEL, RECORD, REMEDY, NotFinite, load_batches, rows_of
@@ -109,9 +110,7 @@ class Player:
         self.batches = [load_batches(folder, rank) for rank in range(ranks)]
         model = GenSR.from_pretrained(folder / MODEL)
         if config.train.precision == "bf16":
-            token_idf_V = model.token_idf_V
-            model = model.bfloat16()
-            model.token_idf_V = token_idf_V  # DeepSpeed leaves buffers as they are
+            model = with_weights_in(model, torch.bfloat16)
         self.model = model.use_kernels(config.kernels).to(device).train()
 
     def play(self, rank: int, micro_batch: int) -> Replay:
