@@ -6,10 +6,11 @@ Dimensions: G groups, C candidates, K tasks, S statistics.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
@@ -111,7 +112,7 @@ def t5_flops(t5: T5, work: T5Work) -> int:
     return 6 * (_weights(t5.encoder.block) * work.encoded + _weights(t5.decoder.block) * work.decoded)
 
 
-def _weights(blocks: nn.Module) -> int:
+def _weights(blocks: Any) -> int:
     """Of all ranks, where they are sharded."""
     return sum(getattr(weight, "ds_numel", weight.numel()) for weight in blocks.parameters())
 
