@@ -18,6 +18,7 @@ from gensr_dist.baselines.weights import facts_of
 from gensr_dist.data.items import token_idf
 from gensr_dist.errors import InputError
 from gensr_dist.model.gensr import GenSR
+from gensr_dist.model.precision import with_weights_in
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.trained_run import TrainedRun
 from gensr_dist.train.checkpoints import series_in
@@ -53,7 +54,7 @@ def moments_of_gensr(subject: Subject) -> list[Moment[TrainedRun]]:
             subject.config.model, data.items.tokenizer, vectors.width, vectors.unit_scale(), idf_V
         ).use_kernels(subject.config.kernels)
         weight = trained.model.cf_projection.weight
-        return dataclasses.replace(trained, model=model.to(weight.device, weight.dtype).eval())
+        return dataclasses.replace(trained, model=with_weights_in(model, weight.dtype).to(weight.device).eval())
 
     kept = spread(kept_checkpoints(subject.run))
     return [Moment(step=0, open=untrained), *(Moment(step=step, open=partial(at, path)) for step, path in kept.items())]

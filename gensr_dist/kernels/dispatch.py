@@ -22,20 +22,25 @@ def check_path(path: KernelPath) -> None:
     """Refuse a path that this machine does not have.
 
     Args:
-        path: `auto` takes Triton for CUDA tensors where it is installed, else torch; `triton` and `torch` insist.
+        path: `auto` takes Triton for CUDA tensors where it can start, else torch; `triton` and `torch` insist.
 
     Raises:
-        InputError: `triton` is not installed, or there is no GPU to run it on (nor TRITON_INTERPRET=1).
+        InputError: `triton` is not installed or cannot start, or there is no GPU to run it on (nor TRITON_INTERPRET=1).
     """
     if path == "triton":
         if not _triton_is_installed():
             raise InputError("kernels", "triton is not installed", "install triton, or set kernels to auto")
-        if not (torch.cuda.is_available() or _interpreted()):
+        if _interpreted():
+            return
+        if not torch.cuda.is_available():
             raise InputError(
                 "kernels",
                 "triton needs a GPU, and this machine has none",
                 "set kernels to auto or torch (TRITON_INTERPRET=1 runs triton without a GPU, for tests only)",
             )
+        if (failure := _start_failure()) is not None:
+            remedy = "install a C compiler and Python's headers, or set kernels to auto"
+            raise InputError("kernels", f"triton cannot run: {failure}", remedy)
 
 
 def runs_triton(op: str, path: KernelPath, *tensors: Tensor) -> bool:
@@ -48,14 +53,21 @@ def runs_triton(op: str, path: KernelPath, *tensors: Tensor) -> bool:
     """
     if path != "triton" and torch.compiler.is_compiling():
         return False
-    obstacle = _obstacle(tensors)
-    if path == "triton":
-        if obstacle is not None:
-            raise InputError("kernels", f"triton cannot run {op}: {obstacle}", "set kernels to auto or torch")
-        _log(op, "triton", "configured")
-        return True
     if path == "torch":
         _log(op, "torch", "configured")
+        return False
+    obstacle = _obstacle(tensors)
+    # Traced, Triton could not be started; `check_path` has done it then.
+    starts = obstacle is None and not (_interpreted() or torch.compiler.is_compiling())
+    failure = _start_failure() if starts else None
+    if path == "triton":
+        if obstacle or failure:
+            problem = f"triton cannot run {op}: {obstacle or failure}"
+            raise InputError("kernels", problem, "set kernels to auto or torch")
+        _log(op, "triton", "configured")
+        return True
+    if failure is not None:
+        _log("every operation", "torch", f"triton is there, but {failure}", logging.WARNING)
         return False
     if obstacle is None and not tensors[0].is_cuda:
         obstacle = "the interpreter is for tests"
@@ -102,12 +114,31 @@ def _triton_is_installed() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
+@cache
+def _start_failure() -> str | None:
+    """Why Triton cannot start on this machine, for its GPU: the driver is a C program that is compiled on first use."""
+    try:
+        _start()
+    except Exception as error:  # of a compiler that is missing or fails, of Triton, or of CUDA
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return f"its driver cannot start ({reason})"
+    return None
+
+
+def _start() -> None:
+    """Start Triton's driver."""
+    from triton.runtime import driver
+
+    # Reading it starts the driver; a call would choose a GPU, before the ranks have.
+    _ = driver.active.get_current_device
+
+
 def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def _log(op: str, path: str, why: str) -> None:
+def _log(op: str, path: str, why: str, level: int = logging.DEBUG) -> None:
     if torch.compiler.is_compiling() or (op, path, why) in _logged:
         return
     _logged.add((op, path, why))
-    _LOG.debug("%s runs in %s: %s", op, path, why)
+    _LOG.log(level, "%s runs in %s: %s", op, path, why)

@@ -293,7 +293,7 @@ class GenSR(nn.Module):
         text_UD = _pooled(inputs.title_UT, token_WD, weight_W)
         cf_GNE = self.cf_history(cf_UE[cf_history.entry_K], cf_history)
         table = token_WD if self.shape.model.semantic_history == "tokens" else text_UD
-        text_GND = self.semantic_history(table[text_history.entry_K], text_history)
+        text_GND = self.semantic_history(F.embedding(text_history.entry_K, table), text_history)
         return Views(
             cf_UE=cf_UE,
             token_WD=token_WD,
@@ -329,7 +329,7 @@ class GenSR(nn.Module):
         _, C, _, D = slot_GCXD.shape
         slot_GP = inputs.block_slot_GP
         place_GCPD = slot_GP.clamp_min(0)[:, None, :, None].expand(-1, C, -1, D)
-        # Gradients of a token's many copies are summed at once, in fp32; of an index they would be added one by one.
+        # Here and in `views`: gradients of many copies are summed at once, in fp32; an index adds them one by one.
         context_RSD = F.embedding(inputs.context_RS, token_WD, padding_idx=0)
         text_GCPD = F.embedding(inputs.block_GP, token_WD, padding_idx=0)[:, None].to(slot_GCXD.dtype)
         block_GCPD = torch.where((slot_GP == TEXT_SLOT)[:, None, :, None], text_GCPD, slot_GCXD.gather(2, place_GCPD))

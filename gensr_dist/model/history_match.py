@@ -40,7 +40,9 @@ class HistoryMatch(nn.Module):
         """
         unit_UX = F.normalize(item_UX, dim=-1)
         other_GCL = (history_GL[:, None] != 0) & (history_GL[:, None] != candidate_GC[..., None])
-        like_GCL = torch.bmm(unit_UX[candidate_GC], unit_UX[history_GL].transpose(1, 2))
+        # Padding is masked, and its many copies would be added to a gradient one by one.
+        history_GLX = F.embedding(history_GL, unit_UX, padding_idx=0)
+        like_GCL = torch.bmm(unit_UX[candidate_GC], history_GLX.transpose(1, 2))
         greatest_GC = like_GCL.masked_fill(~other_GCL, APART).amax(-1)
 
         length_G1 = (history_GL != 0).sum(1, keepdim=True)

@@ -80,6 +80,12 @@ class CandidateGenerator:
         """Names of the channels that score a task's candidates."""
         return tuple(self.channels.scoring(task))
 
+    def left_out(self, requests: Requests) -> tuple[Int, int]:
+        """Keys group x I + item of what is left out, and the most of a group."""
+        if not self.exclude_seen:
+            return np.empty(0, dtype=np.int64), 0
+        return requests.seen(self.items)
+
     def candidates(self, requests: Requests, k: int) -> Candidates:
         """The k best of the fusion, topped up by recommendations (where queries find too few) and by popularity.
 
@@ -87,7 +93,7 @@ class CandidateGenerator:
             requests: of one task.
             k: wanted; fewer come back where no more unseen items are allowed.
         """
-        seen_S, most = self._seen(requests)
+        seen_S, most = self.left_out(requests)
         proposals, scores = self._ask(requests, seen_S, most, k)
         fusion = self.fusion.get(requests.task)
         if fusion is None:
@@ -105,7 +111,7 @@ class CandidateGenerator:
 
     def proposed(self, requests: Requests, k: int) -> Candidates:
         """Everything that some channel proposes among its first k or DEPTH, in no order: what a fusion is fitted on."""
-        seen_S, most = self._seen(requests)
+        seen_S, most = self.left_out(requests)
         proposals, scores = self._ask(requests, seen_S, most, k)
         item_GM = self._first_unseen(list(proposals.values()), np.empty(0, dtype=np.int64))
         return Candidates(item_GM, _scored(scores, item_GM), proposals)
@@ -136,12 +142,6 @@ class CandidateGenerator:
         filled_GK = item_GK.copy()
         filled_GK[short_P] = self._first_unseen([item_GK[short_P], *more], seen_P, k)
         return filled_GK
-
-    def _seen(self, requests: Requests) -> tuple[Int, int]:
-        """Keys group x I + item of what is left out, and the most of a group."""
-        if not self.exclude_seen:
-            return np.empty(0, dtype=np.int64), 0
-        return requests.seen(self.items)
 
     def _first_unseen(self, proposals: Sequence[Int], seen_S: Int, k: int | None = None) -> Int:
         """First k distinct unseen items of each group, in the order of the proposals; all of them without k."""

@@ -1,6 +1,6 @@
 """Evaluation over the whole catalogue: what candidate generation finds, and where the answers rank it.
 
-Dimensions: R rows, K candidates, B rows of a block, I items.
+Dimensions: R rows, K candidates, B rows of a block, I items, S items already met.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.metrics import MISSED
 from gensr_dist.evaluation.protocol import draw_rows
 from gensr_dist.retrieval.ranker import Ranker
-from gensr_dist.retrieval.requests import Requests, asked_by
+from gensr_dist.retrieval.requests import asked_by
 from gensr_dist.runs.trained_run import TrainedRun
 
 COUNTED_UP_TO = 200_000  # items: counting scores every one of them for every row
@@ -71,7 +71,7 @@ def catalogue_metrics(
 
     Args:
         ranker: answers.
-        counting: ranks every unseen item; None leaves it out.
+        counting: ranks every item that may be a candidate; None leaves it out.
         rows: of one task; their frozen negatives are not used.
         store: has the histories.
         items: has the queries.
@@ -91,7 +91,8 @@ def catalogue_metrics(
             there_BK = np.where(item_BK >= 0, score_BK, -np.inf)
             ranks.setdefault(name, []).append(_ranks(there_BK, item_BK == positive_B1))
         if counting is not None:
-            ranks.setdefault(COUNTING, []).append(_ranks_of_counting(counting, chunk, requests, store.items))
+            key_S, _ = ranker.generator.left_out(requests)
+            ranks.setdefault(COUNTING, []).append(_ranks_of_counting(counting, chunk, store.items, key_S))
         for name, item_BD in ranked.candidates.proposals.items():
             proposed.setdefault(name, []).append((item_BD == positive_B1).any(axis=1))
     return CatalogueMetrics.from_ranks(
@@ -111,11 +112,10 @@ def _ranks(score_BK: NDArray[np.floating], positive_BK: NDArray[np.bool_]) -> In
     return np.where(found_B, (score_BK >= own_B1).sum(axis=1), MISSED)
 
 
-def _ranks_of_counting(counting: Counting, rows: EvalRows, requests: Requests, items: int) -> Int:
-    """Rank of each row's positive among all unseen items; `MISSED` where it was seen."""
+def _ranks_of_counting(counting: Counting, rows: EvalRows, items: int, key_S: Int) -> Int:
+    """Rank of each row's positive among all items but those left out, row * items + item; `MISSED` where it is one."""
     every_BI = np.broadcast_to(np.arange(items), (len(rows), items))
     score_BI = counting.score(dataclasses.replace(rows, candidate_RC=every_BI))
-    key_S, _ = requests.seen(items)
     score_BI.ravel()[key_S] = -np.inf
     positive_BI = np.arange(items) == rows.candidate_RC[:, :1]
     positive_BI.ravel()[key_S] = False

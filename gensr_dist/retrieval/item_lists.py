@@ -1,6 +1,6 @@
 """Files of item ids that come with a request: a history, and lists of items to leave out or to choose from.
 
-Dimensions: M known lines of a file, I items.
+Dimensions: M known lines of a file, I items, X items that it names.
 """
 
 from collections.abc import Sequence
@@ -113,6 +113,8 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 def _rows(ids: Sequence[str], item_ids: pl.Series) -> NDArray[np.int64]:
     """Row of each id, -1 for one that is not in the catalogue."""
     wanted = pl.DataFrame({"item_id": pl.Series(ids, dtype=pl.String)})
-    catalogue = pl.DataFrame({"item_id": item_ids}).with_row_index("row")
-    found = wanted.join(catalogue, on="item_id", how="left", maintain_order="left")["row"]
+    # A table of the whole catalogue takes a large one most of a second, and an answer much less.
+    row_X = item_ids.is_in(wanted["item_id"].unique().implode()).arg_true()
+    named = pl.DataFrame({"item_id": item_ids.gather(row_X), "row": row_X})
+    found = wanted.join(named, on="item_id", how="left", maintain_order="left")["row"]
     return found.cast(pl.Int64).fill_null(-1).to_numpy()

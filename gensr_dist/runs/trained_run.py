@@ -16,6 +16,7 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.kernels.dispatch import check_compiler, check_path
 from gensr_dist.model.gensr import GenSR
+from gensr_dist.model.precision import with_weights_in
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
 
@@ -59,7 +60,7 @@ class TrainedRun:
             item_IE=data.vectors.whole_IE,
             user_VE=data.user_VE,
             collator=data.collator(folder, config.data.history, model.shape.model),
-            model=model.to(device, dtype).use_kernels(config.kernels),
+            model=with_weights_in(model, dtype).to(device).use_kernels(config.kernels),
             device=device,
         )
 

@@ -3,8 +3,10 @@
 Dimensions: G groups, C candidates, K tasks, S statistics.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,6 +16,7 @@ from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.model.gensr import GenSROutput
 from gensr_dist.model.inputs import ModelInput
+from gensr_dist.model.t5_modules import T5
 
 # Dense bf16 FLOP/s of a whole GPU, from the vendor's data sheets, by a part of its name.
 PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A10": 125e12, "4090": 165e12}
@@ -29,6 +32,14 @@ class TaskDiagnosis:
     # Euclidean norm of P(Yes) - label over the prompts, by the root of their number: the part of the gradient that
     # this task sends into the model, before any layer.
     answer_gradient: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class T5Work:
+    """How much T5 did since the last reading, on all ranks."""
+
+    encoded: int  # tokens
+    decoded: int  # prompts: the decoder sees one position of each
 
 
 class Diagnostics:
@@ -48,16 +59,17 @@ class Diagnostics:
         layout = inputs.layout
         self._tokens += layout.own.tokens + (layout.contexts.tokens if layout.contexts is not None else 0)
 
-    def read(self) -> tuple[Mapping[Behaviour, TaskDiagnosis], int]:
-        """What all ranks saw since the last reading, and the tokens that T5 encoded for it. Every rank must call it."""
+    def read(self) -> tuple[Mapping[Behaviour, TaskDiagnosis], T5Work]:
+        """What all ranks saw since the last reading, and what T5 did for it. Every rank must call it."""
         sums_X = torch.cat([self._sum_KS.flatten(), self._sum_KS.new_tensor([float(self._tokens)])])
         dist.all_reduce(sums_X)
         *values, tokens = sums_X.tolist()
         self._begin()
         width = self._sum_KS.shape[1]
-        tasks = {}
+        tasks, decoded = {}, 0.0
         for place, task in enumerate(Behaviour):
             loss, prompts, yes, positives, no, negatives, squares = values[place * width : (place + 1) * width]
+            decoded += prompts
             if prompts:
                 tasks[task] = TaskDiagnosis(
                     loss=loss / prompts,
@@ -65,7 +77,7 @@ class Diagnostics:
                     negative_log_odds=no / max(negatives, 1.0),
                     answer_gradient=(squares / prompts) ** 0.5,
                 )
-        return tasks, int(tokens)
+        return tasks, T5Work(encoded=int(tokens), decoded=int(decoded))
 
 
 def task_sums(output: GenSROutput, batch: Batch) -> Tensor:
@@ -95,18 +107,28 @@ def task_sums(output: GenSROutput, batch: Batch) -> Tensor:
     return sum_KS.index_add(0, place_G, statistic_GS)
 
 
-def flops_utilisation(parameters: int, tokens: int, seconds: float, devices: int, name: str) -> float | None:
-    """Share of a GPU's bf16 operations that T5 uses: 6 a parameter and token, forward and backward (MFU).
+def t5_flops(t5: T5, work: T5Work) -> int:
+    """Operations of T5's blocks, forward and backward: 6 a weight and position that it sees; none of the head."""
+    return 6 * (_weights(t5.encoder.block) * work.encoded + _weights(t5.decoder.block) * work.decoded)
+
+
+def _weights(blocks: Any) -> int:
+    """Of all ranks, where they are sharded."""
+    return sum(getattr(weight, "ds_numel", weight.numel()) for weight in blocks.parameters())
+
+
+def flops_utilisation(flops: int, seconds: float, devices: int, name: str) -> float | None:
+    """Share of GPUs' bf16 operations (MFU).
 
     Args:
-        parameters: of the encoder's and the decoder's blocks; the token table is looked up.
-        tokens: that all ranks encoded.
-        seconds: for it.
+        flops: operations of all ranks.
+        seconds: for them.
         devices: ranks.
         name: of the GPU.
 
     Returns:
         None for a device whose peak is not known, as a CPU's.
     """
-    peak = next((flops for part, flops in PEAK_FLOPS.items() if part in name), None)
-    return 6 * parameters * tokens / (seconds * devices * peak) if peak and seconds else None
+    # A letter more is another GPU: an A10G is no A10.
+    peak = next((most for part, most in PEAK_FLOPS.items() if re.search(rf"{part}(?![0-9A-Z])", name)), None)
+    return flops / (seconds * devices * peak) if peak and seconds else None

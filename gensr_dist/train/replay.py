@@ -20,6 +20,7 @@ from gensr_dist.config.root import Config, load_config
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.batches.order import PADDING
 from gensr_dist.model.gensr import GenSR, GenSROutput
+from gensr_dist.model.precision import with_weights_in
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.storage.records import read_record
 from gensr_dist.train.not_finite import CONFIG, MODEL, RECORD, REMEDY, NotFinite, load_batches, rows_of
@@ -69,14 +70,15 @@ class Replay:
 def replay(run: RunFolder) -> Replay:
     """Do the recorded micro-batch again; where the record names none, all of its step, up to the first that fails.
 
-    It is done on the CPU: dropout is that of the training only where it trained on one, too.
+    It is done on the CPU, with torch's operations: dropout is that of the training only where it trained on one, too.
 
     Raises:
         InputError: the run was not stopped for this reason, or the record is not whole.
     """
     folder = run.not_finite
     record = read_record(folder / RECORD, NotFinite, "a step that was not finite", missing=REMEDY, wrong=REMEDY)
-    player = Player(load_config(folder / CONFIG, done=True), folder, record.step, record.ranks, torch.device("cpu"))
+    config = replace(load_config(folder / CONFIG, done=True), kernels="torch")
+    player = Player(config, folder, record.step, record.ranks, torch.device("cpu"))
     if record.rank is not None and record.micro_batch is not None:
         micro_batches = [(record.rank, record.micro_batch)]
     else:
@@ -108,9 +110,7 @@ class Player:
         self.batches = [load_batches(folder, rank) for rank in range(ranks)]
         model = GenSR.from_pretrained(folder / MODEL)
         if config.train.precision == "bf16":
-            token_idf_V = model.token_idf_V
-            model = model.bfloat16()
-            model.token_idf_V = token_idf_V  # DeepSpeed leaves buffers as they are
+            model = with_weights_in(model, torch.bfloat16)
         self.model = model.use_kernels(config.kernels).to(device).train()
 
     def play(self, rank: int, micro_batch: int) -> Replay:

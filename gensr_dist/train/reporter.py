@@ -17,7 +17,7 @@ from gensr_dist.model.inputs import ModelInput
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
 from gensr_dist.train.checkpoints import Progress
-from gensr_dist.train.diagnostics import Diagnostics, flops_utilisation
+from gensr_dist.train.diagnostics import Diagnostics, T5Work, flops_utilisation, t5_flops
 from gensr_dist.train.display import Display
 from gensr_dist.train.engine import Engine
 from gensr_dist.train.meter import Meter, PhaseClock, peak_cuda_memory_gb, peak_memory_gb
@@ -97,7 +97,7 @@ class Reporter:
         )
         totals = torch.tensor([speed.rows, speed.tokens], dtype=torch.float64, device=self.ranks.device)
         dist.all_reduce(totals)
-        tasks, prompt_tokens = self.diagnostics.read()
+        tasks, work = self.diagnostics.read()
         if self.shown is None:
             return
         rows, tokens = totals.tolist()
@@ -113,7 +113,7 @@ class Reporter:
             memory_gb=peak_memory_gb(),
             cuda_memory_gb=peak_cuda_memory_gb(),
             tasks=tasks,
-            flops_utilisation=self._flops_utilisation(prompt_tokens, speed.seconds),
+            flops_utilisation=self._flops_utilisation(work, speed.seconds),
         )
         self.shown.board.step(report)
         self.shown.display.report(report)
@@ -187,11 +187,10 @@ class Reporter:
         """The short last step of an epoch aside."""
         return self.config.train.batch * (1 + self.config.data.train_negatives)
 
-    def _flops_utilisation(self, tokens: int, seconds: float) -> float | None:
+    def _flops_utilisation(self, work: T5Work, seconds: float) -> float | None:
         """Of GPUs that compute in bf16."""
-        device, t5 = self.ranks.device, self.engine.model.backbone.t5
+        device = self.ranks.device
         if device.type != "cuda" or self.config.train.precision != "bf16":
             return None
-        blocks = (weight for stack in (t5.encoder.block, t5.decoder.block) for weight in stack.parameters())
-        parameters = sum(getattr(weight, "ds_numel", weight.numel()) for weight in blocks)
-        return flops_utilisation(parameters, tokens, seconds, self.ranks.world, torch.cuda.get_device_name(device))
+        flops = t5_flops(self.engine.model.backbone.t5, work)
+        return flops_utilisation(flops, seconds, self.ranks.world, torch.cuda.get_device_name(device))

@@ -5,5 +5,6 @@ from gensr_dist.kernels import dispatch
 
 @pytest.fixture(autouse=True)
 def fresh_log() -> None:
-    """Each test logs as the first."""
+    """Each test logs as the first, and starts Triton as the first."""
     dispatch._logged.clear()
+    dispatch._start_failure.cache_clear()

@@ -19,6 +19,7 @@ from torch import Tensor
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.model.gensr import GenSR
+from gensr_dist.model.precision import with_weights_in
 from tests.model.builders import CF_WIDTH, corpus_tokenizer, random_batch, tiny_config, tiny_model
 
 ITEM_TEXT = 3  # place in prompt.SLOTS
@@ -155,8 +156,8 @@ def test_weights_in_fp32_go_with_a_model_in_bf16() -> None:
     model, batch = weighing_model(), random_batch(5, groups=6)
     assert (batch.task_G == Behaviour.SEARCH).any()
     score_GC = model.score(batch)
-    half = model.bfloat16()
-    half.token_idf_V = torch.from_numpy(weights_of_tokens())
+    half = with_weights_in(model, torch.bfloat16)
+    assert torch.equal(half.token_idf_V, torch.from_numpy(weights_of_tokens()))
     torch.testing.assert_close(half.score(batch), score_GC.float(), rtol=0.1, atol=0.1)
 
 

@@ -13,6 +13,7 @@ from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.catalogue_metrics import ANSWERS, CANDIDATES, COUNTING, ODDS
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.retrieval import catalogue as module
+from gensr_dist.retrieval.candidates import CandidateGenerator
 from gensr_dist.retrieval.catalogue import catalogue_metrics, evaluate_catalogue
 from gensr_dist.retrieval.ranker import Ranker
 from gensr_dist.retrieval.requests import Requests
@@ -93,9 +94,14 @@ def test_metrics_equal_brute_force(
         assert found.hits[name].alone == pytest.approx((by_R & (others == 1))[hit_R].mean())
 
 
+@pytest.mark.parametrize("exclude_seen", [True, False])
 @pytest.mark.parametrize("task", list(Behaviour))
-def test_counting_ranks_every_unseen_item(trained: TrainedRun, ranker: Ranker, task: Behaviour) -> None:
-    """Whatever the layout of its scores in memory; a positive that was met before is missed."""
+def test_counting_ranks_every_item_that_may_be_a_candidate(
+    trained: TrainedRun, ranker: Ranker, task: Behaviour, exclude_seen: bool
+) -> None:
+    """Whatever the layout of its scores in memory; a positive that was met before is missed where met ones are."""
+    generator = CandidateGenerator(ranker.generator.channels, ranker.generator.items, exclude_seen=exclude_seen)
+    ranker = Ranker(generator, cast(Any, FewOdds()), {})
     store, items = trained.store, trained.items
     rows = store.eval_rows(Split.TEST, task)
     first_R = Requests.of_rows(store, items, rows).start_G[:-1]
@@ -108,12 +114,12 @@ def test_counting_ranks_every_unseen_item(trained: TrainedRun, ranker: Ranker, t
     ranks = []
     for row in range(len(rows)):
         one = rows.take(np.array([row]))
-        seen = set(Requests.of_rows(store, items, one).item_M.tolist())
-        unseen = [item for item in range(store.items) if item not in seen]
-        score = counting.score(dataclasses.replace(one, candidate_RC=np.array([unseen])))[0].tolist()
-        ranks.append(rank_of(int(candidate_RC[row, 0]), dict(zip(unseen, score, strict=True))))
+        left_out = set(Requests.of_rows(store, items, one).item_M.tolist()) if exclude_seen else set()
+        ranked = [item for item in range(store.items) if item not in left_out]
+        score = counting.score(dataclasses.replace(one, candidate_RC=np.array([ranked])))[0].tolist()
+        ranks.append(rank_of(int(candidate_RC[row, 0]), dict(zip(ranked, score, strict=True))))
     rank_R = np.array(ranks)
-    assert np.isinf(rank_R[3])
+    assert np.isinf(rank_R[3]) == exclude_seen
     for cutoff in (1, 5, 10, 20):
         assert found.recall[cutoff].value == pytest.approx((rank_R <= cutoff).mean())
     assert found.mrr.value == pytest.approx((1 / rank_R).mean())

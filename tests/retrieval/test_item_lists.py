@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.answer import Choice
-from gensr_dist.retrieval.item_lists import GivenItems, read_history, read_items
+from gensr_dist.retrieval.item_lists import GivenItems, history_of, read_history, read_items
 
 IDS = pl.Series(["a", "7", "b c", "-1"])
 
@@ -57,6 +58,17 @@ def test_what_is_wrong_with_a_history_is_said_in_a_line(tmp_path: Path, content:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_items(tmp_path / "none.txt", IDS)
+
+
+@settings(max_examples=40)
+@given(catalogue=st.sets(st.text("ab", max_size=3)), ids=st.lists(st.text("ab", max_size=3)))
+def test_rows_are_those_of_a_search_through_the_catalogue(catalogue: set[str], ids: list[str]) -> None:
+    item_ids = pl.Series(sorted(catalogue), dtype=pl.String)
+    history = history_of(ids, item_ids)
+    known = [item for item in ids if item in catalogue]
+    assert history.item_M.tolist() == [sorted(catalogue).index(item) for item in known]
+    assert history.item_M.dtype == np.int64
+    assert history.unknown == len(ids) - len(known)
 
 
 @settings(max_examples=40)

@@ -1,4 +1,4 @@
-"""Per-task sums against loops in float64; MFU against its formula."""
+"""Per-task sums against loops in float64; operations of T5 against a count by hand."""
 
 import math
 from types import SimpleNamespace
@@ -6,11 +6,14 @@ from typing import cast
 
 import pytest
 import torch
+import torch.distributed as dist
 
+from gensr_dist.data.batches.batch import IGNORED
 from gensr_dist.data.events import Behaviour
 from gensr_dist.model.gensr import GenSROutput
-from gensr_dist.train.diagnostics import flops_utilisation, task_sums
-from tests.model.builders import random_batch
+from gensr_dist.model.t5_modules import T5, T5Shape
+from gensr_dist.train.diagnostics import Diagnostics, T5Work, flops_utilisation, t5_flops, task_sums
+from tests.model.builders import random_batch, tiny_model, tiny_t5
 
 
 def test_sums_of_each_task_are_those_of_its_prompts() -> None:
@@ -37,7 +40,45 @@ def test_sums_of_each_task_are_those_of_its_prompts() -> None:
     assert (sum_KS[:, 1] > 0).all()
 
 
-def test_utilisation_is_known_of_gpus_whose_peak_is() -> None:
-    share = flops_utilisation(1_000_000, 9_890_000, 0.5, 2, "NVIDIA H200")
-    assert share == pytest.approx(6 * 1e6 * 9.89e6 / (0.5 * 2 * 989e12))
-    assert flops_utilisation(1, 1, 1.0, 1, "some CPU") is None
+def test_operations_of_t5_are_those_of_a_count_by_hand() -> None:
+    width, inner, hidden, biases = 16, 3 * 4, 24, 32 * 3
+    encoder_block = 4 * width * inner + 3 * width * hidden + 2 * width  # attention, gated layer, norms
+    decoder_block = 8 * width * inner + 3 * width * hidden + 3 * width
+    encoder, decoder = 3 * encoder_block + biases, 3 * decoder_block + biases
+    theirs = tiny_t5(layers=3)
+    t5 = T5.of(T5Shape.read(theirs.config.to_dict()), theirs.state_dict())
+    assert t5_flops(t5, T5Work(encoded=1_000, decoded=70)) == 6 * (1_000 * encoder + 70 * decoder)
+
+
+def test_work_is_the_tokens_that_are_encoded_and_the_prompts_that_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "all_reduce", lambda tensor: tensor.mul_(2))  # two ranks that see the same
+    model, diagnostics = tiny_model(), Diagnostics(torch.device("cpu"))
+    prompts = tokens = 0
+    for seed in (3, 4):
+        inputs = model.inputs(random_batch(seed))
+        with torch.no_grad():
+            diagnostics.see(model(inputs), inputs)
+        prompts += int((inputs.batch.label_GC != IGNORED).sum())
+        tokens += int(inputs.layout.context_mask_RS.sum() + inputs.layout.own_mask_GCN.sum())
+    assert 0 < prompts < tokens
+    assert diagnostics.read()[1] == T5Work(encoded=2 * tokens, decoded=2 * prompts)
+    assert diagnostics.read()[1] == T5Work(encoded=0, decoded=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA A10", 125e12),
+        ("NVIDIA GeForce RTX 4090", 165e12),
+    ],
+)
+def test_utilisation_is_known_of_gpus_whose_peak_is(name: str, peak: float) -> None:
+    assert flops_utilisation(10**15, 0.5, 2, name) == pytest.approx(1e15 / (0.5 * 2 * peak))
+
+
+@pytest.mark.parametrize("name", ["some CPU", "NVIDIA A10G", "NVIDIA A1000"])
+def test_utilisation_is_not_known_of_others(name: str) -> None:
+    assert flops_utilisation(1, 1.0, 1, name) is None

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gensr_dist.config.root import Config
+from gensr_dist.config.root import Config, resolved_yaml
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.micro_batches import MicroBatchOrder, RowTokens
@@ -27,7 +27,7 @@ from gensr_dist.model.inputs import ModelInput
 from gensr_dist.model.match import Match
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.loop import train
-from gensr_dist.train.not_finite import save_batches
+from gensr_dist.train.not_finite import CONFIG, save_batches
 from gensr_dist.train.replay import Player, replay
 from gensr_dist.train.training_rows import training_negatives
 from gensr_dist.train.validation import ValidationResult
@@ -164,6 +164,23 @@ def test_training_stops_before_the_update_and_replay_finds_the_tensor(
         assert replayed.bad_rows == ()
         assert float(replayed.task) > 0
         assert float(replayed.contrastive) > 0
+
+
+def test_what_triton_computed_is_replayed_on_a_cpu(
+    small_run: RunFolder, small_store: TimelineStore, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    config = config_of()
+    plant.row = int(SampleOrder(small_store.window_rows, config.train.batch, config.seed).rows_of_step(1)[0])
+    with pytest.raises(InputError, match="the loss is not finite"):
+        train(config, small_run)
+    (small_run.not_finite / CONFIG).write_text(resolved_yaml(dataclasses.replace(config, kernels="triton")))
+    replayed = replay(small_run)
+    assert plant.row in replayed.rows
+    assert replayed.same_losses
+    assert replayed.origin is not None
+    assert (replayed.origin.kind, replayed.origin.name) == ("output", "cf_history")
 
 
 def player_of(config: Config, run: RunFolder, ranks: int, step: int, folder: Path) -> Player:
