@@ -2,7 +2,7 @@
 
 metrics.json   metrics of the test rows, the protocol, costs
 curve.json     losses and validations during training
-ranks/         ranks of the test rows, for `gensr compare`
+ranks/         ranks and users of the test rows, for `gensr compare`
 """
 
 from collections.abc import Mapping, Sequence

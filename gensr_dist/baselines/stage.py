@@ -15,7 +15,7 @@ from gensr_dist.baselines.training import Trained, train_baseline
 from gensr_dist.config.root import Config
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.rows import EvalRows
-from gensr_dist.evaluation.metrics import TASK_NAMES, TaskMetrics
+from gensr_dist.evaluation.metrics import TASK_NAMES, TaskMetrics, mean_metrics
 from gensr_dist.evaluation.protocol import draw_rows, rank_positives
 from gensr_dist.evaluation.significance import PairedTest, gensr_ranks, paired_test, save_ranks
 from gensr_dist.evaluation.stage import rows_to_rank
@@ -70,12 +70,12 @@ def _evaluated(
     }
     seconds = time.perf_counter() - began
     metrics = {
-        task: TaskMetrics.from_ranks(rank_R, resamples=evaluation.bootstrap, seed=seed)
+        task: TaskMetrics.from_ranks(rank_R, served[task].user_R, resamples=evaluation.bootstrap, seed=seed)
         for task, rank_R in ranks.items()
     }
     if trained.ranks.first:
         for task, rank_R in ranks.items():
-            save_ranks(folder.root, task, rank_R)
+            save_ranks(folder.root, task, rank_R, served[task].user_R)
     progress, entry_of = trained.progress, entry(name)
     return BaselineResult(
         baseline=name,
@@ -88,7 +88,7 @@ def _evaluated(
             for task, of_task in metrics.items()
         },
         catalogue=_catalogue(name, scorer, served, data, config),
-        behind=_behind(run, protocol.rows_digest, ranks, config),
+        behind=_behind(run, protocol.rows_digest, ranks, served, config),
         validation=progress.best_ndcg,
         cost=Cost(
             parameters=trained.parameters,
@@ -112,18 +112,26 @@ def _catalogue(
     for task, rows in served.items():
         sample = draw_rows(rows, config.evaluation.catalogue_rows, config.seed)
         rank_R = catalogue_ranks(scorer, sample, data.store, f"{name}, {TASK_NAMES[task]}, whole catalogue")
-        found[TASK_NAMES[task]] = TaskMetrics.from_ranks(rank_R, resamples=0, seed=config.seed).values()
+        found[TASK_NAMES[task]] = mean_metrics(rank_R)
     return found
 
 
 def _behind(
-    run: RunFolder, rows_digest: str, ranks: Mapping[Behaviour, NDArray[np.int64]], config: Config
+    run: RunFolder,
+    rows_digest: str,
+    ranks: Mapping[Behaviour, NDArray[np.int64]],
+    rows: Mapping[Behaviour, EvalRows],
+    config: Config,
 ) -> dict[str, PairedTest]:
     """GenSR of the run against the baseline, where it was evaluated on the same rows."""
     gensr = gensr_ranks(run.root, rows_digest)
     return {
         TASK_NAMES[task]: paired_test(
-            gensr[task], rank_R, resamples=max(1, config.evaluation.bootstrap), seed=config.seed
+            gensr[task],
+            rank_R,
+            rows[task].user_R,
+            resamples=max(1, config.evaluation.bootstrap),
+            seed=config.seed,
         )
         for task, rank_R in ranks.items()
         if task in gensr and len(gensr[task]) == len(rank_R)

@@ -29,7 +29,7 @@ def add_tools(commands: Commands) -> None:
         "say whether one evaluated run or baseline is better than another on the same test rows",
         "A folder is that of a run, whose GenSR is meant, or RUN/baselines/NAME. NDCG@10 of both and, of each task\n"
         "that both served, the mean difference of the paired rows (first minus second), its 95% bootstrap interval,\n"
-        "and the p-value of a two-sided sign-flip test.",
+        "and the p-value of a two-sided sign-flip test; both of users, whose rows are drawn and flipped together.",
         "gensr compare runs/shared runs/joint",
     )
     added.add_argument("first", metavar="RUN_A", type=Path, help="folder of an evaluated run")

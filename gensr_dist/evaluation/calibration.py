@@ -4,8 +4,8 @@ A row shows 1 positive and its sampled negatives, a training group 1 and fewer. 
 whose shares of positives differ, a model is calibrated in one at most. So negatives are weighed twice: each as one, as
 the rows are ranked, and each so that a row has as many as a training group, whose share the model has learnt.
 
-Dimensions: R rows, C candidates (column 0 is the positive), X negatives of all rows, B bins, K bins with answers, F
-numbers of a row, P parts of the rows, D resamples.
+Dimensions: R rows, U users, C candidates (column 0 is the positive), X negatives of all rows, B bins, K bins with
+answers, F numbers of a row, P parts of the users, D resamples.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ EDGES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7,
 BINS = len(EDGES) - 1
 NUMBERS = 2 * BINS + 1  # that `binned` finds of a row
 AS_RANKED, AS_TRAINED = "as ranked", "as trained"
-_PARTS = 2_000  # of the rows, neighbours together, that are resampled as one where there are more rows
+_PARTS = 2_000  # of the users, neighbours together, that are resampled as one where there are more users
 RESAMPLES = 200  # at most
 
 Float = NDArray[np.float64]
@@ -60,19 +60,32 @@ class Calibration:
     count: int  # rows
 
     @classmethod
-    def of(cls, found_RF: Float, *, negatives: int, training_negatives: int, resamples: int, seed: int) -> Self:
+    def of(
+        cls,
+        found_RF: Float,
+        user_R: NDArray[np.int64],
+        *,
+        negatives: int,
+        training_negatives: int,
+        resamples: int,
+        seed: int,
+    ) -> Self:
         """From what `binned` found of each row.
 
         Args:
             found_RF: of the rows, at least one.
+            user_R: user of each row.
             negatives: of a row.
             training_negatives: of a training group.
-            resamples: of intervals, of whole rows; 0 makes none, and more than 200 make 200.
+            resamples: of intervals, of users; 0 makes none, and more than 200 make 200.
             seed: of the resampling.
         """
         assert len(found_RF) > 0
-        parts = min(len(found_RF), _PARTS)
-        part_R = np.arange(len(found_RF)) * parts // len(found_RF)
+        order_R = np.argsort(user_R, kind="stable")  # brings the rows of a user together
+        found_RF = found_RF[order_R]
+        user_U, number_R = np.unique(user_R[order_R], return_inverse=True)
+        parts = min(len(user_U), _PARTS)
+        part_R = number_R * parts // len(user_U)
         first_P = np.searchsorted(part_R, np.arange(parts))
         negative_PB, predicted_PB = np.split(np.add.reduceat(found_RF[:, :-1], first_P, axis=0), 2, axis=1)
         yes_R = found_RF[:, -1]

@@ -45,6 +45,7 @@ class CatalogueMetrics:
         task: Behaviour,
         ranks: Mapping[str, NDArray[np.int64]],
         proposed: Mapping[str, NDArray[np.bool_]],
+        user_R: NDArray[np.int64],
         *,
         candidates: int,
         resamples: int,
@@ -56,6 +57,7 @@ class CatalogueMetrics:
             task: of the rows.
             ranks: by order.
             proposed: whether each channel proposed each row's positive [R].
+            user_R: user of each row.
             candidates: a row.
             resamples: of intervals and tests; 0 makes none.
             seed: of the resampling.
@@ -68,10 +70,11 @@ class CatalogueMetrics:
         return cls(
             task=task,
             orders={
-                name: TaskMetrics.from_ranks(rank_R, resamples=resamples, seed=seed) for name, rank_R in ranks.items()
+                name: TaskMetrics.from_ranks(rank_R, user_R, resamples=resamples, seed=seed)
+                for name, rank_R in ranks.items()
             },
             leads={
-                name: paired_test(answer_R, rank_R, resamples=resamples, seed=seed)
+                name: paired_test(answer_R, rank_R, user_R, resamples=resamples, seed=seed)
                 for name, rank_R in ranks.items()
                 if name != ANSWERS and resamples
             },

@@ -17,6 +17,6 @@ class EvaluationConfig:
     compile: bool = False
     """T5's blocks under torch.compile: faster after a minute or two, for long evaluations."""
     bootstrap: Annotated[int, Field(ge=0, le=1_000_000)] = 1_000
-    """Resamples of the confidence intervals."""
+    """Resamples of users, of the confidence intervals and tests."""
     catalogue_rows: Annotated[int, Field(ge=0)] = 5_000
     """Test rows per task that are ranked over the whole catalogue."""

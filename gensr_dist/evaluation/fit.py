@@ -9,7 +9,7 @@ from pathlib import Path
 
 from typing_extensions import Self
 
-from gensr_dist.evaluation.metrics import CUTOFF, TaskMetrics, ndcg_gain
+from gensr_dist.evaluation.metrics import CUTOFF, mean_metrics, ndcg_gain
 from gensr_dist.evaluation.protocol import RankedRows
 from gensr_dist.storage.records import read_record, write_json
 
@@ -36,7 +36,7 @@ class RowsFit:
         rank_R, loss_R = ranked.rank_R, ranked.loss_R
         root = len(rank_R) ** 0.5
         return cls(
-            metrics=TaskMetrics.from_ranks(rank_R, resamples=0, seed=0).values(),
+            metrics=mean_metrics(rank_R),
             loss=float(loss_R.mean()),
             ndcg_error=float(ndcg_gain(rank_R, CUTOFF).std() / root),
             loss_error=float(loss_R.std() / root),

@@ -1,4 +1,4 @@
-"""Recall@K, NDCG@K and MRR from the rank of each row's one positive, with bootstrap intervals.
+"""Recall@K, NDCG@K and MRR from the rank of each row's one positive, with bootstrap intervals over users.
 
 Dimensions: R rows, D distinct ranks, B bootstrap resamples, M metrics (recall and NDCG at each cutoff, then MRR).
 """
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from gensr_dist.data.events import Behaviour
+from gensr_dist.evaluation.resampling import UserTotals
 
 CUTOFFS = (1, 5, 10, 20)
 CUTOFF = 10  # of what is tested, divided and compared
@@ -23,7 +24,7 @@ TASK_NAMES: Mapping[Behaviour, str] = {Behaviour.RECOMMENDATION: "rec", Behaviou
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over test rows and its bootstrap interval at CONFIDENCE."""
+    """A mean over test rows and its bootstrap interval over users at CONFIDENCE."""
 
     value: float
     interval: tuple[float, float] | None  # None where nothing was resampled
@@ -39,24 +40,20 @@ class TaskMetrics:
     count: int  # rows
 
     @classmethod
-    def from_ranks(cls, rank_R: NDArray[np.int64], *, resamples: int, seed: int) -> Self:
-        """Means over rows and percentile-bootstrap intervals.
-
-        A resample of rows matters only through how often each distinct rank occurs, so it is one multinomial draw.
+    def from_ranks(cls, rank_R: NDArray[np.int64], user_R: NDArray[np.int64], *, resamples: int, seed: int) -> Self:
+        """Means over rows and percentile-bootstrap intervals, of resampled users.
 
         Args:
             rank_R: rank of each positive, 1 is best; MISSED gives no gain.
+            user_R: user of each row, whose rows are drawn together.
             resamples: bootstrap resamples B; with 0 there are no intervals.
             seed: of the resampling.
         """
-        assert len(rank_R) > 0, "a task without rows has no metrics"
-        rank_D, count_D = np.unique(rank_R, return_counts=True)
-        gain_DM = _gains(rank_D)
-        value_M = count_D @ gain_DM / len(rank_R)
+        value_M = _means(rank_R)
         interval_M: list[tuple[float, float] | None] = [None] * len(value_M)
         if resamples > 0:
-            draw_BD = np.random.default_rng(seed).multinomial(len(rank_R), count_D / len(rank_R), size=resamples)
-            bounds_2M = np.quantile(draw_BD @ gain_DM / len(rank_R), TAILS, axis=0)
+            totals = UserTotals.of(user_R, _gains(rank_R), falling=True)  # from the best rank, as gains fall with it
+            bounds_2M = np.quantile(totals.resampled(np.random.default_rng(seed), resamples), TAILS, axis=0)
             interval_M = [(low, high) for low, high in bounds_2M.T.tolist()]
         estimate_M = [
             Estimate(value=value, interval=interval)
@@ -113,6 +110,12 @@ class CandidateMetrics:
         )
 
 
+def mean_metrics(rank_R: NDArray[np.int64]) -> dict[str, float]:
+    """What `TaskMetrics.values` gives of the same ranks."""
+    names = (*(f"{name}@{cutoff}" for name in ("recall", "ndcg") for cutoff in CUTOFFS), "mrr")
+    return dict(zip(names, _means(rank_R).tolist(), strict=True))
+
+
 def short_name(metric: str) -> str:
     """`R@5`, `N@10` or `MRR`, as tables have it."""
     return metric.replace("recall", "R").replace("ndcg", "N").replace("mrr", "MRR")
@@ -143,7 +146,15 @@ def reciprocal_gain(rank_R: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.where(rank_R == MISSED, 0.0, 1.0 / rank_R)
 
 
-def _gains(rank_D: NDArray[np.int64]) -> NDArray[np.float64]:
-    columns = [recall_gain(rank_D, cutoff) for cutoff in CUTOFFS]
-    columns += [ndcg_gain(rank_D, cutoff) for cutoff in CUTOFFS]
-    return np.stack([*columns, reciprocal_gain(rank_D)], axis=1)
+def _means(rank_R: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Over rows, [M]."""
+    assert len(rank_R) > 0, "a task without rows has no metrics"
+    rank_D, count_D = np.unique(rank_R, return_counts=True)
+    return count_D @ _gains(rank_D) / len(rank_R)
+
+
+def _gains(rank_R: NDArray[np.int64]) -> NDArray[np.float64]:
+    """[R, M]."""
+    columns = [recall_gain(rank_R, cutoff) for cutoff in CUTOFFS]
+    columns += [ndcg_gain(rank_R, cutoff) for cutoff in CUTOFFS]
+    return np.stack([*columns, reciprocal_gain(rank_R)], axis=1)

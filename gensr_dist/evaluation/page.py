@@ -54,7 +54,7 @@ def _bars(name: str, title: str, metric: str, named: dict[str, dict[str, Estimat
     return BarChart(
         name=name,
         title=title,
-        alt=f"{title} of {', '.join(named)}, with intervals where rows were resampled.",
+        alt=f"{title} of {', '.join(named)}, with intervals where users were resampled.",
         groups=tuple(named),
         series=(_series("", range(len(named)), estimates),),
     )
@@ -133,7 +133,8 @@ def _calibration(result: EvaluationResult) -> Section:
         "Training negatives that are likelier than uniform draws to fit (data.query_negatives, data.hard_negatives, "
         "data.negatives popularity) make P(Yes) too low for these rows, whose negatives are uniform.",
         "Expected calibration error: mean distance of P(Yes) from the share of positives over the answers, bin by bin. "
-        f"Of few rows it is above zero even for a perfect model. Its intervals are from {RESAMPLES} resamples at most.",
+        "Of few rows it is above zero even for a perfect model. Its intervals are from at most "
+        f"{RESAMPLES} resamples of users.",
     )
     rows, charts = [], []
     for task, calibration in result.calibration.items():

@@ -1,11 +1,12 @@
 """Is one scorer better than another on the same rows? A paired test on NDCG@10.
 
-Dimensions: R rows, D distinct differences, B resamples.
+Dimensions: R rows, B resamples.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import CUTOFF, TAILS, TASK_NAMES, ndcg_gain
+from gensr_dist.evaluation.resampling import UserTotals
 from gensr_dist.storage.durable import durable_file
 from gensr_dist.storage.records import read_record
 
-_RESAMPLES = 10_000  # of a comparison of runs: under a second
+_RESAMPLES = 10_000  # of a comparison of runs: two seconds of 25,000 users
 _REMEDY = "run `gensr evaluate` on both runs over the same shards with the same evaluation.rows and seed"
 
 
@@ -25,9 +27,9 @@ class PairedTest:
     """Mean difference in NDCG@10 of paired rows, first scorer minus second."""
 
     difference: float
-    low: float  # bootstrap interval at CONFIDENCE
+    low: float  # bootstrap interval over users at CONFIDENCE
     high: float
-    p_value: float  # two-sided, of the sign-flip permutation test
+    p_value: float  # two-sided, of the permutation test that flips users
     count: int  # rows
 
     def __str__(self) -> str:
@@ -60,55 +62,70 @@ class RunComparison:
         ]
 
 
-def paired_test(first_R: NDArray[np.int64], second_R: NDArray[np.int64], *, resamples: int, seed: int) -> PairedTest:
+def paired_test(
+    first_R: NDArray[np.int64],
+    second_R: NDArray[np.int64],
+    user_R: NDArray[np.int64],
+    *,
+    resamples: int,
+    seed: int,
+) -> PairedTest:
     """Compare two scorers by the ranks that they gave the positives of the same rows.
 
-    The interval is the percentile bootstrap over rows; the p-value flips the sign of each row's difference at random
-    (exchangeable under the null hypothesis) and counts the flips that end as far from zero as the observed mean.
-    Both need only how often each distinct difference occurs, so a resample is a multinomial or binomial draw.
+    The interval is the percentile bootstrap over users; the p-value flips the sign of each user's summed difference at
+    random (exchangeable under the null hypothesis, which the rows of one user are not one by one) and counts the flips
+    that end as far from zero as the observed mean.
 
     Args:
         first_R: ranks by the first scorer.
         second_R: ranks by the second scorer, in the same order of rows.
+        user_R: user of each row.
         resamples: B, at least 1; the smallest p-value is 1 / (B + 1).
         seed: of the resampling.
     """
-    return paired_gains(ndcg_gain(first_R, CUTOFF), ndcg_gain(second_R, CUTOFF), resamples=resamples, seed=seed)
+    first_gain_R, second_gain_R = (ndcg_gain(rank_R, CUTOFF) for rank_R in (first_R, second_R))
+    return paired_gains(first_gain_R, second_gain_R, user_R, resamples=resamples, seed=seed)
 
 
 def paired_gains(
-    first_R: NDArray[np.float64], second_R: NDArray[np.float64], *, resamples: int, seed: int
+    first_R: NDArray[np.float64],
+    second_R: NDArray[np.float64],
+    user_R: NDArray[np.int64],
+    *,
+    resamples: int,
+    seed: int,
 ) -> PairedTest:
     """`paired_test` of gains instead of ranks: of means over seeds, for example."""
     assert first_R.shape == second_R.shape
-    assert len(first_R) > 0
-    rows = len(first_R)
     rng = np.random.default_rng(seed)
-    difference_D, count_D = np.unique(first_R - second_R, return_counts=True)
-    observed = float(count_D @ difference_D) / rows
-
-    draw_BD = rng.multinomial(rows, count_D / rows, size=resamples)
-    low, high = np.quantile(draw_BD @ difference_D / rows, TAILS)
-
-    flip_BD = 2 * rng.binomial(count_D, 0.5, size=(resamples, len(count_D))) - count_D
-    flipped_B = np.abs(flip_BD @ difference_D / rows)
+    totals = UserTotals.of(user_R, (first_R - second_R)[:, None], falling=False)
+    (observed,) = totals.mean().tolist()
+    low, high = np.quantile(totals.resampled(rng, resamples)[:, 0], TAILS)
+    flipped_B = np.abs(totals.flipped(rng, resamples)[:, 0])
     extreme = int(np.count_nonzero(flipped_B >= abs(observed) - 1e-12))
     return PairedTest(
         difference=observed,
         low=float(low),
         high=float(high),
         p_value=(1 + extreme) / (1 + resamples),
-        count=rows,
+        count=len(first_R),
     )
 
 
-def save_ranks(run: Path, task: Behaviour, rank_R: NDArray[np.int64]) -> None:
-    """Keep GenSR's ranks of a run's test rows for later comparisons: RUN/ranks/rec.npy, RUN/ranks/search.npy."""
+class SavedRanks(NamedTuple):
+    """What is kept of the test rows of one task."""
+
+    rank_R: NDArray[np.int64]  # of the positive
+    user_R: NDArray[np.int64]
+
+
+def save_ranks(run: Path, task: Behaviour, rank_R: NDArray[np.int64], user_R: NDArray[np.int64]) -> None:
+    """Keep ranks and users of test rows for later comparisons: RUN/ranks/rec.npy, RUN/ranks/search.npy, [2, R]."""
     with durable_file(_ranks_path(run, task)) as temporary, temporary.open("wb") as file:
-        np.save(file, rank_R, allow_pickle=False)
+        np.save(file, np.stack(SavedRanks(rank_R, user_R)), allow_pickle=False)
 
 
-def load_ranks(run: Path, task: Behaviour) -> NDArray[np.int64]:
+def load_ranks(run: Path, task: Behaviour) -> SavedRanks:
     """Read what `save_ranks` wrote.
 
     Raises:
@@ -116,9 +133,10 @@ def load_ranks(run: Path, task: Behaviour) -> NDArray[np.int64]:
     """
     path = _ranks_path(run, task)
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        rank_R, user_R = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, TypeError, EOFError) as error:
         raise InputError(path, f"no saved ranks ({error})", "run `gensr evaluate` on this run") from None
+    return SavedRanks(rank_R, user_R)
 
 
 def compare_runs(first: Path, second: Path) -> RunComparison:
@@ -135,14 +153,16 @@ def compare_runs(first: Path, second: Path) -> RunComparison:
     for task, count in count_of.items():
         if task not in other_count_of:
             continue
-        ranks = [load_ranks(run, task) for run in (first, second)]
-        for run, rank_R in zip((first, second), ranks, strict=True):
-            if rank_R.shape != (count,):
-                raise InputError(_ranks_path(run, task), f"expected the ranks of {count:,} rows", _REMEDY)
+        saved = [load_ranks(run, task) for run in (first, second)]
+        user_R = saved[0].user_R
+        for run, of_run in zip((first, second), saved, strict=True):
+            if of_run.rank_R.shape != (count,) or not np.array_equal(of_run.user_R, user_R):
+                raise InputError(_ranks_path(run, task), f"expected the ranks of the same {count:,} rows", _REMEDY)
+        first_R, second_R = (of_run.rank_R for of_run in saved)
         tasks[TASK_NAMES[task]] = TaskComparison(
-            first=float(ndcg_gain(ranks[0], CUTOFF).mean()),
-            second=float(ndcg_gain(ranks[1], CUTOFF).mean()),
-            test=paired_test(*ranks, resamples=_RESAMPLES, seed=0),
+            first=float(ndcg_gain(first_R, CUTOFF).mean()),
+            second=float(ndcg_gain(second_R, CUTOFF).mean()),
+            test=paired_test(first_R, second_R, user_R, resamples=_RESAMPLES, seed=0),
         )
     return RunComparison(first=str(first), second=str(second), tasks=tasks)
 
@@ -156,7 +176,7 @@ def gensr_ranks(run: Path, rows_digest: str) -> dict[Behaviour, NDArray[np.int64
     if not (run / "metrics.json").exists():
         return {}
     digest, count_of = _ranked_rows(run)
-    return {task: load_ranks(run, task) for task in count_of} if digest == rows_digest else {}
+    return {task: load_ranks(run, task).rank_R for task in count_of} if digest == rows_digest else {}
 
 
 @dataclass(frozen=True)

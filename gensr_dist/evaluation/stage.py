@@ -82,7 +82,9 @@ def evaluate(
     training_users_I = training_users(store)
     result = EvaluationResult(
         scorers=[
-            _scorer_result(name, by_task, ranks[GENSR], config, seed) for name, by_task in ranks.items() if by_task
+            _scorer_result(name, by_task, ranks[GENSR], rows, config, seed)
+            for name, by_task in ranks.items()
+            if by_task
         ],
         protocol=protocol,
         reach={
@@ -92,6 +94,7 @@ def evaluate(
         calibration={
             task: Calibration.of(
                 found_RF,
+                rows[task].user_R,
                 negatives=protocol.negatives,
                 training_negatives=training_negatives,
                 resamples=config.bootstrap,
@@ -107,7 +110,7 @@ def evaluate(
         candidates=candidates,
         fit=read_fit(trained.folder.fit),
     )
-    _save(trained.folder, ranks[GENSR], result)
+    _save(trained.folder, ranks[GENSR], rows, result)
     return result
 
 
@@ -121,17 +124,18 @@ def _scorer_result(
     name: str,
     ranks: Mapping[Behaviour, NDArray[np.int64]],
     gensr: Mapping[Behaviour, NDArray[np.int64]],
+    rows: Mapping[Behaviour, EvalRows],
     config: EvaluationConfig,
     seed: int,
 ) -> ScorerResult:
     return ScorerResult(
         scorer=name,
         tasks={
-            task: TaskMetrics.from_ranks(rank_R, resamples=config.bootstrap, seed=seed)
+            task: TaskMetrics.from_ranks(rank_R, rows[task].user_R, resamples=config.bootstrap, seed=seed)
             for task, rank_R in ranks.items()
         },
         behind={
-            task: paired_test(gensr[task], rank_R, resamples=config.bootstrap, seed=seed)
+            task: paired_test(gensr[task], rank_R, rows[task].user_R, resamples=config.bootstrap, seed=seed)
             for task, rank_R in ranks.items()
             if name != GENSR and config.bootstrap > 0
         },
@@ -180,11 +184,16 @@ def _protocol(
     )
 
 
-def _save(run: RunFolder, ranks: Mapping[Behaviour, NDArray[np.int64]], result: EvaluationResult) -> None:
+def _save(
+    run: RunFolder,
+    ranks: Mapping[Behaviour, NDArray[np.int64]],
+    rows: Mapping[Behaviour, EvalRows],
+    result: EvaluationResult,
+) -> None:
     """Only the first rank writes."""
     if torch.distributed.is_initialized() and torch.distributed.get_rank():
         return
     for task, rank_R in ranks.items():
-        save_ranks(run.root, task, rank_R)
+        save_ranks(run.root, task, rank_R, rows[task].user_R)
     write_report(run, result)
     evaluation_page(result).write(run.report_page)

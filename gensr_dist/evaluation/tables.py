@@ -118,9 +118,9 @@ def protocol_lines(protocol: Protocol) -> Iterator[str]:
     )
     yield f"Ties are {protocol.ties}."
     if protocol.bootstrap:
-        resamples = f"{protocol.bootstrap:,} bootstrap resamples of the rows"
+        resamples = f"{protocol.bootstrap:,} bootstrap resamples of the users"
         yield f"Brackets: {protocol.confidence:.0%} intervals from {resamples}."
-        yield f"p: two-sided paired sign-flip test on NDCG@{CUTOFF}, GenSR against the baseline on the same rows."
+        yield f"p: two-sided sign-flip test of users on NDCG@{CUTOFF}, GenSR against the baseline on the same rows."
 
 
 def with_interval(estimate: Estimate) -> str:

@@ -176,7 +176,7 @@ def _series(x: tuple[float, ...], spreads: Sequence[Spread]) -> Series:
 def _table(name: str, task: str, systems: Sequence[SystemResult]) -> Table:
     return Table(
         title=name.capitalize(),
-        note="GenSR minus the ablation in N@10 of the same rows, its 95% interval over rows, p of a sign-flip test.",
+        note="GenSR minus the ablation in N@10 of the same rows, its 95% interval over users, p of a sign-flip test.",
         heads=("", *map(short_name, METRICS), "seeds", "GenSR is ahead by"),
         rows=tuple(
             (

@@ -99,6 +99,7 @@ def catalogue_metrics(
         task,
         {name: np.concatenate(parts) for name, parts in ranks.items()},
         {name: np.concatenate(parts) for name, parts in proposed.items()},
+        rows.user_R,
         candidates=candidates,
         resamples=evaluation.bootstrap,
         seed=seed,

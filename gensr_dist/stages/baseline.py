@@ -24,7 +24,7 @@ class TrainedBaseline(Stage):
 
     summary = "train one of the models that GenSR is compared with, and evaluate it on the same rows"
     help = ""  # the command has its own
-    form = 1
+    form = 2  # intervals over users
     sections = (
         *("evaluation.rows", "evaluation.catalogue_rows", "evaluation.bootstrap"),
         *("train.validate_rows", "data.shuffle_shards"),

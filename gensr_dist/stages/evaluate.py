@@ -13,7 +13,7 @@ class Evaluate(Stage):
     name = "evaluate"
     summary = "evaluate GenSR and the baselines; write RUN/metrics.json, RUN/report.md and RUN/report.html"
     help = "One positive among frozen negatives, both tasks apart, then the whole catalogue through its candidates."
-    form = 3
+    form = 4  # intervals over users
     sections = ("evaluation.", "retrieval.", "data.history")
 
     def needs(self, config: Config) -> tuple[str, ...]:
@@ -21,7 +21,7 @@ class Evaluate(Stage):
         return ("prepare", "lightgcn", "channels", "train", "index")
 
     def results(self, run: RunFolder) -> tuple[Path, ...]:
-        """Metrics, reports, and the ranks of all rows for `gensr compare`."""
+        """Metrics, reports, and the ranks and users of all rows for `gensr compare`."""
         return (run.metrics, run.report, run.report_page, run.ranks)
 
     def do(self, job: Job) -> Outcome:

@@ -50,7 +50,10 @@ def _task_table(result: StudyResult, task: str) -> Table:
             "category where queries are categories."
         )
     if compared:
-        note += " Last column: GenSR minus this system in N@10, its 95% interval, and p of a paired sign-flip test."
+        note += (
+            " Last column: GenSR minus this system in N@10, its 95% interval over users, and p of a sign-flip test of "
+            "them."
+        )
     return Table(
         title=_TITLES[task],
         note=note,

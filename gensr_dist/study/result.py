@@ -96,7 +96,7 @@ def collect(study: Study, done: Sequence[Done]) -> StudyResult:
             waiting.append(label)
     rows: dict[str, int] = {}
     for folder, outcome in (of[0] for of in chosen.values() if of):
-        rows |= {task: len(load_ranks(folder, _TASK_OF[task])) for task in outcome.tasks}
+        rows |= {task: len(load_ranks(folder, _TASK_OF[task]).rank_R) for task in outcome.tasks}
     return StudyResult(
         name=study.folder.name,
         split=study.config.data.split,
@@ -121,9 +121,14 @@ def _gains(chosen: Sequence[tuple[Path, Outcome]]) -> dict[str, np.ndarray]:
     """NDCG@10 of each row, averaged over seeds, by task; [R] each."""
     tasks = chosen[0][1].tasks if chosen else {}
     return {
-        task: np.mean([ndcg_gain(load_ranks(folder, _TASK_OF[task]), 10) for folder, _ in chosen], axis=0)
+        task: np.mean([ndcg_gain(load_ranks(folder, _TASK_OF[task]).rank_R, 10) for folder, _ in chosen], axis=0)
         for task in tasks
     }
+
+
+def _users(chosen: Sequence[tuple[Path, Outcome]], task: str) -> np.ndarray:
+    """User of each row, [R], the same in every trial."""
+    return load_ranks(chosen[0][0], _TASK_OF[task]).user_R
 
 
 def _system(
@@ -139,7 +144,7 @@ def _system(
     if label != study.gensr:
         gains = _gains(chosen)
         behind = {
-            task: paired_gains(gensr[task], gain_R, resamples=_RESAMPLES, seed=0)
+            task: paired_gains(gensr[task], gain_R, _users(chosen, task), resamples=_RESAMPLES, seed=0)
             for task, gain_R in gains.items()
             if task in gensr
         }

@@ -26,7 +26,7 @@ class TrialSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a trial gave, whatever its system. Ranks of the test rows lie beside it in `ranks/`."""
+    """What a trial gave, whatever its system. Ranks and users of the test rows lie beside it in `ranks/`."""
 
     label: str
     seed: int

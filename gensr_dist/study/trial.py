@@ -29,7 +29,7 @@ from gensr_dist.evaluation.catalogue_metrics import ANSWERS
 from gensr_dist.evaluation.fit import read_fit
 from gensr_dist.evaluation.gensr_scorer import ROWS_A_CALL as GENSR_ROWS_A_CALL
 from gensr_dist.evaluation.gensr_scorer import GenSRScorer
-from gensr_dist.evaluation.metrics import TASK_NAMES, TaskMetrics, ndcg_gain
+from gensr_dist.evaluation.metrics import TASK_NAMES, mean_metrics, ndcg_gain
 from gensr_dist.evaluation.protocol import Scorer, draw_rows, rank_positives
 from gensr_dist.evaluation.significance import save_ranks
 from gensr_dist.evaluation.stage import rows_to_rank
@@ -106,7 +106,7 @@ class _Rows:
         }
         seconds = time.perf_counter() - began
         for task, rank_R in ranks.items():
-            save_ranks(folder, task, rank_R)
+            save_ranks(folder, task, rank_R, self.test[task].user_R)
         per_second = sum(rows.candidate_RC.size for rows in self.test.values()) / max(seconds, 1e-9)
         sampled = self._sample(per_second if catalogue else math.inf)
         return Outcome(
@@ -133,10 +133,7 @@ class _Rows:
         if searches is None:
             return {}
         kinds = harder(searches, self.store, self.items, self.query_items)
-        return {
-            kind: TaskMetrics.from_ranks(rank_positives(scorer, rows, rows_a_call), resamples=0, seed=0).values()
-            for kind, rows in kinds.items()
-        }
+        return {kind: mean_metrics(rank_positives(scorer, rows, rows_a_call)) for kind, rows in kinds.items()}
 
     def _sample(self, per_second: float) -> dict[Behaviour, EvalRows]:
         """`evaluation.catalogue_rows` a task; fewer of a scorer that would take hours for the whole catalogue."""
@@ -236,9 +233,7 @@ def _train_gensr(spec: TrialSpec, config: Config, folder: RunFolder) -> tuple[fl
 
 
 def _named(ranks: Mapping[Behaviour, NDArray[np.int64]]) -> dict[str, dict[str, float]]:
-    return {
-        TASK_NAMES[task]: TaskMetrics.from_ranks(rank_R, resamples=0, seed=0).values() for task, rank_R in ranks.items()
-    }
+    return {TASK_NAMES[task]: mean_metrics(rank_R) for task, rank_R in ranks.items()}
 
 
 def main(arguments: Sequence[str]) -> int:

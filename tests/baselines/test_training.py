@@ -20,6 +20,7 @@ from gensr_dist.baselines.weights import WEIGHTS
 from gensr_dist.distributed.ranks import join_processes
 from gensr_dist.distributed.signals import Stop
 from gensr_dist.errors import InputError, Paused
+from gensr_dist.evaluation.metrics import TaskMetrics
 from gensr_dist.evaluation.significance import compare_runs, load_ranks
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
@@ -166,7 +167,9 @@ def test_checkpoints_of_other_settings_are_refused(small_run: RunFolder) -> None
 def test_results_are_those_of_the_saved_ranks(small_run: RunFolder) -> None:
     folder = small_run.baseline("sasrec")
     result = run_baseline("sasrec", settings_of("sasrec"), CONFIG, small_run, folder)
-    rank_R = load_ranks(folder.root, 0)
+    rank_R, user_R = load_ranks(folder.root, 0)
+    metrics = TaskMetrics.from_ranks(rank_R, user_R, resamples=CONFIG.evaluation.bootstrap, seed=CONFIG.seed)
+    assert result.intervals["rec"] == {name: each.interval for name, each in metrics.named().items()}
     assert result.tasks["rec"]["recall@10"] == pytest.approx((rank_R <= 10).mean())
     assert result.tasks["rec"]["mrr"] == pytest.approx((1 / rank_R).mean())
     saved = json.loads(folder.metrics.read_text())

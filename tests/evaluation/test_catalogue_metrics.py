@@ -21,7 +21,14 @@ def drawn(seed: int, rows: int) -> tuple[dict[str, np.ndarray], dict[str, np.nda
 
 
 def metrics_of(ranks: dict[str, np.ndarray], proposed: dict[str, np.ndarray], resamples: int = 40) -> CatalogueMetrics:
-    return CatalogueMetrics.from_ranks(Behaviour.SEARCH, ranks, proposed, candidates=30, resamples=resamples, seed=3)
+    users = users_of(len(ranks[ANSWERS]))
+    return CatalogueMetrics.from_ranks(
+        Behaviour.SEARCH, ranks, proposed, users, candidates=30, resamples=resamples, seed=3
+    )
+
+
+def users_of(rows: int) -> np.ndarray:
+    return np.arange(rows) // 3
 
 
 @settings(max_examples=40)
@@ -45,11 +52,11 @@ def test_orders_and_leads_are_those_of_the_same_rows() -> None:
     found = metrics_of(ranks, proposed)
     assert list(found.orders) == [ANSWERS, CANDIDATES, ODDS, COUNTING]
     for name, rank_R in ranks.items():
-        assert found.orders[name] == TaskMetrics.from_ranks(rank_R, resamples=40, seed=3)
+        assert found.orders[name] == TaskMetrics.from_ranks(rank_R, users_of(200), resamples=40, seed=3)
         assert found.orders[name].ndcg[10].interval is not None
     assert list(found.leads) == [CANDIDATES, ODDS, COUNTING]
     for name, lead in found.leads.items():
-        assert lead == paired_test(ranks[ANSWERS], ranks[name], resamples=40, seed=3)
+        assert lead == paired_test(ranks[ANSWERS], ranks[name], users_of(200), resamples=40, seed=3)
         gap = found.orders[ANSWERS].ndcg[10].value - found.orders[name].ndcg[10].value
         assert lead.difference == pytest.approx(gap)
 

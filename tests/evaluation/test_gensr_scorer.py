@@ -174,7 +174,7 @@ def test_a_log_of_many_windows_is_read_once(tmp_path: Path, monkeypatch: pytest.
 def test_metrics_do_not_depend_on_the_budget(collator: Collator, rows: EvalRows) -> None:
     def metrics(prompts: int, call: int) -> TaskMetrics:
         ranks = rank_positives(scorer(MeanHistory(), collator, prompts), rows, call)
-        return TaskMetrics.from_ranks(ranks, resamples=0, seed=0)
+        return TaskMetrics.from_ranks(ranks, rows.user_R, resamples=0, seed=0)
 
     expected = metrics(10, 1)  # a row a pass
     assert 0 < expected.ndcg[10].value < 1

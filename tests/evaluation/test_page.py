@@ -14,9 +14,16 @@ from gensr_dist.evaluation.strata import TaskStrata, divide
 from tests.evaluation.test_report import candidates_of, catalogue_of, result_of
 
 
-def calibration(log_odds_RC: np.ndarray, resamples: int = 50) -> Calibration:
-    negatives = log_odds_RC.shape[1] - 1
-    return Calibration.of(binned(log_odds_RC), negatives=negatives, training_negatives=4, resamples=resamples, seed=0)
+def calibration(log_odds_RC: np.ndarray, resamples: int = 50, *, user_R: np.ndarray | None = None) -> Calibration:
+    """Of as many users as rows, unless others are given."""
+    return Calibration.of(
+        binned(log_odds_RC),
+        np.arange(len(log_odds_RC)) if user_R is None else user_R,
+        negatives=log_odds_RC.shape[1] - 1,
+        training_negatives=4,
+        resamples=resamples,
+        seed=0,
+    )
 
 
 def log_odds_of(chance_N: np.ndarray, *, negatives: int, rows: int, seed: int = 0) -> np.ndarray:
@@ -111,6 +118,14 @@ def test_the_page_has_every_part_and_needs_no_network() -> None:
     interval = metrics.ndcg[10].interval or (0, 0)
     assert f"<td>{metrics.ndcg[10].value:.4f} [{interval[0]:.4f}, {interval[1]:.4f}]</td>" in html
     assert "10 candidates, a training group 1 among 5" in html
+
+
+def test_rows_that_repeat_their_users_do_not_narrow_intervals_of_calibration() -> None:
+    log_odds_RC = log_odds_of(chances(0.2), negatives=4, rows=100)
+    once = calibration(log_odds_RC).curves[AS_RANKED]
+    often = calibration(np.tile(log_odds_RC, (10, 1)), user_R=np.tile(np.arange(100), 10)).curves[AS_RANKED]
+    assert often.error.interval == pytest.approx(once.error.interval)
+    assert [each.interval for each in often.bins] == [pytest.approx(each.interval) for each in once.bins]
 
 
 def test_without_resamples_there_are_no_intervals() -> None:

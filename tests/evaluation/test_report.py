@@ -21,7 +21,9 @@ def catalogue_of(task: Behaviour, seed: int, *, resamples: int = 50, counted: bo
     names = (ANSWERS, CANDIDATES, ODDS, *((COUNTING,) if counted else ()))
     ranks = {name: np.where(rng.random(ROWS) < 0.3, MISSED, rng.integers(1, 30, ROWS)) for name in names}
     proposed = {"near": rng.random(ROWS) < 0.5, "words": rng.random(ROWS) < 0.5, "silent": np.zeros(ROWS, dtype=bool)}
-    return CatalogueMetrics.from_ranks(task, ranks, proposed, candidates=1_200, resamples=resamples, seed=0)
+    return CatalogueMetrics.from_ranks(
+        task, ranks, proposed, np.arange(ROWS), candidates=1_200, resamples=resamples, seed=0
+    )
 
 
 def candidates_of(task: Behaviour) -> CandidateMetrics:
@@ -36,7 +38,7 @@ def candidates_of(task: Behaviour) -> CandidateMetrics:
 def result_of(
     catalogue: Sequence[CatalogueMetrics] = (), candidates: Sequence[CandidateMetrics] = (), resamples: int = 50
 ) -> EvaluationResult:
-    metrics = TaskMetrics.from_ranks(np.arange(1, 41), resamples=resamples, seed=0)
+    metrics = TaskMetrics.from_ranks(np.arange(1, 41), np.arange(40), resamples=resamples, seed=0)
     tasks = dict.fromkeys(Behaviour, metrics)
     return EvaluationResult(
         scorers=[ScorerResult(scorer=name, tasks=tasks, behind={}) for name in ("gensr", "counting", "popularity")],
@@ -149,7 +151,13 @@ def test_the_report_tells_of_orders_hits_and_candidates(resamples: int) -> None:
 def test_the_report_says_where_no_channel_proposed_a_hit() -> None:
     nothing = np.full(3, MISSED)
     catalogue = CatalogueMetrics.from_ranks(
-        Behaviour.SEARCH, {ANSWERS: nothing}, {"near": np.zeros(3, dtype=bool)}, candidates=5, resamples=0, seed=0
+        Behaviour.SEARCH,
+        {ANSWERS: nothing},
+        {"near": np.zeros(3, dtype=bool)},
+        np.arange(3),
+        candidates=5,
+        resamples=0,
+        seed=0,
     )
     assert "these channels proposed: none." in report_markdown(result_of([catalogue]))
 

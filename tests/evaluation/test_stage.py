@@ -21,7 +21,7 @@ from gensr_dist.evaluation.catalogue_metrics import ANSWERS, COUNTING, Catalogue
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.fit import RowsFit, StepFit, TaskFit, fit_warnings, keep_fit
 from gensr_dist.evaluation.markdown import report_markdown, write_report
-from gensr_dist.evaluation.metrics import MISSED, TASK_NAMES, CandidateMetrics
+from gensr_dist.evaluation.metrics import MISSED, TASK_NAMES, CandidateMetrics, TaskMetrics
 from gensr_dist.evaluation.protocol import RankedRows
 from gensr_dist.evaluation.report import EvaluationResult, Protocol, metrics_json
 from gensr_dist.evaluation.significance import compare_runs, load_ranks
@@ -44,6 +44,7 @@ CATALOGUE = (
         Behaviour.SEARCH,
         {ANSWERS: np.array([1, MISSED]), COUNTING: np.array([2, 44])},
         {"text": np.array([True, False])},
+        np.arange(2),
         candidates=30,
         resamples=200,
         seed=0,
@@ -155,7 +156,7 @@ def test_the_report_says_what_the_json_says(run: RunFolder, result: EvaluationRe
     assert "| Answers: channels and GenSR | 0.5000 | 0.5000 |" in report
     assert "| Counting over every item | 0.0000 | 0.5000 |" in report
     assert f"40 of {result.protocol.rows_available['rec']:,} rec" in report
-    assert "95% intervals from 200 bootstrap resamples" in report
+    assert "95% intervals from 200 bootstrap resamples of the users" in report
     assert [width for heads, width in tables(report) if "R@1 |" in heads] == [11, 11, 10]
 
 
@@ -189,7 +190,10 @@ def test_the_report_has_a_table_of_each_kind_of_strata(run: RunFolder, result: E
 
 
 def test_saved_ranks_are_those_of_the_table(run: RunFolder, result: EvaluationResult) -> None:
-    rank_R = load_ranks(run.root, Behaviour.SEARCH)
+    rank_R, user_R = load_ranks(run.root, Behaviour.SEARCH)
+    assert len(np.unique(user_R)) < len(user_R) == 40
+    again = TaskMetrics.from_ranks(rank_R, user_R, resamples=CONFIG.bootstrap, seed=0)
+    assert again == result.gensr[Behaviour.SEARCH]
     assert np.mean(rank_R <= 5) == result.gensr[Behaviour.SEARCH].recall[5].value
     assert sorted(path.name for path in (run.root / "ranks").iterdir()) == ["rec.npy", "search.npy"]
     comparison = compare_runs(run.root, run.root)

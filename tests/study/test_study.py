@@ -1,5 +1,6 @@
 """A study from its file to its tables, killed, shared and repeated."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -11,9 +12,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gensr_dist.cli.main import main
+from gensr_dist.evaluation.metrics import TASK_NAMES
+from gensr_dist.evaluation.significance import load_ranks, paired_test
 from gensr_dist.study.spec import OUTCOME
 from tests.study.studies import write_study
 
@@ -54,6 +58,17 @@ def test_every_system_has_its_row(study: Path) -> None:
         systems["GenSR"]["sampled"]["rec"]["ndcg@10"]["mean"] - sasrec["sampled"]["rec"]["ndcg@10"]["mean"]
     )
     assert systems["GenSR"]["behind"] == {}
+
+
+def test_systems_are_compared_by_their_users(study: Path) -> None:
+    (counted,) = (study.parent / "study" / "trials").glob("popularity-*")
+    (gensr,) = (study.parent / "study" / "trials").glob("gensr-*")
+    popularity = next(system for system in found_in(study)["systems"] if system["label"] == "Popularity")
+    for task, name in TASK_NAMES.items():
+        rank_R, user_R = load_ranks(counted, task)
+        assert len(np.unique(user_R)) < len(user_R)
+        expected = paired_test(load_ranks(gensr, task).rank_R, rank_R, user_R, resamples=10_000, seed=0)
+        assert popularity["behind"][name] == pytest.approx(dataclasses.asdict(expected))
 
 
 def test_one_that_fails_stops_no_other_and_says_why(study: Path) -> None:

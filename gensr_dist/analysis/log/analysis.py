@@ -44,6 +44,7 @@ class LogAnalysis(Analysis):
         "the log before any training: lengths, popularity, repeats, cold items, ties, leaks, what counting answers"
     )
     needs = ("prepare",)
+    form = 2  # intervals over users
 
     def find(self, subject: Subject) -> Finding:
         """Count everything once; ask queries and counting of some test rows."""
@@ -65,7 +66,7 @@ class LogAnalysis(Analysis):
                 "history ends before its row's moment: neither a twin nor anything of the same moment is in it.",
                 f"Lengths, popularity, repeats and ties are of the whole log. Words of queries and counting are of up "
                 f"to {subject.config.analysis.rows:,} test rows of a task, each positive among its frozen negatives; "
-                "intervals are 95% of a bootstrap over rows. Words are lower-cased runs of letters and digits.",
+                "intervals are 95% of a bootstrap over users. Words are lower-cased runs of letters and digits.",
                 *(f"Warning: {warning}." for warning in warnings),
             ),
             numbers=_numbers(counts, queries, items.popularity_I, answered, warnings),
@@ -90,7 +91,9 @@ def counting_metrics(store: TimelineStore, items: ItemStore, rows: Mapping[Behav
     }
     return {
         name: {
-            task: TaskMetrics.from_ranks(rank_positives(scorer, own, _ROWS_A_CALL), resamples=_RESAMPLES, seed=0)
+            task: TaskMetrics.from_ranks(
+                rank_positives(scorer, own, _ROWS_A_CALL), own.user_R, resamples=_RESAMPLES, seed=0
+            )
             for task, own in rows.items()
         }
         for name, scorer in scorers.items()
