@@ -75,6 +75,28 @@ def test_what_dead_processes_left_is_deleted_and_what_living_ones_write_stays(tm
     assert {path.name for path in tmp_path.iterdir()} == {"a", *names[2:]}
 
 
+def killed_between_the_renames(folder: Path) -> None:
+    dead = 2**22 + 1
+    for name in (f".a.{dead}.tmp", f".a.{dead}.old"):
+        (folder / name).mkdir()
+        (folder / name / "file").write_text(name[-3:])
+
+
+def test_what_a_killed_process_put_aside_is_there_again(tmp_path: Path) -> None:
+    killed_between_the_renames(tmp_path)
+    with pytest.raises(ValueError, match="fails too"), durable_folder(tmp_path / "a"):
+        raise ValueError("fails too")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a" / "file").read_text() == "old"
+
+
+def test_what_was_put_aside_for_a_folder_that_is_there_is_deleted(tmp_path: Path) -> None:
+    killed_between_the_renames(tmp_path)
+    (tmp_path / "a").mkdir()
+    sweep(tmp_path / "a")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a"]
+
+
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
 def test_a_file_system_that_cannot_sync_is_written_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
