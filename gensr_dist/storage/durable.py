@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gensr_dist.errors import InputError
 from gensr_dist.storage.output_errors import numbered_errors
 
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
@@ -36,8 +37,13 @@ def durable_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder next to `path`; it takes the place of `path` when the block ends well.
 
     What killed processes left of earlier attempts is deleted. Of a link, the folder that it names is replaced.
+
+    Raises:
+        InputError: a disk is mounted at `path`; known before any work is done.
     """
     path = path.resolve()
+    if path.is_mount():
+        raise InputError(path, "it is a mount point, which cannot be replaced as a whole", "give a folder below it")
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
