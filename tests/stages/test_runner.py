@@ -173,6 +173,19 @@ def test_changed_raw_files_are_prepared_again_and_absent_ones_are_not_missed(run
     assert done(run, *settings) == []
 
 
+def test_a_log_that_is_not_there_is_named_where_its_stage_is_skipped(run: RunFolder, raw: Path) -> None:
+    settings = (*TABLES, f"data.raw={raw}")
+    done(run, *settings)
+    said: list[str] = []
+    run_all(configured(run, *settings), said.append)
+    assert not [line for line in said if "taken as" in line]
+    for override, place in ((f"data.raw={raw}s", f" {raw}s"), ("data.raw=", "")):
+        said.clear()
+        run_all(configured(run, *TABLES, override), said.append)
+        assert said[0].endswith(f"s when it ran); no files at data.raw{place}: taken as unchanged")
+        assert not [line for line in said[1:] if "taken as" in line]
+
+
 def test_touched_files_and_strangers_beside_the_tables_change_nothing(
     run: RunFolder, raw: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
