@@ -217,6 +217,9 @@ def test_shards_that_are_prepared_again_as_they_were_keep_what_was_made_of_them(
     check_consistent("index", run)
     manifest = run.root / "shards" / "manifest.json"
     manifest.write_text(json.dumps({"digest": "of other shards"}))
+    with pytest.raises(InputError, match=r"shards/manifest.json is of another preparation; run `gensr prepare`"):
+        run_stage(BY_NAME["train"], configured(run, *settings), print)
+    manifest.unlink()
     with pytest.raises(
         InputError, match=r"shards/manifest.json, a result of stage prepare, is gone; run `gensr prepare`"
     ):
