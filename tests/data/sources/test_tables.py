@@ -1,5 +1,6 @@
 import gzip
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -139,6 +140,32 @@ def test_parquet_as_pandas_and_polars_write_it(tmp_path: Path) -> None:
     frame = pl.DataFrame({"user_id": [1, 1], "item_id": ["x", "x"], "time": [TIME, TIME + DAY]}).with_columns(kinds)
     frame.write_parquet(folder / "events.parquet")
     assert read(folder).events["behaviour"].to_list() == [0, 1]
+
+
+def test_parquet_decimals(tmp_path: Path) -> None:
+    """Whole ones are numbers whatever the scale of their column; others are refused as floats are."""
+    folder = write_tables(tmp_path, items="item_id,text\n0,a\n10,b\n")
+    (folder / "events.csv").unlink()
+
+    def write(*items: str) -> None:
+        columns = {
+            "user_id": pa.array([Decimal(1), Decimal(20)], pa.decimal128(38, 0)),
+            "item_id": pa.array([Decimal(item) for item in items], pa.decimal128(38, 10)),
+            "behaviour": ["rec", "rec"],
+            "time": pa.array([Decimal(TIME), Decimal(TIME + DAY)], pa.decimal128(20, 3)),
+        }
+        pq.write_table(pa.table(columns), folder / "events.parquet")
+
+    write("0", "10")
+    log = read(folder)
+    assert log.users["user_id"].to_list() == ["1", "20"]
+    assert log.items["item_id"].to_list() == ["0", "10"]
+    assert log.events["time"].to_list() == [TIME, TIME + DAY]
+    write("10", "10.5")
+    with pytest.raises(
+        InputError, match=r"row 2: item_id is 10\.50*, a Decimal that is not whole, expected an id; write the column as"
+    ):
+        read(folder)
 
 
 def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
