@@ -215,6 +215,21 @@ def test_missing_and_repeated_tables(tmp_path: Path) -> None:
         read(folder)
 
 
+@pytest.mark.parametrize("table", ["events", "users"])
+def test_what_has_the_name_of_a_table_and_is_no_file(tmp_path: Path, table: str) -> None:
+    folder = write_tables(tmp_path)
+    (folder / f"{table}.csv").unlink(missing_ok=True)
+    path = folder / f"{table}.parquet"
+    path.symlink_to("moved.parquet")
+    with pytest.raises(InputError, match=rf"{table}\.parquet: it is a link to nothing: moved\.parquet; link to"):
+        read(folder)
+    path.unlink()
+    path.mkdir()
+    (path / "part-00000.parquet").write_bytes(b"")
+    with pytest.raises(InputError, match=rf"{table}\.parquet: it is a folder, expected a file; write its parts as one"):
+        read(folder)
+
+
 def test_gzip_cut_short(tmp_path: Path) -> None:
     folder = write_tables(tmp_path)
     content = gzip.compress((folder / "events.csv").read_bytes())
