@@ -186,7 +186,7 @@ def test_configs_of_commands_are_read(
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "studies").iterdir()), ids=lambda path: path.name)
 def test_studies_can_be_begun(path: Path) -> None:
-    study = open_study(path, ["data.raw=here"])
+    study = open_study(path, ["data.raw=here"] if "data.raw=" in path.read_text(encoding="utf-8") else [])
     names = {system.system for system in study.plan.systems}
     if path.name != "small.yaml":
         assert names == {"gensr", "fusion", *BASELINES, *UNTRAINED}

@@ -25,7 +25,7 @@ from gensr_dist.config.settings_file import (
     read_file,
     read_override,
 )
-from gensr_dist.data.config import PROMPT_TOKENS, DataConfig, SimulateConfig
+from gensr_dist.data.config import PROMPT_TOKENS, DataConfig, SimulateConfig, Source
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.graph.config import LightGCNConfig, check_folds
@@ -87,6 +87,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), *, done: bool 
     _check_together(config, settings, file)
     if not done:
         _check_warm_up(config.train, settings, file)
+        _check_log(config.data, settings, file)
     return _at_home(config)
 
 
@@ -202,6 +203,14 @@ def _check_warm_up(train: TrainConfig, settings: Mapping[str, Setting], file: st
             "before its learning rate is reached",
             "lower train.warmup_steps, or raise train.steps",
         )
+
+
+def _check_log(data: DataConfig, settings: Mapping[str, Setting], file: str) -> None:
+    """Refuse a log of the user's that no stage would read."""
+    if data.raw and data.source == "simulate":
+        others = ", ".join(source for source in get_args(Source) if source != "simulate")
+        problem = f"data.raw is {data.raw!r}, but data.source is 'simulate', whose log lies in the run folder"
+        _refuse(settings, file, "data.raw", problem, f"set data.source to one of {others}, or leave data.raw empty")
 
 
 def _refuse(settings: Mapping[str, Setting], file: str, key: str, problem: str, remedy: str) -> NoReturn:

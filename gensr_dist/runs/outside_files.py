@@ -48,7 +48,7 @@ class OutsideFolder:
     patterns: tuple[str, ...]
 
     def states(self, earlier: FileStates) -> FileStates:
-        """Files as they are now; `earlier` where none is there any more, as on a machine that never had the log.
+        """Files as they are now; `earlier` itself where none is there, as on a machine that never had the log.
 
         Args:
             earlier: as a stage found them. Only a file of the same size has its content read for comparison.

@@ -86,9 +86,10 @@ class Prepare(Stage):
 
     def lost(self, record: StageRecord, run: RunFolder) -> str:
         """Whether the manifest is that of this record."""
-        if self.made(record, run) == record.made:
+        made, where = self.made(record, run), run.shards.where("manifest.json")
+        if made == record.made:
             return ""
-        return f"{run.shards.where('manifest.json')}, a result of stage prepare, is gone"
+        return f"{where} is of another preparation" if made else f"{where}, a result of stage prepare, is gone"
 
     def states(self, run: RunFolder) -> Mapping[str, Any]:
         """Sizes of all files of the shards."""

@@ -77,7 +77,7 @@ def run_stage(
         if stage.name == "prepare" and earlier is not None and not _whole(run, say):
             earlier = None
         if earlier is not None and resume == "auto":
-            _tell_skipped(earlier, run, say)
+            _tell_skipped(earlier, status.unseen(stage), run, say)
             return _result(earlier, run, skipped=True)
         record = _do(stage, status, say, workers, resume)
         _tell(record, say)
@@ -101,7 +101,7 @@ def run_all(config: Config, say: Say) -> RunResult:
         for stage in (*earlier, last):
             record = status.finished(stage)
             if record is not None:
-                say(f"{stage.name}: unchanged, skipped ({record.seconds:.1f} s when it ran)")
+                say(_skipped(record, status.unseen(stage)))
             else:
                 record = _do(stage, status, say, LOCAL, "auto")
                 done.append(stage.name)
@@ -139,6 +139,7 @@ def _on_ranks(stage: Stage, config: Config, run: RunFolder, say: Say, resume: Re
 
     with ExitStack() as stack:
         recorder = earlier = None
+        unseen = ""
         if rank == 0:
             stack.enter_context(locked(run))
             # A folder that was put together by hand, of shards and vectors alone, serves as it is.
@@ -146,12 +147,13 @@ def _on_ranks(stage: Stage, config: Config, run: RunFolder, say: Say, resume: Re
                 status = RunStatus(config, run)
                 recorder = Recorder(stage, status)
                 earlier = status.finished(stage) if resume == "auto" else None
+                unseen = status.unseen(stage)
                 _tell_why(stage, status, recorder, say)
         ranks = join_processes()
         goes_on = (recorder is None or recorder.resume) and (resume == "auto" or _restarted())
         earlier, goes_on = ranks.from_first(lambda: (earlier, goes_on))
         if earlier is not None:
-            _tell_skipped(earlier, run, say)
+            _tell_skipped(earlier, unseen, run, say)
             return _result(earlier, run, skipped=True)
         if recorder is not None:
             stack.enter_context(recorder)
@@ -214,10 +216,14 @@ def _tell_why(stage: Stage, status: RunStatus, recorder: Recorder, say: Say) -> 
         say(f"{stage.name}: {why}" + ("" if recorder.resume else "; it starts anew"))
 
 
-def _tell_skipped(record: StageRecord, run: RunFolder, say: Say) -> None:
-    ran = f"{record.seconds:.1f} s when it ran"
-    say(f"{record.stage}: unchanged, skipped ({ran}); delete {record_path(record.stage, run)} to do it again")
+def _tell_skipped(record: StageRecord, unseen: str, run: RunFolder, say: Say) -> None:
+    say(f"{_skipped(record, unseen)}; delete {record_path(record.stage, run)} to do it again")
     _tell_summary(record, say)
+
+
+def _skipped(record: StageRecord, unseen: str) -> str:
+    line = f"{record.stage}: unchanged, skipped ({record.seconds:.1f} s when it ran)"
+    return f"{line}; {unseen}" if unseen else line
 
 
 def _tell(record: StageRecord, say: Say) -> None:

@@ -28,6 +28,7 @@ class RunStatus:
     def __init__(self, config: Config, run: RunFolder) -> None:
         self.config, self.run = config, run
         self._outside: dict[str, Mapping[str, FileStates]] = {}
+        self._unseen: dict[str, str] = {}
 
     def expected(self, stage: Stage) -> StageRecord:
         """The unfinished record of a stage with this config, the present results of earlier stages and what now lies
@@ -66,6 +67,11 @@ class RunStatus:
         """Take over what a stage that has just finished found outside: its digests are not computed twice."""
         self._outside[record.stage] = record.outside
 
+    def unseen(self, stage: Stage) -> str:
+        """Which files outside count as unchanged since none of them is there, for people; empty where all were seen."""
+        self._outside_of(stage)
+        return self._unseen.get(stage.name, "")
+
     def check_inputs(self, stage: Stage) -> None:
         """Raise InputError, naming the stage to run, unless all that a stage needs is finished and of this config."""
         for name in stage.needs(self.config):
@@ -103,7 +109,11 @@ class RunStatus:
             earlier = read_record(stage.name, self.run)
             known = earlier.outside if earlier is not None else {}
             folders = stage.outside(self.config)
-            self._outside[stage.name] = {key: folder.states(known.get(key, {})) for key, folder in folders.items()}
+            found = {key: folder.states(known.get(key, {})) for key, folder in folders.items()}
+            absent = [key for key, states in found.items() if states and states is known.get(key)]
+            places = [f"no files at {key} {folders[key].place}".rstrip() for key in absent]
+            self._outside[stage.name] = found
+            self._unseen[stage.name] = f"{', '.join(places)}: taken as unchanged" if places else ""
         return self._outside[stage.name]
 
 

@@ -4,7 +4,8 @@
     with cache.file(key, size, fill, where) as path: ...   # the copy stays while the block runs
     path = cache.keep(key, size, fill, where)              # ... or while the process lives
 
-A copy is a file named by its key. Locks are flocks on the copies themselves, so that a killed process leaves none:
+A copy is a file named by its key; what has another name is of others, and neither counted nor deleted. Locks are
+flocks on the copies themselves, so that a killed process leaves none:
 
 - shared on a copy: it is in use and is not evicted;
 - exclusive on `KEY.part`: one process downloads, the others wait for it. The part has its full length from the start,
@@ -12,12 +13,13 @@ A copy is a file named by its key. Locks are flocks on the copies themselves, so
   process;
 - exclusive on `lock`: one process at a time makes room and reserves it.
 
-So the lengths of all files never add up to more than the limit. A copy's modification time is that of its last use.
+So the lengths of all copies never add up to more than the limit. A copy's modification time is that of its last use.
 """
 
 import errno
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +36,7 @@ Fill = Callable[[BinaryIO], None]  # writes the whole file from its start, or ra
 _PART = ".part"
 _POLL_S = 0.05
 _LOCK = "lock"
+_OURS = re.compile(rf"[0-9a-f]{{64}}({re.escape(_PART)})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,8 @@ class Cache:
         """Delete stale parts, then copies from the least recently used on; returns the bytes still lacking."""
         found = []
         for entry in os.scandir(self.folder):
+            if not _OURS.fullmatch(entry.name):
+                continue
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
@@ -193,7 +198,7 @@ class Cache:
         for is_copy, _, path, length in sorted(found):
             if is_copy and lacking <= 0:
                 break
-            if path.name != _LOCK and _delete_unused(path):
+            if _delete_unused(path):
                 lacking -= length
         return lacking
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gensr_dist.errors import InputError
 from gensr_dist.storage.output_errors import numbered_errors
 
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
@@ -36,8 +37,13 @@ def durable_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder next to `path`; it takes the place of `path` when the block ends well.
 
     What killed processes left of earlier attempts is deleted. Of a link, the folder that it names is replaced.
+
+    Raises:
+        InputError: a disk is mounted at `path`; known before any work is done.
     """
     path = path.resolve()
+    if path.is_mount():
+        raise InputError(path, "it is a mount point, which cannot be replaced as a whole", "give a folder below it")
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -87,11 +93,22 @@ def _sync(path: Path) -> None:
 
 
 def sweep(path: Path) -> None:
-    """Delete temporary files and folders of `path` whose process is gone."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        owner = re.fullmatch(re.escape(f".{path.name}.") + r"(\d+)\.(tmp|old)", left.name)
-        if owner and not Path(f"/proc/{owner[1]}").exists():
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
+    """Delete temporary files and folders of `path` whose process is gone.
+
+    One that was killed after it put the old folder aside and before the new one had its name left no `path`: the old
+    one gets its name back.
+    """
+    orphans = [left for left in path.parent.glob(f".{glob.escape(path.name)}.*") if _is_orphan(left, path.name)]
+    aside = [left for left in orphans if left.suffix == ".old"]
+    if aside and not os.path.lexists(path):
+        max(aside, key=lambda left: left.stat().st_mtime_ns).rename(path)
+    for left in orphans:
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _is_orphan(left: Path, name: str) -> bool:
+    owner = re.fullmatch(re.escape(f".{name}.") + r"(\d+)\.(tmp|old)", left.name)
+    return owner is not None and not Path(f"/proc/{owner[1]}").exists()

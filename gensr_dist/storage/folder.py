@@ -15,8 +15,11 @@ come from the environment or from fsspec's own configuration, never from a confi
 Objects hold no connection: a forked or spawned process makes its own.
 """
 
+import errno
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     import fsspec
 
 _CHUNK = 8 << 20  # bytes of one request
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # vanished, or a link to nothing or to itself
 _TRIES = 3  # downloads of a file whose checksum does not fit
 
 
@@ -95,8 +99,7 @@ class Folder:
             InputError: the storage cannot be read.
         """
         if self.local is not None:
-            files = [path for path in self.local.rglob("*") if path.is_file()]
-            return {path.relative_to(self.local).as_posix(): path.stat().st_size for path in sorted(files)}
+            return {path.relative_to(self.local).as_posix(): size for path, size in _files_below(self.local)}
         system, root = self._connect()
         prefix = f"{root.rstrip('/')}/"
 
@@ -258,6 +261,19 @@ class Folder:
                 length += len(chunk)
                 bar.update(len(chunk))
         return length, digest.hexdigest()
+
+
+def _files_below(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Files below a folder in order, with their bytes; those that vanish meanwhile are left out."""
+    for path in sorted(Path(place, name) for place, _, names in os.walk(folder) for name in names):
+        try:
+            status = path.stat()
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            continue
+        if stat.S_ISREG(status.st_mode):
+            yield path, status.st_size
 
 
 def _checked(name: str, place: str) -> str:

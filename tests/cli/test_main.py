@@ -146,6 +146,10 @@ def test_shipped_configs_are_valid(name: str) -> None:
         ),
         (["prepare", "tables", "x.yaml"], "data.raw: not set"),
         (["check", "x.yaml", "--set", "data.source=tables"], "data.raw: not set, expected the folder of the raw log"),
+        (
+            ["run", "x.yaml", "--set", "data.raw=/log"],
+            "--set data.raw=/log: data.raw is '/log', but data.source is 'si",
+        ),
         (["check", "x.yaml"], "data.raw: expected a folder, and 'runs/x/raw' is none; run `gensr simulate` first"),
         (["prepare", "amazon", "x.yaml", "--set", "data.raw=/nowhere"], "data.raw: expected a folder"),
     ],

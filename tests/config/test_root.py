@@ -66,7 +66,7 @@ def test_every_way_to_write_a_number(tmp_path: Path, number: str) -> None:
 
 
 def test_text_overrides_are_taken_as_they_stand() -> None:
-    config = load_config(None, ["run=2026-11-21", "data.raw=a: [b", "data.tokenizer=7"])
+    config = load_config(None, ["run=2026-11-21", "data.source=tables", "data.raw=a: [b", "data.tokenizer=7"])
     assert (config.run, config.data.raw, config.data.tokenizer) == ("2026-11-21", "a: [b", "7")
 
 
@@ -89,7 +89,7 @@ def test_text_overrides_are_taken_as_they_stand() -> None:
     ],
 )
 def test_a_text_override_is_never_another_text(written: str, taken: str) -> None:
-    assert load_config(None, [f"data.raw={written}"]).data.raw == taken
+    assert load_config(None, ["data.source=tables", f"data.raw={written}"]).data.raw == taken
 
 
 @pytest.mark.parametrize("number", ["20", "+20", "2_0"])
@@ -101,12 +101,13 @@ def test_decimal_numbers(tmp_path: Path, number: str) -> None:
 def test_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     config = load_config(
-        written(tmp_path, "run: ~/x1\n"), ["data.raw=~/log", "data.shards=~/s", "data.cache=~", "data.tokenizer=~/t"]
+        written(tmp_path, "run: ~/x1\ndata: {source: tables}\n"),
+        ["data.raw=~/log", "data.shards=~/s", "data.cache=~", "data.tokenizer=~/t"],
     )
     data = config.data
     assert (config.run, data.raw, data.shards, data.cache) == ("/home/me/x1", "/home/me/log", "/home/me/s", "/home/me")
     assert data.tokenizer == "/home/me/t"
-    path = ["model.backbone=~/b", "data.tokenizer=~/b", "run=./~", "data.raw=s3://bucket/~"]
+    path = ["model.backbone=~/b", "data.tokenizer=~/b", "run=./~", "data.source=tables", "data.raw=s3://bucket/~"]
     config = load_config(None, path)
     assert (config.model.backbone, config.run, config.data.raw) == ("/home/me/b", "./~", "s3://bucket/~")
 
@@ -115,6 +116,12 @@ def test_a_run_of_before_is_read_though_its_warm_up_was_longer_than_it(tmp_path:
     path = written(tmp_path, "train: {steps: 20}")
     assert load_config(path, done=True).train.warmup_steps == 100
     assert load_config(path, ["train.warmup_steps=20"]).train.steps == 20
+
+
+def test_a_run_of_before_is_read_though_its_log_was_never_read(tmp_path: Path) -> None:
+    path = written(tmp_path, "data: {raw: /log}")
+    assert load_config(path, done=True).data.raw == "/log"
+    assert load_config(path, ["data.source=amazon"]).data.raw == "/log"
 
 
 def test_a_date_and_a_byte_order_mark_are_no_trap(tmp_path: Path) -> None:
@@ -310,6 +317,11 @@ def test_bad_files(tmp_path: Path, text: str | bytes, expected: str) -> None:
             "--set data.raw=/data/ : data.raw is '/data/\\udce9', expected UTF-8 text, char",
         ),
         ("train.steps=20", "--set train.steps=20: train.warmup_steps is 100, but train.steps is 20: the training"),
+        (
+            "data.raw=/log",
+            "--set data.raw=/log: data.raw is '/log', but data.source is 'simulate', whose log lies in the run folder; "
+            "set data.source to one of kuaisar, amazon, tables, or leave data.raw empty",
+        ),
         ("train.lr=1", "--set train.lr=1: unknown key 'train.lr', expected one of steps, "),
     ],
 )

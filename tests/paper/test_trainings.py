@@ -78,7 +78,10 @@ def test_the_folder_of_the_trainings_is_that_of_their_settings(tmp_path: Path) -
 
 def test_a_log_that_was_moved_trains_nothing_again(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    here, there = (config(f"data.raw={place}", f"data.shards={place}/shards") for place in ("/here", "/there"))
+    here, there = (
+        config("data.source=tables", f"data.raw={place}", f"data.shards={place}/shards")
+        for place in ("/here", "/there")
+    )
     assert study_of(here, run).folder == study_of(there, run).folder
 
 

@@ -173,6 +173,19 @@ def test_changed_raw_files_are_prepared_again_and_absent_ones_are_not_missed(run
     assert done(run, *settings) == []
 
 
+def test_a_log_that_is_not_there_is_named_where_its_stage_is_skipped(run: RunFolder, raw: Path) -> None:
+    settings = (*TABLES, f"data.raw={raw}")
+    done(run, *settings)
+    said: list[str] = []
+    run_all(configured(run, *settings), said.append)
+    assert not [line for line in said if "taken as" in line]
+    for override, place in ((f"data.raw={raw}s", f" {raw}s"), ("data.raw=", "")):
+        said.clear()
+        run_all(configured(run, *TABLES, override), said.append)
+        assert said[0].endswith(f"s when it ran); no files at data.raw{place}: taken as unchanged")
+        assert not [line for line in said[1:] if "taken as" in line]
+
+
 def test_touched_files_and_strangers_beside_the_tables_change_nothing(
     run: RunFolder, raw: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +217,9 @@ def test_shards_that_are_prepared_again_as_they_were_keep_what_was_made_of_them(
     check_consistent("index", run)
     manifest = run.root / "shards" / "manifest.json"
     manifest.write_text(json.dumps({"digest": "of other shards"}))
+    with pytest.raises(InputError, match=r"shards/manifest.json is of another preparation; run `gensr prepare`"):
+        run_stage(BY_NAME["train"], configured(run, *settings), print)
+    manifest.unlink()
     with pytest.raises(
         InputError, match=r"shards/manifest.json, a result of stage prepare, is gone; run `gensr prepare`"
     ):

@@ -28,6 +28,10 @@ def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "_kept", {})
 
 
+def key(number: int) -> str:
+    return hashlib.sha256(content(number)).hexdigest()
+
+
 def content(number: int, size: int = 10) -> bytes:
     return (hashlib.sha256(str(number).encode()).digest() * (size // 32 + 1))[:size]
 
@@ -44,7 +48,7 @@ def never(_: BinaryIO) -> None:
 
 
 def use(cache: Cache, number: int, size: int = 10) -> bytes:
-    with cache.file(f"k{number}", size, filler(number, size), f"s3://b/{number}") as path:
+    with cache.file(key(number), size, filler(number, size), f"s3://b/{number}") as path:
         return path.read_bytes()
 
 
@@ -56,7 +60,7 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 30)
     for number in (1, 2, 3, 1, 4):
         assert use(cache, number) == content(number)
-    assert copies(cache) == {"k1", "k3", "k4"}
+    assert copies(cache) == {key(1), key(3), key(4)}
 
 
 @settings(max_examples=40)
@@ -72,14 +76,14 @@ def test_equals_a_plain_lru(tmp_path_factory: pytest.TempPathFactory, wanted: li
             downloads.append(number)
             target.write(content(number, size))
 
-        with cache.file(f"k{number}", size, fill, "where") as path:
+        with cache.file(key(number), size, fill, "where") as path:
             assert path.read_bytes() == content(number, size)
         assert bool(downloads) == (number not in reference)
         reference.pop(number, None)
         while sum(reference.values()) + size > limit:
             reference.popitem(last=False)
         reference[number] = size
-        assert copies(cache) == {f"k{kept}" for kept in reference}
+        assert copies(cache) == {key(kept) for kept in reference}
 
 
 def test_a_file_larger_than_the_limit(tmp_path: Path) -> None:
@@ -89,17 +93,28 @@ def test_a_file_larger_than_the_limit(tmp_path: Path) -> None:
 
 def test_a_file_in_use_is_not_evicted(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 20, patience_s=0.2)
-    with cache.file("k1", 10, filler(1), "where") as path:
+    with cache.file(key(1), 10, filler(1), "where") as path:
         assert [use(cache, number) for number in (2, 3, 4)] == [content(2), content(3), content(4)]
         assert path.read_bytes() == content(1)
-        assert copies(cache) == {"k1", "k4"}
+        assert copies(cache) == {key(1), key(4)}
         with (
-            cache.file("k4", 10, never, "where"),
+            cache.file(key(4), 10, never, "where"),
             pytest.raises(InputError, match=r"full of files in use; raise data\.cache_gb"),
         ):
             use(cache, 5)
     assert use(cache, 5) == content(5)
-    assert copies(cache) == {"k4", "k5"}
+    assert copies(cache) == {key(4), key(5)}
+
+
+def test_files_of_others_stay_and_take_no_room(tmp_path: Path) -> None:
+    others = ("photo.jpg", "movie.part", f"{key(1)}.txt", key(1).upper())
+    for name in others:
+        (tmp_path / name).write_bytes(bytes(100))
+    (tmp_path / "folder").mkdir()
+    cache = Cache(tmp_path, 20)
+    for number in (1, 2, 3):
+        assert use(cache, number) == content(number)
+    assert copies(cache) == {*others, "folder", key(2), key(3)}
 
 
 def test_waits_for_a_file_that_another_process_uses(tmp_path: Path) -> None:
@@ -107,7 +122,7 @@ def test_waits_for_a_file_that_another_process_uses(tmp_path: Path) -> None:
     held, free = FORK.Event(), FORK.Event()
 
     def hold() -> None:
-        with cache.file("k1", 10, filler(1), "where"):
+        with cache.file(key(1), 10, filler(1), "where"):
             held.set()
             free.wait(200)
 
@@ -116,19 +131,19 @@ def test_waits_for_a_file_that_another_process_uses(tmp_path: Path) -> None:
     assert held.wait(200)
     asked = FORK.Process(target=lambda: os._exit(use(cache, 2) != content(2)))
     asked.start()
-    assert becomes(lambda: copies(cache) != {"k1"}), "it has not asked"
+    assert becomes(lambda: copies(cache) != {key(1)}), "it has not asked"
     time.sleep(0.3)
-    assert copies(cache) == {"k1", "k2.part"}
+    assert copies(cache) == {key(1), f"{key(2)}.part"}
     free.set()
     for each in (process, asked):
         each.join(200)
         assert each.exitcode == 0
-    assert copies(cache) == {"k2"}
+    assert copies(cache) == {key(2)}
 
 
 def test_a_forked_child_does_not_give_up_the_parents_file(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 10, patience_s=0.2)
-    block = cache.file("k1", 10, filler(1), "where")
+    block = cache.file(key(1), 10, filler(1), "where")
     with block:
         child = FORK.Process(target=lambda: block.__exit__(None, None, None))
         child.start()
@@ -141,11 +156,11 @@ def test_a_forked_child_does_not_give_up_the_parents_file(tmp_path: Path) -> Non
 
 def test_keep_lasts_and_asks_once(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 25)
-    path = cache.keep("k1", 10, filler(1), "where")
+    path = cache.keep(key(1), 10, filler(1), "where")
     for number in (2, 3, 4):
         use(cache, number)
     assert path.read_bytes() == content(1)
-    assert cache.keep("k1", 10, never, "where") == path
+    assert cache.keep(key(1), 10, never, "where") == path
     began = time.monotonic()
     with pytest.raises(InputError, match=r"data\.cache_gb"):  # at once: a kept file is not given back
         use(cache, 5, size=20)
@@ -159,7 +174,7 @@ def test_a_failed_download_leaves_nothing(tmp_path: Path) -> None:
         target.write(b"half")
         raise InputError("s3://b/1", "gone", "look for it")
 
-    with pytest.raises(InputError, match="gone"), cache.file("k1", 10, fail, "where"):
+    with pytest.raises(InputError, match="gone"), cache.file(key(1), 10, fail, "where"):
         pass
     assert copies(cache) == set()
     assert use(cache, 1) == content(1)
@@ -168,7 +183,7 @@ def test_a_failed_download_leaves_nothing(tmp_path: Path) -> None:
 def test_a_copy_that_was_cut_is_fetched_again(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 20)
     use(cache, 1)
-    os.truncate(tmp_path / "k1", 3)
+    os.truncate(tmp_path / key(1), 3)
     assert use(cache, 1) == content(1)
 
 
@@ -182,7 +197,7 @@ def test_processes_share_one_download(tmp_path: Path) -> None:
         target.write(content(1))
 
     def read() -> None:
-        with cache.file("k1", 10, fill, "where") as path:
+        with cache.file(key(1), 10, fill, "where") as path:
             assert path.read_bytes() == content(1)
             time.sleep(0.2)
 
@@ -230,18 +245,18 @@ def test_a_killed_download_blocks_nobody(tmp_path: Path, next_number: int) -> No
         time.sleep(600)
 
     def download() -> None:
-        with cache.file("k1", 10, stuck, "where"):
+        with cache.file(key(1), 10, stuck, "where"):
             pass
 
     process = FORK.Process(target=download)
     process.start()
-    part = tmp_path / "k1.part"
+    part = tmp_path / f"{key(1)}.part"
     assert becomes(lambda: part.exists() and part.read_bytes()[:4] == b"half")
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join(200)
     assert use(cache, next_number) == content(next_number)  # of the same file, or of one that needs its room
-    assert copies(cache) == {f"k{next_number}"}
+    assert copies(cache) == {key(next_number)}
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from gensr_dist.errors import InputError
 from gensr_dist.storage.durable import durable_file, durable_folder, sweep
 from gensr_dist.storage.records import write_json
 
@@ -73,6 +74,41 @@ def test_what_dead_processes_left_is_deleted_and_what_living_ones_write_stays(tm
     with durable_folder(tmp_path / "a"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"a", *names[2:]}
+
+
+def killed_between_the_renames(folder: Path) -> None:
+    dead = 2**22 + 1
+    for name in (f".a.{dead}.tmp", f".a.{dead}.old"):
+        (folder / name).mkdir()
+        (folder / name / "file").write_text(name[-3:])
+
+
+def test_what_a_killed_process_put_aside_is_there_again(tmp_path: Path) -> None:
+    killed_between_the_renames(tmp_path)
+    with pytest.raises(ValueError, match="fails too"), durable_folder(tmp_path / "a"):
+        raise ValueError("fails too")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a" / "file").read_text() == "old"
+
+
+def test_what_was_put_aside_for_a_folder_that_is_there_is_deleted(tmp_path: Path) -> None:
+    killed_between_the_renames(tmp_path)
+    (tmp_path / "a").mkdir()
+    sweep(tmp_path / "a")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a"]
+
+
+def test_a_mount_point_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "disk")
+    (tmp_path / "disk").mkdir()
+    with (
+        pytest.raises(InputError, match=r"disk: it is a mount point, which cannot .*; give a folder below it$"),
+        durable_folder(tmp_path / "disk"),
+    ):
+        raise AssertionError("the work began")
+    with durable_folder(tmp_path / "disk" / "below"):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["disk", "below"]
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])

@@ -148,6 +148,20 @@ def test_a_folder_that_is_not_there(folder: Folder) -> None:
         missing.read_json("manifest.json", "prepare it")
 
 
+def test_files_that_vanish_while_they_are_listed_are_left_out(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = Path.stat
+
+    def vanish(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path.name == "b.tar":
+            path.unlink(missing_ok=True)
+        return look(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", vanish)
+    (local / "nothing").symlink_to("nowhere")
+    (local / "itself").symlink_to("itself")
+    assert Folder.at(local).sizes() == {name: len(text) for name, text in FILES.items() if name != "b.tar"}
+
+
 def test_a_json_file_that_is_none(folder: Folder) -> None:
     with pytest.raises(InputError, match=r"a\.tar: expected a JSON file \(.*\); prepare it"):
         folder.read_json("a.tar", "prepare it")

@@ -140,15 +140,18 @@ def _require_replaceable(folder: Path) -> None:
     """Refuse to delete what no `prepare` wrote.
 
     Raises:
-        InputError: the place is a file, or a folder that holds other files than shards do.
+        InputError: the place is a file, or a folder that holds other files than shards do, or files and no manifest.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(folder, "expected a folder, found a file", "give another folder, or delete it")
-    others = sorted(name for name in Folder.at(folder).sizes() if not may_hold(name))
+    names = sorted(Folder.at(folder).sizes())
+    prepared = "manifest.json" in names  # other programs call their tars shard-00000.tar too
+    others = [name for name in names if not (prepared and may_hold(name))]
     if others:
+        which = "files that are no part of shards" if prepared else "files and no manifest.json of shards"
         raise InputError(
             folder,
-            f"the folder holds files that are no part of shards ({len(others)}, the first is {others[0]!r})",
+            f"the folder holds {which} ({len(others)}, the first is {others[0]!r})",
             "give an empty folder, or delete them",
         )
 

@@ -130,8 +130,8 @@ class Manifest(CheckedFiles):
 
 
 def may_hold(name: str) -> bool:
-    """Whether a shard folder may hold a file of this name; tars that its manifest does not list are left-overs."""
-    return name == "manifest.json" or ("/" not in name and name.endswith(".tar")) or bool(_FILE_NAME.fullmatch(name))
+    """Whether a shard folder may hold a file of this name; shards that its manifest does not list are left-overs."""
+    return name == "manifest.json" or bool(_SHARD_NAME.fullmatch(name) or _FILE_NAME.fullmatch(name))
 
 
 def vocabulary_fingerprint(folder: Path) -> str:

@@ -176,21 +176,28 @@ def _parquet_text(file: str, column: Column, dtype: pl.DataType) -> pl.Expr:
     field = pl.col(column.name)
     if isinstance(dtype, (pl.Datetime, pl.Date)):
         return field.cast(pl.Datetime("ms")).dt.epoch("ms").cast(pl.String)
+    if column.exact and isinstance(dtype, pl.Decimal):
+        return field.cast(pl.String).str.replace(r"\.0+$", "")  # the scale is the column's, not the value's
     if dtype.is_numeric() or isinstance(dtype, _AS_TEXT):
         return field.cast(pl.String)
     raise InputError(file, f"column {column.name} is {dtype}, expected {column.expected}", "write it as text or number")
 
 
 def _require_exact(chunk: Chunk, column: Column, values: pl.Series) -> None:
-    """Refuse floats that may have been other whole numbers."""
-    if values.dtype not in (pl.Float32, pl.Float64):
+    """Refuse floats that may have been other whole numbers, and decimals that are none."""
+    if isinstance(values.dtype, pl.Decimal):
+        kind = "Decimal that is not whole"
+        wrong = values.cast(pl.String).str.contains(r"\..*[1-9]").fill_null(False)
+    elif values.dtype in (pl.Float32, pl.Float64):
+        kind = f"{values.dtype} that is not exact"
+        limit = 1 << (24 if values.dtype == pl.Float32 else 53)
+        wrong = (values.is_finite() & ((values.abs() > limit) | (values != values.round()))).fill_null(False)
+    else:
         return
-    limit = 1 << (24 if values.dtype == pl.Float32 else 53)
-    wrong = (values.is_finite() & ((values.abs() > limit) | (values != values.round()))).fill_null(False)
     row = wrong.arg_max()
     if row is not None and wrong[row]:
         place = f"{chunk.file} row {chunk.first_row + row + 1}"
-        problem = f"{column.name} is {values[row]!r}, a {values.dtype} that is not exact, expected {column.expected}"
+        problem = f"{column.name} is {values[row]}, a {kind}, expected {column.expected}"
         raise InputError(place, problem, "write the column as whole numbers or text")
 
 

@@ -17,10 +17,13 @@ from gensr_dist.data.sources.simulated_sessions import (
     plant_population,
     simulate_sessions,
 )
+from gensr_dist.errors import InputError
 from gensr_dist.sentences import sentence
 from gensr_dist.storage.durable import durable_folder
+from gensr_dist.storage.folder import Folder
 from gensr_dist.storage.output_errors import numbered_errors
 
+FILES = ("item_features.csv", "rec_inter.csv", "src_inter.csv", "user_features.csv", "social_network.csv")
 START_MS = 1_684_713_600_000  # 2023-05-22, midnight UTC, so that simulated days are calendar days
 _CHUNK_EVENTS = 1_000_000  # shown items held in memory at once
 _CHUNK_ITEMS = 500_000
@@ -59,7 +62,11 @@ def simulate(config: SimulateConfig, seed: int, folder: Path) -> SimulatedLog:
     """Write KuaiSAR's five CSV files into `folder`, which they replace as a whole.
 
     The same config and seed give the same bytes. Memory holds the items' facts and a chunk of users, not the log.
+
+    Raises:
+        InputError: `folder` is a file, or holds files of others.
     """
+    _require_replaceable(folder)
     rec_shown = rec_clicks = searches = results = search_clicks = 0
     with durable_folder(folder) as target:
         catalogue, population = plant(config, seed)
@@ -94,6 +101,15 @@ def simulate(config: SimulateConfig, seed: int, folder: Path) -> SimulatedLog:
         search_results=results,
         search_clicks=search_clicks,
     )
+
+
+def _require_replaceable(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(folder, "expected a folder, found a file", "move it elsewhere")
+    others = sorted(Folder.at(folder).sizes().keys() - {*FILES})
+    if others:
+        problem = f"the folder holds files that are not simulated ({len(others)}, the first is {others[0]!r})"
+        raise InputError(folder, problem, "move them elsewhere; a log of your own is named by data.source and data.raw")
 
 
 def plant(config: SimulateConfig, seed: int) -> tuple[Catalogue, Population]:

@@ -1,5 +1,6 @@
 """The user's own tables: a folder with events, items and, if wanted, users. Columns: shards/recipes/tables.md."""
 
+from collections.abc import Iterable
 from functools import partial
 
 import polars as pl
@@ -95,7 +96,7 @@ def files(raw: Folder) -> tuple[RawFile, ...]:
     """The files of the log: `events`, `items` and optionally `users`, each as .csv, .csv.gz or .parquet.
 
     Raises:
-        InputError: a file is missing or there twice.
+        InputError: a file is missing or there twice, or what has its name is none.
     """
     events, items = (_table(raw, name) for name in ("events", "items"))
     users = _table(raw, "users", required=False)
@@ -152,6 +153,18 @@ def _table(raw: Folder, name: str, *, required: bool = True) -> str:
     if len(found) > 1:
         problem = f"found {', '.join(found)}, expected one file for table {name}"
         raise InputError(raw.place, problem, "remove the others")
+    if not found:
+        for file in choices:
+            _require_no_other(raw, file, present)
     if not found and required:
         raise InputError(raw.place, f"table {name} is missing, expected one of {', '.join(choices)}", REMEDY)
     return raw.where(found[0]) if found else ""
+
+
+def _require_no_other(raw: Folder, file: str, present: Iterable[str]) -> None:
+    """Refuse what has the name of a table and is no file, instead of calling the table missing."""
+    path = raw.local / file if raw.local is not None else None
+    if any(name.startswith(f"{file}/") for name in present) or (path is not None and path.is_dir()):
+        raise InputError(raw.where(file), "it is a folder, expected a file", "write its parts as one file of this name")
+    if path is not None and path.is_symlink():
+        raise InputError(path, f"it is a link to nothing: {path.readlink()}", "link to the table, or put it there")

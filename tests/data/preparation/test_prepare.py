@@ -140,7 +140,7 @@ def test_empty_split(tmp_path: Path, make_rows_log: Callable[..., EventLog], sma
         prepare(LocalEngine(make_rows_log(rows, 2, 20)), config, 0, Folder.at(tmp_path / "shards"))
 
 
-@pytest.mark.parametrize("name", ["thesis.txt", "items/old/notes.txt", "shard-00000.tar.part"])
+@pytest.mark.parametrize("name", ["thesis.txt", "items/old/notes.txt", "shard-00000.tar.part", "photos.tar"])
 def test_files_of_others_are_not_deleted(
     prepared: Path, tmp_path: Path, make_log: Callable[..., EventLog], small_config: DataConfig, name: str
 ) -> None:
@@ -155,6 +155,18 @@ def test_files_of_others_are_not_deleted(
         prepare(LocalEngine(make_log()), small_config, 7, Folder.at(folder / "manifest.json"))
     assert digests(folder) == before
     assert names_in(tmp_path) == ["shards"]
+
+
+@pytest.mark.parametrize("name", ["photos.tar", "shard-00000.tar", "items/text.npy"])
+def test_files_without_a_manifest_are_those_of_others(
+    tmp_path: Path, make_log: Callable[..., EventLog], small_config: DataConfig, name: str
+) -> None:
+    path = tmp_path / "data" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
+    with pytest.raises(InputError, match=rf"holds files and no manifest\.json of shards \(1, .*{name}'\); give an"):
+        prepare(LocalEngine(make_log()), small_config, 7, Folder.at(tmp_path / "data"))
+    assert path.read_text() == "precious"
 
 
 def test_a_folder_behind_a_link_is_replaced_where_it_lies(

@@ -11,6 +11,7 @@ from gensr_dist.data.sources import read_source, simulate
 from gensr_dist.data.sources.simulated_catalogue import TOPIC_WORDS, Catalogue
 from gensr_dist.data.sources.simulated_sessions import CLICK_LOGIT, RECOMMENDED_FROM, STYLE_WEIGHT, Sessions
 from gensr_dist.data.sources.times import DAY_MS
+from gensr_dist.errors import InputError
 
 CONFIG = SimulateConfig()
 LEVELS = [
@@ -41,6 +42,18 @@ def events(log: simulate.SimulatedLog) -> EventLog:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_files_of_others_are_not_replaced(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name in ("events.csv", "rec_inter.csv"):
+        (raw / name).write_text("mine")
+    with pytest.raises(InputError, match=r"raw: the folder holds files that are not simulated \(1, .*events\.csv'\)"):
+        simulate.simulate(CONFIG, 0, raw)
+    with pytest.raises(InputError, match=r"events\.csv: expected a folder, found a file"):
+        simulate.simulate(CONFIG, 0, raw / "events.csv")
+    assert contents(tmp_path / "raw") == {"events.csv": b"mine", "rec_inter.csv": b"mine"}
 
 
 def test_files_and_columns_are_those_of_kuaisar(log: simulate.SimulatedLog) -> None:

@@ -1,5 +1,6 @@
 import gzip
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -146,6 +147,32 @@ def test_parquet_as_pandas_and_polars_write_it(tmp_path: Path) -> None:
     assert read(folder).events["behaviour"].to_list() == [0, 1]
 
 
+def test_parquet_decimals(tmp_path: Path) -> None:
+    """Whole ones are numbers whatever the scale of their column; others are refused as floats are."""
+    folder = write_tables(tmp_path, items="item_id,text\n0,a\n10,b\n")
+    (folder / "events.csv").unlink()
+
+    def write(*items: str) -> None:
+        columns = {
+            "user_id": pa.array([Decimal(1), Decimal(20)], pa.decimal128(38, 0)),
+            "item_id": pa.array([Decimal(item) for item in items], pa.decimal128(38, 10)),
+            "behaviour": ["rec", "rec"],
+            "time": pa.array([Decimal(TIME), Decimal(TIME + DAY)], pa.decimal128(20, 3)),
+        }
+        pq.write_table(pa.table(columns), folder / "events.parquet")
+
+    write("0", "10")
+    log = read(folder)
+    assert log.users["user_id"].to_list() == ["1", "20"]
+    assert log.items["item_id"].to_list() == ["0", "10"]
+    assert log.events["time"].to_list() == [TIME, TIME + DAY]
+    write("10", "10.5")
+    with pytest.raises(
+        InputError, match=r"row 2: item_id is 10\.50*, a Decimal that is not whole, expected an id; write the column as"
+    ):
+        read(folder)
+
+
 def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "raw[1]::x*"
     folder.mkdir()
@@ -190,6 +217,21 @@ def test_missing_and_repeated_tables(tmp_path: Path) -> None:
     (folder / "items.csv").unlink()
     (folder / "items.csv.gz").unlink()
     with pytest.raises(InputError, match=r"table items is missing, expected one of items\.csv, .*; see shards/recipes"):
+        read(folder)
+
+
+@pytest.mark.parametrize("table", ["events", "users"])
+def test_what_has_the_name_of_a_table_and_is_no_file(tmp_path: Path, table: str) -> None:
+    folder = write_tables(tmp_path)
+    (folder / f"{table}.csv").unlink(missing_ok=True)
+    path = folder / f"{table}.parquet"
+    path.symlink_to("moved.parquet")
+    with pytest.raises(InputError, match=rf"{table}\.parquet: it is a link to nothing: moved\.parquet; link to"):
+        read(folder)
+    path.unlink()
+    path.mkdir()
+    (path / "part-00000.parquet").write_bytes(b"")
+    with pytest.raises(InputError, match=rf"{table}\.parquet: it is a folder, expected a file; write its parts as one"):
         read(folder)
 
 
