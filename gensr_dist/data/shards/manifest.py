@@ -18,6 +18,7 @@ from gensr_dist.storage.records import parse_record, write_json
 
 SCHEMA_VERSION = 2
 _SHARD_NAME = re.compile(r"shard-\d+\.tar", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _FILE_NAME = re.compile(r"(items|tokenizer)/[\w-][\w.-]*", re.ASCII)
 _MOST_ITEMS, _MOST_QUERIES = 1 << 32, 1 << 31  # what the shards' uint32 and int32 can number
 TOKENIZER = "tokenizer/tokenizer.json"
@@ -121,6 +122,9 @@ class Manifest(CheckedFiles):
         for file in self.files:
             if not _FILE_NAME.fullmatch(file.name):
                 return f"{file.name!r} is no name of a file in items/ or tokenizer/"
+        for record in (*self.shards, *self.files):  # it names a copy in the cache
+            if not _SHA256.fullmatch(record.sha256):
+                return f"the checksum of {record.name} is no SHA-256"
         if self.vocabulary not in (file.sha256 for file in self.files if file.name == TOKENIZER):
             return f"{TOKENIZER} is not listed with the vocabulary's checksum"
         for name, total in (("users", self.users), ("events", self.events)):

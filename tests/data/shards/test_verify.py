@@ -137,6 +137,8 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda m: m["shards"][1].update(name="shard-00000.tar"), "it lists a shard twice"),
         (lambda m: m["files"][0].update(name="items/../../x"), r"'items/\.\./\.\./x' is no name of a file"),
         (lambda m: m["files"][0].update(name="/etc/passwd"), "is no name of a file"),
+        (lambda m: m["shards"][0].update(sha256="../../x"), r"the checksum of shard-0+\.tar is no SHA-256"),
+        (lambda m: m["files"][0].update(sha256=""), "the checksum of .* is no SHA-256"),
         (lambda m: m["shards"].reverse(), r"shard-00003\.tar begins at user 36 instead of 0"),
         (lambda m: m["shards"].clear(), "it lists no shard"),
         (lambda m: m["shards"][0].update(users=-4), r"shard-00000\.tar has a negative count"),
