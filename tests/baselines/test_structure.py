@@ -39,6 +39,7 @@ from tests.baselines.builders import (
 NAMES = sorted(BASELINES)
 every = pytest.mark.parametrize("name", NAMES)
 EASIER = {"simgcl": {"layers": 1}}  # to learn by heart: three layers of a small dense graph make all nodes alike
+RATES = {"bsr": 3e-3}  # at 1e-2, that of the others, its T5 diverges from one in ten first weights
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
@@ -185,10 +186,11 @@ def test_it_learns_64_rows_by_heart(name: str, facts: LogFacts, collator: Collat
     batch = training_batch(name, collator)
     if not getattr(model, "history_in_search", True):
         batch = each_search_once(batch)  # else the best that it can do is to share its belief among their items
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    rate = RATES.get(name, 1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     first = last = float("nan")
     for step in range(300):
-        optimizer.param_groups[0]["lr"] = 1e-2 * min(1.0, (step + 1) / (settings.warmup_steps + 1))  # as it is trained
+        optimizer.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / (settings.warmup_steps + 1))  # as it is trained
         optimizer.zero_grad()
         torch.manual_seed(0)  # a model that hides places hides the same ones each time, else they are other rows
         losses = model(batch)
