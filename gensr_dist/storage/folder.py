@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -261,6 +261,19 @@ class Folder:
                 length += len(chunk)
                 bar.update(len(chunk))
         return length, digest.hexdigest()
+
+
+def refuse_others(place: str | Path, names: Collection[str], what: str, remedy: str) -> None:
+    """Raise InputError if there are names: files of others, in a folder whose own are about to be replaced.
+
+    Args:
+        place: path or URL of the folder.
+        names: of the files that would be lost.
+        what: they are.
+        remedy: what to do about them.
+    """
+    if names:
+        raise InputError(place, f"the folder holds {what} ({len(names)}, the first is {min(names)!r})", remedy)
 
 
 def _files_below(folder: Path) -> Iterator[tuple[Path, int]]:

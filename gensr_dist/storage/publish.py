@@ -12,8 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gensr_dist.errors import InputError
-from gensr_dist.storage.folder import Folder
+from gensr_dist.storage.folder import Folder, refuse_others
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".publishing.json"
@@ -73,13 +72,8 @@ def check_destination(destination: Folder) -> set[str]:
         known |= _listed(destination)
     if UNFINISHED in present:
         known |= _unfinished(destination)
-    unlisted = sorted(present - known)
-    if unlisted:
-        raise InputError(
-            destination.place,
-            f"the folder holds files that no manifest lists ({len(unlisted)}, the first is {unlisted[0]!r})",
-            "give an empty folder, or delete them",
-        )
+    remedy = "give an empty folder, or delete them"
+    refuse_others(destination.place, present - known, "files that no manifest lists", remedy)
     return present
 
 

@@ -32,7 +32,7 @@ from gensr_dist.errors import InputError
 from gensr_dist.sentences import sentence
 from gensr_dist.storage.checked_files import record_files
 from gensr_dist.storage.durable import durable_folder
-from gensr_dist.storage.folder import Folder
+from gensr_dist.storage.folder import Folder, refuse_others
 from gensr_dist.storage.publish import announce, publish
 
 _TOKENIZER_TEXTS = 500_000  # texts of a kind that train a tokenizer; more change nothing but the time
@@ -144,16 +144,11 @@ def _require_replaceable(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(folder, "expected a folder, found a file", "give another folder, or delete it")
-    names = sorted(Folder.at(folder).sizes())
+    names = Folder.at(folder).sizes()
     prepared = "manifest.json" in names  # other programs call their tars shard-00000.tar too
     others = [name for name in names if not (prepared and may_hold(name))]
-    if others:
-        which = "files that are no part of shards" if prepared else "files and no manifest.json of shards"
-        raise InputError(
-            folder,
-            f"the folder holds {which} ({len(others)}, the first is {others[0]!r})",
-            "give an empty folder, or delete them",
-        )
+    what = "files that are no part of shards" if prepared else "files and no manifest.json of shards"
+    refuse_others(folder, others, what, "give an empty folder, or delete them")
 
 
 def _require_account(log: CleanLog, events: int) -> None:

@@ -20,7 +20,7 @@ from gensr_dist.data.sources.simulated_sessions import (
 from gensr_dist.errors import InputError
 from gensr_dist.sentences import sentence
 from gensr_dist.storage.durable import durable_folder
-from gensr_dist.storage.folder import Folder
+from gensr_dist.storage.folder import Folder, refuse_others
 from gensr_dist.storage.output_errors import numbered_errors
 
 FILES = ("item_features.csv", "rec_inter.csv", "src_inter.csv", "user_features.csv", "social_network.csv")
@@ -106,10 +106,8 @@ def simulate(config: SimulateConfig, seed: int, folder: Path) -> SimulatedLog:
 def _require_replaceable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(folder, "expected a folder, found a file", "move it elsewhere")
-    others = sorted(Folder.at(folder).sizes().keys() - {*FILES})
-    if others:
-        problem = f"the folder holds files that are not simulated ({len(others)}, the first is {others[0]!r})"
-        raise InputError(folder, problem, "move them elsewhere; a log of your own is named by data.source and data.raw")
+    remedy = "move them elsewhere; a log of your own is named by data.source and data.raw"
+    refuse_others(folder, Folder.at(folder).sizes().keys() - {*FILES}, "files that are not simulated", remedy)
 
 
 def plant(config: SimulateConfig, seed: int) -> tuple[Catalogue, Population]:
