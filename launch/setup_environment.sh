@@ -38,9 +38,11 @@ PYTHON
         say "environment: installing torch, then the other pinned packages (minutes the first time)"
         # torch by itself first: the other packages then take the build that is there instead of choosing one.
         # shellcheck disable=SC2086
-        .venv/bin/python -m pip install $quiet --disable-pip-version-check -c constraints.txt torch &&
-            .venv/bin/python -m pip install $quiet --disable-pip-version-check -c constraints.txt \
+        .venv/bin/python -m pip install $quiet --disable-pip-version-check --no-compile -c constraints.txt torch &&
+            .venv/bin/python -m pip install $quiet --disable-pip-version-check --no-compile -c constraints.txt \
                 -e ".${extra:+[$extra]}" || die "installation failed; see above, then start the same command again"
+        # pip compiles on one core. What cannot be compiled (templates, examples) is never imported.
+        .venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
         printf '%s\n' "$wanted" >.venv/.installed
         printf '%s\n' "$wanted" >"$stamp"
         say "environment: ready"

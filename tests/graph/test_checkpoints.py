@@ -8,10 +8,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from gensr_dist.errors import InputError
 from gensr_dist.graph.trainer import ColumnTrainer
+from tests.forked_ranks import started
 from tests.graph.builders import CONFIG, ITEMS, interrupted, step, train, two_tastes, without_seconds
 
 EVERY_STEP = dataclasses.replace(CONFIG, epochs=7, checkpoint_minutes=0.0)  # 5 steps an epoch
@@ -53,8 +53,7 @@ def killed(folder):
 
 def test_killed_process_leaves_a_whole_checkpoint(tmp_path):
     _, items, _ = train(tmp_path / "whole", config=EVERY_STEP)
-    process = mp.get_context("spawn").Process(target=killed, args=(tmp_path / "cf",))
-    process.start()
+    process = started(killed, tmp_path / "cf")
     process.join()
     assert process.exitcode == 9
     (tmp_path / "checkpoint" / "whole" / ".step_00000099.tmp").mkdir()  # half-written by a kill at another moment

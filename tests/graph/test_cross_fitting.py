@@ -8,7 +8,6 @@ import weakref
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.data.folds import fold_of_users
@@ -22,6 +21,7 @@ from gensr_dist.graph.leak import Leak
 from gensr_dist.graph.trainer import ColumnTrainer
 from gensr_dist.graph.turning import Turning
 from gensr_dist.storage.records import read_json
+from tests.forked_ranks import started
 from tests.graph.builders import CONFIG, ITEMS, USERS, interrupted, step, train, two_tastes, without_seconds
 
 SEED = 3  # of `train`
@@ -139,8 +139,7 @@ def killed(folder, steps):
 def test_a_killed_stage_goes_on_from_the_fold_that_it_was_at(tmp_path):
     train(tmp_path / "whole" / "cf", config=FOLDED)
     steps = sum(total_steps(FOLDED)[:2]) + 3
-    process = mp.get_context("spawn").Process(target=killed, args=(tmp_path / "cf", steps))
-    process.start()
+    process = started(killed, tmp_path / "cf", steps)
     process.join()
     assert process.exitcode == 9
     kept = {path.name: sorted(file.name for file in path.iterdir()) for path in (tmp_path / "checkpoint").iterdir()}

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from gensr_dist.data.cf_vectors import load_cf
 from gensr_dist.errors import InputError
@@ -17,6 +16,7 @@ from gensr_dist.graph.edges import recommendation_edges
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.trainer import ColumnTrainer
 from gensr_dist.storage.records import read_json
+from tests.forked_ranks import on_ranks
 from tests.graph.builders import CONFIG, ITEMS, USERS, train, two_tastes
 
 SHORT = dataclasses.replace(CONFIG, epochs=2, validate_every=1, l2=0.1)
@@ -46,15 +46,15 @@ def rank_main(rank, world, folder, config, steps):
     dist.destroy_process_group()
 
 
-def on_ranks(world, folder, config, steps=0):
+def train_on(world, folder, config, steps=0):
     folder.mkdir(exist_ok=True)
-    mp.spawn(rank_main, args=(world, folder, config, steps), nprocs=world)
+    on_ranks(world, rank_main, world, folder, config, steps)
 
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_an_epoch_equals_that_of_one_rank(tmp_path, world):
     one, items, users = train(tmp_path / "one", config=ONE_EPOCH)
-    on_ranks(world, tmp_path / "ranks", ONE_EPOCH)
+    train_on(world, tmp_path / "ranks", ONE_EPOCH)
     found, found_users = load_cf(tmp_path / "ranks" / "cf", folds=True)
     np.testing.assert_allclose(found.whole_IE, items, atol=1e-5)
     np.testing.assert_allclose(found_users, users, atol=1e-5)
@@ -68,7 +68,7 @@ def test_an_epoch_equals_that_of_one_rank(tmp_path, world):
 def test_training_may_go_on_with_another_number_of_ranks(tmp_path):
     config = dataclasses.replace(SHORT, checkpoint_minutes=0.0)
     _, items, _ = train(tmp_path / "one", config=config)
-    on_ranks(2, tmp_path / "ranks", config, steps=3)
+    train_on(2, tmp_path / "ranks", config, steps=3)
     checkpoint = tmp_path / "ranks" / "checkpoint" / "whole"
     assert [path.name for path in checkpoint.glob("step_*")] == ["step_00000003"]
     _, found, _ = train(tmp_path / "ranks" / "cf", config=config)
@@ -79,7 +79,7 @@ def test_training_may_go_on_with_another_number_of_ranks(tmp_path):
 def test_trainings_without_folds_equal_those_of_one_rank(tmp_path, world):
     config = dataclasses.replace(ONE_EPOCH, folds=2)
     one, _, _ = train(tmp_path / "one" / "cf", config=config)
-    on_ranks(world, tmp_path / "ranks", config)
+    train_on(world, tmp_path / "ranks", config)
     expected, found = (load_cf(tmp_path / name / "cf", folds=True)[0] for name in ("one", "ranks"))
     for table, found_table in zip(expected.without_fold, found.without_fold, strict=True):
         np.testing.assert_allclose(found_table, table, atol=1e-4)
@@ -92,7 +92,7 @@ def test_trainings_without_folds_equal_those_of_one_rank(tmp_path, world):
 def test_a_stage_of_folds_may_go_on_with_another_number_of_ranks(tmp_path):
     config = dataclasses.replace(SHORT, checkpoint_minutes=0.0, folds=2)
     train(tmp_path / "one" / "cf", config=config)
-    on_ranks(2, tmp_path / "ranks", config, steps=13)
+    train_on(2, tmp_path / "ranks", config, steps=13)
     assert (tmp_path / "ranks" / "checkpoint" / "whole" / "finished.json").exists()
     train(tmp_path / "ranks" / "cf", config=config)
     expected, found = (load_cf(tmp_path / name / "cf", folds=True)[0] for name in ("one", "ranks"))
@@ -116,7 +116,7 @@ def bad_input_of_the_first(rank, world, folder):
 
 
 def test_bad_input_that_the_first_rank_finds_ends_all(tmp_path):
-    mp.spawn(bad_input_of_the_first, args=(2, tmp_path), nprocs=2)
+    on_ranks(2, bad_input_of_the_first, 2, tmp_path)
 
 
 def test_a_rank_holds_its_columns_alone_and_first_vectors_do_not_depend_on_ranks():

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.losses import contrastive_loss, match_loss, task_loss
+from tests.forked_ranks import on_ranks
 from tests.model.builders import groups_of, random_batch, tiny_model
 
 GROUPS, CANDIDATES, WORLD = 8, 3, 2
@@ -65,7 +65,7 @@ def rank_main(rank: int, folder: Path) -> None:
 
 
 def test_two_ranks_give_the_value_and_gradient_of_one(tmp_path: Path) -> None:
-    mp.spawn(rank_main, args=(tmp_path,), nprocs=WORLD)
+    on_ranks(WORLD, rank_main, tmp_path)
     two_ranks = torch.load(tmp_path / "result.pt", weights_only=True)
     model = tiny_model(dropout=0.0)
     values = losses(model, slice(None))
