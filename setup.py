@@ -22,13 +22,14 @@ REQUIREMENTS = [
     "huggingface-hub>=1.0",  # transformers' error for a damaged backbone config
     "tqdm>=4.66",  # progress bars
     "bm25s>=0.2",  # text-match baseline of search
-    "scipy>=1.11",  # sparse matrices of the counting baseline
+    "scipy>=1.11",  # sparse counts of channels, evidence and baselines; estimators of analyses
     "matplotlib>=3.8",  # figures of reports
     "scikit-learn>=1.4",  # separability, t-SNE and PCA of analyses
     "threadpoolctl>=3.1",  # one thread for their small products
     "optuna>=4.0",  # trials of a study, their storage and samplers
+    "sqlalchemy>=2.0",  # errors of that storage
     "fsspec>=2024.6",  # shards and logs behind URLs
-    "psutil>=5.9",  # memory of benchmarked commands
+    "psutil>=5.9",  # memory that is free: of a host, for a baseline's table, of benchmarked commands
 ]
 S3_REQUIREMENTS = ["s3fs>=2024.6"]  # fsspec's client of S3; gs:// needs gcsfs, hdfs:// pyarrow's libhdfs
 RAY_REQUIREMENTS = ["ray[data]>=2.40"]  # preparation on a cluster

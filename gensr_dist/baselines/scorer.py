@@ -3,6 +3,8 @@
 Dimensions: R rows, C candidates, I items, H items of a history.
 """
 
+import dataclasses
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +19,6 @@ from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.evaluation.protocol import Scorer
 
 ROWS_A_CALL = 4_096  # to give to `score` at once
-_SEEN = 1_000  # newest interactions whose items are left out of the whole catalogue
 _COLUMNS = 20_000  # items that are scored at a time
 
 
@@ -69,13 +70,15 @@ def catalogue_ranks(scorer: Scorer, rows: EvalRows, store: TimelineStore, progre
         for start in range(0, len(rows), block):
             chunk = rows.take(np.arange(start, min(start + block, len(rows))))
             positive_R1 = chunk.candidate_RC[:, :1]
-            seen_RH, _ = store.gather_histories(chunk.user_R, chunk.history_end_R, _SEEN)
+            first_R, _ = store.history_span(chunk.user_R)
+            longest = int((chunk.history_end_R - first_R).max())
+            seen_RH, _ = store.gather_histories(chunk.user_R, chunk.history_end_R, longest)
             above_R = np.zeros(len(chunk), dtype=np.int64)
             for first in range(0, store.items, _COLUMNS):
                 column_C = item_I[first : first + _COLUMNS]
                 candidate_RC = np.concatenate((positive_R1, np.tile(column_C, (len(chunk), 1))), axis=1)
-                score_RC = scorer.score(_with_candidates(chunk, candidate_RC))
-                beats_RC = score_RC[:, 1:] >= score_RC[:, :1]
+                score_RC = scorer.score(dataclasses.replace(chunk, candidate_RC=candidate_RC))
+                beats_RC = ~(score_RC[:, 1:] < score_RC[:, :1])  # NaN counts against the positive
                 for out_RH in (seen_RH, positive_R1):
                     row, place = np.nonzero((out_RH >= first) & (out_RH < first + len(column_C)))
                     beats_RC[row, out_RH[row, place] - first] = False
@@ -83,7 +86,3 @@ def catalogue_ranks(scorer: Scorer, rows: EvalRows, store: TimelineStore, progre
             rank_R[start : start + len(chunk)] = 1 + above_R
             bar.update(len(chunk))
     return rank_R
-
-
-def _with_candidates(rows: EvalRows, candidate_RC: NDArray[np.int64]) -> EvalRows:
-    return EvalRows(rows.event_R, rows.user_R, rows.task_R, rows.query_R, rows.history_end_R, candidate_RC)

@@ -123,14 +123,16 @@ def _behind(
     rows: Mapping[Behaviour, EvalRows],
     config: Config,
 ) -> dict[str, PairedTest]:
-    """GenSR of the run against the baseline, where it was evaluated on the same rows."""
+    """GenSR of the run against the baseline, where it was evaluated on the same rows; empty without resamples."""
+    if not config.evaluation.bootstrap:
+        return {}
     gensr = gensr_ranks(run.root, rows_digest)
     return {
         TASK_NAMES[task]: paired_test(
             gensr[task],
             rank_R,
             rows[task].user_R,
-            resamples=max(1, config.evaluation.bootstrap),
+            resamples=config.evaluation.bootstrap,
             seed=config.seed,
         )
         for task, rank_R in ranks.items()

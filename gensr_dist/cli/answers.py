@@ -151,7 +151,7 @@ def _answer_file(options: argparse.Namespace, say: Say) -> "ManyAnswers":
     run, k, scorer = Run.open(options.run, many=True), options.k, options.scorer
     from gensr_dist.retrieval.added.opening import open_for_scorer
     from gensr_dist.retrieval.answer import Answerer
-    from gensr_dist.retrieval.many_answers import answer_many, answer_part, identity
+    from gensr_dist.retrieval.many_answers import answer_many, answer_part, identity_of
 
     trained = open_for_scorer(run.folder, run.config, scorer)
     if options.engine == "ray":
@@ -168,7 +168,7 @@ def _answer_file(options: argparse.Namespace, say: Say) -> "ManyAnswers":
         options.users,
         options.out,
         k,
-        made_from=identity(trained, scorer),
+        identity=identity_of(trained, run.config.retrieval, scorer),
         users=trained.items.users,
         candidates=run.config.retrieval.candidates,
         answer_parts=parts,

@@ -17,8 +17,9 @@ from gensr_dist.errors import InputError, printable
 _LINE = re.compile(r"(?P<host>[A-Za-z0-9_][\w.@:%-]*)[ \t]+slots=(?P<slots>\d{1,4})[ \t]*(#.*)?", re.ASCII)
 _FORM = "write one host a line as `host slots=8`"
 
-# DeepSpeed hands variables with these beginnings on to all hosts, and those of its file.
-_HANDED_ON = ("MLFLOW", "PYTHON", "MV2", "UCX")
+# DeepSpeed hands variables with these beginnings on to all hosts, and those of its file. MLFLOW's, too: passwords are
+# among them, which a command line would show to all users, and nothing here needs them.
+_HANDED_ON = ("PYTHON", "MV2", "UCX")
 
 _CONNECT_SECONDS = 15
 _SSH_OPTIONS = (

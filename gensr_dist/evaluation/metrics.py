@@ -1,6 +1,7 @@
 """Recall@K, NDCG@K and MRR from the rank of each row's one positive, with bootstrap intervals over users.
 
-Dimensions: R rows, D distinct ranks, B bootstrap resamples, M metrics (recall and NDCG at each cutoff, then MRR).
+Dimensions: R rows, C candidates (column 0 is the positive), D distinct ranks, B bootstrap resamples, M metrics (recall
+and NDCG at each cutoff, then MRR).
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,11 @@ MISSED = np.iinfo(np.int64).max  # rank of a positive that never became a candid
 CONFIDENCE = 0.95
 TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)  # quantiles of resamples, of an interval
 TASK_NAMES: Mapping[Behaviour, str] = {Behaviour.RECOMMENDATION: "rec", Behaviour.SEARCH: "search"}
+
+
+def pessimistic_ranks(score_RC: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Rank of column 0 in each row; ties count against it, and so does what is not a number."""
+    return 1 + (~(score_RC[:, 1:] < score_RC[:, :1])).sum(axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)

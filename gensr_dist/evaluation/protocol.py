@@ -16,6 +16,7 @@ from tqdm import tqdm
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.errors import InputError
+from gensr_dist.evaluation.metrics import pessimistic_ranks
 
 _NAN = -1  # stands for a rank that could not be had
 
@@ -158,8 +159,7 @@ def draw_rows(rows: EvalRows, count: int, seed: int) -> EvalRows:
 
 
 def _ranks(score_RC: NDArray[np.floating]) -> NDArray[np.int64]:
-    rank_R = 1 + (score_RC[:, 1:] >= score_RC[:, :1]).sum(axis=1)
-    return np.where(np.isnan(score_RC).any(axis=1), _NAN, rank_R)
+    return np.where(np.isnan(score_RC).any(axis=1), _NAN, pessimistic_ranks(score_RC))
 
 
 def _sum_over_ranks(value_RF: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.training_sample import draw_training_rows
-from gensr_dist.evaluation.metrics import ndcg_gain
+from gensr_dist.evaluation.metrics import ndcg_gain, pessimistic_ranks
 from gensr_dist.evaluation.protocol import draw_rows
 
 ROWS = 2_000  # of each kind at most
@@ -103,7 +103,7 @@ def _ndcg(vectors: ItemVectors, rows: EvalRows, item_RL: Int, fold_R: Int) -> fl
         place_F = np.flatnonzero(fold_R == fold)
         for place_P in np.array_split(place_F, -(-len(place_F) // _ROWS_AT_ONCE)):
             score_PC = mean_cosines(vectors, fold, item_RL[place_P], rows.candidate_RC[place_P])
-            rank_R[place_P] = 1 + (score_PC[:, 1:] >= score_PC[:, :1]).sum(axis=1)
+            rank_R[place_P] = pessimistic_ranks(score_PC)
     return float(ndcg_gain(rank_R, CUTOFF).mean())
 
 

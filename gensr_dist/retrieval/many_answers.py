@@ -23,6 +23,7 @@ from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.opening import GrownRun
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.asks_file import read_asks
+from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.orders_file import ORDERS
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.runs.trained_run import TrainedRun
@@ -109,7 +110,7 @@ def answer_many(
     out: Path,
     k: int,
     *,
-    made_from: Iterable[Path],
+    identity: str,
     users: pl.Series,
     candidates: int,
     answer_parts: AnswerParts,
@@ -121,7 +122,7 @@ def answer_many(
         asks: file as `read_asks` reads it.
         out: Parquet file of SCHEMA; parts lie in a folder beside it meanwhile.
         k: items a line.
-        made_from: files of the run that tell whether earlier parts are of the same answers (`identity`).
+        identity: of the answers (`identity_of`): earlier parts of others are not used.
         users: raw ids of the prepared users.
         candidates: that GenSR scores for a line.
         answer_parts: does the work.
@@ -140,8 +141,7 @@ def answer_many(
     given, started = read_asks(asks), time.monotonic()
     frame = given.frame
     known = int(frame["user_id"].is_in(users.implode()).sum())
-    states = " ".join(sha256_of_file(path) for path in (asks, *made_from))
-    with _parts_folder(out, hashlib.sha256(f"{states} {k}".encode())) as folder:
+    with _parts_folder(out, f"{sha256_of_file(asks)} {k} {identity}") as folder:
         starts = range(0, len(frame), PART)
         waiting = [number for number in range(len(starts)) if not (folder / _name(number)).exists()]
         before = len(frame) - sum(len(frame[starts[number] : starts[number] + PART]) for number in waiting)
@@ -168,20 +168,25 @@ def answer_many(
     )
 
 
-def identity(trained: TrainedRun, scorer: str | None = None) -> tuple[Path, ...]:
-    """Files that change with the answers of a run: orders know their index, and added items come beside it.
+def identity_of(trained: TrainedRun, retrieval: RetrievalConfig, scorer: str | None = None) -> str:
+    """What changes with the answers of a run: orders know their index, and added items come beside it.
 
     Args:
         trained: the run, as it was opened for the answers.
+        retrieval: settings, which say what is a candidate.
         scorer: trained baseline that orders the candidates; None: GenSR does.
+
+    Returns:
+        A SHA-256.
     """
     added = (trained.added.record,) if isinstance(trained, GrownRun) else ()
     weights = () if scorer is None else tuple(sorted(trained.folder.baseline(scorer).model.iterdir()))
-    return (trained.folder.index / ORDERS, *added, *weights)
+    digests = [sha256_of_file(path) for path in (trained.folder.index / ORDERS, *added, *weights)]
+    return hashlib.sha256(f"{' '.join(digests)} {retrieval}".encode()).hexdigest()
 
 
 @contextmanager
-def _parts_folder(out: Path, digest: "hashlib._Hash") -> Iterator[Path]:
+def _parts_folder(out: Path, answers: str) -> Iterator[Path]:
     """The folder of finished parts, emptied if they answer something else, while no other start works in it."""
     folder = out.with_name(f".{out.name}.parts")
     folder.mkdir(parents=True, exist_ok=True)
@@ -190,10 +195,10 @@ def _parts_folder(out: Path, digest: "hashlib._Hash") -> Iterator[Path]:
         if not lock(file, wait=False) or not os.fstat(file.fileno()).st_nlink:  # who had it has deleted the folder
             raise InputError(out, "another `gensr answer` writes it", "wait for it, or give another name")
         sweep(out)  # as large as the result
-        if not record.exists() or read_json(record, "delete it") != digest.hexdigest():
+        if not record.exists() or read_json(record, "delete it") != answers:
             for path in sorted({*folder.iterdir()} - {place}):
                 path.unlink()
-            write_json(record, digest.hexdigest())
+            write_json(record, answers)
         yield folder
 
 

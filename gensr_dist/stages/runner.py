@@ -80,7 +80,7 @@ def run_stage(
             _tell_skipped(earlier, status.unseen(stage), run, say)
             return _result(earlier, run, skipped=True)
         record = _do(stage, status, say, workers, resume)
-        _tell(record, say)
+        _tell(record.stage, record.seconds, record.summary, say)
         return _result(record, run, skipped=False)
 
 
@@ -106,11 +106,15 @@ def run_all(config: Config, say: Say) -> RunResult:
                 record = _do(stage, status, say, LOCAL, "auto")
                 done.append(stage.name)
                 if stage is not last:
-                    _tell(record, say)
+                    _tell(record.stage, record.seconds, record.summary, say)
             records[stage.name] = record
         write_config(config, run)
     say("")
-    (_tell if last.name in done else _tell_summary)(records[last.name], say)
+    record = records[last.name]
+    if last.name in done:
+        _tell(record.stage, record.seconds, record.summary, say)
+    else:
+        _tell_lines(record.summary, say)
     return RunResult(
         run=str(run.root),
         done=tuple(done),
@@ -150,6 +154,7 @@ def _on_ranks(stage: Stage, config: Config, run: RunFolder, say: Say, resume: Re
                 unseen = status.unseen(stage)
                 _tell_why(stage, status, recorder, say)
         ranks = join_processes()
+        began = time.monotonic()
         goes_on = (recorder is None or recorder.resume) and (resume == "auto" or _restarted())
         earlier, goes_on = ranks.from_first(lambda: (earlier, goes_on))
         if earlier is not None:
@@ -165,9 +170,9 @@ def _on_ranks(stage: Stage, config: Config, run: RunFolder, say: Say, resume: Re
         ranks.wait()
         if recorder is not None:
             recorder.finish(outcome)
-        for line in outcome.summary:
-            say(line)
-    return StageResult(stage=stage.name, run=str(run.root), skipped=False, seconds=0.0, result=outcome.result)
+    seconds = round(time.monotonic() - began, 3)
+    _tell(stage.name, seconds, outcome.summary, say)
+    return StageResult(stage=stage.name, run=str(run.root), skipped=False, seconds=seconds, result=outcome.result)
 
 
 def _do(stage: Stage, status: RunStatus, say: Say, workers: PrepareWorkers, resume: Resume) -> StageRecord:
@@ -218,7 +223,7 @@ def _tell_why(stage: Stage, status: RunStatus, recorder: Recorder, say: Say) -> 
 
 def _tell_skipped(record: StageRecord, unseen: str, run: RunFolder, say: Say) -> None:
     say(f"{_skipped(record, unseen)}; delete {record_path(record.stage, run)} to do it again")
-    _tell_summary(record, say)
+    _tell_lines(record.summary, say)
 
 
 def _skipped(record: StageRecord, unseen: str) -> str:
@@ -226,14 +231,10 @@ def _skipped(record: StageRecord, unseen: str) -> str:
     return f"{line}; {unseen}" if unseen else line
 
 
-def _tell(record: StageRecord, say: Say) -> None:
-    first = f": {record.summary[0]}" if record.summary else ""
-    say(f"{record.stage}: done in {record.seconds:.1f} s{first}")
-    _tell_lines(record.summary[1:], say)
-
-
-def _tell_summary(record: StageRecord, say: Say) -> None:
-    _tell_lines(record.summary, say)
+def _tell(stage: str, seconds: float, summary: Sequence[str], say: Say) -> None:
+    first = f": {summary[0]}" if summary else ""
+    say(f"{stage}: done in {seconds:.1f} s{first}")
+    _tell_lines(summary[1:], say)
 
 
 def _tell_lines(lines: Sequence[str], say: Say) -> None:

@@ -5,7 +5,9 @@ import glob
 import os
 import re
 import shutil
+import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 from gensr_dist.errors import InputError
 from gensr_dist.storage.output_errors import numbered_errors
 
+_DAY = 86_400.0  # seconds
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 
 
@@ -20,7 +23,7 @@ _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 def durable_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`; rename it over `path` when the block ends well, else delete it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path, "tmp")
     try:
         with numbered_errors(path):
             yield temporary
@@ -46,8 +49,7 @@ def durable_folder(path: Path) -> Iterator[Path]:
         raise InputError(path, "it is a mount point, which cannot be replaced as a whole", "give a folder below it")
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
+    temporary, replaced = _beside(path, "tmp"), _beside(path, "old")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -61,8 +63,19 @@ def durable_folder(path: Path) -> Iterator[Path]:
             temporary.rename(path)
             _sync(path.parent)
     finally:
+        if replaced.exists() and not os.path.lexists(path):  # the new one could not take its name
+            replaced.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _beside(path: Path, kind: str) -> Path:
+    """A name next to `path` that no other process has, on this host or on another that shares the disk."""
+    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.{kind}")
+
+
+def _host() -> str:
+    return socket.gethostname().replace(".", "_")
 
 
 def _give_usual_mode(path: Path) -> None:
@@ -93,7 +106,7 @@ def _sync(path: Path) -> None:
 
 
 def sweep(path: Path) -> None:
-    """Delete temporary files and folders of `path` whose process is gone.
+    """Delete temporary files and folders of `path` whose process is gone; of other hosts, a day after the last change.
 
     One that was killed after it put the old folder aside and before the new one had its name left no `path`: the old
     one gets its name back.
@@ -110,5 +123,9 @@ def sweep(path: Path) -> None:
 
 
 def _is_orphan(left: Path, name: str) -> bool:
-    owner = re.fullmatch(re.escape(f".{name}.") + r"(\d+)\.(tmp|old)", left.name)
-    return owner is not None and not Path(f"/proc/{owner[1]}").exists()
+    owner = re.fullmatch(re.escape(f".{name}.") + r"(?P<host>[^.]+)\.(?P<process>\d+)\.(tmp|old)", left.name)
+    if owner is None:
+        return False
+    if owner["host"] == _host():
+        return not Path(f"/proc/{owner['process']}").exists()
+    return time.time() - left.lstat().st_mtime > _DAY

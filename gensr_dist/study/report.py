@@ -42,7 +42,8 @@ def _task_table(result: StudyResult, task: str) -> Table:
     note = (
         f"{result.rows.get(task, 0):,} test rows, split {result.split}, {result.negatives} sampled negatives, ties "
         "against the positive; mean ± deviation over seeds where there are several, best bold, second underlined. "
-        "Catalogue: among all items that the user had not met."
+        "Catalogue: among all items that the user had not met, GenSR among the candidates that it retrieves, where a "
+        "positive that is not retrieved is a miss; systems on fewer rows than others (see Costs) have no marks there."
     )
     if task == "search":
         note += (
@@ -66,7 +67,7 @@ def _task_table(result: StudyResult, task: str) -> Table:
             )
             for system, row in zip(systems, cells, strict=True)
         ),
-        marks=tuple(("", *row, *([""] if compared else [])) for row in _marks(cells)),
+        marks=tuple(("", *row, *([""] if compared else [])) for row in _marks(_comparable(systems, cells))),
     )
 
 
@@ -108,6 +109,16 @@ def _cost_table(result: StudyResult) -> Table:
         ),
         rows=rows,
     )
+
+
+def _comparable(systems: Sequence[SystemResult], cells: Sequence[Sequence[Spread | None]]) -> list[list[Spread | None]]:
+    """The cells, without those over the catalogue of systems that were measured there on fewer rows than others."""
+    most = max((system.catalogue_rows for system in systems), default=0)
+    first, last = len(METRICS), len(METRICS) + len(_CATALOGUE)
+    return [
+        [cell if system.catalogue_rows == most or not first <= place < last else None for place, cell in enumerate(row)]
+        for system, row in zip(systems, cells, strict=True)
+    ]
 
 
 def _marks(cells: Sequence[Sequence[Spread | None]]) -> list[list[str]]:

@@ -1,4 +1,6 @@
-"""One trial: `python -m gensr_dist.study.trial FOLDER` trains the system of FOLDER/trial.json and ranks the test rows.
+"""One trial: trains the system of FOLDER/trial.json and ranks the test rows.
+
+The study begins it as `python -m gensr_dist.study.trial FOLDER PROCESS`, with its own process id.
 
 A trial that was killed goes on from its checkpoints; one that has finished is not done again.
 """
@@ -136,11 +138,14 @@ class _Rows:
         return {kind: mean_metrics(rank_positives(scorer, rows, rows_a_call)) for kind, rows in kinds.items()}
 
     def _sample(self, per_second: float) -> dict[Behaviour, EvalRows]:
-        """`evaluation.catalogue_rows` a task; fewer of a scorer that would take hours for the whole catalogue."""
+        """`evaluation.catalogue_rows` a task; some of those of a scorer that would take hours for all items."""
         count = self.config.evaluation.catalogue_rows
+        if not count:
+            return {}
+        sample = {task: draw_rows(rows, count, 0) for task, rows in self.test.items()}
         if math.isfinite(per_second):
-            count = min(count, max(_FEWEST, int(per_second * _CATALOGUE_SECONDS / self.store.items)))
-        return {task: draw_rows(rows, count, 0) for task, rows in self.test.items()} if count else {}
+            count = max(_FEWEST, int(per_second * _CATALOGUE_SECONDS / self.store.items))
+        return {task: draw_rows(rows, count, 0) for task, rows in sample.items()}
 
 
 def _baseline(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder) -> Outcome:

@@ -8,15 +8,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from gensr_dist.baselines import training
+from gensr_dist.baselines import stage, training
 from gensr_dist.baselines.contract import Losses
 from gensr_dist.baselines.stage import run_baseline
 from gensr_dist.baselines.training import CURVE, train_baseline
 from gensr_dist.baselines.weights import WEIGHTS
+from gensr_dist.data.events import Behaviour
+from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.timelines.splits import Split
 from gensr_dist.distributed.ranks import join_processes
 from gensr_dist.distributed.signals import Stop
 from gensr_dist.errors import InputError, Paused
@@ -202,3 +206,16 @@ def test_a_missing_model_is_said(small_run: RunFolder, tmp_path: Path) -> None:
     (folder.model / WEIGHTS).unlink()
     with pytest.raises(InputError, match="no weights of a baseline"):
         trained(small_run, "qem")
+
+
+@pytest.mark.parametrize("resamples", [0, 20])
+def test_without_resamples_nothing_is_said_of_significance(
+    small_run: RunFolder, small_store: TimelineStore, monkeypatch: pytest.MonkeyPatch, resamples: int
+) -> None:
+    task = Behaviour.RECOMMENDATION
+    rows = small_store.eval_rows(Split.TEST, task)
+    rank_R = np.arange(len(rows)) % 7 + 1
+    monkeypatch.setattr(stage, "gensr_ranks", lambda *_: {task: np.ones_like(rank_R)})
+    config = replace(CONFIG, evaluation=replace(CONFIG.evaluation, bootstrap=resamples))
+    behind = stage._behind(small_run, "", {task: rank_R}, {task: rows}, config)
+    assert behind.keys() == ({"rec"} if resamples else set())

@@ -34,7 +34,7 @@ from gensr_dist.retrieval.added.adding import add_items
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.baseline_request_scorer import BaselineRequestScorer
 from gensr_dist.retrieval.item_lists import GivenHistory
-from gensr_dist.retrieval.many_answers import identity
+from gensr_dist.retrieval.many_answers import identity_of
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.prepared_data import PreparedData
@@ -307,7 +307,8 @@ def test_a_file_of_users_is_answered_by_a_baseline(with_baselines: RunFolder, op
         expected, own = opened.recommend(user, k=4, scorer="sasrec").items, found.filter(pl.col("user_id") == user)
         assert own["item_id"].to_list() == [item.item_id for item in expected]
         np.testing.assert_allclose(own["score"], [item.score for item in expected], rtol=1e-4, atol=1e-5)
-    assert identity(opened.trained, "sasrec") != identity(opened.trained, "two_tower") != identity(opened.trained)
+    retrieval = opened.config.retrieval
+    assert len({identity_of(opened.trained, retrieval, scorer) for scorer in ("sasrec", "two_tower", None)}) == 3
 
 
 def test_a_wrong_name_is_found_before_the_model_is_opened(

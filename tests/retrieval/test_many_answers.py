@@ -1,5 +1,6 @@
 """Answers for all users of a file: those of single requests, whole or not at all, and going on where it stopped."""
 
+import dataclasses
 import fcntl
 import shutil
 from collections.abc import Iterable, Iterator
@@ -13,10 +14,12 @@ from gensr_dist.errors import InputError
 from gensr_dist.retrieval import many_answers
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.asks_file import read_asks
-from gensr_dist.retrieval.many_answers import SCHEMA, ManyAnswers, NumberedPart, answer_many, answer_part
+from gensr_dist.retrieval.config import RetrievalConfig
+from gensr_dist.retrieval.many_answers import SCHEMA, ManyAnswers, NumberedPart, answer_many, answer_part, identity_of
 from gensr_dist.retrieval.orders_file import ORDERS
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.trained_run import TrainedRun
+from gensr_dist.storage.checked_files import sha256_of_file
 from gensr_dist.storage.output_errors import as_input_error
 
 K = 4
@@ -50,7 +53,7 @@ def answered(answerer: Answerer, run: RunFolder, path: Path, out: Path, done: li
         path,
         out,
         K,
-        made_from=[run.index / ORDERS],
+        identity=sha256_of_file(run.index / ORDERS),
         users=answerer.items.users,
         candidates=answerer.candidates,
         answer_parts=parts,
@@ -108,6 +111,13 @@ def test_parts_of_other_lines_are_not_used(
     assert pl.read_parquet(out)["user_id"].unique(maintain_order=True).to_list() == ["u7", "u3"]
 
 
+def test_parts_of_other_settings_are_not_used(trained: TrainedRun) -> None:
+    """Settings that no fitted order knows of."""
+    settings = RetrievalConfig()
+    others = [dataclasses.replace(settings, candidates=7), dataclasses.replace(settings, exclude_seen=False)]
+    assert len({identity_of(trained, each) for each in (settings, *others)}) == 3
+
+
 @pytest.mark.parametrize("lines", [10, 9])
 def test_a_second_start_of_the_same_result_is_refused(
     answerer: Answerer, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
@@ -123,8 +133,8 @@ def test_a_second_start_of_the_same_result_is_refused(
                 answered(answerer, run, others, out, [])
             yield number, answer_part(answerer, part, K)
 
-    made_from, users = [run.index / ORDERS], answerer.items.users
-    answer_many(path, out, K, made_from=made_from, users=users, candidates=answerer.candidates, answer_parts=parts)
+    identity, users = sha256_of_file(run.index / ORDERS), answerer.items.users
+    answer_many(path, out, K, identity=identity, users=users, candidates=answerer.candidates, answer_parts=parts)
     answered(answerer, run, path, tmp_path / "alone.parquet", [])
     assert pl.read_parquet(out).equals(pl.read_parquet(tmp_path / "alone.parquet"))
     assert not (tmp_path / ".out.parquet.parts").exists()
@@ -152,7 +162,7 @@ def test_an_error_of_the_answers_is_not_called_another_start(
             asks(tmp_path),
             tmp_path / "out.parquet",
             K,
-            made_from=[run.index / ORDERS],
+            identity=sha256_of_file(run.index / ORDERS),
             users=answerer.items.users,
             candidates=answerer.candidates,
             answer_parts=blocked,

@@ -1,8 +1,10 @@
 import errno
 import os
+import socket
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from safetensors.torch import save_file
 from gensr_dist.errors import InputError
 from gensr_dist.storage.durable import durable_file, durable_folder, sweep
 from gensr_dist.storage.records import write_json
+
+HOST = socket.gethostname().replace(".", "_")
 
 
 @pytest.fixture(params=[0o022, 0o002, 0o077])
@@ -58,17 +62,23 @@ def test_all_is_on_the_disk_before_the_name_and_the_name_too(tmp_path: Path, mon
     with durable_folder(tmp_path / "a") as folder:
         (folder / "below").mkdir()
         (folder / "below" / "b").write_bytes(b"b")
-    temporary = f".a.{os.getpid()}.tmp"
+    temporary = f".a.{HOST}.{os.getpid()}.tmp"
     assert synced == ["below", "b", temporary, tmp_path.name]
     synced.clear()
     with durable_file(tmp_path / "c") as file:
         file.write_bytes(b"c")
-    assert synced == [f".c.{os.getpid()}.tmp", tmp_path.name]
+    assert synced == [f".c.{HOST}.{os.getpid()}.tmp", tmp_path.name]
 
 
 def test_what_dead_processes_left_is_deleted_and_what_living_ones_write_stays(tmp_path: Path) -> None:
     dead, living = 2**22 + 1, os.getppid()  # process ids end below 2**22
-    names = [f".a.{dead}.tmp", f".a.{dead}.old", f".a.{living}.tmp", f".b.{dead}.tmp", ".a.tmp"]
+    names = [
+        f".a.{HOST}.{dead}.tmp",
+        f".a.{HOST}.{dead}.old",
+        f".a.{HOST}.{living}.tmp",
+        f".b.{HOST}.{dead}.tmp",
+        ".a.tmp",
+    ]
     for name in names:
         (tmp_path / name).mkdir()
     with durable_folder(tmp_path / "a"):
@@ -78,7 +88,7 @@ def test_what_dead_processes_left_is_deleted_and_what_living_ones_write_stays(tm
 
 def killed_between_the_renames(folder: Path) -> None:
     dead = 2**22 + 1
-    for name in (f".a.{dead}.tmp", f".a.{dead}.old"):
+    for name in (f".a.{HOST}.{dead}.tmp", f".a.{HOST}.{dead}.old"):
         (folder / name).mkdir()
         (folder / name / "file").write_text(name[-3:])
 
@@ -89,6 +99,35 @@ def test_what_a_killed_process_put_aside_is_there_again(tmp_path: Path) -> None:
         raise ValueError("fails too")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a" / "file").read_text() == "old"
+
+
+def test_a_folder_that_cannot_take_its_name_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with durable_folder(tmp_path / "a") as folder:
+        (folder / "file").write_text("old")
+    rename = Path.rename
+
+    def fails(path: Path, target: Path) -> Path:
+        if path.suffix == ".tmp":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="Input/output"), durable_folder(tmp_path / "a") as folder:
+        (folder / "file").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a" / "file").read_text() == "old"
+
+
+def test_what_another_host_writes_stays_for_a_day(tmp_path: Path) -> None:
+    """Process ids of hosts that share a disk say nothing of each other."""
+    dead = 2**22 + 1
+    fresh, left = (tmp_path / f".a.other-host.{dead + more}.tmp" for more in range(2))
+    for folder in (fresh, left):
+        folder.mkdir()
+    yesterday = time.time() - 25 * 3_600
+    os.utime(left, (yesterday, yesterday))
+    sweep(tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == [fresh.name]
 
 
 def test_what_was_put_aside_for_a_folder_that_is_there_is_deleted(tmp_path: Path) -> None:
@@ -129,7 +168,10 @@ def test_a_file_system_that_cannot_sync_is_written_all_the_same(
 def test_what_killed_processes_left_of_a_file_is_swept(tmp_path: Path) -> None:
     with subprocess.Popen(["true"]) as ended:
         pass
-    for name in (f".a.{ended.pid}.tmp", f".a.{os.getpid()}.tmp", f".a.b.{ended.pid}.tmp"):
+    for name in (f".a.{HOST}.{ended.pid}.tmp", f".a.{HOST}.{os.getpid()}.tmp", f".a.b.{HOST}.{ended.pid}.tmp"):
         (tmp_path / name).write_text("half")
     sweep(tmp_path / "a")
-    assert {path.name for path in tmp_path.iterdir()} == {f".a.{os.getpid()}.tmp", f".a.b.{ended.pid}.tmp"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f".a.{HOST}.{os.getpid()}.tmp",
+        f".a.b.{HOST}.{ended.pid}.tmp",
+    }

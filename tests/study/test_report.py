@@ -1,5 +1,6 @@
 """Tables and page of a study's result."""
 
+import dataclasses
 import re
 
 from gensr_dist.evaluation.significance import PairedTest
@@ -37,6 +38,23 @@ def test_best_and_second_are_marked_and_equal_ones_alike() -> None:
     assert [marks[1] for marks in table.marks] == ["best", "second", "second", ""]
     assert [row[1] for row in table.rows] == ["0.5000", "0.3000", "0.3000", "0.1000"]
     assert table.rows[1][-1] == "+0.5000* [+0.4000, +0.6000], p = 0.01"
+
+
+def test_fewer_rows_of_the_catalogue_are_not_the_best_there() -> None:
+    first, second, slow = (
+        dataclasses.replace(
+            system(label, value),
+            catalogue={"rec": {"recall@10": Spread.of([value]), "ndcg@10": Spread.of([value])}},
+            catalogue_rows=rows,
+        )
+        for label, value, rows in (("a", 0.2, 9), ("b", 0.1, 9), ("slow", 0.4, 3))
+    )
+    table = tables_of(result(first, second, slow))[0]
+    assert [head for head in table.heads if head.startswith("catalogue")] == ["catalogue R@10", "catalogue N@10"]
+    assert [marks[1] for marks in table.marks] == ["second", "", "best"]
+    for column in (table.heads.index("catalogue R@10"), table.heads.index("catalogue N@10")):
+        assert [marks[column] for marks in table.marks] == ["best", "second", ""]
+        assert [row[column] for row in table.rows] == ["0.2000", "0.1000", "0.4000"]
 
 
 def test_seeds_have_a_deviation() -> None:

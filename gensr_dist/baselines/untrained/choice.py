@@ -6,10 +6,9 @@ Dimensions: R rows, C candidates (column 0 is the positive).
 import numpy as np
 from numpy.typing import NDArray
 
-from gensr_dist.evaluation.metrics import ndcg_gain
+from gensr_dist.evaluation.metrics import ndcg_gain, pessimistic_ranks
 
 
 def mean_ndcg(score_RC: NDArray[np.floating]) -> float:
     """Mean NDCG@10 of the positives; ties count against them."""
-    rank_R = 1 + (score_RC[:, 1:] >= score_RC[:, :1]).sum(axis=1)
-    return float(ndcg_gain(rank_R, 10).mean())
+    return float(ndcg_gain(pessimistic_ranks(score_RC), 10).mean())
