@@ -21,7 +21,7 @@ command -v chromium >/dev/null || install_for_tests chromium
 { command -v ip && command -v pdsh && [ -x /usr/sbin/sshd ]; } >/dev/null || [ -d /run/systemd/system ] ||
     install_for_tests iproute2 openssh-server pdsh
 
-export OMP_NUM_THREADS=1 # two test processes on two cores
+export OMP_NUM_THREADS=1 # a test process has a core
 export HF_HUB_OFFLINE=1  # no test asks the Hub
 
 failed=()
@@ -32,7 +32,9 @@ check() {
 check ruff check .
 check ruff format --check .
 check mypy
-check pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
+# One more than there are cores: some tests wait for what other processes do. More than eight need too much memory.
+processes=$(($(nproc) < 8 ? $(nproc) + 1 : 8))
+check pytest -n "$processes" --dist loadfile --no-loadscope-reorder "$@"
 
 if [ ${#failed[@]} -gt 0 ]; then
     printf 'failed: %s\n' "${failed[*]}" >&2
