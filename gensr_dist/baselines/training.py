@@ -40,7 +40,6 @@ from gensr_dist.train.engine import Engine, Learning
 from gensr_dist.train.objective import seed_dropout
 
 CURVE = "curve.json"
-_ROWS_A_CALL = 4_096
 _REMEDY = "delete it, or train the baseline again"
 
 

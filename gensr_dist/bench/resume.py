@@ -70,13 +70,12 @@ class Attempt:
     rows: dict[int, tuple[int, ...]] = field(default_factory=dict)  # of each update, by its step
 
 
-def bench_resume(kills: int, ranks: int, seed: int = 0) -> ResumeBench:
+def bench_resume(kills: int, ranks: int) -> ResumeBench:
     """Train a small run twice, once under fire.
 
     Args:
         kills: SIGKILLs of all ranks at once. They aim at checkpoints, validations and any moment in equal parts.
         ranks: processes of the run.
-        seed: of the moments.
 
     Raises:
         InputError: a stage or a training without kills failed.
@@ -91,7 +90,7 @@ def bench_resume(kills: int, ranks: int, seed: int = 0) -> ResumeBench:
             _finish(whole, processes)
         uninterrupted = time.monotonic() - began
         began = time.monotonic()
-        struck = _fire(fired, ranks, kills, _lengths(whole), random.Random(seed))  # noqa: S311
+        struck = _fire(fired, ranks, kills, _lengths(whole), random.Random(0))  # noqa: S311
         seconds = time.monotonic() - began
         found = [
             rows_lost_and_repeated(*(attempts_of(read_events(_events(run, rank))) for run in (whole, fired)))

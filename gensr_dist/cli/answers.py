@@ -199,6 +199,7 @@ def show_examples(run: Run, say: Say) -> None:
     import numpy as np
 
     from gensr_dist.data.events import Behaviour
+    from gensr_dist.data.spaced import spaced
     from gensr_dist.data.timelines.splits import Split
 
     items, store, answerer = run.trained.items, run.trained.store, run.answerer
@@ -206,8 +207,7 @@ def show_examples(run: Run, say: Say) -> None:
     if not len(rows):
         rows = store.eval_rows(Split.TEST, Behaviour.RECOMMENDATION)
     _, first = np.unique(rows.user_R, return_index=True)
-    spread = np.unique(np.linspace(0, len(first) - 1, EXAMPLE_USERS).round().astype(int))
-    for row in first[spread].tolist():
+    for row in first[spaced(len(first), EXAMPLE_USERS)].tolist():
         user, query = items.users[int(rows.user_R[row])], int(rows.query_R[row])
         user_G = rows.user_R[row : row + 1]
         history_L = store.gather_histories(user_G, store.history_span(user_G)[1], EXAMPLE_ANSWERS)[0][0]

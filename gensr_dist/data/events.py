@@ -12,6 +12,14 @@ class Behaviour(IntEnum):
     RECOMMENDATION = 0
     SEARCH = 1
 
+    @property
+    def bit(self) -> int:
+        """Its bit in a number that tells of both."""
+        return 1 << self
+
+
+BOTH_BITS = Behaviour.RECOMMENDATION.bit | Behaviour.SEARCH.bit
+
 
 USER_SCHEMA = pl.Schema({"user_id": pl.String})
 ITEM_SCHEMA = pl.Schema({"item_id": pl.String, "text": pl.String})

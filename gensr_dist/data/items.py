@@ -94,21 +94,20 @@ class ItemStore:
         except ValueError as error:
             raise InputError(files.get(TOKENIZER, "tokenizer"), str(error), REMEDY) from None
 
-    def item_row(self, item_id: str) -> int:
-        """Row of a raw item id.
-
-        Raises:
-            InputError: no such item was prepared.
-        """
-        return _row_of(self.item_ids, item_id, "item")
-
     def user_row(self, user_id: str) -> int:
         """Row of a raw user id.
 
         Raises:
             InputError: no such user was prepared.
         """
-        return _row_of(self.users, user_id, "user")
+        row = self.users.index_of(user_id)
+        if row is None:
+            raise InputError(
+                f"user {user_id!r}",
+                f"no such user among the {len(self.users)} prepared ones (those with too few interactions are dropped)",
+                f"give the raw id of one of them, for example {self.users[0]!r}",
+            )
+        return int(row)
 
 
 def token_idf(title_IT: NDArray[np.int32], vocabulary: int) -> NDArray[np.float32]:
@@ -124,14 +123,3 @@ def token_idf(title_IT: NDArray[np.int32], vocabulary: int) -> NDArray[np.float3
     idf_V = np.log((1 + len(title_IT)) / (1 + titles_V)).astype(np.float32)
     idf_V[[PAD, UNKNOWN]] = 0
     return idf_V
-
-
-def _row_of(ids: pl.Series, wanted: str, kind: str) -> int:
-    row = ids.index_of(wanted)
-    if row is None:
-        raise InputError(
-            f"{kind} {wanted!r}",
-            f"no such {kind} among the {len(ids)} prepared ones (those with too few interactions are dropped)",
-            f"give the raw id of one of them, for example {ids[0]!r}",
-        )
-    return int(row)

@@ -69,6 +69,21 @@ class TextTokenizer:
         """Ids of a text, whose special tokens count as such; none at its end."""
         return self.fast.encode(text, add_special_tokens=False).ids
 
+    def answers(self) -> tuple[int, int]:
+        """The first tokens of No and Yes.
+
+        Raises:
+            InputError: they are the same.
+        """
+        yes, no = (self.encode(word)[0] for word in _ANSWERS)
+        if yes == no:
+            raise InputError(
+                "data.tokenizer",
+                "its first tokens of 'Yes' and 'No' are the same",
+                "use a tokenizer that knows both words",
+            )
+        return no, yes
+
     @cached_property
     def vocabulary(self) -> Mapping[str, int]:
         """Id of each token."""

@@ -1,16 +1,13 @@
-"""LightGCN (He et al. 2020): PyG's model over a symmetric-normalised CSR adjacency.
+"""What LightGCN (He et al. 2020) propagates: vectors over a symmetric-normalised CSR adjacency.
 
 Dimensions: N nodes (users first, then items), E width, Z edges (distinct user-item pairs), V users, I items.
 """
 
 import warnings
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.nn.models import LightGCN
-from typing_extensions import override
 
 from gensr_dist.graph.edges import Edges
 
@@ -56,6 +53,9 @@ def normalised_adjacency(edges: Edges) -> Tensor:
 def layer_mean(x_NE: Tensor, adjacency_NN: Tensor, layers: int, buffers: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """1 / (K + 1) * sum of A^k x over k = 0..K, in Horner form: one sparse product a layer, no list of layers.
 
+    It is its own backward: a polynomial of a symmetric matrix is symmetric. Autograd's own backward of a CSR product
+    transposes the matrix each time and takes most of a step.
+
     Args:
         x_NE: vectors; left as they are.
         adjacency_NN: normalised adjacency, sparse CSR.
@@ -70,31 +70,3 @@ def layer_mean(x_NE: Tensor, adjacency_NN: Tensor, layers: int, buffers: tuple[T
         else:
             sum_NE = torch.addmm(x_NE, adjacency_NN, sum_NE, out=buffers[layer % 2])
     return sum_NE.div_(layers + 1) if layers else x_NE.clone()
-
-
-class _SymmetricLayerMean(torch.autograd.Function):
-    """`layer_mean` whose backward is itself: a polynomial of a symmetric matrix is symmetric.
-
-    Autograd's own backward of a CSR product transposes the matrix each time and takes most of a step.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x_NE: Tensor, adjacency_NN: Tensor, layers: int) -> Tensor:
-        ctx.adjacency_NN, ctx.layers = adjacency_NN, layers
-        return layer_mean(x_NE, adjacency_NN, layers)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        return layer_mean(grad_outputs[0].contiguous(), ctx.adjacency_NN, ctx.layers), None, None
-
-
-class SymmetricLightGCN(LightGCN):
-    """PyG's LightGCN for an adjacency that is already normalised and symmetric (`normalised_adjacency`)."""
-
-    def __init__(self, nodes: int, width: int, layers: int) -> None:
-        super().__init__(nodes, width, layers, normalize=False)
-
-    @override
-    def get_embedding(self, edge_index: Tensor, edge_weight: None = None) -> Tensor:
-        """Propagated vectors [N, E] of all nodes, alpha = 1 / (K + 1)."""
-        return _SymmetricLayerMean.apply(self.embedding.weight, edge_index, self.num_layers)

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.nn.models.lightgcn import BPRLoss
+from torch_geometric.nn.models.lightgcn import BPRLoss, LightGCN
 
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.edges import Edges
-from gensr_dist.graph.lightgcn import SymmetricLightGCN, layer_mean, normalised_adjacency
+from gensr_dist.graph.lightgcn import layer_mean, normalised_adjacency
 from gensr_dist.graph.ranks import ColumnRanks
 
 INIT_STD = (
@@ -48,7 +48,7 @@ class ColumnTrainer:
         self.adjacency_NN = normalised_adjacency(train).to(ranks.device)
         nodes, width = train.users + train.items, self.columns.stop - self.columns.start
         with torch.device("meta"):  # its own first vectors are not wanted
-            self.model = SymmetricLightGCN(nodes, width, config.layers)
+            self.model = LightGCN(nodes, width, config.layers, normalize=False)
         self.model.to_empty(device=ranks.device)
         self.model.alpha.fill_(1 / (config.layers + 1))
         self.weight_Ne = self.model.embedding.weight

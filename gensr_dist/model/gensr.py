@@ -31,8 +31,9 @@ from gensr_dist.model.history import HistoryEncoder
 from gensr_dist.model.history_match import HistoryMatch
 from gensr_dist.model.inputs import InputBuilder, ModelInput
 from gensr_dist.model.match import Match, MatchTowers
+from gensr_dist.model.pooling import masked_mean
 from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
-from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, masked_mean
+from gensr_dist.model.soft_filter import MeanFilter, SoftFilter
 from gensr_dist.model.t5 import load_t5, open_t5, save_t5
 from gensr_dist.model.t5_layers import FeedForward, RMSNorm
 from gensr_dist.model.t5_modules import T5
@@ -119,13 +120,7 @@ class GenSR(nn.Module):
             InputError: the backbone cannot be loaded, a template is wrong, heads do not divide a width, or the
                 tokenizer begins both answers with the same token.
         """
-        yes, no = (tokenizer.encode(word)[0] for word in ("Yes", "No"))
-        if yes == no:
-            raise InputError(
-                "data.tokenizer",
-                "its first tokens of 'Yes' and 'No' are the same",
-                "use a tokenizer that knows both words",
-            )
+        no, yes = tokenizer.answers()
         t5 = load_t5(config.backbone, len(tokenizer), config.dropout)
         for key, heads, width in (
             ("cf_heads", config.cf_heads, cf_width),

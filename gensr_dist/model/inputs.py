@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.tensors import map_tensors
+from gensr_dist.data.tensors import map_tensors, renumbered
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.model.packing import Packing
 from gensr_dist.model.prompt import TEXT_SLOT, PromptAssembler
@@ -134,7 +134,7 @@ class InputBuilder:
         number_V, token_W = self._numbered(batch.title_UT, prompts.context_RS, prompts.block_GP)
         asked_GQ = batch.query_GQ.masked_fill((batch.task_G != Behaviour.SEARCH)[:, None], 0)
         searching_Z = asked_GQ.any(1).nonzero().flatten()
-        term_A, query_ZQ = _distinct(number_V[asked_GQ[searching_Z]])
+        term_A, (query_ZQ,) = renumbered(number_V[asked_GQ[searching_Z]])
         title_UT, context_RS = number_V[batch.title_UT], number_V[prompts.context_RS]
 
         length_G1 = (batch.history_GL != 0).sum(1, keepdim=True)
@@ -181,9 +181,3 @@ class InputBuilder:
         for each in tokens:
             seen_V[each.flatten()] = True
         return seen_V.cumsum(0) - 1, seen_V.nonzero().flatten()
-
-
-def _distinct(number_ZQ: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct numbers and 0, ascending [A], and the place of each number among them [Z, Q]."""
-    term_A, place_X = torch.cat([number_ZQ.new_zeros(1), number_ZQ.flatten()]).unique(return_inverse=True)
-    return term_A, place_X[1:].view_as(number_ZQ)

@@ -55,7 +55,7 @@ def contrastive_loss(
     cf_to_semantic_A = F.cross_entropy(logit_AA, target_A, reduction="none")
     semantic_to_cf_A = F.cross_entropy(logit_AA.T, target_A, reduction="none")
     loss_A = 0.5 * (cf_to_semantic_A + semantic_to_cf_A)
-    return _of_own_rows((loss_A * valid_A).sum() / step_groups, world)
+    return of_own_rows((loss_A * valid_A).sum() / step_groups, world)
 
 
 def match_loss(
@@ -90,11 +90,14 @@ def match_loss(
         logit_AM = logit_AM - _gather(log_chance_GC, world)[:, 1:].flatten()
     logit_AM = logit_AM.masked_fill((negative_M < 0) | (negative_M == positive_A[:, None]), -torch.inf)
     loss_A = torch.cat([right_A[:, None], logit_AM], dim=1).logsumexp(1) - right_A
-    return _of_own_rows((loss_A * (positive_A >= 0)).sum() / step_groups, world)
+    return of_own_rows((loss_A * (positive_A >= 0)).sum() / step_groups, world)
 
 
-def _of_own_rows(whole: Tensor, world: int) -> Tensor:
-    """Every rank has the whole value but only its rows' gradient, which averaging would divide by `world`."""
+def of_own_rows(whole: Tensor, world: int) -> Tensor:
+    """The same value with a gradient `world` times as large.
+
+    Every rank has the whole value but only its rows' gradient, which averaging would divide by `world`.
+    """
     return whole * world - whole.detach() * (world - 1)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gensr_dist.kernels.config import KernelPath
 from gensr_dist.kernels.soft_filter.op import soft_filter
 from gensr_dist.model.attention import attend, mask_bias
+from gensr_dist.model.pooling import masked_mean
 
 
 class SoftFilter(nn.Module):
@@ -115,9 +116,3 @@ class MeanFilter(nn.Module):
         """Equal shares, as `SoftFilter.weights` gives them."""
         share_GN = mask_GN / mask_GN.sum(1, keepdim=True).clamp_min(1)
         return share_GN.to(history_GND.dtype)[:, None].expand(-1, candidate_GCD.shape[1], -1)
-
-
-def masked_mean(history_GND: Tensor, mask_GN: Tensor) -> Tensor:
-    """Mean over the unmasked positions [G, D]; zeros for an empty history."""
-    kept_GND = history_GND * mask_GN[..., None]
-    return kept_GND.sum(1) / mask_GN.sum(1, keepdim=True).clamp_min(1)

@@ -71,6 +71,21 @@ class T5Shape:
         }
 
 
+def distance_buckets(distance_NN: Tensor, buckets: int, farthest: int) -> Tensor:
+    """Bucket of each distance: half are for single distances, the others grow with the logarithm, the last is for
+    all that is far.
+
+    Args:
+        distance_NN: int64, 0 or more.
+        buckets: of one direction.
+        farthest: distance from which on all are alike.
+    """
+    single = buckets // 2
+    growth_NN = torch.log(distance_NN.clamp_min(1) / single) / math.log(farthest / single) * (buckets - single)
+    far_NN = (single + growth_NN.to(torch.long)).clamp_max(buckets - 1)
+    return torch.where(distance_NN < single, distance_NN, far_NN)
+
+
 class Attention(nn.Module):
     """Weights of an attention; the first of a stack knows relative positions."""
 
@@ -83,19 +98,12 @@ class Attention(nn.Module):
             self.relative_attention_bias = _table(shape.relative_attention_num_buckets, shape.num_heads)
 
     def position_bias(self, length: int) -> Tensor:
-        """Of all pairs of positions [H, N, N], of which each may see every other.
-
-        A half of the buckets for each direction; a half of these for single distances, the others grow with the
-        logarithm, and the last holds all that is far.
-        """
+        """Of all pairs of positions [H, N, N], of which each may see every other: half of the buckets a direction."""
         buckets = self.shape.relative_attention_num_buckets // 2
-        single, farthest = buckets // 2, self.shape.relative_attention_max_distance
+        farthest = self.shape.relative_attention_max_distance
         position_N = torch.arange(length, device=self.relative_attention_bias.weight.device)
         offset_NN = position_N - position_N[:, None]
-        distance_NN = offset_NN.abs()
-        growth_NN = torch.log(distance_NN.float() / single) / math.log(farthest / single) * (buckets - single)
-        far_NN = (single + growth_NN.to(torch.long)).clamp_max(buckets - 1)
-        bucket_NN = torch.where(distance_NN < single, distance_NN, far_NN) + (offset_NN > 0) * buckets
+        bucket_NN = distance_buckets(offset_NN.abs(), buckets, farthest) + (offset_NN > 0) * buckets
         return self.relative_attention_bias(bucket_NN).permute(2, 0, 1)
 
 

@@ -6,7 +6,6 @@
     folder.read(name, sha256, size)                  # a shard's bytes, checked; DamagedError if they are others
     with folder.file(name, sha256, size) as path:    # a local path; folder.keep(...): for the life of the process
     folder.put(name, content)                        # write one file of a remote folder
-    folder.child("items")                            # a folder below
 
 A local folder is used as it is. Remote files are read through the cache, where a file of a manifest is named by its
 SHA-256 and checked while it is downloaded; no name of a remote object becomes a local path. Credentials and endpoints
@@ -49,7 +48,7 @@ class Folder:
     """A folder that may be local or remote."""
 
     place: str  # path or URL without a final slash
-    local: Path | None  # its path, if it is local
+    local: Path | None  # its path, if it is local: files are used where they lie
     cache: Cache | None = None  # for reading remote files
 
     @classmethod
@@ -77,16 +76,6 @@ class Folder:
         if not path and parts.scheme != "memory":
             raise InputError(text, "the URL names no bucket", "write it as s3://bucket/folder")
         return cls(text.rstrip("/"), None, cache)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether files are used where they lie."""
-        return self.local is not None
-
-    def child(self, name: str) -> "Folder":
-        """A folder below this one."""
-        local = self.local / _checked(name, self.place) if self.local is not None else None
-        return Folder(self.where(name), local, self.cache)
 
     def where(self, name: str) -> str:
         """Path or URL of a file, for messages."""

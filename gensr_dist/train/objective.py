@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,30 +14,31 @@ from gensr_dist.config.root import Config
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.distributed.signals import Stop
 from gensr_dist.model.gensr import GenSROutput
-from gensr_dist.model.losses import contrastive_loss, match_loss, task_loss
+from gensr_dist.model.losses import contrastive_loss, match_loss, of_own_rows, task_loss
 from gensr_dist.train.config import TrainConfig
+
+_Value = TypeVar("_Value", float, Tensor)
 
 
 @dataclass(frozen=True)
-class LossValues:
-    """Losses of a step or a micro-batch as numbers."""
+class _Losses(Generic[_Value]):
+    task: _Value  # eq. 9
+    contrastive: _Value  # eq. 10
+    match: _Value  # of the match towers
 
-    task: float  # eq. 9
-    contrastive: float  # eq. 10
-    match: float  # of the match towers
-
-    def total(self, settings: TrainConfig) -> float:
-        """What the step minimises."""
+    def to_minimise(self, settings: TrainConfig) -> _Value:
+        """L = L_task + lambda L_cl (eq. 8), and the towers' loss."""
         return self.task + settings.contrastive_weight * self.contrastive + settings.match_weight * self.match
 
 
 @dataclass(frozen=True)
-class StepLosses:
-    """This rank's share of the losses, as model/losses.py scales them."""
+class LossValues(_Losses[float]):
+    """Losses of a step or a micro-batch as numbers."""
 
-    task: Tensor
-    contrastive: Tensor
-    match: Tensor
+
+@dataclass(frozen=True)
+class StepLosses(_Losses[Tensor]):
+    """This rank's share of the losses, as model/losses.py scales them."""
 
     @classmethod
     def zero(cls, device: torch.device) -> Self:
@@ -53,10 +55,6 @@ class StepLosses:
     def detached(self) -> "StepLosses":
         """Without what a backward pass would need."""
         return StepLosses(*(loss.detach() for loss in self.each()))
-
-    def to_minimise(self, settings: TrainConfig) -> Tensor:
-        """L = L_task + lambda L_cl (eq. 8), and the towers' loss."""
-        return self.task + settings.contrastive_weight * self.contrastive + settings.match_weight * self.match
 
     def values(self) -> LossValues:
         """As numbers; waits for the device."""
@@ -160,9 +158,7 @@ def joint_losses(seen: Sequence[tuple[Batch, GenSROutput]], own: int, config: Co
     """
     batch, output = seen[own]
     whole = _across_rows(seen, config, 1)
-    return StepLosses(
-        _task(output, batch, config, world), *(loss * world - loss.detach() * (world - 1) for loss in whole)
-    )
+    return StepLosses(_task(output, batch, config, world), *(of_own_rows(loss, world) for loss in whole))
 
 
 def compares_rows(config: Config) -> bool:

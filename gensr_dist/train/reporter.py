@@ -104,7 +104,7 @@ class Reporter:
         report = StepReport(
             steps=steps,
             losses=values,
-            total=values.total(self.config.train),
+            total=values.to_minimise(self.config.train),
             learning_rate=learning_rate,
             gradient_norm=gradient_norm,
             rows_per_second=rows / speed.seconds if speed.seconds else 0.0,

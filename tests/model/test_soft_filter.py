@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, absorption_pays, masked_mean
+from gensr_dist.model.soft_filter import MeanFilter, SoftFilter, absorption_pays
 
 
 def reference(soft: SoftFilter, candidate_GCD: Tensor, history_GND: Tensor, mask_GN: Tensor) -> Tensor:
@@ -143,12 +143,6 @@ def test_only_the_soft_filter_is_candidate_specific() -> None:
     mean_GCD = MeanFilter(6)(candidate_GCD, history_GND, mask_GN)
     assert ((soft_GCD[:, 1:] - soft_GCD[:, :1]).abs().amax(-1) > 1e-3).all()
     assert torch.equal(mean_GCD, history_GND.mean(1, keepdim=True).expand_as(mean_GCD))
-
-
-def test_masked_mean_is_the_mean_of_the_kept_and_zero_for_none() -> None:
-    history_GND = torch.arange(12, dtype=torch.float64).view(2, 3, 2)
-    mask_GN = torch.tensor([[True, False, True], [False, False, False]])
-    assert masked_mean(history_GND, mask_GN).tolist() == [[2.0, 3.0], [0.0, 0.0]]
 
 
 def test_heads_must_divide_the_width() -> None:

@@ -45,7 +45,7 @@ def test_answers_are_ranked_distinct_unseen_items(answerer: Answerer, query: str
     assert [answer.rank for answer in answers.items] == list(range(1, 11))
     assert all(0 < answer.score < 1 for answer in answers.items)
     for answer in answers.items:
-        assert answer.text == answerer.items.texts[answerer.items.item_row(answer.item_id)]
+        assert answer.text == answerer.items.texts[answerer.items.item_ids.index_of(answer.item_id)]
         assert answer.reason is None
     assert answers.notes == ()
 
@@ -208,7 +208,7 @@ def test_reasons_are_the_ranks_in_the_channels_and_the_attended_history(answerer
     found = answerer.ranker.generator.candidates(asked(answerer, "u5", "blue w5"), answerer.candidates)
     for answer in answers.items:
         assert answer.reason is not None
-        row = answerer.items.item_row(answer.item_id)
+        row = answerer.items.item_ids.index_of(answer.item_id)
         expected = {
             name: 1 + item_GD[0].tolist().index(row) for name, item_GD in found.proposals.items() if row in item_GD[0]
         }

@@ -136,13 +136,13 @@ def test_reading(folder: Folder) -> None:
         assert folder.read(name, *record(text)) == text.encode()
         with folder.file(name, *record(text)) as path:
             assert path.read_text() == text
-    kept = folder.child("items").keep("x", *record(FILES["items/x"]))
+    kept = folder.keep("items/x", *record(FILES["items/x"]))
     assert kept.read_text() == FILES["items/x"]
-    assert folder.is_local == (folder.local is not None) == (not folder.place.startswith(("memory", "weak")))
+    assert (folder.local is not None) == (not folder.place.startswith(("memory", "weak")))
 
 
 def test_a_folder_that_is_not_there(folder: Folder) -> None:
-    missing = folder.child("missing")
+    missing = Folder.at(f"{folder.place}/missing", folder.cache)
     assert missing.sizes() == {}
     with pytest.raises(InputError, match=r"missing/manifest\.json: the file does not exist; prepare it"):
         missing.read_json("manifest.json", "prepare it")
@@ -196,7 +196,7 @@ def test_a_copy_that_the_disk_changed_is_fetched_again(cache: Cache) -> None:
 
 @pytest.mark.parametrize("name", ["../secret", "items/../../secret", "/etc/passwd", "", "a\\..\\b"])
 def test_names_stay_inside(folder: Folder, name: str) -> None:
-    for action in (lambda: folder.read(name, *record("")), lambda: folder.child(name), lambda: folder.where(name)):
+    for action in (lambda: folder.read(name, *record("")), lambda: folder.where(name)):
         with pytest.raises(InputError, match="leads outside the folder"):
             action()
 

@@ -26,9 +26,11 @@ def losses(task: float, contrastive: float, match: float) -> StepLosses:
 
 def test_what_is_minimised_is_equation_8_and_the_match_loss_by_their_weights() -> None:
     assert losses(2.0, 3.0, 8.0).to_minimise(SETTINGS).item() == 5.5
-    assert LossValues(2.0, 3.0, 8.0).total(SETTINGS) == 5.5
+    assert LossValues(2.0, 3.0, 8.0).to_minimise(SETTINGS) == 5.5
     unweighted = dataclasses.replace(SETTINGS, contrastive_weight=0.0, match_weight=0.0)
-    assert losses(2.0, 3.0, 8.0).to_minimise(unweighted).item() == LossValues(2.0, 3.0, 8.0).total(unweighted) == 2.0
+    assert (
+        losses(2.0, 3.0, 8.0).to_minimise(unweighted).item() == LossValues(2.0, 3.0, 8.0).to_minimise(unweighted) == 2.0
+    )
 
 
 def test_the_gradient_of_each_loss_has_its_weight() -> None:

@@ -4,9 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from gensr_dist.analysis.intervals import columns, shown
+from gensr_dist.data.spaced import spaced
 from gensr_dist.evaluation.metrics import Estimate
 from gensr_dist.pages.charts import AnyChart, BarChart, LineChart, Series
 from gensr_dist.pages.table import Table
@@ -37,7 +36,7 @@ def _by_layer(system: "System") -> Table:
 
 
 def _by_step(system: "System") -> Table:
-    places = np.unique(np.linspace(0, len(system.steps) - 1, min(_MOST_STEPS, len(system.steps))).round().astype(int))
+    places = spaced(len(system.steps), _MOST_STEPS)
     return Table(
         title=f"{system.title}: mean cosine by layer and step",
         note="Of both tasks' gradients of a mini-batch; step 0 is the model before its training.",

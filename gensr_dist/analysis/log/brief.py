@@ -16,6 +16,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.data.shards.store import TimelineStore
+from gensr_dist.data.spaced import thinned
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.metrics import TASK_NAMES
@@ -51,8 +52,7 @@ class LogBrief:
         manifest = Manifest.read(shards)
         share = min(1.0, _EVENTS / manifest.events)
         count = max(1, int(share * len(manifest.shards)))
-        places = np.linspace(0, len(manifest.shards), count, endpoint=False).astype(int).tolist()
-        chosen = tuple(manifest.shards[place] for place in places)
+        chosen = tuple(manifest.shards[place] for place in thinned(len(manifest.shards), count))
         store = TimelineStore(shards, replace(manifest, shards=chosen), (), shuffle_shards=1)
         items = ItemStore.open(shards)
         counts = count_log(store.windows(), items.popularity_I)
@@ -111,7 +111,7 @@ def head_share(popularity_I: NDArray[np.integer], share: float = _HEAD) -> float
 def some_searches(store: TimelineStore, most: int) -> EvalRows:
     """Test rows of searches, evenly thinned out; windows are read one by one."""
     rows = store.eval_rows(Split.TEST, Behaviour.SEARCH)
-    return rows.take(np.unique(np.linspace(0, len(rows), min(most, len(rows)), endpoint=False).astype(np.int64)))
+    return rows.take(thinned(len(rows), most))
 
 
 def _warnings(counts: LogCounts, queries: QueryProbe | None) -> Iterator[str]:

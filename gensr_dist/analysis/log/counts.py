@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gensr_dist.data.events import Behaviour
+from gensr_dist.data.events import BOTH_BITS, Behaviour
 from gensr_dist.data.shards.store import Window
 from gensr_dist.data.timelines.splits import Split
 
 Int = NDArray[np.int64]
-
-_BOTH = 3  # `Histories.behaviour_M` of two twins
 
 
 @dataclass
@@ -87,7 +85,7 @@ def _count(window: Window, counts: LogCounts, popularity_I: NDArray[np.integer])
     counts.users += int(has_events_V.sum())
     counts.events += len(timelines.item_N)
     counts.interactions += len(user_M)
-    counts.twins += int((histories.behaviour_M == _BOTH).sum())
+    counts.twins += int((histories.behaviour_M == BOTH_BITS).sum())
     counts.repeats += len(user_M) - len(pair_U)
     counts.tied += int(tied_M.sum())
     counts.length_V.append(length_V[has_events_V])

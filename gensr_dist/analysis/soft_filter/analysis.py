@@ -19,6 +19,8 @@ from gensr_dist.analysis.soft_filter.faithfulness import Faithfulness, one_histo
 from gensr_dist.analysis.soft_filter.lifts import Entries, entropy, kinds_of, lift, mean, ratios
 from gensr_dist.analysis.soft_filter.weights import CF, TEXT, Weights, left_out, weights_of
 from gensr_dist.analysis.subject import Subject
+from gensr_dist.data.events import BOTH_BITS, Behaviour
+from gensr_dist.data.spaced import thinned
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES, Estimate
@@ -30,7 +32,11 @@ from gensr_dist.runs.trained_run import TrainedRun
 _NEGATIVES = 4  # of a row, drawn among its frozen ones
 _FEWEST = 2  # entries of a history that is looked at
 _LEFT_OUT = 200  # rows a task whose entries are left out one by one
-_BEHAVIOURS = {1: "met in recommendations", 2: "met in searches", 3: "met in both at once"}
+_BEHAVIOURS = {
+    Behaviour.RECOMMENDATION.bit: "met in recommendations",
+    Behaviour.SEARCH.bit: "met in searches",
+    BOTH_BITS: "met in both at once",
+}
 _NEAR, _MET = "near the candidate by text", "met with the candidate by others"
 _RELEVANT = {CF: _MET, TEXT: _NEAR}  # what a view should find relevant, if it finds anything
 _POSITIVE, _NEGATIVE = "positive", "negatives"
@@ -103,7 +109,7 @@ def _task(
         return None
     kinds = kinds_of(rows, seen.item_RL, seen.behaviour_RL, lists, _BEHAVIOURS)
     lifts, told = _lifts(seen, rows, kinds)
-    few = _thinned(len(rows), _LEFT_OUT)
+    few = thinned(len(rows), _LEFT_OUT)
     changes = left_out(trained, rows.take(few))
     faithful = None
     if np.isfinite(changes.change_RL).all() and np.isfinite(changes.filtered_RL).all():
@@ -118,10 +124,6 @@ def _fewer_negatives(rows: EvalRows) -> EvalRows:
     count = rows.candidate_RC.shape[1] - 1
     drawn = 1 + np.random.default_rng(0).permutation(count)[:_NEGATIVES]
     return dataclasses.replace(rows, candidate_RC=rows.candidate_RC[:, np.append(0, drawn)])
-
-
-def _thinned(rows: int, most: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, rows, min(rows, most), endpoint=False).astype(np.int64))
 
 
 def _sides(weight_RCL: NDArray[Any]) -> dict[str, slice]:

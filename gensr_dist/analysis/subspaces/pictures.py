@@ -9,6 +9,7 @@ from gensr_dist.analysis.intervals import columns, shown
 from gensr_dist.analysis.subspaces.clouds import Clouds, Floats
 from gensr_dist.analysis.subspaces.overlap import Overlap
 from gensr_dist.analysis.subspaces.spaces import Glance, Space
+from gensr_dist.data.spaced import spaced
 from gensr_dist.evaluation.metrics import Estimate
 from gensr_dist.pages.charts import AnyChart, LineChart, PointChart, Series
 from gensr_dist.pages.table import Table
@@ -49,8 +50,7 @@ def strip_charts(glances: Mapping[str, Sequence[Glance]]) -> list[AnyChart]:
     """Pictures of some moments, and lines over all."""
     charts: list[AnyChart] = []
     for name, strip in glances.items():
-        places = np.unique(np.linspace(0, len(strip) - 1, min(_MOST_PICTURES, len(strip))).round().astype(int))
-        charts += [_picture(name, strip[place]) for place in places]
+        charts += [_picture(name, strip[place]) for place in spaced(len(strip), _MOST_PICTURES)]
     lines = {
         "linear": ("Linear separability over the training", "accuracy", 0.5, lambda each: each.linear),
         "overlap": (
@@ -100,8 +100,7 @@ def _series(plane: Clouds, most: int) -> tuple[Series, ...]:
 
 def _cloud(label: str, point_R2: Floats, most: int) -> Series:
     """Rows are in the order of users: evenly spaced ones are as good as drawn ones."""
-    drawn = np.unique(np.linspace(0, len(point_R2) - 1, min(most, len(point_R2))).round().astype(int))
-    x, y = np.round(point_R2[drawn].T, 4).tolist()
+    x, y = np.round(point_R2[spaced(len(point_R2), most)].T, 4).tolist()
     return Series(label=label, x=tuple(x), y=tuple(y))
 
 

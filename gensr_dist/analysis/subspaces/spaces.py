@@ -20,7 +20,6 @@ from gensr_dist.evaluation.metrics import Estimate
 from gensr_dist.runs.trained_run import TrainedRun
 
 Rows = Mapping[Behaviour, EvalRows]
-SpaceOfStates = str  # a field of States without its dimensions: input, filtered, hidden, shared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +46,13 @@ class Glance:
     overlap: Overlap
 
 
-def clouds_of_gensr(trained: TrainedRun, rows: Rows) -> dict[SpaceOfStates, Clouds]:
+def clouds_of_gensr(trained: TrainedRun, rows: Rows) -> dict[str, Clouds]:
     """By space: input, filtered, hidden."""
     states = {task: states_of_gensr(trained, each) for task, each in rows.items()}
     return {name: _clouds(states, rows, name) for name in ("input", "filtered", "hidden")}
 
 
-def clouds_of_peer(opened: OpenedPeer, rows: Rows) -> dict[SpaceOfStates, Clouds]:
+def clouds_of_peer(opened: OpenedPeer, rows: Rows) -> dict[str, Clouds]:
     """By space: input, shared, hidden."""
     states = {task: states_of_peer(opened, each) for task, each in rows.items()}
     return {name: _clouds(states, rows, name) for name in ("input", "shared", "hidden")}
@@ -93,7 +92,8 @@ def balanced(filtered: Clouds, cf_width: int) -> Clouds:
     return filtered.with_values(np.concatenate(views, axis=1))
 
 
-def _clouds(states: Mapping[Behaviour, States], rows: Rows, name: SpaceOfStates) -> Clouds:
+def _clouds(states: Mapping[Behaviour, States], rows: Rows, name: str) -> Clouds:
+    """Of the field of States that is called so, but for its dimensions."""
     field = f"{name}_XF" if name == "filtered" else f"{name}_XD"
     rec, search = Behaviour.RECOMMENDATION, Behaviour.SEARCH
     return Clouds(

@@ -12,8 +12,7 @@ from typing_extensions import Self
 
 from gensr_dist.baselines.layers.contrast import BilinearContrast
 from gensr_dist.data.batches.batch import ContextBatch
-
-REC_BIT, SEARCH_BIT = 1, 2  # of `behaviour_GL`
+from gensr_dist.data.events import Behaviour
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class Behaviours:
         return cls(
             item_GLD=item_UD[batch.history_GL],
             query_GLD=query_KD[batch.history_query_GL],
-            rec_GL=real_GL & ((batch.behaviour_GL & REC_BIT) > 0),
-            search_GL=real_GL & ((batch.behaviour_GL & SEARCH_BIT) > 0),
+            rec_GL=real_GL & ((batch.behaviour_GL & Behaviour.RECOMMENDATION.bit) > 0),
+            search_GL=real_GL & ((batch.behaviour_GL & Behaviour.SEARCH.bit) > 0),
             asked_GL=real_GL & (batch.history_query_GL > 0),
         )
 

@@ -3,7 +3,7 @@
 Dimensions: X any leading ones, D width, I width of an expert, E experts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -60,26 +60,19 @@ class ProgressiveExperts(nn.Module):
 
 
 class Head(nn.Module):
-    """An MLP to one logit.
+    """An MLP (ReLU) to one logit.
 
     Args:
         width: D.
         hidden: widths of the layers between.
-        activation: makes what follows each of them, a new one a layer.
-        dropout: behind each activation.
+        dropout: behind each of them.
     """
 
-    def __init__(
-        self,
-        width: int,
-        hidden: Sequence[int] = (200, 80),
-        activation: Callable[[], nn.Module] = nn.ReLU,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, width: int, hidden: Sequence[int] = (200, 80), dropout: float = 0.0) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for inner in hidden:
-            layers += [nn.Linear(width, inner), activation(), Dropout(dropout)]
+            layers += [nn.Linear(width, inner), nn.ReLU(), Dropout(dropout)]
             width = inner
         self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
 

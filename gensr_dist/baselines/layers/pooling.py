@@ -15,12 +15,6 @@ def masked_softmax(logit_XL: Tensor, mask_XL: Tensor) -> Tensor:
     return wide(logit_XL).masked_fill(~mask_XL, lowest).softmax(-1) * mask_XL
 
 
-def masked_mean(vector_XLD: Tensor, mask_XL: Tensor) -> Tensor:
-    """Mean over the places where the mask is True [X, D]; 0 if there is none."""
-    total_XD = (vector_XLD * mask_XL[..., None]).sum(-2)
-    return total_XD / mask_XL.sum(-1, keepdim=True).clamp_min(1)
-
-
 def newest(vector_GLD: Tensor, mask_GL: Tensor) -> Tensor:
     """The last of the vectors where the mask is True, as padding stands at the end; [G, D], 0 if there is none."""
     length_G = mask_GL.sum(1)

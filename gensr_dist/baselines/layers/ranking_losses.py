@@ -3,8 +3,6 @@
 Dimensions: P targets, N negatives of each, D width, I items.
 """
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -12,20 +10,15 @@ from torch import Tensor
 from gensr_dist.baselines.layers.precision import wide
 
 
-def binary_cross_entropy(
-    positive_P: Tensor, negative_PN: Tensor, real_PN: Tensor, negatives: Literal["sum", "mean"] = "sum"
-) -> Tensor:
+def binary_cross_entropy(positive_P: Tensor, negative_PN: Tensor, real_PN: Tensor) -> Tensor:
     """-log s(p) - sum_n log(1 - s(n)); [P].
 
     Args:
         positive_P: logits.
         negative_PN: logits.
         real_PN: True where there is a negative.
-        negatives: whether their terms are summed, or averaged so that they weigh as much as the positive.
     """
     negative_P = F.softplus(wide(negative_PN)).masked_fill(~real_PN, 0.0).sum(1)
-    if negatives == "mean":
-        negative_P = negative_P / real_PN.sum(1).clamp_min(1)
     return F.softplus(-wide(positive_P)) + negative_P
 
 

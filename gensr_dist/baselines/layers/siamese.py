@@ -89,10 +89,3 @@ def _weighted_mean(weight_GSL: Tensor, x_GLD: Tensor) -> Tensor:
 def neighbours_likeness(mean_GSD: Tensor) -> Tensor:
     """Mean over neighbouring windows of |cos|, [G]."""
     return F.cosine_similarity(mean_GSD[:, 1:], mean_GSD[:, :-1], dim=-1).abs().mean(1)
-
-
-def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
-    """sin(l / 10000^(2 k / D)) at even columns 2 k, cos at the odd ones; [L, D]."""
-    rate_K = torch.exp(torch.arange(0, width, 2, device=device) * (-torch.log(torch.tensor(1e4)).item() / width))
-    angle_LK = torch.arange(length, device=device)[:, None] * rate_K
-    return torch.stack((angle_LK.sin(), angle_LK.cos()), -1).flatten(1)[:, :width]

@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from gensr_dist.data.tokenizer import TextTokenizer
-from gensr_dist.errors import InputError
 from gensr_dist.model.backbone import Backbone, Memory
 from gensr_dist.model.config import Scoring
 from gensr_dist.model.prompt_layout import PromptLayout
@@ -115,15 +113,3 @@ def in_parts(score: Callable[[Tensor], Tensor], candidate_GC: Tensor, most: int)
     """
     parts = candidate_GC.split(max(1, most // max(1, len(candidate_GC))), dim=1)
     return torch.cat([score(part_GC) for part_GC in parts], dim=1)
-
-
-def answer_tokens(tokenizer: TextTokenizer) -> Tensor:
-    """The first tokens of No and Yes, [2].
-
-    Raises:
-        InputError: they are the same.
-    """
-    no, yes = (tokenizer.encode(word)[0] for word in ("No", "Yes"))
-    if no == yes:
-        raise InputError("data.tokenizer", "its first tokens of 'Yes' and 'No' are the same", "use another one")
-    return torch.tensor([no, yes])

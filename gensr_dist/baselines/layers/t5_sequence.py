@@ -4,7 +4,6 @@ Dimensions: G groups, C candidates, K tokens of an answer, M = C K, N places of 
 of a head, T tokens of all answers, V vocabulary.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from gensr_dist.baselines.layers.precision import wide
 from gensr_dist.model.attention import mask_bias
 from gensr_dist.model.backbone import Backbone, Memory
-from gensr_dist.model.t5_modules import Attention
+from gensr_dist.model.t5_modules import Attention, distance_buckets
 
 _LOGITS = 1 << 24  # at a time
 
@@ -68,18 +67,10 @@ def _attended(backbone: Backbone, weights: Any, query_BMD: Tensor, key_BND: Tens
 
 
 def _causal_bias(attention: Attention, length: int) -> Tensor:
-    """Of all pairs of the decoder's positions [H, K, K], each of which sees itself and those before.
-
-    Half of the buckets are for single distances, the others grow with the logarithm, and the last holds all that is
-    far.
-    """
+    """Of all pairs of the decoder's positions [H, K, K], each of which sees itself and those before."""
     table = attention.relative_attention_bias.weight
     buckets, farthest = attention.shape.relative_attention_num_buckets, attention.shape.relative_attention_max_distance
-    single = buckets // 2
     position_K = torch.arange(length, device=table.device)
     offset_KK = position_K[:, None] - position_K
-    distance_KK = offset_KK.clamp_min(0)
-    growth_KK = torch.log(distance_KK.clamp_min(1) / single) / math.log(farthest / single) * (buckets - single)
-    far_KK = (single + growth_KK.to(torch.long)).clamp_max(buckets - 1)
-    bias_KKH = table[torch.where(distance_KK < single, distance_KK, far_KK)]
+    bias_KKH = table[distance_buckets(offset_KK.clamp_min(0), buckets, farthest)]
     return bias_KKH.permute(2, 0, 1) + mask_bias(offset_KK >= 0, table)

@@ -12,9 +12,7 @@ from gensr_dist.baselines.layers.pooling import masked_softmax
 from gensr_dist.baselines.layers.precision import wide
 
 Weights = Literal["softmax", "raw"]
-GateActivation = Literal["sigmoid", "prelu"]
 
-_ACTIVATIONS: dict[GateActivation, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "prelu": nn.PReLU}
 _HIDDEN = (80, 40)
 
 
@@ -42,25 +40,20 @@ class BilinearTargetAttention(nn.Module):
 
 
 class MLPTargetAttention(nn.Module):
-    """DIN's: sum_l w_l h_l with w of a_l = MLP([k; h_l; k - h_l; k * h_l]), 4 D - 80 - 40 - 1, k the candidate.
+    """DIN's: sum_l w_l h_l with w of a_l = MLP([k; h_l; k - h_l; k * h_l]), 4 D - 80 - 40 - 1 with sigmoids, k the
+    candidate.
 
     Args:
         width: D.
         weights: softmax: of a / sqrt(D), as in the authors' program; raw: a itself, as in their paper, so that a
             sum keeps how much there is to be found.
-        activation: of the MLP.
     """
 
-    def __init__(self, width: int, weights: Weights = "softmax", activation: GateActivation = "sigmoid") -> None:
+    def __init__(self, width: int, weights: Weights = "softmax") -> None:
         super().__init__()
         self.weights = weights
         self.first = nn.Linear(4 * width, _HIDDEN[0])
-        self.rest = nn.Sequential(
-            _ACTIVATIONS[activation](),
-            nn.Linear(*_HIDDEN),
-            _ACTIVATIONS[activation](),
-            nn.Linear(_HIDDEN[1], 1),
-        )
+        self.rest = nn.Sequential(nn.Sigmoid(), nn.Linear(*_HIDDEN), nn.Sigmoid(), nn.Linear(_HIDDEN[1], 1))
 
     def forward(self, candidate_GCD: Tensor, history_GLD: Tensor, mask_GL: Tensor) -> Tensor:
         """Arguments and result as `BilinearTargetAttention.forward`."""

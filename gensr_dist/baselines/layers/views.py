@@ -12,8 +12,8 @@ from gensr_dist.baselines.layers.contrast import BilinearContrast
 from gensr_dist.baselines.layers.decoder import DecoderBlock
 from gensr_dist.baselines.layers.encoder import padding_mask
 from gensr_dist.baselines.layers.history_encoder import HistoryEncoder
-from gensr_dist.baselines.layers.pooling import masked_mean
 from gensr_dist.baselines.layers.target_attention import BilinearTargetAttention
+from gensr_dist.model.pooling import masked_mean
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from gensr_dist.baselines.layers.precision import wide
 
+_POWER = 0.75  # as in word2vec: favours rare words
+
 
 def item_word_loss(vector_PD: Tensor, word_PW: Tensor, table_VD: Tensor, bias_V: Tensor, negative_PN: Tensor) -> Tensor:
     """-mean over a text's words w of [log s(e . w + b_w) + sum over n of log s(-(e . n + b_n))]; [P], 0 without.
@@ -31,18 +33,17 @@ def item_word_loss(vector_PD: Tensor, word_PW: Tensor, table_VD: Tensor, bias_V:
 
 
 class UnigramSampler:
-    """Draws words in proportion to their counts to a power, with replacement; never padding (0).
+    """Draws words in proportion to their counts to the power of 0.75, with replacement; never padding (0).
 
     Args:
         count_V: how often each word occurs.
-        power: below 1 to favour rare words.
 
     Raises:
         ValueError: if no word occurs.
     """
 
-    def __init__(self, count_V: Tensor, power: float = 0.75) -> None:
-        self.weight_V = count_V.double().pow(power)
+    def __init__(self, count_V: Tensor) -> None:
+        self.weight_V = count_V.double().pow(_POWER)
         self.weight_V[0] = 0
         if not self.weight_V.any():
             raise ValueError("no word occurs, so none can be drawn")

@@ -40,8 +40,6 @@ from gensr_dist.data.batches.sequences import SequenceBatch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.model.dropout import Dropout
 
-_RECOMMENDED = 1 << Behaviour.RECOMMENDATION  # bit of `behaviour_SL`
-
 
 @dataclass(frozen=True, kw_only=True)
 class BERT4RecSettings(Settings):
@@ -110,7 +108,9 @@ class BERT4Rec(SequenceBaseline):
     def _loss(self, batch: SequenceBatch, item_UD: Tensor, catalogue_ID: Tensor | None) -> Tensor:
         item_SX = torch.cat((batch.item_SL[:, :1], batch.next_SL), dim=1)
         # The first place is nobody's next one; sequences without a target only keep ranks in step.
-        first_S1 = (batch.behaviour_SL[:, :1] & _RECOMMENDED > 0) & batch.is_target_SL.any(1, keepdim=True)
+        first_S1 = (batch.behaviour_SL[:, :1] & Behaviour.RECOMMENDATION.bit > 0) & batch.is_target_SL.any(
+            1, keepdim=True
+        )
         masked_SX = self._masked(item_SX)
         target_SX = masked_SX & torch.cat((first_S1, batch.is_target_SL), dim=1)
         cloze = replace(batch, next_SL=item_SX, is_target_SL=target_SX)

@@ -56,7 +56,6 @@ class BSR(RowBaseline):
     """The next item, or the one that is looked for, is a token."""
 
     tasks = BOTH
-    history_in_search = False
 
     def __init__(self, settings: BSRSettings, facts: LogFacts) -> None:
         super().__init__()

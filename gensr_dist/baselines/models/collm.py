@@ -32,9 +32,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from gensr_dist.baselines.contract import ONLY_REC, LogFacts, Need, RowBaseline, Settings
-from gensr_dist.baselines.layers.pooling import masked_mean
-from gensr_dist.baselines.layers.t5_reader import T5Reader, answer_tokens, gathered, in_parts
+from gensr_dist.baselines.layers.t5_reader import T5Reader, gathered, in_parts
 from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.model.pooling import masked_mean
 
 _INNER = 10  # times the width of a CF vector
 
@@ -69,7 +69,7 @@ class CoLLM(RowBaseline):
         self.user_slot = _mapping(facts.cf_width, self.t5.width) if settings.collaborative else None
         self.item_slot = _mapping(facts.cf_width, self.t5.width) if settings.collaborative else None
         self.no_yes_2: Tensor
-        self.register_buffer("no_yes_2", answer_tokens(facts.tokenizer), persistent=False)
+        self.register_buffer("no_yes_2", torch.tensor(facts.tokenizer.answers()), persistent=False)
 
     def score(self, batch: ContextBatch) -> Tensor:
         """Log-odds of Yes, [G, C]."""

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from gensr_dist.baselines.contract import ONLY_REC, LogFacts, RowBaseline, Settings
 from gensr_dist.baselines.layers.item_input import ItemInput
-from gensr_dist.baselines.layers.pooling import masked_mean
 from gensr_dist.baselines.layers.target_attention import MLPTargetAttention
 from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.model.pooling import masked_mean
 
 _PAIRS = 100_000  # of a candidate and a place of a history, at a time: about 200 MB
 

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from gensr_dist.baselines.contract import BOTH, SEARCH, LogFacts, Losses, Need, RowBaseline, Settings
 from gensr_dist.baselines.layers.experts import Head
 from gensr_dist.baselines.layers.item_input import ItemInput
-from gensr_dist.baselines.layers.pooling import masked_mean
 from gensr_dist.baselines.layers.precision import wide
 from gensr_dist.baselines.layers.ranking_losses import binary_cross_entropy
 from gensr_dist.baselines.layers.user_table import UserTable
 from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.model.pooling import masked_mean
 
 _BLOCK = 2_048  # items whose V logits are in memory at a time, when nothing is learnt
 

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from gensr_dist.baselines.contract import LogFacts, Need
-from gensr_dist.baselines.layers.behaviours import SEARCH_BIT, places
+from gensr_dist.baselines.layers.behaviours import places
 from gensr_dist.baselines.layers.queries import TextMean
 from gensr_dist.baselines.models.sasrec import SASRec, SASRecSettings
 from gensr_dist.baselines.sequence_losses import SequenceLoss
 from gensr_dist.data.batches.sequences import SequenceBatch
+from gensr_dist.data.events import Behaviour
 
 _ITEM, _QUERY = 0, 1  # types
 
@@ -59,7 +60,7 @@ class SeqRec(SASRec):
     def states(self, batch: SequenceBatch, item_UD: Tensor) -> Tensor:
         """What each interaction's end knows, [S, L, D]."""
         real_SL, asked_SL = batch.item_SL > 0, batch.history_query_SL > 0
-        query_first_SL = asked_SL & (batch.behaviour_SL == SEARCH_BIT)
+        query_first_SL = asked_SL & (batch.behaviour_SL == Behaviour.SEARCH.bit)
         query_last_SL = asked_SL & ~query_first_SL
         item_SLD = item_UD[batch.item_SL] + self.type_2D[_ITEM]
         query_SLD = self.query(batch.query_KQ)[batch.history_query_SL] + self.type_2D[_QUERY]

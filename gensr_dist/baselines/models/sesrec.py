@@ -32,12 +32,12 @@ from gensr_dist.baselines.layers.contrast import BilinearContrast
 from gensr_dist.baselines.layers.experts import Head
 from gensr_dist.baselines.layers.history_encoder import HistoryEncoder
 from gensr_dist.baselines.layers.item_input import ItemInput
-from gensr_dist.baselines.layers.pooling import masked_mean
 from gensr_dist.baselines.layers.queries import TextMean
 from gensr_dist.baselines.layers.target_attention import BilinearTargetAttention
 from gensr_dist.baselines.layers.user_table import UserTable
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.like_lengths import read_by_length
+from gensr_dist.model.pooling import masked_mean
 
 _STD = 0.1  # of items, users and words at first
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from gensr_dist.baselines.contract import ONLY_REC, LogFacts, RowBaseline, Settings
 from gensr_dist.baselines.layers.contrast import info_nce
 from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.graph.lightgcn import normalised_adjacency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,6 @@ class SimGCL(RowBaseline):
 
     def __init__(self, settings: SimGCLSettings, facts: LogFacts) -> None:
         super().__init__()
-        from gensr_dist.graph.lightgcn import normalised_adjacency  # PyG takes seconds, which not every baseline needs
-
         self.settings, self.users = settings, facts.users
         self.node_ND = nn.Parameter(torch.empty(facts.users + facts.items, settings.width))
         nn.init.xavier_uniform_(self.node_ND)

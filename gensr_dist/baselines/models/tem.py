@@ -22,6 +22,7 @@ from torch import Tensor
 from gensr_dist.baselines.contract import LogFacts
 from gensr_dist.baselines.layers.attention import xavier_linear
 from gensr_dist.baselines.layers.encoder import Encoder, padding_mask
+from gensr_dist.baselines.layers.positions import sinusoids
 from gensr_dist.baselines.product_search import ProductSearch, ProductSearchSettings
 from gensr_dist.data.batches.batch import ContextBatch
 
@@ -64,15 +65,8 @@ class TEM(ProductSearch):
         if not self.layers:
             return query_GD
         input_GMD = torch.cat((query_GD[:, None], item_GLD), dim=1)
-        position_MD = sinusoids(input_GMD.shape[1], input_GMD.shape[2]).to(input_GMD)
+        position_MD = sinusoids(input_GMD.shape[1], input_GMD.shape[2], input_GMD.device).to(input_GMD)
         seen_GM = torch.cat((torch.ones_like(seen_GL[:, :1]), seen_GL), dim=1)
         input_GMD = input_GMD * math.sqrt(input_GMD.shape[2]) + position_MD
         out_GMD: Tensor = self.encoder(input_GMD, padding_mask(seen_GM))
         return out_GMD[:, 0]
-
-
-def sinusoids(length: int, width: int) -> Tensor:
-    """Positions [L, D]: sin(l / 10,000^(2k / D)) at 2k, and the cosine of it at 2k + 1."""
-    rate_K = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000) / width))
-    angle_LK = torch.arange(length)[:, None] * rate_K
-    return torch.stack((angle_LK.sin(), angle_LK.cos()), dim=2).flatten(1)[:, :width]

@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 from gensr_dist.baselines.contract import BOTH, LogFacts, Losses, RowBaseline, Settings
 from gensr_dist.baselines.layers.item_input import ItemInput
-from gensr_dist.baselines.layers.pooling import AdditivePooling, masked_mean
+from gensr_dist.baselines.layers.pooling import AdditivePooling
 from gensr_dist.baselines.layers.precision import wide
 from gensr_dist.baselines.layers.queries import QueryProjection, TextMean
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.model.dropout import Dropout
+from gensr_dist.model.pooling import masked_mean
 
 
 @dataclass(frozen=True, kw_only=True)

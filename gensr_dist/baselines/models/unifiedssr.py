@@ -32,8 +32,9 @@ from torch import Tensor, nn
 from gensr_dist.baselines.contract import BOTH, SEARCH, LogFacts, Losses, Need, RowBaseline, Settings
 from gensr_dist.baselines.layers.encoder import causal_mask
 from gensr_dist.baselines.layers.item_input import ItemInput
+from gensr_dist.baselines.layers.positions import sinusoids
 from gensr_dist.baselines.layers.queries import TextMean
-from gensr_dist.baselines.layers.siamese import Sessions, SiameseLayer, neighbours_likeness, sinusoids
+from gensr_dist.baselines.layers.siamese import Sessions, SiameseLayer, neighbours_likeness
 from gensr_dist.baselines.layers.user_table import UserTable
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.like_lengths import read_by_length

@@ -19,7 +19,6 @@ from gensr_dist.data.batches.slot_table import SlotTable
 from gensr_dist.data.item_vectors import WHOLE, ItemVectors
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.sampling import TrainingNegatives
-from gensr_dist.data.query_evidence import OwnSearches
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.histories import taken
 from gensr_dist.data.timelines.rows import EvalRows
@@ -134,12 +133,7 @@ class Collator:
             history_GL=history_GL,
             behaviour_GL=behaviour_GL,
             candidate_GC=candidate_GC,
-            query_evidence_GCF=self.evidence.of_queries(
-                task_G,
-                candidate_GC,
-                lambda evidence, search_Z: evidence.asked(query_G[search_Z]),
-                lambda search_Z: OwnSearches(user_G[search_Z], query_G[search_Z]),
-            ),
+            query_evidence_GCF=self.evidence.of_queries(task_G, candidate_GC, query_G, user_G),
             history_evidence_GCF=self.evidence.of_histories(history_GL, candidate_GC, time_G),
             fold_G=self._fold_of(user_G),
             moments=moments if self.context else None,
@@ -169,10 +163,7 @@ class Collator:
             behaviour_GL=behaviour_GL,
             candidate_GC=rows.candidate_RC,
             query_evidence_GCF=self.evidence.of_queries(
-                rows.task_R,
-                rows.candidate_RC,
-                lambda evidence, search_Z: evidence.asked(rows.query_R[search_Z]),
-                (lambda search_Z: OwnSearches(rows.user_R[search_Z], rows.query_R[search_Z])) if training else None,
+                rows.task_R, rows.candidate_RC, rows.query_R, rows.user_R if training else None
             ),
             history_evidence_GCF=self.evidence.of_histories(
                 history_GL, rows.candidate_RC, time_R if training else None
@@ -214,9 +205,7 @@ class Collator:
             history_GL=history_GL,
             behaviour_GL=behaviour_GL,
             candidate_GC=candidate_GC,
-            query_evidence_GCF=self.evidence.of_queries(
-                task_G, candidate_GC, lambda evidence, search_Z: evidence.typed([texts[group] for group in search_Z])
-            ),
+            query_evidence_GCF=self.evidence.of_queries(task_G, candidate_GC, texts),
             history_evidence_GCF=self.evidence.of_histories(history_GL, candidate_GC),
             moments=moments,
         )

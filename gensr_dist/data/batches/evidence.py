@@ -4,7 +4,7 @@ Dimensions as in `batch.py`; Z searching groups.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,22 +79,27 @@ class Evidence:
         self,
         task_G: Int,
         candidate_GC: Int,
-        words: Callable[[QueryEvidence, Int], Int],
-        own: Callable[[Int], OwnSearches] | None = None,
+        query_G: Int | Sequence[str],
+        user_G: Int | None = None,
     ) -> Float32:
         """See `Batch.query_evidence_GCF`.
 
         Args:
             task_G: what is asked.
             candidate_GC: items; -1 pads.
-            words: of the queries of some groups.
-            own: searches of those groups' users, of training rows.
+            query_G: what is searched for: rows of the log's queries, or texts, none where no group searches.
+            user_G: who asks, of training rows, whose queries are of the log: their own searches are left out.
         """
         evidence_GCF = np.zeros((*candidate_GC.shape, QUERY_FEATURES), dtype=np.float32)
         if self.queries is not None and (candidate_GC >= 0).any():
             search_Z = np.flatnonzero(task_G == Behaviour.SEARCH)
             candidate_ZC = candidate_GC[search_Z]
-            left_out = None if own is None else own(search_Z)
-            features_ZCF = self.queries.features(words(self.queries, search_Z), candidate_ZC, left_out)
+            left_out = None
+            if isinstance(query_G, np.ndarray):
+                word_ZQ = self.queries.asked(query_G[search_Z])
+                left_out = None if user_G is None else OwnSearches(user_G[search_Z], query_G[search_Z])
+            else:
+                word_ZQ = self.queries.typed([query_G[group] for group in search_Z])
+            features_ZCF = self.queries.features(word_ZQ, candidate_ZC, left_out)
             evidence_GCF[search_Z] = features_ZCF * (candidate_ZC >= 0)[:, :, None]
         return evidence_GCF

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.sequences import SequenceBatch
+from gensr_dist.data.tensors import renumbered
 
 _HALVINGS = 3
 _SHORT = 4  # entries to which padding costs next to nothing
@@ -54,8 +55,8 @@ def read_by_length(read: Callable[[ContextBatch], tuple[Tensor, ...]], batch: Co
 
 def _with_own_tables(batch: ContextBatch) -> ContextBatch:
     """The same rows over tables of nothing but what they show, for models that work on all of a table."""
-    slot_U, (history_GL, candidate_GC) = _renumbered(batch.history_GL, batch.candidate_GC)
-    query_K, (history_query_GL,) = _renumbered(batch.history_query_GL)
+    slot_U, (history_GL, candidate_GC) = renumbered(batch.history_GL, batch.candidate_GC)
+    query_K, (history_query_GL,) = renumbered(batch.history_query_GL)
     return replace(
         batch,
         history_GL=history_GL,
@@ -66,14 +67,6 @@ def _with_own_tables(batch: ContextBatch) -> ContextBatch:
         history_query_GL=history_query_GL,
         query_KQ=batch.query_KQ[query_K],
     )
-
-
-def _renumbered(*number_X: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The distinct numbers of some tensors and 0, which stays first; and the tensors as places among them."""
-    flat = torch.cat([number_X[0].new_zeros(1), *(each_X.flatten() for each_X in number_X)])
-    kept, place = flat.unique(return_inverse=True)
-    pieces = place[1:].split([each_X.numel() for each_X in number_X])
-    return kept, [piece.view_as(each_X) for piece, each_X in zip(pieces, number_X, strict=True)]
 
 
 def _part(batch: Rows, rows: str, place_R: Tensor, width: int) -> Rows:

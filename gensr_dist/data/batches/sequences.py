@@ -20,13 +20,14 @@ from typing_extensions import Self
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.order import SampleOrder
+from gensr_dist.data.events import Behaviour
 from gensr_dist.data.hashing import hash_key
 from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.shards.store import Window
 from gensr_dist.errors import InputError
 
 _NEGATIVES, _SHARED = 0x73657175656E, 0x7368617265  # name the uses of random numbers: all others have other keys
-_REC = 1  # bit of a recommendation in `behaviour_GL`
+_REC = Behaviour.RECOMMENDATION.bit
 
 Int = NDArray[np.int64]
 

@@ -63,11 +63,6 @@ class Exposures:
             item_E=(offer_E % items).astype(np.uint32),
         )
 
-    def of_event(self, event: int) -> np.ndarray:
-        """Items that the session of one event offers, ascending, uint32."""
-        session = self.session_N[event]
-        return self.item_E[self.start_S[session] : self.start_S[session + 1]]
-
     def sample(self, event_R: Int, count: int, key: Key) -> Int:
         """Draw up to `count` distinct items a row, every subset of the session's offers equally likely.
 

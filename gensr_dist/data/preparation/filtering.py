@@ -14,10 +14,8 @@ import numpy as np
 import polars as pl
 from typing_extensions import Self
 
-from gensr_dist.data.events import EVENT_SCHEMA, EventLog, Repair
+from gensr_dist.data.events import BOTH_BITS, EVENT_SCHEMA, Behaviour, EventLog, Repair
 from gensr_dist.errors import InputError
-
-BOTH = 0b11  # bits of the two behaviours
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Activity:
 
     user_N: np.ndarray
     item_N: np.ndarray
-    bit_N: np.ndarray  # uint8: 1 << behaviour
+    bit_N: np.ndarray  # uint8: of its behaviour
     user_P: np.ndarray
     item_P: np.ndarray
 
@@ -77,8 +75,8 @@ def count(activity: Activity, core: Core) -> Counts:
     kept_N = core.user_V[activity.user_N] & core.item_I[activity.item_N]
     users, items = len(core.user_V), len(core.item_I)
     behaviours_V = np.zeros(users, dtype=np.uint8)
-    for bit in (0b01, 0b10):
-        behaviours_V[activity.user_N[kept_N & (activity.bit_N == bit)]] |= bit
+    for behaviour in Behaviour:
+        behaviours_V[activity.user_N[kept_N & (activity.bit_N == behaviour.bit)]] |= behaviour.bit
     return Counts(
         user_V=np.bincount(activity.user_P[kept_P], minlength=users).astype(np.int32),
         item_I=np.bincount(activity.item_P[kept_P], minlength=items).astype(np.int32),
@@ -106,7 +104,7 @@ def k_core(
         counts = count_in(core)
         user_V = core.user_V & (counts.user_V >= min_interactions)
         if both_behaviours:
-            user_V &= counts.behaviours_V == BOTH
+            user_V &= counts.behaviours_V == BOTH_BITS
         item_I = core.item_I & (counts.item_I >= min_interactions)
         if not user_V.any() or not item_I.any():
             both = " and both behaviours" if both_behaviours else ""

@@ -144,7 +144,7 @@ class TimelineStore:
         """
         manifest = Manifest.read(folder)
         lost: list[LostShard] = []
-        for record, fault in shard_faults(folder, manifest, contents=folder.is_local or on_corrupt == "skip"):
+        for record, fault in shard_faults(folder, manifest, contents=folder.local is not None or on_corrupt == "skip"):
             if on_corrupt == "stop":
                 raise fault
             if record is None:

@@ -70,7 +70,7 @@ def check_files(folder: Folder) -> Manifest:
     """
     manifest = Manifest.read(folder)
     check_item_store(folder, manifest)
-    for _, fault in shard_faults(folder, manifest, contents=folder.is_local):
+    for _, fault in shard_faults(folder, manifest, contents=folder.local is not None):
         raise fault
     return manifest
 

@@ -27,6 +27,7 @@ from gensr_dist.data.sources.raw_files import (
     read_range,
     unzipped,
 )
+from gensr_dist.data.spaced import spaced
 from gensr_dist.errors import InputError
 
 LONGEST_RECORD = 64 << 20  # bytes that a record may reach beyond its chunk: else an unclosed quote reads the whole file
@@ -111,7 +112,7 @@ def spread(chunks: Sequence[Chunk], share: float) -> tuple[Chunk, ...]:
     if chunks[0].kind == "gzip":
         return (replace(chunks[0], most=max(1, int(share * chunks[0].size))),)
     count = max(2, round(share * len(chunks)))
-    places = np.unique(np.linspace(0, len(chunks) - 1, count).round().astype(np.int64))
+    places = spaced(len(chunks), count)
     return tuple(chunks[place] for place in places)
 
 

@@ -16,7 +16,7 @@ class Histories:
     """Positive events in order, with the two events of one interaction merged into one entry."""
 
     item_M: np.ndarray  # uint32
-    behaviour_M: np.ndarray  # uint8: 1 recommendation, 2 search, 3 both
+    behaviour_M: np.ndarray  # uint8: bits of Behaviour, both of twins
     user_start_V: np.ndarray  # int64 [V + 1]
     end_of_event_N: np.ndarray  # int32 or int64: entries strictly earlier than event n end (exclusive) here in item_M
 

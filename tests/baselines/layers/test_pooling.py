@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gensr_dist.baselines.layers.pooling import AdditivePooling, masked_mean, masked_softmax, newest
+from gensr_dist.baselines.layers.pooling import AdditivePooling, masked_softmax, newest
 from tests.baselines.layers.checks import FAR, assert_close, assert_trains, dense, learnt, masks, normal, softmax
 
 G, L, D = 4, 5, 6
@@ -28,37 +28,24 @@ def test_additive_pooling_matches_the_loops_for_any_leading_dimensions() -> None
 
 
 @torch.no_grad()
-def test_masked_mean_matches_the_loops() -> None:
-    vector_GLD, mask_GL = normal(1, G, L, D), masks(2, G, L)
-    found_GD = masked_mean(vector_GLD, mask_GL)
-    assert (found_GD[0] == 0).all()
-    for g in range(1, G):
-        kept = list(vector_GLD[g][mask_GL[g]])
-        assert_close(found_GD[g], sum(kept) / len(kept))
-    assert_close(masked_mean(vector_GLD.view(2, 2, L, D), mask_GL.view(2, 2, L)), found_GD.view(2, 2, D))
-
-
-@torch.no_grad()
 def test_padding_and_its_length_do_not_matter() -> None:
     pooling = learnt(AdditivePooling(D, 3))
     vector_GLD, mask_GL = normal(1, G, L, D), masks(2, G, L)
     wider_GL = torch.nn.functional.pad(mask_GL, (0, 2))
     wider_GLD = torch.full((G, L + 2, D), FAR, dtype=torch.float64)
     wider_GLD[wider_GL] = vector_GLD[mask_GL]
-    for pool in (pooling, masked_mean):
-        assert_close(pool(wider_GLD, wider_GL), pool(vector_GLD, mask_GL))
+    assert_close(pooling(wider_GLD, wider_GL), pooling(vector_GLD, mask_GL))
 
 
 def test_empty_rows_give_zeros_and_finite_gradients() -> None:
     pooling = learnt(AdditivePooling(D, 3))
     vector_GLD = normal(1, G, L, D).requires_grad_()
     mask_GL = masks(2, G, L)
-    for pool in (pooling, masked_mean):
-        pooled_GD = pool(vector_GLD, mask_GL)
-        assert (pooled_GD[0] == 0).all()
-        (gradient_GLD,) = torch.autograd.grad(pooled_GD.square().sum(), vector_GLD)
-        assert torch.isfinite(gradient_GLD).all()
-        assert ((gradient_GLD != 0).any(2) == mask_GL).all()
+    pooled_GD = pooling(vector_GLD, mask_GL)
+    assert (pooled_GD[0] == 0).all()
+    (gradient_GLD,) = torch.autograd.grad(pooled_GD.square().sum(), vector_GLD)
+    assert torch.isfinite(gradient_GLD).all()
+    assert ((gradient_GLD != 0).any(2) == mask_GL).all()
     assert_trains(pooling, pooling(vector_GLD, mask_GL))
 
 

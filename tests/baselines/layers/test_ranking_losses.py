@@ -30,11 +30,6 @@ def plain_bce(positive: float, negatives: list[float]) -> float:
     return -math.log(sigmoid(positive)) - sum(math.log(1 - sigmoid(n)) for n in negatives)
 
 
-def plain_mean_bce(positive: float, negatives: list[float]) -> float:
-    wrong = sum(math.log(1 - sigmoid(n)) for n in negatives) / max(len(negatives), 1)
-    return -math.log(sigmoid(positive)) - wrong
-
-
 def plain_softmax(positive: float, negatives: list[float]) -> float:
     return -math.log(math.exp(positive) / sum(math.exp(x) for x in [positive, *negatives]))
 
@@ -59,7 +54,6 @@ def plain_bpr_max(positive: float, negatives: list[float]) -> float:
 
 LOSSES: dict[str, tuple[Loss, Plain]] = {
     "bce": (binary_cross_entropy, plain_bce),
-    "bce mean": (partial(binary_cross_entropy, negatives="mean"), plain_mean_bce),
     "softmax": (softmax_cross_entropy, plain_softmax),
     "generalised": (partial(generalised_bce, items=ITEMS, calibration=T), plain_generalised),
     "bpr max": (partial(bpr_max, regularisation=0.7), plain_bpr_max),

@@ -64,8 +64,6 @@ def test_draws_follow_counts_to_the_power_and_the_generator() -> None:
     share_V = drawn_N.bincount(minlength=5) / 50_000
     torch.testing.assert_close(share_V, torch.tensor([0, 8, 0, 1, 27]) / 36, rtol=0, atol=0.01)
     assert share_V[0] == share_V[2] == 0, "padding and a word that never occurs"
-    even_V = UnigramSampler(count_V, power=1.0).draw(50_000, torch.Generator().manual_seed(5)).bincount() / 50_000
-    torch.testing.assert_close(even_V, torch.tensor([0, 16, 0, 1, 81]) / 98, rtol=0, atol=0.01)
     assert count_V[0] == 10_000, "the counts stay the caller's"
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from gensr_dist.baselines.layers.encoder import causal_mask
-from gensr_dist.baselines.layers.siamese import Sessions, SiameseLayer, sinusoids
+from gensr_dist.baselines.layers.positions import sinusoids
+from gensr_dist.baselines.layers.siamese import Sessions, SiameseLayer
 from gensr_dist.baselines.registry import BASELINES
 from tests.baselines.builders import small_model
 from tests.baselines.layers.checks import assert_close, assert_trains, learnt, normal

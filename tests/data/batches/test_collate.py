@@ -26,6 +26,7 @@ from gensr_dist.retrieval.channels.earlier_visits import earlier_visits, users_o
 from gensr_dist.retrieval.channels.item_neighbours import covisitation, text_neighbours
 from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.storage.folder import Folder
+from tests.data.negatives.offers import offers_of
 
 HISTORY = 7
 FOUR = TrainingNegatives(count=4, hard=0, popularity=None)
@@ -172,7 +173,7 @@ def test_hard_negatives_come_from_the_session_of_the_positive(world: World) -> N
     found = 0
     for window, place_P in world.collator.store.parts_of_rows(rows_G):
         for group in place_P:
-            offered = set(window.exposures.of_event(window.training_event_R[rows_G[group] - window.first_row]).tolist())
+            offered = set(offers_of(window.exposures, window.training_event_R[rows_G[group] - window.first_row]))
             hard = offered & set(candidate_GC[group, 1:].tolist())
             assert len(hard) == min(2, len(offered))
             found += len(hard)

@@ -11,6 +11,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.negatives.exposures import GAP, Exposures
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
+from tests.data.negatives.offers import offers_of
 from tests.timelines import timelines_of_columns
 
 MINUTE = 60_000
@@ -70,9 +71,9 @@ def test_offers_are_those_of_the_definition(rows: list[Row]) -> None:
     trained = (timelines.split_N == Split.TRAIN) & timelines.positive_N
     for event in range(len(rows)):
         if trained[event]:
-            assert exposures.of_event(event).tolist() == offers_by_definition(timelines, event)
+            assert offers_of(exposures, event) == offers_by_definition(timelines, event)
         elif timelines.split_N[event] != Split.TRAIN:
-            assert not len(exposures.of_event(event))
+            assert not offers_of(exposures, event)
     # Compact: every session that is kept is some positive's, and none but the first is empty.
     used = set(exposures.session_N[trained].tolist()) | {0}
     assert used >= set(range(len(exposures.start_S) - 1))
@@ -96,10 +97,10 @@ def test_gaps_queries_and_clicks() -> None:
     timelines = timelines_of(rows, 1)
     exposures = Exposures.from_timelines(timelines)
     assert GAP == 30 * MINUTE
-    assert exposures.of_event(0).tolist() == [2, 3]
-    assert exposures.of_event(2).tolist() == [9]
-    assert exposures.of_event(7).tolist() == []
-    assert exposures.of_event(8).tolist() == []
+    assert offers_of(exposures, 0) == [2, 3]
+    assert offers_of(exposures, 2) == [9]
+    assert offers_of(exposures, 7) == []
+    assert offers_of(exposures, 8) == []
     assert len(exposures.item_E) == 3
 
 
@@ -110,7 +111,7 @@ def test_held_out_events_do_not_bridge_a_gap() -> None:
         (0, 20, 2, REC, -1, False, valid),
         (0, 40, 3, REC, -1, False, train),
     ]
-    assert Exposures.from_timelines(timelines_of(rows, 1)).of_event(0).tolist() == []
+    assert offers_of(Exposures.from_timelines(timelines_of(rows, 1)), 0) == []
 
 
 @settings(max_examples=100)
@@ -125,7 +126,7 @@ def test_draws_are_distinct_offers_and_independent_of_the_call(
     item_RC = exposures.sample(event_R, count, (seed, 3, row_R))
     assert item_RC.dtype == np.int64
     for event, drawn in zip(event_R.tolist(), item_RC.tolist(), strict=True):
-        offered = exposures.of_event(event).tolist()
+        offered = offers_of(exposures, event)
         size = min(count, len(offered))
         assert len(set(drawn[:size])) == size
         assert set(drawn[:size]) <= set(offered)

@@ -18,6 +18,7 @@ from gensr_dist.data.negatives.sampling import SeenPairs, TrainingNegatives, sam
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
 from gensr_dist.errors import InputError
+from tests.data.negatives.offers import offers_of
 from tests.timelines import timelines_of_columns
 
 CHI_SQUARE = {3: 21.1, 5: 25.7, 9: 33.7, 14: 42.6, 19: 50.8}  # exceeded by chance once in 10,000; by degrees of freedom
@@ -197,7 +198,7 @@ def test_training_negatives(
     assert item_RC.shape == (len(event_R), count)
     for event, user, row in zip(event_R.tolist(), user_R.tolist(), item_RC.tolist(), strict=True):
         assert len(set(row)) == count
-        offered = set(exposures.of_event(event).tolist())
+        offered = set(offers_of(exposures, event))
         shown = min(hard, len(offered))
         assert set(row[:shown]) <= offered
         clicked = {item for other, item, positive in rows if other == user and positive}
