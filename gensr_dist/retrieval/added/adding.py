@@ -73,7 +73,7 @@ def add_items(run: RunFolder, config: Config, file: Path) -> AddedItems:
     Nothing that evaluation reads is changed.
 
     Args:
-        run: trained and indexed. Nobody else may work in it meanwhile (`run.records.locked`).
+        run: trained and indexed. Nobody else may work in it meanwhile (`runs.records.locked`).
         config: that it was indexed with.
         file: CSV, gzipped CSV or Parquet with item_id and text.
 
