@@ -38,9 +38,9 @@ def train_lightgcn(
     writer: ScalarWriter | None = None,
     measure: Measure | None = None,
 ) -> LightGCNResult:
-    """Train LightGCN and write its vectors and `lightgcn.json` to `folder`, all or none.
+    """Train LightGCN and write its vectors and `lightgcn.json` to `folder`, all or none (`data/cf_vectors.py`).
 
-    The files are read by `data/cf_vectors.py`. The kept vectors of each training are those of the epoch with the best recall@20 or, without validation events, of
+    The kept vectors of each training are those of the epoch with the best recall@20 or, without validation events, of
     the last epoch. Those without a fold are turned onto the whole graph's. The same seed gives the same vectors on the
     same CPU with the same number of threads and ranks, interrupted or not; those without a fold do not depend, but for
     their turning, on what its users do.
