@@ -63,7 +63,7 @@ class ModelConfig:
     history_match: bool = True
     """T5 is told how like a candidate is to single interactions (model/history_match.py); not in the paper."""
     match: bool = True
-    """T5 is told the product of two towers, of history (or query) and candidate (model/match.py); not in the paper."""
+    """T5 is told the product of two towers, history with query and candidate (model/match.py); not in the paper."""
     term_match: bool = True
     """T5 is told which words of a query a title has (model/term_match.py); not in the paper."""
     query_evidence: bool = True
