@@ -90,13 +90,13 @@ def answer_part(answerer: Answerer, asks: pl.DataFrame, k: int) -> pl.DataFrame:
         ranked = answerer.ranker.rank(requests, answerer.scored(k))
         place_GK = ranked.order_GK[:, :k]
         item_GK = np.take_along_axis(ranked.candidates.item_GK, place_GK, axis=1)
-        odds_GK = np.take_along_axis(ranked.odds_GK, place_GK, axis=1)
+        log_odds_GK = np.take_along_axis(ranked.log_odds_GK, place_GK, axis=1)
         group_M, rank_M = np.nonzero(item_GK >= 0)
         parts.append(
             chosen.select("line", "user_id", "query")[group_M].with_columns(
                 pl.Series("rank", rank_M + 1),
                 items.item_ids[item_GK[group_M, rank_M]].alias("item_id"),
-                pl.Series("score", answerer.shown(odds_GK[group_M, rank_M])),
+                pl.Series("score", answerer.shown(log_odds_GK[group_M, rank_M])),
             )
         )
     if not parts:

@@ -127,15 +127,15 @@ def check_scores(
     rows = dataclasses.replace(rows, history_end_R=end_R)
     expected_RC = AskedAtOnce(model, collator, torch.device("cpu")).score(rows)
     requests = Requests.of_rows(trained.store, trained.items, rows)
-    odds_RC = scorer.odds(requests, rows.candidate_RC)
-    assert odds_RC.dtype == np.float32
-    np.testing.assert_allclose(odds_RC, expected_RC, rtol=1e-4, atol=1e-5)
-    assert odds_RC[0].std() > 1e-3
+    log_odds_RC = scorer.log_odds(requests, rows.candidate_RC)
+    assert log_odds_RC.dtype == np.float32
+    np.testing.assert_allclose(log_odds_RC, expected_RC, rtol=1e-4, atol=1e-5)
+    assert log_odds_RC[0].std() > 1e-3
     order_P = np.array([4, 0, 2, 4])
     padded_PC = rows.candidate_RC[order_P]
     padded_PC[1, 3:] = -1
     real_PC = padded_PC >= 0
-    found_PC = scorer.odds(requests.take(order_P), padded_PC)
+    found_PC = scorer.log_odds(requests.take(order_P), padded_PC)
     np.testing.assert_allclose(found_PC[real_PC], expected_RC[order_P][real_PC], rtol=1e-4, atol=1e-5)
 
 
@@ -197,7 +197,7 @@ class Records(Baseline):
 def shown_of(opened: Run, requests: Requests) -> ContextBatch:
     model = Records()
     scorer = BaselineRequestScorer("stub", model, collator_of(opened.trained, 6), torch.device("cpu"))
-    scorer.odds(requests, np.arange(3)[None].repeat(len(requests), axis=0))
+    scorer.log_odds(requests, np.arange(3)[None].repeat(len(requests), axis=0))
     return model.shown
 
 
@@ -238,7 +238,7 @@ def test_the_logits_alone_order_the_candidates_of_the_channels(opened: Run, name
         token_GQ=None if token_GQ is None else np.array(token_GQ, dtype=np.int64),
     )
     found = answerer.ranker.generator.candidates(requests, 25)
-    logit_K = BaselineRequestScorer.open(name, opened.trained).odds(requests, found.item_GK)[0]
+    logit_K = BaselineRequestScorer.open(name, opened.trained).log_odds(requests, found.item_GK)[0]
     best = np.argsort(-logit_K, kind="stable")[: len(answers.items)]
     expected = [answerer.items.item_ids[int(found.item_GK[0, place])] for place in best]
     assert [item.item_id for item in answers.items] == expected

@@ -97,7 +97,7 @@ def test_new_items_are_named_in_files(copied: RunFolder, tmp_path: Path) -> None
 
 
 def test_a_new_item_is_scored_as_the_log_s_items_are(copied: RunFolder) -> None:
-    """Evidence aside, GenSR gives the odds of an item of the log to a new item with its text and its CF vector."""
+    """Evidence aside, GenSR gives the log-odds of an item of the log to a new item with its text and its CF vector."""
     trained = TrainedRun.open(copied, load_config(copied.config))
     add(copied, f"item_id,text\nn0,{trained.items.texts[5]}\n")
     config = load_config(copied.config)
@@ -112,12 +112,12 @@ def test_a_new_item_is_scored_as_the_log_s_items_are(copied: RunFolder) -> None:
     ranker, requests = open_ranker(same, config), Requests(
         start_G=np.array([0, 3]), item_M=np.array([4, 9, 14]), behaviour_M=np.array([1, 2, 1])
     )  # fmt: skip
-    odds_GK = ranker.scorer.odds(requests, np.array([[5, 80, 6]]))
-    assert odds_GK[0, 0] == pytest.approx(odds_GK[0, 1], abs=1e-5)
+    log_odds_GK = ranker.scorer.log_odds(requests, np.array([[5, 80, 6]]))
+    assert log_odds_GK[0, 0] == pytest.approx(log_odds_GK[0, 1], abs=1e-5)
     own = trained.collator
     silent = dataclasses.replace(trained, collator=type(own)(own.store, own.items, own.vectors, 6))
-    before = open_ranker(silent, config).scorer.odds(requests, np.array([[5, 6]]))
-    np.testing.assert_allclose(before[0], odds_GK[0, [0, 2]], atol=1e-5)
+    before = open_ranker(silent, config).scorer.log_odds(requests, np.array([[5, 6]]))
+    np.testing.assert_allclose(before[0], log_odds_GK[0, [0, 2]], atol=1e-5)
 
 
 def test_a_new_item_is_told_of_its_words_and_the_log_s_items_of_their_visits(copied: RunFolder) -> None:
