@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
-from gensr_dist.retrieval.added.opening import GrownRun
+from gensr_dist.retrieval.added.opening import RunWithAddedItems
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.asks_file import read_asks
 from gensr_dist.retrieval.orders_file import ORDERS
@@ -175,7 +175,7 @@ def identity(trained: TrainedRun, scorer: str | None = None) -> tuple[Path, ...]
         trained: the run, as it was opened for the answers.
         scorer: trained baseline that orders the candidates; None: GenSR does.
     """
-    added = (trained.added.record,) if isinstance(trained, GrownRun) else ()
+    added = (trained.added.record,) if isinstance(trained, RunWithAddedItems) else ()
     weights = () if scorer is None else tuple(sorted(trained.folder.baseline(scorer).model.iterdir()))
     return (trained.folder.index / ORDERS, *added, *weights)
 

@@ -269,13 +269,13 @@ def test_histories_reasons_and_ties_with_a_baseline(opened: Run, with_baselines:
 def test_items_added_after_training_are_left_out(copied: RunFolder) -> None:
     (copied.root.parent / "new.csv").write_text("item_id,text\nn0,green w5 zebra\nn1,aardvark quagga\n")
     add_items(copied, load_config(copied.config), copied.root.parent / "new.csv")
-    grown = Run.open(copied.root)
+    extended = Run.open(copied.root)
     note = "items that were added after training are left out: two_tower has no vectors of them"
-    found = grown.search("aardvark red", "u3", k=90, scorer="two_tower")
+    found = extended.search("aardvark red", "u3", k=90, scorer="two_tower")
     assert found.notes[0] == note
     assert not {"n0", "n1"} & {item.item_id for item in found.items}
-    assert {"n0", "n1"} <= {item.item_id for item in grown.search("aardvark red", "u3", k=90).items}
-    notes = grown.recommend(history=["i5", "n0"], scorer="two_tower").notes
+    assert {"n0", "n1"} <= {item.item_id for item in extended.search("aardvark red", "u3", k=90).items}
+    notes = extended.recommend(history=["i5", "n0"], scorer="two_tower").notes
     assert "1 interactions of the history are with items that are not in the catalogue" in notes
 
 
