@@ -35,7 +35,7 @@ SHORT = (
     ),
     *("train.warmup_steps=10", "train.checkpoint_every=30", "train.log_every=1", "retrieval.fit_rows=150"),
 )
-UNTIMED = ("seconds", "rows_per_second")
+UNTIMED = ("seconds", "candidates_per_second")
 
 
 def gensr(checkout: Path, *arguments: str) -> None:

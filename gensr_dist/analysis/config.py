@@ -13,4 +13,4 @@ class AnalysisConfig:
     rows: Annotated[int, Field(ge=1)] = 4_000
     """Test rows per task that are looked at, drawn with seed 0."""
     seeds: Annotated[int, Field(ge=1)] = 5
-    """Seeds of each estimator that is trained."""
+    """Number of trainings, each with its own seed, of every estimator."""

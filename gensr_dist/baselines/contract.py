@@ -58,28 +58,31 @@ class Settings:
     """Settings that every trained baseline has; each model's own class adds its own and gives what was published."""
 
     width: Annotated[int, Field(ge=1)] = 64
-    """D."""
+    """Width D of item vectors and states."""
     item_input: Literal["id", "cf", "id+cf"] = "id"
     """What an item is to the model: a learnt vector, LightGCN's, or their sum."""
     history: Annotated[int, Field(ge=1)] = 50
-    """Newest interactions that are read."""
+    """Interactions that are read, the newest ones."""
     negatives: Annotated[int, Field(ge=0)] = 1
-    """Of a row or position, drawn uniformly among what its user has not met."""
+    """Negatives of a row or position, drawn uniformly among what its user has not met."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout rate."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate of the optimizer."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay of the optimizer."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """In which the learning rate rises; then it stays."""
+    """Steps in which the learning rate rises from 0; then it stays."""
     clip: Annotated[float, Field(gt=0)] = 5.0
-    """Largest norm of the gradient."""
+    """Norm that a larger gradient is scaled down to."""
     batch: Annotated[int, Field(ge=1)] = 256
     """Rows or sequences of a step, over all ranks."""
     epochs: Annotated[int, Field(ge=1)] = 200
-    """At most."""
+    """Most epochs."""
     validate_every: Annotated[float, Field(gt=0)] = 1.0
-    """Epochs."""
+    """Epochs between validations."""
     patience: Annotated[int, Field(ge=1)] = 10
-    """Validations without a better mean NDCG@10 before it stops."""
+    """Validations without a better mean NDCG@10 after which training stops."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from gensr_dist.baselines.contract import Baseline, Losses, Need, Settings
-from gensr_dist.baselines.feeds import Feed
+from gensr_dist.baselines.loaders import BaselineLoader
 from gensr_dist.baselines.registry import entry
 from gensr_dist.baselines.result import Curve, CurvePoint
 from gensr_dist.baselines.validation import Validation
@@ -120,8 +120,8 @@ class _Training:
         _check_fits(name, settings, data, ranks)
         torch.manual_seed(config.seed)
         model = entry(name).build(settings, facts_of(data))
-        self.feed = Feed(model, settings, self.collator, config.seed, ranks)
-        self.steps_per_epoch = self.feed.order.steps_per_epoch
+        self.loader = BaselineLoader(model, settings, self.collator, config.seed, ranks)
+        self.steps_per_epoch = self.loader.order.steps_per_epoch
         self.steps = settings.epochs * self.steps_per_epoch
         self.validate_every = max(1, round(settings.validate_every * self.steps_per_epoch))
         self.validation = Validation(model, data, config)
@@ -163,7 +163,7 @@ class _Training:
 
     def _train(self) -> None:
         batches = prefetched(
-            self.feed.batches_of_step, self.progress.steps, self.steps, workers=self.config.train.workers
+            self.loader.batches_of_step, self.progress.steps, self.steps, workers=self.config.train.workers
         )
         bar = tqdm(
             total=self.steps,

@@ -92,9 +92,9 @@ def _task_times(trained: TrainedRun, ranker: Ranker, config: Config, rows: EvalR
         clock.append(time.perf_counter())
         found = generator.candidates(requests, candidates)
         clock.append(time.perf_counter())
-        odds_GK = ranker.scorer.odds(requests, found.item_GK)
+        log_odds_GK = ranker.scorer.log_odds(requests, found.item_GK)
         clock.append(time.perf_counter())
-        ranker.ordered(requests, found, odds_GK)
+        ranker.ordered(requests, found, log_odds_GK)
         clock.append(time.perf_counter())
         for part, seconds in zip(parts, np.diff(clock).tolist(), strict=True):
             parts[part].append(1e3 * seconds)

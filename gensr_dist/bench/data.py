@@ -1,6 +1,6 @@
 """`gensr bench data`: the way of the data, measured: simulate, prepare, read batches.
 
-The loader stands beside a baseline: one WebDataset sample a training row, put together in Python. Both run in this
+The loader stands beside a reference: one WebDataset sample a training row, put together in Python. Both run in this
 process, on one thread, on the same rows, with histories of 20 and groups of 5, and are told no evidence. Dimensions as
 in `data/batches/batch.py`; I items, R rows, T title tokens, E width of a CF vector.
 """
@@ -39,7 +39,7 @@ HISTORY = 20
 NEGATIVES = 4
 _CF_WIDTH = 64
 _OURS = 100  # steps of a round
-_BASELINE = 10  # steps of a round, and of the tar of one sample a row
+_REFERENCE = 10  # steps of a round, and of the tar of one sample a row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +56,12 @@ class DataBench:
     bytes_per_event: float  # of the tars
     loader_rows_per_s: float  # candidate rows in ready batches, one core, with their share of decoding the shards
     loader_groups_per_s: float  # the same: groups of one positive and its negatives
-    plain_rows_per_s: float  # the same of the baseline, one core
+    plain_rows_per_s: float  # the same of the reference, one core
     loader_ratio: float  # median of alternated rounds
 
 
 def bench_data(preset: str, folder: Path | None) -> DataBench:
-    """Run both stages on a preset, then the loader against its baseline.
+    """Run both stages on a preset, then the loader against its reference.
 
     Args:
         preset: name of a size in `data.presets`.
@@ -78,7 +78,7 @@ def bench_data(preset: str, folder: Path | None) -> DataBench:
         simulated, prepared = (
             run_gensr(stage, *options, watch_memory=True) for stage in ("simulate", "prepare simulate")
         )
-        loader_rows_per_s, baseline_rows_per_s, ratio = measure_loader(run / "shards")
+        loader_rows_per_s, reference_rows_per_s, ratio = measure_loader(run / "shards")
     return DataBench(
         preset=preset,
         cores=os.cpu_count() or 1,
@@ -90,13 +90,13 @@ def bench_data(preset: str, folder: Path | None) -> DataBench:
         bytes_per_event=round(prepared.result["bytes_per_event"], 2),
         loader_rows_per_s=loader_rows_per_s,
         loader_groups_per_s=round(loader_rows_per_s / (1 + NEGATIVES), 1),
-        plain_rows_per_s=baseline_rows_per_s,
+        plain_rows_per_s=reference_rows_per_s,
         loader_ratio=ratio,
     )
 
 
 def measure_loader(shards: Path, *, batch: int = 256, rounds: int = 7) -> tuple[int, int, float]:
-    """Rows a second of the loader and of its baseline, medians of alternated rounds, and the median of their ratios.
+    """Rows a second of the loader and of its reference, medians of alternated rounds, and the median of their ratios.
 
     Raises:
         InputError: the folder is damaged, or has fewer training rows than `batch`.
@@ -128,23 +128,23 @@ def _measure(shards: Path, folder: Path, batch: int, rounds: int) -> tuple[int, 
     loader.batches_of_step(0)
     decode_s = time.perf_counter() - began  # once a window and epoch: rows bear it in proportion
     decoded_rows = sum(len(window.training_event_R) for window, _ in store.parts_of_rows(loader.order.rows_of_step(0)))
-    baseline = BaselineLoader.write(folder / "rows.tar", loader, steps=_BASELINE)
+    reference = ReferenceLoader.write(folder / "rows.tar", loader, steps=_REFERENCE)
 
     ours_R, baseline_R = [], []
-    for round_ in tqdm(range(rounds), desc="loader and baseline", unit="round", disable=None):
+    for round_ in tqdm(range(rounds), desc="loader and reference", unit="round", disable=None):
         steps = (round_ * _OURS, (round_ + 1) * _OURS)
         began = time.perf_counter()
         groups = sum(loader.order.groups_of_step(step) for step, _ in loader.batches(*steps))
         seconds_a_group = (time.perf_counter() - began) / groups + decode_s / decoded_rows
         ours_R.append((1 + NEGATIVES) / seconds_a_group)
         began = time.perf_counter()
-        groups = sum(len(batch_["label"]) for batch_ in baseline.batches(batch))
+        groups = sum(len(batch_["label"]) for batch_ in reference.batches(batch))
         baseline_R.append(groups * (1 + NEGATIVES) / (time.perf_counter() - began))
     ratio = Spread.of_ratios(ours_R, baseline_R, digits=2).median
     return round(median(ours_R)), round(median(baseline_R)), ratio
 
 
-class BaselineLoader:
+class ReferenceLoader:
     """A tar of one sample a row, `{user, task, query, item, history, behaviours}` in JSON, read with webdataset.
 
     What it is spared: shuffling, tar headers for the time of writing, and collecting what each user has seen.
@@ -163,7 +163,7 @@ class BaselineLoader:
         self.random = random.Random(0)  # noqa: S311
 
     @classmethod
-    def write(cls, tar: Path, loader: TrainingLoader, steps: int) -> "BaselineLoader":
+    def write(cls, tar: Path, loader: TrainingLoader, steps: int) -> "ReferenceLoader":
         """Write the rows of the first steps of a loader, in their order."""
         collator = loader.collator
         seen: dict[int, set[int]] = {}

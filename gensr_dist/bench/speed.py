@@ -1,4 +1,4 @@
-"""`gensr bench step` and `gensr bench score`: speed, memory and operations of ours and of the baseline, in one run.
+"""`gensr bench step` and `gensr bench score`: speed, memory and operations of ours and of the reference, in one run.
 
 A step is the forward pass with dropout, the loss of eq. 8 and that of the towers, gradients of all parameters, clipping
 and AdamW. Scoring has neither gradients nor dropout.
@@ -15,7 +15,7 @@ import torch
 
 from gensr_dist.bench.interleaved import Spread, Variant, Worker, cores, interleave, running
 from gensr_dist.bench.synthetic import synthetic_batch
-from gensr_dist.bench.workload import BACKBONES, Precision, SpeedSetting, Workload, baseline_model, our_model
+from gensr_dist.bench.workload import BACKBONES, Precision, SpeedSetting, Workload, our_model, reference_model
 from gensr_dist.errors import InputError
 from gensr_dist.kernels.dispatch import check_compiler
 
@@ -31,14 +31,14 @@ class BatchGroups:
     gpu_ours: int
 
     def of(self, groups: int | None, our_groups: int | None) -> tuple[int, int]:
-        """Of the baseline and of ours, given what the user said of them."""
+        """Of the reference and of ours, given what the user said of them."""
         if groups is not None:
             return groups, our_groups or groups
         on_gpu = torch.cuda.is_available()
         return (self.gpu_baseline, our_groups or self.gpu_ours) if on_gpu else (self.cpu, our_groups or self.cpu)
 
 
-# On a CPU half a minute of the baseline, with `small`.
+# On a CPU half a minute of the reference, with `small`.
 STEP_GROUPS = BatchGroups(cpu=12, gpu_baseline=128, gpu_ours=1_024)
 SCORE_GROUPS = BatchGroups(cpu=2, gpu_baseline=16, gpu_ours=64)
 
@@ -59,9 +59,9 @@ class SpeedBench:
     """Both variants in one run."""
 
     ours: VariantSpeed
-    plain: VariantSpeed  # the baseline
-    ratio: Spread  # ours / baseline, over rounds
-    flops_ratio: float  # operations a row, baseline / ours: what the ratio would be at equal operations a second
+    reference: VariantSpeed
+    ratio: Spread  # ours / reference, over rounds
+    flops_ratio: float  # operations a row, reference / ours: what the ratio would be at equal operations a second
     idle_gb: float  # resident, of a process that has only imported the libraries
     first_pass_s: float  # of ours, compiling with it; what later batches need is in their own time
     tokens_per_s: float  # of ours: text and slots of contexts and blocks, and the history's title tokens or items
@@ -70,17 +70,17 @@ class SpeedBench:
     parameters: int
     mean_history: float  # items
     rounds: int
-    passes_of_a_round: int  # of ours; the baseline has its own number
+    passes_of_a_round: int  # of ours; the reference has its own number
     device: str
     cores: int
     seconds: float  # of the whole benchmark
     setting: SpeedSetting
 
     def flat(self) -> dict[str, Any]:
-        """What the commands print."""
+        """What the commands print, where the reference is `plain`."""
         flat = asdict(self)
-        ours, plain, ratio, setting = (flat.pop(name) for name in ("ours", "plain", "ratio", "setting"))
-        speeds = {f"{key}_{name}": each[key] for key in ours for name, each in (("ours", ours), ("plain", plain))}
+        ours, reference, ratio, setting = (flat.pop(name) for name in ("ours", "reference", "ratio", "setting"))
+        speeds = {f"{key}_{name}": each[key] for key in ours for name, each in (("ours", ours), ("plain", reference))}
         first = {f"{name}_per_s": speeds.pop(f"per_s_{name}") for name in ("ours", "plain")}
         first |= {f"ratio_{name}": ratio[key] for name, key in (("median", "median"), ("min", "low"), ("max", "high"))}
         first |= {"flops_ratio": flat.pop("flops_ratio")}
@@ -108,7 +108,7 @@ def bench_speed(setting: SpeedSetting, *, training: bool, rounds: int, profile: 
     with running(variants, setting):
         first_pass_s = ours.ask(Workload.timed_pass)
         passes = [variant.ask(Workload.warm_up) for variant in variants]
-        interleave(variants, Workload.round, rounds, "ours and the baseline")
+        interleave(variants, Workload.round, rounds, "ours and the reference")
         peak_gb = [variant.peak_gb() for variant in variants]
         shares = [variant.ask(Workload.shares) for variant in variants]
         peak_flops = ours.ask(Workload.peak_flops)
@@ -131,7 +131,7 @@ def bench_speed(setting: SpeedSetting, *, training: bool, rounds: int, profile: 
     history_GL = synthetic_batch(setting.shape(setting.our_groups), 0).history_GL
     return SpeedBench(
         ours=speeds[0],
-        plain=speeds[1],
+        reference=speeds[1],
         ratio=Spread.of_ratios(rates[0], rates[1], digits=2),
         flops_ratio=round(flops[1] / flops[0], 2),
         idle_gb=ours.idle_gb,
@@ -151,8 +151,8 @@ def bench_speed(setting: SpeedSetting, *, training: bool, rounds: int, profile: 
 
 
 def workload(setting: SpeedSetting, worker: Worker, *, training: bool, product: bool) -> Workload:
-    """Passes of ours (`product`) or of the baseline."""
-    model = (our_model if product else baseline_model)(setting, worker.device)
+    """Passes of ours (`product`) or of the reference."""
+    model = (our_model if product else reference_model)(setting, worker.device)
     return Workload(model, training, setting.shape(setting.our_groups if product else setting.groups), worker)
 
 

@@ -1,4 +1,4 @@
-"""What `gensr bench step` and `score` compute: passes of ours and of the baseline, same weights, same batches."""
+"""What `gensr bench step` and `score` compute: passes of ours and of the reference, same weights, same batches."""
 
 import math
 import time
@@ -14,10 +14,10 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 from torch.utils.benchmark import Timer
 
-from gensr_dist.bench.baseline import BaselineGenSR
-from gensr_dist.bench.baseline_rows import BaselineCollator
 from gensr_dist.bench.interleaved import Worker
 from gensr_dist.bench.parts import PartTimes
+from gensr_dist.bench.reference import ReferenceGenSR
+from gensr_dist.bench.reference_rows import ReferenceCollator
 from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, Lengths, synthetic_batch, synthetic_idf, word_tokenizer
 from gensr_dist.config.root import Config
 from gensr_dist.data.batches.batch import Batch
@@ -105,11 +105,11 @@ def our_model(setting: SpeedSetting, device: torch.device) -> Contender:
     )
 
 
-def baseline_model(setting: SpeedSetting, device: torch.device) -> Contender:
-    """The baseline with the same weights; transformers' loss is in no part of its own."""
+def reference_model(setting: SpeedSetting, device: torch.device) -> Contender:
+    """The reference with the same weights; transformers' loss is in no part of its own."""
     source = _gensr(setting)
-    model = BaselineGenSR(source).to(device, _DTYPES[setting.precision])
-    collate = BaselineCollator(source.shape.model.prompts, word_tokenizer(setting.vocabulary))
+    model = ReferenceGenSR(source).to(device, _DTYPES[setting.precision])
+    collate = ReferenceCollator(source.shape.model.prompts, word_tokenizer(setting.vocabulary))
     no_yes = collate.answers.to(device)
 
     def score(ready: Any) -> Tensor:
@@ -256,7 +256,7 @@ def _gensr(setting: SpeedSetting) -> GenSR:
     return GenSR.build(setting.model, tokenizer, CF_WIDTH, token_idf_V=idf_V).use_kernels("auto")
 
 
-def _common_parts(model: GenSR | BaselineGenSR) -> Iterator[tuple[str, Any, str]]:
+def _common_parts(model: GenSR | ReferenceGenSR) -> Iterator[tuple[str, Any, str]]:
     """What both variants have; everything of the model that is in no part is `other`."""
     yield "other", model, "forward"
     yield "term_match", model.term_match, "forward"

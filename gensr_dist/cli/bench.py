@@ -18,7 +18,7 @@ def add_benches(commands: Commands) -> None:
         "data",
         _data,
         "simulate and prepare a log, then read batches",
-        "Seconds and peak memory of both stages, bytes an event, and rows/s of the loader on one core beside a\n"
+        "Seconds and peak memory of both stages, bytes an event, and candidates/s of the loader on one core beside a\n"
         "WebDataset of one sample a row that is decoded in Python.",
         "gensr bench data --preset kuaisar --json",
     )
@@ -44,7 +44,8 @@ def add_benches(commands: Commands) -> None:
         _step,
         "training steps of GenSR: ours against transformers' T5 as it is, one padded prompt a candidate",
         "Same weights, same batches, each variant in a process of its own, interleaved. Batches are made up, with\n"
-        "lengths as in Amazon Beauty. Prints rows/s, operations, memory, model FLOP/s utilisation, shares of time.",
+        "lengths as in Amazon Beauty. Prints candidates/s, operations, memory, model FLOP/s utilisation and the time\n"
+        "that each part takes.",
         "gensr bench step --backbone small --json",
     )
     _add_model_arguments(added)

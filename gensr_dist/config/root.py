@@ -49,9 +49,10 @@ class Config:
     run: str = "runs/default"
     """Folder that receives every stage's results; runs/<name of the config file> if not set."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Of everything random: simulation, split, negatives, order, weights, dropout."""
+    """Seed of everything random: simulation, split, negatives, order, weights, dropout."""
     kernels: KernelPath = "auto"
-    """`auto`: Triton on GPUs, else torch; `triton` and `torch` insist."""
+    """Implementation of the fused operations. `auto`: Triton on GPUs, else torch; `triton` and `torch`: that one or an
+    error."""
     simulate: SimulateConfig = field(default_factory=SimulateConfig)
     data: DataConfig = field(default_factory=DataConfig)
     lightgcn: LightGCNConfig = field(default_factory=LightGCNConfig)

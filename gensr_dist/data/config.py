@@ -29,13 +29,13 @@ class SimulateConfig:
     search_share: Annotated[float, Field(gt=0, lt=1)] = 2 / 3
     """Mean share of a user's sessions that are searches, which show fewer items."""
     activity_shape: Annotated[float, Field(gt=0)] = 4.0
-    """Shape of the gamma distribution of sessions per user: below 1, many users hardly come."""
+    """Shape of the gamma distribution of sessions per user: below 1, many users have hardly any."""
     items_per_topic: Annotated[int, Field(ge=1)] = 33
-    """Items per topic, until all 240 leaf topics are there."""
+    """Items per topic as long as fewer than all 240 leaf topics are used."""
     popularity_spread: Annotated[float, Field(ge=0)] = 0.7
-    """Standard deviation of the logarithm of popularity, hits apart."""
+    """Standard deviation of the logarithm of an item's popularity, but for the items of `hit_share`."""
     hit_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of items whose popularity follows Pareto's law instead."""
+    """Share of items, the hits, whose popularity follows Pareto's law instead."""
     own_word_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of queries that have one more word, drawn by Zipf's law."""
 
@@ -45,14 +45,14 @@ class DataConfig:
     """From raw logs to shards."""
 
     source: Source = "simulate"
-    """How the raw log is written; `prepare` takes it from its command line."""
+    """Format of the raw log; `gensr prepare` takes it from its command line."""
     raw: Annotated[str, Mark.PLACE] = ""
     """Folder of the raw log; the simulator writes its own below the run folder."""
     split: SplitMethod = "days"
-    """`days`: the last day is test, the one before validation. `leave_one_out`: the last positive of each user and
-    task. `time`: the newest positive events."""
+    """Events that are held out. `days`: the last day for test, the one before for validation. `leave_one_out`: the last
+    positive of each user and task for test, the one before for validation. `time`: the newest positive events."""
     valid_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Split `time`: share of positive events for validation, those before the test share."""
+    """Split `time`: share of positive events for validation, the newest but for those of test."""
     test_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Split `time`: share of positive events for test, the newest."""
     min_interactions: Annotated[int, Field(ge=1)] = 5
@@ -60,19 +60,20 @@ class DataConfig:
     both_behaviours: bool = True
     """Keep only users who both searched and were recommended to."""
     tokenizer: str = "corpus"
-    """`corpus` trains one on item texts and queries; else a Hub name or a folder."""
+    """`corpus`: trained on the log's item texts and queries; else the name of one on the Hugging Face Hub, or a
+    folder."""
     vocabulary: Annotated[int, Field(ge=300, le=1_000_000)] = 4_000
-    """Size of a corpus tokenizer."""
+    """Number of tokens of a `corpus` tokenizer."""
     title_tokens: Annotated[int, Field(ge=1, le=512)] = 16
     """Tokens of an item's text that are kept."""
     query_tokens: Annotated[int, Field(ge=1, le=512)] = 12
     """Tokens of a query that are kept."""
     eval_negatives: Annotated[int, Field(ge=1, le=100_000)] = 99
-    """Frozen negatives of each validation and test row."""
+    """Negatives that each validation and test row is ranked against; drawn once, the same for all systems."""
     users_per_sample: Annotated[int, Field(ge=1)] = 256
-    """Users in one tar sample."""
+    """Users in one sample of a tar file."""
     samples_per_shard: Annotated[int, Field(ge=1)] = 8
-    """Samples in one tar."""
+    """Samples in one tar file, a shard."""
     shards: Annotated[str, Mark.PLACE] = ""
     """Folder or fsspec URL of the shards; below the run folder if empty."""
     cache: Annotated[str, Mark.PLACE] = ""
@@ -80,17 +81,17 @@ class DataConfig:
     cache_gb: Annotated[float, Field(gt=0), Mark.PLACE] = 50.0
     """Size limit of that cache; least recently used copies are deleted first."""
     on_corrupt: Annotated[Literal["stop", "skip"], Mark.PLACE] = "stop"
-    """`skip` trains without the damaged shards and says what was lost."""
+    """What a damaged shard does. `stop`: ends the command; `skip`: training leaves it out and says what was lost."""
     shuffle_shards: Annotated[int, Field(ge=1), Mark.BATCHING] = 64
-    """Consecutive shards whose rows are mixed; that many in memory."""
+    """Consecutive shards whose rows are shuffled together; so many are in memory at a time."""
     history: Annotated[int, Field(ge=1, le=10_000), Mark.BATCHING] = 20
-    """Newest interactions a batch shows the model."""
+    """Interactions before a row that the model reads, the newest ones."""
     train_negatives: Annotated[int, Field(ge=1, le=10_000), Mark.BATCHING] = 4
-    """Negatives of a training row, drawn anew every epoch."""
+    """Negatives of a training row, drawn again every epoch."""
     negatives: Annotated[Literal["uniform", "popularity"], Mark.BATCHING] = "uniform"
-    """What training negatives are drawn from."""
+    """Distribution of training negatives. `uniform`: every item alike; `popularity`: see `popularity_power`."""
     popularity_power: Annotated[float, Field(ge=0, le=1), Mark.BATCHING] = 0.75
-    """Exponent on an item's training count, for `popularity`."""
+    """For `popularity`: an item is drawn in proportion to its positive training events to this power."""
     hard_negatives: Annotated[int, Field(ge=0), Mark.BATCHING] = 0
     """How many of `train_negatives` are items that were shown and not clicked in the same session, if any."""
     query_negatives: Annotated[int, Field(ge=0), Mark.BATCHING] = 0

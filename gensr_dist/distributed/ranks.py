@@ -67,8 +67,8 @@ class Ranks:
 def join_processes() -> Ranks:
     """Join the process group that the launcher describes, or one of this process alone: nccl on GPUs, else gloo.
 
-    From then on a rank that dies or cannot be reached ends this process, see `peers`. Until all have come, those who
-    wait say for whom, see `gathering`.
+    From then on a rank that dies or cannot be reached ends this process, see `heartbeat`. Until all have come,
+    those who wait say for whom, see `gathering`.
 
     Raises:
         InputError: the launcher's variables are incomplete or do not fit this machine, or its port is taken.

@@ -11,11 +11,11 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.evaluation.metrics import CUTOFF, MISSED, TaskMetrics
 from gensr_dist.evaluation.significance import PairedTest, paired_test
 
-ANSWERS, CANDIDATES, ODDS, COUNTING = "answers", "candidates", "gensr", "counting"
+ANSWERS, CANDIDATES, LOG_ODDS, COUNTING = "answers", "candidates", "gensr", "counting"
 ORDERS: Mapping[str, str] = {
     ANSWERS: "Answers: channels and GenSR",
     CANDIDATES: "Candidates as generated, without GenSR",
-    ODDS: "Candidates by GenSR alone",
+    LOG_ODDS: "Candidates by GenSR alone",
     COUNTING: "Counting over every item",
 }
 

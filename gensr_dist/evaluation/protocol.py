@@ -30,7 +30,7 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
-class Rival:
+class ComparedScorer:
     """A scorer that takes part in an evaluation."""
 
     name: str  # key of report.TITLES

@@ -28,7 +28,7 @@ from gensr_dist.evaluation.metrics import (
     reach_of,
 )
 from gensr_dist.evaluation.page import evaluation_page
-from gensr_dist.evaluation.protocol import Rival, draw_rows, rank_positives, ranks_and_findings
+from gensr_dist.evaluation.protocol import ComparedScorer, draw_rows, rank_positives, ranks_and_findings
 from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult
 from gensr_dist.evaluation.significance import paired_test, save_ranks
 from gensr_dist.evaluation.strata import TaskStrata, training_users
@@ -42,7 +42,7 @@ def evaluate(
     seed: int,
     *,
     training_negatives: int,
-    rivals: Sequence[Rival] = (),
+    compared: Sequence[ComparedScorer] = (),
     catalogue: Sequence[CatalogueMetrics] = (),
     candidates: Sequence[CandidateMetrics] = (),
 ) -> EvaluationResult:
@@ -54,7 +54,7 @@ def evaluate(
         config: protocol settings.
         seed: of the run; draws rows and resamples.
         training_negatives: of a training group, whose share of positives GenSR has learnt.
-        rivals: what GenSR is compared with.
+        compared: what GenSR is compared with.
         catalogue: whole-catalogue results of the retrieval stage, for the report.
         candidates: recall of its channels, for the report.
 
@@ -70,14 +70,14 @@ def evaluate(
         for task, task_rows in rows.items()
     }
     ranks = {GENSR: {task: rank_R for task, (rank_R, _) in answered.items()}} | {
-        rival.name: {
+        other.name: {
             task: rank_positives(
-                rival.scorer, task_rows, rival.rows_a_call, progress=f"{TITLES[rival.name]}, {TASK_NAMES[task]}"
+                other.scorer, task_rows, other.rows_a_call, progress=f"{TITLES[other.name]}, {TASK_NAMES[task]}"
             )
             for task, task_rows in rows.items()
-            if task in rival.tasks
+            if task in other.tasks
         }
-        for rival in rivals
+        for other in compared
     }
     training_users_I = training_users(store)
     result = EvaluationResult(

@@ -14,18 +14,18 @@ class LightGCNConfig:
     """BPR training on recommendation training events (footnote 1 of the paper)."""
 
     width: Annotated[int, Field(ge=1, le=65_536)] = 64
-    """Width of the vectors; ranks share it, so their number must divide it."""
+    """Width of the CF vectors. Each rank has an equal part of it: the number of ranks must divide it."""
     layers: Annotated[int, Field(ge=0, le=100)] = 3
-    """Layers of propagation."""
+    """Number of layers of propagation."""
     epochs: Annotated[int, Field(ge=1)] = 100
     """Largest number of epochs."""
     batch: Annotated[int, Field(ge=1)] = 2_048
-    """Edges per step. Each step propagates over the whole graph, so it should grow with the graph: 1/16 of its edges
-    does."""
+    """Edges per step. Each step propagates over the whole graph, so the batch should grow with the graph: 1/16 of its
+    edges is a good size."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-3
-    """Of Adam."""
+    """Learning rate of Adam."""
     l2: Annotated[float, Field(ge=0)] = 1e-3
-    """Weight of the squared layer-0 vectors of a step's nodes, divided by the number of its edges."""
+    """Weight of the penalty: the squared layer-0 vectors of a step's nodes, divided by the number of its edges."""
     folds: Annotated[int, Field(ge=0)] = 2
     """Parts of the users for cross-fitting, 2 or more: each training row of GenSR reads CF vectors that were learnt
     without the part of its user, at the cost of one more training of LightGCN per part. 0 is the paper's way: vectors
@@ -33,9 +33,9 @@ class LightGCNConfig:
     validate_every: Annotated[int, Field(ge=1)] = 5
     """Epochs between validations."""
     patience: Annotated[int, Field(ge=1)] = 3
-    """Validations without a better recall before it stops."""
+    """Validations without a better recall@20 after which training stops."""
     checkpoint_minutes: Annotated[float, Field(ge=0), Mark.OPERATIONAL] = 10.0
-    """Between checkpoints; each validation writes one as well."""
+    """Minutes between checkpoints; each validation writes one as well."""
 
 
 def check_folds(folds: int) -> None:

@@ -16,10 +16,10 @@ from gensr_dist.graph.checkpoints import discard
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.graphs import Graphs
 from gensr_dist.graph.leak import Leak
+from gensr_dist.graph.procrustes import ProcrustesAlignment
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.result import LightGCNResult
 from gensr_dist.graph.training import GraphTraining, ScalarWriter, Trained
-from gensr_dist.graph.turning import Turning
 
 Measure = Callable[[ItemVectors], Leak | None]
 
@@ -38,12 +38,12 @@ def train_lightgcn(
     writer: ScalarWriter | None = None,
     measure: Measure | None = None,
 ) -> LightGCNResult:
-    """Train LightGCN and write its vectors and `lightgcn.json` to `folder`, all or none; see `vectors.py`.
+    """Train LightGCN and write its vectors and `lightgcn.json` to `folder`, all or none (`data/cf_vectors.py`).
 
     The kept vectors of each training are those of the epoch with the best recall@20 or, without validation events, of
-    the last epoch. Those without a fold are turned onto the whole graph's. The same seed gives the same vectors on the
+    the last epoch. Those without a fold are aligned with the whole graph's. The same seed gives the same vectors on the
     same CPU with the same number of threads and ranks, interrupted or not; those without a fold do not depend, but for
-    their turning, on what its users do.
+    their alignment, on what its users do.
 
     Args:
         windows: all events, by ascending users: (row of a window's first user, its timelines). Positive recommendation
@@ -82,8 +82,9 @@ def train_lightgcn(
             leak=measure(vectors) if measure else None,
         )
         record = {"settings": asdict(config), "seed": seed, "result": asdict(result)}
-        turned = (Turning.onto(whole.item_IE, table_IE).turned(table_IE) for table_IE in vectors.without_fold)
-        save_cf(folder, whole.item_IE, whole.user_VE, record, turned)
+        tables = vectors.without_fold
+        aligned = (ProcrustesAlignment.onto(whole.item_IE, table_IE).aligned(table_IE) for table_IE in tables)
+        save_cf(folder, whole.item_IE, whole.user_VE, record, aligned)
         return result
 
     result = ranks.from_first(save)

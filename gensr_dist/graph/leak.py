@@ -53,7 +53,7 @@ def measure_leak(store: TimelineStore, vectors: ItemVectors, seed: int) -> Leak:
 
     Args:
         store: of the log; each of its windows is read some times.
-        vectors: of its items, before or after turning: cosines are the same.
+        vectors: of its items, before or after alignment: cosines are the same.
         seed: of the samples.
 
     Raises:

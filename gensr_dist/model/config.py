@@ -23,49 +23,53 @@ Scoring = Literal["joint", "shared"]
 
 @dataclass(frozen=True, kw_only=True)
 class PromptConfig:
-    """One template a task (eq. 7): texts around four embedding slots; the search template also holds the query.
+    """One template per task (eq. 7): texts around four embedding slots; the search template also holds the query.
 
-    What stands before the first slot costs little, what stands after it is paid for every candidate: slots side by side
-    make four tokens of one.
+    Text before the first slot costs little, text after it is computed for every candidate: with no text between the
+    slots and after them, a candidate takes only four tokens.
     """
 
     recommendation: str = "Recommend to users who like {history_cf}{history_text}{item_cf}{item_text}"
-    """Of recommendation rows."""
+    """Template of recommendation rows."""
     search: str = "Search {query} for users who like {history_cf}{history_text}{item_cf}{item_text}"
-    """Of search rows; it must hold {query}."""
+    """Template of search rows; it must hold {query}."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """GenSR (section 4 of the paper); the switches are its ablations."""
+    """GenSR (section 4 of the paper). A key that is true or false switches a part of it; false is an ablation."""
 
     backbone: str = "nano"
-    """`nano`, `mini`, `small`, `base`: built from a config; else a Hub name or a folder (google/flan-t5-base)."""
+    """The T5. `nano`, `mini`, `small`, `base`: of that size with random weights; else pretrained weights, as a name on
+    the Hugging Face Hub (google/flan-t5-base) or a folder."""
     scoring: Scoring = "shared"
-    """`joint`: the paper's prompt a candidate; `shared`: one context a group."""
+    """`joint`: one prompt per candidate, as in the paper; `shared`: the candidates of a group share what stands before
+    the first slot."""
     semantic_history: Literal["tokens", "pooled"] = "tokens"
-    """All title tokens of the history (the paper), or one mean vector a title."""
+    """What the semantic view reads. `tokens`: all title tokens of the history, as in the paper; `pooled`: one mean
+    vector per title."""
     cf_heads: Annotated[int, Field(ge=1)] = 4
-    """History encoder and soft filter of the CF view."""
+    """Attention heads of the history encoder and the soft filter of the CF view."""
     semantic_heads: Annotated[int, Field(ge=1)] = 4
-    """History encoder and soft filter of the semantic view."""
+    """Attention heads of the history encoder and the soft filter of the semantic view."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Of T5 and the history encoders."""
+    """Dropout rate of T5 and of the history encoders."""
     cf_view: bool = True
-    """Off: no CF vectors, and no counts of visits."""
+    """View of CF vectors. False: none of them, and no counts of visits."""
     semantic_view: bool = True
-    """Off: no texts of histories, and no counts of their words."""
+    """View of texts. False: no texts of histories, and no counts of their words."""
     soft_filter: bool = True
-    """Off: mean pooling of the history."""
+    """Pooling of the history by attention of the candidate, as in the paper. False: its mean."""
     history_match: bool = True
-    """Likeness to single interactions, see history_match.py; not in the paper."""
+    """T5 is told how like a candidate is to single interactions (model/history_match.py); not in the paper."""
     match: bool = True
-    """Towers whose product T5 is told, see match.py; not in the paper."""
+    """T5 is told the product of two towers, history with query and candidate (model/match.py); not in the paper."""
     term_match: bool = True
-    """Which words of a query a title has, see term_match.py; not in the paper."""
+    """T5 is told which words of a query a title has (model/term_match.py); not in the paper."""
     query_evidence: bool = True
-    """Counts of a query's words in texts and past searches, see data/query_evidence.py; not in the paper."""
+    """T5 is told counts of a query's words in texts and past searches (data/query_evidence.py); not in the paper."""
     history_evidence: bool = True
-    """Counts of who met history and candidate, and of their words, see data/history_evidence.py; not in the paper."""
+    """T5 is told how many met both history and candidate, and counts of their words (data/history_evidence.py); not in
+    the paper."""
     prompts: PromptConfig = field(default_factory=PromptConfig)
     """See `PromptConfig`."""

@@ -8,13 +8,15 @@ from pydantic import Field
 
 @dataclass(frozen=True, kw_only=True)
 class PaperConfig:
-    """What its trainings may cost."""
+    """Cost of the trainings of `gensr paper`, and the peer."""
 
     seeds: Annotated[int, Field(ge=1)] = 3
-    """Trainings of GenSR, of each ablation and of each point of a sweep."""
+    """Number of trainings, each with its own seed, of GenSR, of each ablation and of each point of a sweep."""
     steps: Annotated[int, Field(ge=0)] = 0
-    """Of each of those, with a warm-up that shrinks alike and one validation at their end; 0 is `train.steps`."""
+    """Steps of each of those trainings; the warm-up is shortened in proportion, with one validation at the end. 0:
+    `train.steps`."""
     points: Annotated[int, Field(ge=3, le=5)] = 5
-    """Of each of both sweeps."""
+    """Points of each of the two sweeps."""
     peer: str = "item_input=id+cf"
-    """Settings of UniSAR, the discriminative peer, apart from the published ones: KEY=VALUE with spaces between."""
+    """Settings of UniSAR, the discriminative peer, where they differ from the published ones: KEY=VALUE, separated by
+    spaces."""

@@ -26,7 +26,7 @@ class Ablation:
 
     label: str
     claim: str  # what it would mean that it is worse, before the name of a task
-    set: tuple[str, ...]
+    overrides: tuple[str, ...]
     of_paper: bool  # figure 4, or a question of our own
 
 
@@ -49,7 +49,7 @@ def ablations(config: Config) -> tuple[Ablation, ...]:
     )
     every = [Ablation(label, claim, settings, of_paper=True) for label, claim, settings in of_paper]
     every += [Ablation(label, claim, settings, of_paper=False) for label, claim, settings in ours]
-    return tuple(each for each in every if changes(config, each.set))
+    return tuple(each for each in every if changes(config, each.overrides))
 
 
 def sweep(config: Config, key: str) -> Mapping[float, str]:
@@ -64,7 +64,7 @@ def sweep(config: Config, key: str) -> Mapping[float, str]:
 def study_of(config: Config, run: RunFolder) -> Study:
     """All those trainings, on the shards and vectors of the run, in a folder named by what they depend on."""
     systems = [SystemPlan(system=GENSR, label=WHOLE)]
-    systems += [SystemPlan(system=GENSR, label=each.label, set=each.set) for each in ablations(config)]
+    systems += [SystemPlan(system=GENSR, label=each.label, set=each.overrides) for each in ablations(config)]
     for key in _SCOPES:
         points = sweep(config, key)
         systems += [

@@ -162,9 +162,9 @@ class Answerer:
         """Candidates that are scored for k answers."""
         return min(max(k, self.candidates), self.catalogue)
 
-    def shown(self, odds_M: NDArray[np.float32]) -> NDArray[np.float64]:
+    def shown(self, log_odds_M: NDArray[np.float32]) -> NDArray[np.float64]:
         """Scores for people: P(Yes) of GenSR's log-odds; a baseline's logits as they are."""
-        wide_M = torch.from_numpy(odds_M).double()
+        wide_M = torch.from_numpy(log_odds_M).double()
         return (wide_M if self.gensr is None else wide_M.sigmoid()).numpy()
 
     def knows_a_word(self, query: str) -> bool:
@@ -210,7 +210,7 @@ class Answerer:
                 left += " and that are allowed"
             notes += (f"{k:,} items were asked for, but only {len(place_K):,} {left}",)
         row_K = ranked.candidates.item_GK[0, place_K].tolist()
-        score_K = self.shown(ranked.odds_GK[0, place_K]).tolist()
+        score_K = self.shown(ranked.log_odds_GK[0, place_K]).tolist()
         reasons = self._reasons(requests, ranked, place_K) if explain else [None] * len(row_K)
         return Answers(
             items=tuple(

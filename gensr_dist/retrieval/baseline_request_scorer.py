@@ -56,7 +56,7 @@ class BaselineRequestScorer:
         return cls(name, model, collator, ranks.device)
 
     @torch.no_grad()
-    def odds(self, requests: Requests, item_GK: Int) -> NDArray[np.float32]:
+    def log_odds(self, requests: Requests, item_GK: Int) -> NDArray[np.float32]:
         """Logits of all candidates [G, K]; anything at padding (-1).
 
         Raises:

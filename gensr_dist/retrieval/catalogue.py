@@ -14,7 +14,7 @@ from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
-from gensr_dist.evaluation.catalogue_metrics import ANSWERS, CANDIDATES, COUNTING, ODDS, CatalogueMetrics
+from gensr_dist.evaluation.catalogue_metrics import ANSWERS, CANDIDATES, COUNTING, LOG_ODDS, CatalogueMetrics
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.evaluation.metrics import MISSED
 from gensr_dist.evaluation.protocol import draw_rows
@@ -86,7 +86,7 @@ def catalogue_metrics(
         ranked, positive_B1 = ranker.rank(requests, candidates), chunk.candidate_RC[:, :1]
         item_BK = ranked.candidates.item_GK
         place_K = np.broadcast_to(-np.arange(item_BK.shape[1], dtype=np.float64), item_BK.shape)
-        scores = {ANSWERS: ranked.score_GK, CANDIDATES: place_K, ODDS: ranked.odds_GK.astype(np.float64)}
+        scores = {ANSWERS: ranked.score_GK, CANDIDATES: place_K, LOG_ODDS: ranked.log_odds_GK.astype(np.float64)}
         for name, score_BK in scores.items():
             there_BK = np.where(item_BK >= 0, score_BK, -np.inf)
             ranks.setdefault(name, []).append(_ranks(there_BK, item_BK == positive_B1))

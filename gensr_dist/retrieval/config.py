@@ -13,9 +13,9 @@ class RetrievalConfig:
     index: Literal["flat", "ivf", "hnsw"] = "flat"
     """FAISS index of the channels that compare vectors."""
     candidates: Annotated[int, Field(ge=1, le=100_000)] = 200
-    """Items that GenSR scores for an answer."""
+    """Candidates that GenSR scores for one answer."""
     exclude_seen: bool = True
-    """Leave out items that the user already met."""
+    """Whether items that the user already met are left out of answers."""
     fit_rows: Annotated[int, Field(ge=0)] = 2_000
-    """Validation rows a task, whose candidates GenSR scores once, to fit the fusion of the channels and the order of
-    answers; 0 fits nothing: reciprocal ranks, and GenSR's score alone."""
+    """Validation rows per task, whose candidates GenSR scores once to fit the fusion of the channels and the order of
+    answers. 0: neither is fitted; channels are fused by reciprocal ranks, and GenSR's score alone orders answers."""

@@ -16,7 +16,7 @@ from gensr_dist.data.timelines.splits import Split
 from gensr_dist.evaluation.protocol import draw_rows
 from gensr_dist.retrieval.candidates import CandidateGenerator
 from gensr_dist.retrieval.fusion.learnt_order import LearntOrder, fit_order
-from gensr_dist.retrieval.ranker import GENSR, with_odds
+from gensr_dist.retrieval.ranker import GENSR, with_log_odds
 from gensr_dist.retrieval.request_scorer import RequestScorer
 from gensr_dist.retrieval.requests import asked_by
 
@@ -70,7 +70,7 @@ def fit_orders(
         table = _Table()
         for chunk, requests in asked_by(drawn, store, items, "order of answers"):
             found = fused.candidates(requests, candidates)
-            features_RKF = with_odds(found, scorer.odds(requests, found.item_GK))
+            features_RKF = with_log_odds(found, scorer.log_odds(requests, found.item_GK))
             table.add(found.item_GK, features_RKF, chunk.candidate_RC[:, 0])
         ordered = table.fit((*generator.features(task), GENSR))
         if ordered is not None:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
-from gensr_dist.retrieval.added.opening import GrownRun
+from gensr_dist.retrieval.added.opening import RunWithAddedItems
 from gensr_dist.retrieval.answer import Answerer
 from gensr_dist.retrieval.asks_file import read_asks
 from gensr_dist.retrieval.config import RetrievalConfig
@@ -91,13 +91,13 @@ def answer_part(answerer: Answerer, asks: pl.DataFrame, k: int) -> pl.DataFrame:
         ranked = answerer.ranker.rank(requests, answerer.scored(k))
         place_GK = ranked.order_GK[:, :k]
         item_GK = np.take_along_axis(ranked.candidates.item_GK, place_GK, axis=1)
-        odds_GK = np.take_along_axis(ranked.odds_GK, place_GK, axis=1)
+        log_odds_GK = np.take_along_axis(ranked.log_odds_GK, place_GK, axis=1)
         group_M, rank_M = np.nonzero(item_GK >= 0)
         parts.append(
             chosen.select("line", "user_id", "query")[group_M].with_columns(
                 pl.Series("rank", rank_M + 1),
                 items.item_ids[item_GK[group_M, rank_M]].alias("item_id"),
-                pl.Series("score", answerer.shown(odds_GK[group_M, rank_M])),
+                pl.Series("score", answerer.shown(log_odds_GK[group_M, rank_M])),
             )
         )
     if not parts:
@@ -179,7 +179,7 @@ def identity_of(trained: TrainedRun, retrieval: RetrievalConfig, scorer: str | N
     Returns:
         A SHA-256.
     """
-    added = (trained.added.record,) if isinstance(trained, GrownRun) else ()
+    added = (trained.added.record,) if isinstance(trained, RunWithAddedItems) else ()
     weights = () if scorer is None else tuple(sorted(trained.folder.baseline(scorer).model.iterdir()))
     digests = [sha256_of_file(path) for path in (trained.folder.index / ORDERS, *added, *weights)]
     return hashlib.sha256(f"{' '.join(digests)} {retrieval}".encode()).hexdigest()

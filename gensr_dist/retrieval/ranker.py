@@ -22,7 +22,7 @@ GENSR = "gensr"  # its log-odds among the features of an order
 class CandidateScorer(Protocol):
     """Whose scores order candidates: GenSR (`RequestScorer`) or a trained baseline (`BaselineRequestScorer`)."""
 
-    def odds(self, requests: Requests, item_GK: NDArray[np.int64]) -> NDArray[np.float32]:
+    def log_odds(self, requests: Requests, item_GK: NDArray[np.int64]) -> NDArray[np.float32]:
         """Log-odds of every candidate [G, K], higher is better; anything at padding (-1).
 
         Raises:
@@ -35,7 +35,7 @@ class Ranked:
     """Candidates in the order in which they were generated, with their scores."""
 
     candidates: Candidates
-    odds_GK: NDArray[np.float32]  # of the scorer
+    log_odds_GK: NDArray[np.float32]  # of the scorer
     score_GK: NDArray[np.float64]  # that answers are ordered by; -inf at padding
 
     @property
@@ -62,7 +62,7 @@ class Ranker:
         """Score the k candidates of each group.
 
         Raises:
-            InputError: as of `CandidateScorer.odds`.
+            InputError: as of `CandidateScorer.log_odds`.
         """
         return self.score(requests, self.generator.candidates(requests, k))
 
@@ -70,25 +70,25 @@ class Ranker:
         """Score given candidates.
 
         Raises:
-            InputError: as of `CandidateScorer.odds`.
+            InputError: as of `CandidateScorer.log_odds`.
         """
-        return self.ordered(requests, candidates, self.scorer.odds(requests, candidates.item_GK))
+        return self.ordered(requests, candidates, self.scorer.log_odds(requests, candidates.item_GK))
 
-    def ordered(self, requests: Requests, candidates: Candidates, odds_GK: NDArray[np.float32]) -> Ranked:
+    def ordered(self, requests: Requests, candidates: Candidates, log_odds_GK: NDArray[np.float32]) -> Ranked:
         """Order scored candidates.
 
         Args:
             requests: whose candidates they are.
             candidates: K of each.
-            odds_GK: of the scorer.
+            log_odds_GK: of the scorer.
         """
         order = self.orders.get(requests.task)
-        score_GK = odds_GK.astype(np.float64)
+        score_GK = log_odds_GK.astype(np.float64)
         if order is not None:
-            score_GK = order.score(with_odds(candidates, odds_GK))
-        return Ranked(candidates, odds_GK, np.where(candidates.item_GK >= 0, score_GK, -np.inf))
+            score_GK = order.score(with_log_odds(candidates, log_odds_GK))
+        return Ranked(candidates, log_odds_GK, np.where(candidates.item_GK >= 0, score_GK, -np.inf))
 
 
-def with_odds(candidates: Candidates, odds_GK: NDArray[np.float32]) -> NDArray[np.float32]:
+def with_log_odds(candidates: Candidates, log_odds_GK: NDArray[np.float32]) -> NDArray[np.float32]:
     """Features of a final order: the channels' scores and the log-odds, [G, K, F + 1]."""
-    return np.concatenate([candidates.score_GKF, odds_GK[:, :, None]], axis=2)
+    return np.concatenate([candidates.score_GKF, log_odds_GK[:, :, None]], axis=2)

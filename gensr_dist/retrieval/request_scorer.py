@@ -35,26 +35,26 @@ class RequestScorer:
         self.model, self.collator, self.device, self.prompts = model, collator, device, prompts
 
     @torch.inference_mode()
-    def odds(self, requests: Requests, item_GK: Int) -> Float32:
+    def log_odds(self, requests: Requests, item_GK: Int) -> Float32:
         """Log P(Yes) - log P(No) of every candidate [G, K]; anything at padding (-1).
 
         Raises:
             InputError: the model gives NaN.
         """
-        odds_GK = np.zeros(item_GK.shape, dtype=np.float32)
+        log_odds_GK = np.zeros(item_GK.shape, dtype=np.float32)
         for group_P in _alike(requests, max(1, self.prompts // item_GK.shape[1])):
             own = requests.take(group_P)
             for start in range(0, item_GK.shape[1], self.prompts):
                 part = slice(start, start + self.prompts)
                 output = self.model(self._inputs(own, item_GK[group_P, part]), "answers")
-                odds_GK[group_P, part] = output.yes_log_odds_GC.float().cpu().numpy()
-        if np.isnan(odds_GK[item_GK >= 0]).any():  # CF vectors were checked when opened: it comes from the weights
+                log_odds_GK[group_P, part] = output.yes_log_odds_GC.float().cpu().numpy()
+        if np.isnan(log_odds_GK[item_GK >= 0]).any():  # CF vectors were checked when opened: it comes from the weights
             raise InputError(
                 "the trained model",
                 "its weights give scores that are not a number",
                 "train again, with a lower train.learning_rate if that does not help",
             )
-        return odds_GK
+        return log_odds_GK
 
     @torch.inference_mode()
     def users(self, requests: Requests) -> Float32:

@@ -11,8 +11,8 @@ from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.retrieval.added.folder import REMEDY as ADD_AGAIN
 from gensr_dist.retrieval.added.folder import count_added
-from gensr_dist.retrieval.added.grown_lists import TextLists
-from gensr_dist.retrieval.added.opening import GrownRun
+from gensr_dist.retrieval.added.opening import RunWithAddedItems
+from gensr_dist.retrieval.added.text_lists import TextLists
 from gensr_dist.retrieval.candidates import CandidateGenerator
 from gensr_dist.retrieval.channels.channel_set import ChannelSet
 from gensr_dist.retrieval.channels.stage import ChannelArrays
@@ -116,7 +116,7 @@ def open_ranker(trained: TrainedRun, config: Config, baseline: str | None = None
         from gensr_dist.retrieval.baseline_request_scorer import BaselineRequestScorer  # GenSR's answers do without
 
         scorer = BaselineRequestScorer.open(baseline, trained)
-    if isinstance(trained, GrownRun):
+    if isinstance(trained, RunWithAddedItems):
         index, lists = trained.added.index, TextLists.open(trained.added.lists, len(trained.item_IE))
         arrays = lists.joined(ChannelArrays.open(trained.folder.channels, trained.store.items))
     else:

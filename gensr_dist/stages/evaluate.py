@@ -26,7 +26,7 @@ class Evaluate(Stage):
 
     def do(self, job: Job) -> Outcome:
         """See `evaluation.stage` and `retrieval.catalogue`."""
-        from gensr_dist.baselines.untrained.systems import untrained_rivals
+        from gensr_dist.baselines.untrained.systems import compared_scorers
         from gensr_dist.evaluation.markdown import result_lines
         from gensr_dist.evaluation.report import metrics_json
         from gensr_dist.evaluation.stage import evaluate
@@ -47,7 +47,7 @@ class Evaluate(Stage):
             config.evaluation,
             config.seed,
             training_negatives=config.data.train_negatives,
-            rivals=untrained_rivals(trained.data),
+            compared=compared_scorers(trained.data),
             catalogue=catalogue,
             candidates=candidates,
         )

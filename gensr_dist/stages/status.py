@@ -22,7 +22,7 @@ class RunStatus:
 
     Args:
         config: of the command.
-        run: its folder, which nobody else changes meanwhile (see `run.records.locked`).
+        run: its folder, which nobody else changes meanwhile (see `runs.records.locked`).
     """
 
     def __init__(self, config: Config, run: RunFolder) -> None:

@@ -1,6 +1,6 @@
 """What files were like when they were written: whoever reads them finds out whether they still are.
 
-Of a large file only the first look reads all bytes, see `read_before.py`.
+Of a large file only the first look reads all bytes, see `checksum_cache.py`.
 """
 
 import errno
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gensr_dist.errors import InputError
-from gensr_dist.storage.read_before import known_sha256, sha256_of_file
+from gensr_dist.storage.checksum_cache import cached_sha256, sha256_of_file
 
 REMEDY = "run `gensr prepare` again, or copy the folder again from where it was whole"
 
@@ -69,7 +69,7 @@ class FileRecord:
         """
         where = where or str(path)
         try:
-            size, sha256 = path.stat().st_size, known_sha256(path)
+            size, sha256 = path.stat().st_size, cached_sha256(path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return DamagedError(where, expected=self.bytes, size=None, remedy=remedy)
         except OSError as error:

@@ -48,19 +48,21 @@ class StudyPlan:
     config: str
     """Config of the run whose data all systems share; relative to the study's file."""
     folder: str = ""
-    """Of the study; runs/studies/<name of the file> if empty."""
+    """Folder of the study; runs/studies/<name of the file> if empty."""
     trials: Annotated[int, Field(ge=1, le=10_000)] = 1
-    """Of each system: the published settings, then random ones; the best on validation rows is scored on test rows."""
+    """Trials of each system: the published settings, then random ones; the best on validation rows is scored on test
+    rows."""
     seeds: Annotated[int, Field(ge=1, le=1_000)] = 1
-    """Trainings of the best trial of every system."""
+    """Trainings, each with its own seed, of the best trial of every system."""
     best: Annotated[int, Field(ge=0)] = 0
-    """Systems, the best of each task on validation rows, and GenSR, that get `best_seeds`."""
+    """How many of the best systems of each task (by validation rows) are trained with `best_seeds` seeds; GenSR is too.
+    0: none."""
     best_seeds: Annotated[int, Field(ge=1, le=1_000)] = 3
-    """Trainings of those."""
+    """Seeds of those systems, the first one included."""
     hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Most that a training may take, the same for all; it then goes on to its test rows as it is. 0: no limit."""
+    """Hours that a training may take, the same for all; after them it is scored on test rows as it is. 0: no limit."""
     epochs: Annotated[int, Field(ge=0)] = 0
-    """Most epochs of a baseline, for studies that are cut down; 0 leaves the systems' own."""
+    """Most epochs of a baseline, for studies that are cut down. 0: the baselines' own."""
     systems: Annotated[tuple[SystemPlan, ...], Field(min_length=1)]
 
 

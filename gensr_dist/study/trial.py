@@ -21,8 +21,8 @@ from gensr_dist.baselines.scorer import ROWS_A_CALL, BaselineScorer, catalogue_r
 from gensr_dist.baselines.training import CURVE, Trained, train_baseline
 from gensr_dist.baselines.untrained.systems import UNTRAINED
 from gensr_dist.config.root import Config, load_config
+from gensr_dist.data.child_processes import begin_child
 from gensr_dist.data.events import Behaviour
-from gensr_dist.data.forks import begin_forked
 from gensr_dist.data.negatives.query_items import QueryItems
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.timelines.splits import Split
@@ -244,7 +244,7 @@ def _named(ranks: Mapping[Behaviour, NDArray[np.int64]]) -> dict[str, dict[str, 
 def main(arguments: Sequence[str]) -> int:
     """Run the trial of a folder in this process; ends with it, should its parent be killed."""
     folder, parent = Path(arguments[0]), int(arguments[1])
-    begin_forked(parent)
+    begin_child(parent)
     try:
         run_trial(folder)
     except InputError as error:

@@ -7,7 +7,6 @@ Dimensions: G groups, K gradients, P elements of the weights of a layer.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from gensr_dist.config.root import Config
 from gensr_dist.data.events import Behaviour
 from gensr_dist.distributed.ranks import Ranks
+from gensr_dist.model.config import Likelihood
 from gensr_dist.model.gensr import GenSR, GenSROutput
 from gensr_dist.model.inputs import ModelInput
 from gensr_dist.train.objective import seed_dropout
@@ -106,7 +106,7 @@ class ConflictWatch:
 
     def __init__(self, model: GenSR, config: Config, ranks: Ranks) -> None:
         self.model, self.ranks, self.seed, self.every = model, ranks, config.seed, config.train.conflict_every
-        self.likelihood: Any = config.train.likelihood
+        self.likelihood: Likelihood = config.train.likelihood
 
     def look(self, step: int, inputs: ModelInput) -> Mapping[str, float] | None:
         """Cosines of a step, counted from 0, by layer; None where it is not due. Every rank must call it.

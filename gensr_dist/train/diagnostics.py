@@ -84,17 +84,17 @@ def task_sums(output: GenSROutput, batch: Batch) -> Tensor:
     """Sums over the prompts of each task, float64 [K, 7]: loss, prompts, log-odds and number of positives and of
     negatives, squares of P(Yes) - label.
     """
-    odds_GC = output.yes_log_odds_GC.detach().double()
+    log_odds_GC = output.yes_log_odds_GC.detach().double()
     yes_GC, no_GC = batch.label_GC == 1, batch.label_GC == 0
-    error_GC = torch.where(batch.label_GC != IGNORED, odds_GC.sigmoid() - yes_GC.double(), 0.0)
-    nothing = odds_GC.new_zeros(())
+    error_GC = torch.where(batch.label_GC != IGNORED, log_odds_GC.sigmoid() - yes_GC.double(), 0.0)
+    nothing = log_odds_GC.new_zeros(())
     statistic_GS = torch.stack(
         [
             output.nll_GC.detach().double().sum(1),
             (yes_GC | no_GC).double().sum(1),
-            torch.where(yes_GC, odds_GC, nothing).sum(1),
+            torch.where(yes_GC, log_odds_GC, nothing).sum(1),
             yes_GC.double().sum(1),
-            torch.where(no_GC, odds_GC, nothing).sum(1),
+            torch.where(no_GC, log_odds_GC, nothing).sum(1),
             no_GC.double().sum(1),
             error_GC.square().sum(1),
         ],

@@ -17,11 +17,11 @@ class Display:
     Args:
         steps: of the whole training.
         done: of them, before this start.
-        rows: prompts of a step.
+        candidates: of a step.
     """
 
-    def __init__(self, steps: int, done: int, rows: int) -> None:
-        self.steps, self.rows = steps, rows
+    def __init__(self, steps: int, done: int, candidates: int) -> None:
+        self.steps, self.candidates = steps, candidates
         self._stack = ExitStack()
         self._bar = self._stack.enter_context(
             tqdm(desc="train", total=steps, initial=done, unit="step", disable=None, dynamic_ncols=True)
@@ -36,7 +36,7 @@ class Display:
     def report(self, report: StepReport) -> None:
         """Show the numbers of a step."""
         if self._bar.disable:
-            LOG.info(report.line(self.steps, self.rows))
+            LOG.info(report.line(self.steps, self.candidates))
         else:
             self._bar.set_postfix_str(report.short())
 

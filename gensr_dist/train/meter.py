@@ -1,4 +1,4 @@
-"""What training costs: rows, tokens, seconds by phase, loader wait, memory.
+"""What training costs: candidates, tokens, seconds by phase, loader wait, memory.
 
 On a GPU the host runs ahead of the device, so phases are timed by events on the device's stream, which are read when
 the host has waited for the device anyway.
@@ -25,7 +25,7 @@ _ON_DEVICE: tuple[Phase, ...] = ("forward", "backward", "update", "communication
 class Speed:
     """Rates of this rank since the last reading."""
 
-    rows: int  # prompts: candidates of all groups
+    candidates: int  # of all groups
     tokens: int  # text tokens the model was shown: histories, candidates, queries
     seconds: float  # in training steps; validations and checkpoints are left out
     waited: float  # of them, for the inputs of a step: the loader, and prompts put together
@@ -148,17 +148,17 @@ class Meter:
         length_U = (batch.title_UT != 0).sum(1)
         shown = length_U[batch.history_GL].sum() + length_U[batch.candidate_GC].sum() + (batch.query_GQ != 0).sum()
         self._tokens += int(shown)
-        self._rows += int((batch.label_GC != IGNORED).sum())
+        self._candidates += int((batch.label_GC != IGNORED).sum())
 
     def read(self) -> Speed:
         """What happened since the last reading."""
         waited = self.clock.settled("data") - self._waited_before
-        speed = Speed(rows=self._rows, tokens=self._tokens, seconds=self._seconds, waited=waited)
+        speed = Speed(candidates=self._candidates, tokens=self._tokens, seconds=self._seconds, waited=waited)
         self._clear()
         return speed
 
     def _clear(self) -> None:
-        self._rows = self._tokens = 0
+        self._candidates = self._tokens = 0
         self._seconds = 0.0
         self._waited_before = self.clock.settled("data")
 

@@ -21,7 +21,7 @@ class StepReport:
     total: float  # what is minimised (eq. 8, and the match loss)
     learning_rate: float
     gradient_norm: float  # before clipping
-    rows_per_second: float
+    candidates_per_second: float
     tokens_per_second: float
     wait_share: float  # of the time, spent waiting for the inputs of a step
     memory_gb: float  # of rank 0
@@ -33,15 +33,16 @@ class StepReport:
         """What stands beside a progress bar."""
         losses = self.losses
         parts = f"task {losses.task:.3f}, contrastive {losses.contrastive:.2f}, match {losses.match:.2f}"
-        return f"loss {self.total:.3f} ({parts}), {self.rows_per_second:,.0f} rows/s"
+        return f"loss {self.total:.3f} ({parts}), {self.candidates_per_second:,.0f} candidates/s"
 
-    def line(self, steps: int, rows: int) -> str:
-        """One dense line for a run of `steps` steps of `rows` rows."""
-        left = (steps - self.steps) * rows / self.rows_per_second if self.rows_per_second else 0.0
+    def line(self, steps: int, candidates: int) -> str:
+        """One dense line for a run of `steps` steps of `candidates` candidates."""
+        rate = self.candidates_per_second
+        left = (steps - self.steps) * candidates / rate if rate else 0.0
         return (
             f"step {self.steps}/{steps}  loss {self.total:.4f}"
             f" (task {self.losses.task:.4f}, contrastive {self.losses.contrastive:.4f}, match {self.losses.match:.4f})"
-            f"  lr {self.learning_rate:.2e}  grad {self.gradient_norm:.3f}  {self.rows_per_second:,.0f} rows/s"
+            f"  lr {self.learning_rate:.2e}  grad {self.gradient_norm:.3f}  {rate:,.0f} candidates/s"
             f"  wait {self.wait_share:.0%}  eta {timedelta(seconds=round(left))}"
         )
 
@@ -86,7 +87,7 @@ class TrainResult:
     best_ndcg: float  # their mean NDCG@10 on the validation samples of both tasks
     stopped_early: bool
     seconds: float  # all resumptions together
-    rows_per_second: float  # prompts through training steps, without validations and checkpoints
+    candidates_per_second: float  # through training steps, without validations and checkpoints
     ranks: int
     warnings: tuple[str, ...] = field(compare=False)  # known on rank 0: see `fit_warnings`
     time: TimeReport = field(compare=False)  # of the last start, on rank 0
@@ -94,7 +95,7 @@ class TrainResult:
     def lines(self) -> tuple[str, ...]:
         """For people."""
         trained = (
-            f"trained {self.steps} steps in {self.seconds:.0f} s, {self.rows_per_second:,.0f} rows/s; "
+            f"trained {self.steps} steps in {self.seconds:.0f} s, {self.candidates_per_second:,.0f} candidates/s; "
             f"best validation NDCG@10 {self.best_ndcg:.4f} at step {self.best_step}"
         )
         return (trained, *(f"warning: {line}" for line in self.warnings))

@@ -51,7 +51,7 @@ class Reporter:
         if self.ranks.first:
             self.shown = _Shown(
                 board=TrainingBoard(run, progress.steps),
-                display=Display(config.train.steps, progress.steps, self._prompts_of_step),
+                display=Display(config.train.steps, progress.steps, self._candidates_of_step),
                 fit=read_fit(run.fit) if progress.steps else None,
             )
 
@@ -93,21 +93,22 @@ class Reporter:
         gradient_norm = self.engine.gradient_norm
         speed = self.meter.read()
         DETAIL.info(
-            f"step {steps}: {speed.rows} prompts in {speed.seconds:.3f} s, of them {speed.waited:.3f} s for the loader"
+            f"step {steps}: {speed.candidates} candidates in {speed.seconds:.3f} s, "
+            f"of them {speed.waited:.3f} s for the loader"
         )
-        totals = torch.tensor([speed.rows, speed.tokens], dtype=torch.float64, device=self.ranks.device)
+        totals = torch.tensor([speed.candidates, speed.tokens], dtype=torch.float64, device=self.ranks.device)
         dist.all_reduce(totals)
         tasks, work = self.diagnostics.read()
         if self.shown is None:
             return
-        rows, tokens = totals.tolist()
+        candidates, tokens = totals.tolist()
         report = StepReport(
             steps=steps,
             losses=values,
             total=values.to_minimise(self.config.train),
             learning_rate=learning_rate,
             gradient_norm=gradient_norm,
-            rows_per_second=rows / speed.seconds if speed.seconds else 0.0,
+            candidates_per_second=candidates / speed.seconds if speed.seconds else 0.0,
             tokens_per_second=tokens / speed.seconds if speed.seconds else 0.0,
             wait_share=speed.waited / speed.seconds if speed.seconds else 0.0,
             memory_gb=peak_memory_gb(),
@@ -162,7 +163,7 @@ class Reporter:
 
     def result(self, progress: Progress) -> TrainResult:
         """Of the training so far."""
-        prompts = progress.steps * self._prompts_of_step
+        candidates = progress.steps * self._candidates_of_step
         seconds = self.meter.train_seconds
         return TrainResult(
             steps=progress.steps,
@@ -170,7 +171,7 @@ class Reporter:
             best_ndcg=progress.best_ndcg,
             stopped_early=progress.stopped_early,
             seconds=round(progress.seconds, 3),
-            rows_per_second=round(prompts / seconds, 1) if seconds else 0.0,
+            candidates_per_second=round(candidates / seconds, 1) if seconds else 0.0,
             ranks=self.ranks.world,
             warnings=fit_warnings(self.shown.fit if self.shown is not None else None),
             time=TimeReport.of(self.clock),
@@ -183,7 +184,7 @@ class Reporter:
             self.shown.display.close()
 
     @property
-    def _prompts_of_step(self) -> int:
+    def _candidates_of_step(self) -> int:
         """The short last step of an epoch aside."""
         return self.config.train.batch * (1 + self.config.data.train_negatives)
 

@@ -48,7 +48,7 @@ _LAYOUT: dict[str, dict[str, list[object]]] = {
     },
     "does it run well": {
         "gradient norm": ["Multiline", ["optimizer/gradient_norm"]],
-        "rows a second": ["Multiline", ["speed/rows_per_second"]],
+        "candidates a second": ["Multiline", ["speed/candidates_per_second"]],
         "share of the time waiting for the loader": ["Multiline", ["speed/loader_wait_share"]],
     },
 }
@@ -81,7 +81,7 @@ class TrainingBoard:
             "loss/match": report.losses.match,
             "optimizer/learning_rate": report.learning_rate,
             "optimizer/gradient_norm": report.gradient_norm,
-            "speed/rows_per_second": report.rows_per_second,
+            "speed/candidates_per_second": report.candidates_per_second,
             "speed/tokens_per_second": report.tokens_per_second,
             "speed/loader_wait_share": report.wait_share,
             "memory/peak_resident_gb": report.memory_gb,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gensr_dist.baselines.contract import SEARCH, Baseline, LogFacts, SequenceBaseline
-from gensr_dist.baselines.feeds import Feed
+from gensr_dist.baselines.loaders import BaselineLoader
 from gensr_dist.baselines.models.fmlp import FMLP
 from gensr_dist.baselines.models.simgcl import SimGCL
 from gensr_dist.baselines.registry import BASELINES
@@ -59,7 +59,7 @@ def training_batch(name: str, collator: Collator, step: int = 0) -> ContextBatch
     settings = small_settings(name, batch=64)
     torch.manual_seed(0)
     model = model_class.build(settings, small_facts(collator.store, collator.items, collator.vectors.whole_IE))
-    return Feed(model, settings, collator, 0, Ranks(0, 1, torch.device("cpu"))).batches_of_step(step)[0]
+    return BaselineLoader(model, settings, collator, 0, Ranks(0, 1, torch.device("cpu"))).batches_of_step(step)[0]
 
 
 def in_double(batch: ContextBatch) -> ContextBatch:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gensr_dist.baselines.feeds import Feed
+from gensr_dist.baselines.loaders import BaselineLoader
 from gensr_dist.baselines.registry import BASELINES
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.collate import Collator
@@ -85,16 +85,16 @@ def assert_no_row_tells(batch: ContextBatch, collator: Collator) -> None:
     assert told > 10
 
 
-def feed_of(name: str, collator: Collator) -> Feed:
+def loader_of(name: str, collator: Collator) -> BaselineLoader:
     facts = small_facts(collator.store, collator.items, collator.vectors.whole_IE)
     settings = small_settings(name, batch=256, history=30)
     model = BASELINES[name].build(settings, facts)
-    return Feed(model, settings, collator, 0, Ranks(0, 1, torch.device("cpu")))
+    return BaselineLoader(model, settings, collator, 0, Ranks(0, 1, torch.device("cpu")))
 
 
 @pytest.mark.parametrize("name", ["nrhub", "sesrec", "unisar", "unifiedssr", "user"])
 def test_rows_to_train_on_do_not_hold_their_targets_query(name: str, collator: Collator) -> None:
-    (batch,) = feed_of(name, collator).batches_of_step(0)
+    (batch,) = loader_of(name, collator).batches_of_step(0)
     assert_no_row_tells(batch, collator)
 
 
@@ -119,7 +119,7 @@ def test_seqrec_does_not_see_its_targets_query(collator: Collator) -> None:
     facts = small_facts(collator.store, collator.items, collator.vectors.whole_IE)
     torch.manual_seed(0)
     model = BASELINES["seqrec"].build(small_settings("seqrec", history=30), facts).eval()
-    (batch,) = feed_of("seqrec", collator).batches_of_step(0)
+    (batch,) = loader_of("seqrec", collator).batches_of_step(0)
     assert isinstance(batch, SequenceBatch)
     assert (~batch.next_is_later_SL & batch.is_target_SL).sum() > 10
     assert (batch.history_query_SL[batch.item_SL > 0] > 0).all()

@@ -1,7 +1,7 @@
-"""Floating-point operations of ours and of the baseline, counted by hand.
+"""Floating-point operations of ours and of the reference, counted by hand.
 
 By hand for `small` (D = 512, I = 384 = 6 heads of 64, F = 1,024, 8 + 8 layers, V = 32,128), forward, in millions, a
-product of matrices counted as 2 operations a term. The baseline, a candidate, histories padded to N = 20 x 20 title
+product of matrices counted as 2 operations a term. The reference, a candidate, histories padded to N = 20 x 20 title
 tokens and prompts to M = 95:
 
     history      16 N D^2 + 4 N^2 D                    2,005
@@ -29,7 +29,7 @@ only scored:
     head         2 D V, or 4 D                                       33      0
     together                                                        383    207
 
-So 17.8 times fewer than the baseline in training and 32.8 times in scoring. A training step is three times its forward
+So 17.8 times fewer than the reference in training and 32.8 times in scoring. A training step is three times its forward
 pass: every product has a gradient to both sides.
 
 Dimensions: G groups, C candidates, S context tokens, P block tokens, n title tokens and l items of a history, L items
@@ -44,7 +44,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gensr_dist.bench.baseline_rows import PROMPT, BaselineCollator
+from gensr_dist.bench.reference_rows import PROMPT, ReferenceCollator
 from gensr_dist.bench.synthetic import HISTORY, QUERY, TITLE
 from gensr_dist.data.batches.batch import Batch
 from gensr_dist.model.config import SIZES, ModelConfig
@@ -113,7 +113,7 @@ class GroupTokens:
     new_items: int  # U: distinct items of history and candidates that no earlier group has
 
     @classmethod
-    def of_batch(cls, batch: Batch, collator: BaselineCollator, *, share_contexts: bool) -> list["GroupTokens"]:
+    def of_batch(cls, batch: Batch, collator: ReferenceCollator, *, share_contexts: bool) -> list["GroupTokens"]:
         """Lengths of each group of a batch."""
         rows = collator(batch)
         found: list[GroupTokens] = []
@@ -156,8 +156,8 @@ class _Distinct:
         return len(self.seen) - before
 
 
-def baseline_row(sizes: Sizes, *, answer_logits: bool = True) -> int:
-    """Forward operations of a candidate of the baseline, counted by hand.
+def reference_row(sizes: Sizes, *, answer_logits: bool = True) -> int:
+    """Forward operations of a candidate of the reference, counted by hand.
 
     Args:
         sizes: of the model.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gensr_dist.bench.data import HISTORY, NEGATIVES, BaselineLoader, measure_loader
+from gensr_dist.bench.data import HISTORY, NEGATIVES, ReferenceLoader, measure_loader
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
@@ -18,7 +18,7 @@ from gensr_dist.errors import InputError
 def test_both_load_the_same_rows(
     small_store: TimelineStore, small_items: ItemStore, small_cf: np.ndarray, tmp_path: Path
 ) -> None:
-    """What they need not share are the negatives, which the baseline draws from Python's generator."""
+    """What they need not share are the negatives, which the reference draws from Python's generator."""
     loader = TrainingLoader(
         Collator(small_store, small_items, ItemVectors(small_cf), HISTORY),
         SampleOrder(small_store.window_rows, 48, seed=3),
@@ -29,21 +29,23 @@ def test_both_load_the_same_rows(
         micro_tokens=0,
         workers=0,
     )
-    plain_batches = list(BaselineLoader.write(tmp_path / "rows.tar", loader, steps=3).batches(48))
+    reference_batches = list(ReferenceLoader.write(tmp_path / "rows.tar", loader, steps=3).batches(48))
     (window,) = small_store.windows()
-    assert len(plain_batches) == 3
-    for plain, (_, (ours,)) in zip(plain_batches, loader.batches(0, 3), strict=True):
-        assert torch.equal(plain["user"], ours.user_G)
-        assert torch.equal(plain["task"], ours.task_G)
-        assert torch.equal(plain["query"], ours.query_GQ)
-        assert torch.equal(plain["behaviour"], ours.behaviour_GL)
-        assert torch.equal(plain["history"], ours.title_UT[ours.history_GL])
-        assert torch.equal(plain["history_cf"], ours.cf_UE[ours.history_GL])
-        assert torch.equal(plain["candidate"][:, 0], ours.title_UT[ours.candidate_GC[:, 0]])
-        assert torch.equal(plain["candidate_cf"][:, 0], ours.cf_UE[ours.candidate_GC[:, 0]])
-        assert torch.equal(plain["label"], ours.label_GC)
+    assert len(reference_batches) == 3
+    for reference, (_, (ours,)) in zip(reference_batches, loader.batches(0, 3), strict=True):
+        assert torch.equal(reference["user"], ours.user_G)
+        assert torch.equal(reference["task"], ours.task_G)
+        assert torch.equal(reference["query"], ours.query_GQ)
+        assert torch.equal(reference["behaviour"], ours.behaviour_GL)
+        assert torch.equal(reference["history"], ours.title_UT[ours.history_GL])
+        assert torch.equal(reference["history_cf"], ours.cf_UE[ours.history_GL])
+        assert torch.equal(reference["candidate"][:, 0], ours.title_UT[ours.candidate_GC[:, 0]])
+        assert torch.equal(reference["candidate_cf"][:, 0], ours.cf_UE[ours.candidate_GC[:, 0]])
+        assert torch.equal(reference["label"], ours.label_GC)
         # CF vectors tell which items the negatives are.
-        for user, negative_cf_CE in zip(plain["user"].tolist(), plain["candidate_cf"][:, 1:].numpy(), strict=True):
+        for user, negative_cf_CE in zip(
+            reference["user"].tolist(), reference["candidate_cf"][:, 1:].numpy(), strict=True
+        ):
             drawn = {int(np.flatnonzero((small_cf == cf_E).all(axis=1))[0]) for cf_E in negative_cf_CE}
             assert len(drawn) == NEGATIVES
             assert not drawn & set(window.seen_in_training.of_user(user).tolist())
@@ -51,10 +53,10 @@ def test_both_load_the_same_rows(
 
 def test_the_measurement_runs_and_leaves_the_threads_alone(small_shards: Path) -> None:
     threads = torch.get_num_threads()
-    ours, baseline, ratio = measure_loader(small_shards, batch=32, rounds=2)
+    ours, reference, ratio = measure_loader(small_shards, batch=32, rounds=2)
     assert torch.get_num_threads() == threads
-    assert ratio > 1  # it is far above 10; a baseline that wins means that one of the two is broken
-    assert ours > baseline > 0
+    assert ratio > 1  # it is far above 10; a reference that wins means that one of the two is broken
+    assert ours > reference > 0
 
 
 def test_a_log_smaller_than_a_batch_is_refused(small_shards: Path) -> None:

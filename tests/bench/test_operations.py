@@ -5,21 +5,21 @@ import dataclasses
 import pytest
 import torch
 
-from gensr_dist.bench.baseline_rows import BaselineCollator
 from gensr_dist.bench.parts import PartTimes
+from gensr_dist.bench.reference_rows import ReferenceCollator
 from gensr_dist.bench.synthetic import CF_WIDTH, HISTORY, synthetic_batch, word_tokenizer
-from gensr_dist.bench.workload import baseline_model, our_model
+from gensr_dist.bench.workload import our_model, reference_model
 from gensr_dist.data.events import Behaviour
 from gensr_dist.model.config import ModelConfig
 from tests.bench.operation_counts import (
     TRAINING,
     GroupTokens,
     Sizes,
-    baseline_row,
     our_history_match,
     our_match,
     our_rows,
     our_term_match,
+    reference_row,
 )
 from tests.bench.settings import tiny_setting
 from tests.bench.test_parts import count_operations
@@ -28,8 +28,8 @@ CPU = torch.device("cpu")
 SETTING = tiny_setting(history="tokens", candidates=4, lengths="full")
 
 
-def collator_of(vocabulary: int) -> BaselineCollator:
-    return BaselineCollator(SETTING.model.prompts, word_tokenizer(vocabulary))
+def collator_of(vocabulary: int) -> ReferenceCollator:
+    return ReferenceCollator(SETTING.model.prompts, word_tokenizer(vocabulary))
 
 
 @pytest.mark.parametrize("history", ["tokens", "pooled"])
@@ -38,10 +38,10 @@ def test_counts_by_hand_are_those_of_torch(history: str) -> None:
     setting = dataclasses.replace(SETTING, history=history)
     batch = synthetic_batch(setting.shape(2), 0)
     sizes = Sizes.of(setting.model, setting.vocabulary, CF_WIDTH)
-    unfused, model = baseline_model(setting, CPU), our_model(setting, CPU)
+    unfused, model = reference_model(setting, CPU), our_model(setting, CPU)
     unfused.module.eval()
     counted = count_operations(lambda: unfused.score(unfused.ready(batch))) / 8
-    assert counted == pytest.approx(baseline_row(sizes), rel=0.01)
+    assert counted == pytest.approx(reference_row(sizes), rel=0.01)
 
     model.module.eval()
     groups = GroupTokens.of_batch(batch, collator_of(setting.vocabulary), share_contexts=True)
@@ -67,7 +67,7 @@ def test_counts_by_hand_of_likenesses_are_those_of_torch() -> None:
 
 def test_the_counts_of_the_docstring() -> None:
     sizes = Sizes.of(ModelConfig(backbone="small"), 32_128, 64)
-    assert baseline_row(sizes) == pytest.approx(6.804e9, rel=1e-4)
+    assert reference_row(sizes) == pytest.approx(6.804e9, rel=1e-4)
     lengths = {"context": 8, "attended": 8, "block": 4, "items": 6, "titles": 99, "query": 3, "new_terms": 3}
     trained = GroupTokens(**lengths, new_words=175, new_items=11)
     assert our_rows(sizes, [trained] * 12, 5, answer_logits=32_128) / 60 == pytest.approx(0.383e9, rel=2e-3)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gensr_dist.data.events import Behaviour
-from gensr_dist.evaluation.catalogue_metrics import ANSWERS, CANDIDATES, COUNTING, ODDS, CatalogueMetrics
+from gensr_dist.evaluation.catalogue_metrics import ANSWERS, CANDIDATES, COUNTING, LOG_ODDS, CatalogueMetrics
 from gensr_dist.evaluation.metrics import MISSED, TaskMetrics
 from gensr_dist.evaluation.significance import paired_test
 
@@ -14,7 +14,7 @@ from gensr_dist.evaluation.significance import paired_test
 def drawn(seed: int, rows: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
     ranks = {}
-    for name in (ANSWERS, CANDIDATES, ODDS, COUNTING):
+    for name in (ANSWERS, CANDIDATES, LOG_ODDS, COUNTING):
         ranks[name] = np.where(rng.random(rows) < 0.3, MISSED, rng.integers(1, 30, rows))
     proposed = {name: rng.random(rows) < 0.5 for name in ("near", "words")}
     return ranks, {**proposed, "silent": np.zeros(rows, dtype=bool)}
@@ -50,11 +50,11 @@ def test_hits_of_channels_equal_a_count_by_hand(seed: int, rows: int) -> None:
 def test_orders_and_leads_are_those_of_the_same_rows() -> None:
     ranks, proposed = drawn(0, 200)
     found = metrics_of(ranks, proposed)
-    assert list(found.orders) == [ANSWERS, CANDIDATES, ODDS, COUNTING]
+    assert list(found.orders) == [ANSWERS, CANDIDATES, LOG_ODDS, COUNTING]
     for name, rank_R in ranks.items():
         assert found.orders[name] == TaskMetrics.from_ranks(rank_R, users_of(200), resamples=40, seed=3)
         assert found.orders[name].ndcg[10].interval is not None
-    assert list(found.leads) == [CANDIDATES, ODDS, COUNTING]
+    assert list(found.leads) == [CANDIDATES, LOG_ODDS, COUNTING]
     for name, lead in found.leads.items():
         assert lead == paired_test(ranks[ANSWERS], ranks[name], users_of(200), resamples=40, seed=3)
         gap = found.orders[ANSWERS].ndcg[10].value - found.orders[name].ndcg[10].value

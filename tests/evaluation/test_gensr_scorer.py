@@ -108,7 +108,7 @@ def test_losses_come_from_the_same_passes(collator: Collator, rows: EvalRows) ->
     model = MeanHistory()
     score_RC, loss_R = scorer(model, collator, 70).scores_and_losses(rows)
     assert len(model.lengths) == -(-len(rows) // 7)
-    # Odds of Yes for the positive, of No for the others.
+    # Log-odds of Yes for the positive, of No for the others.
     sign_C = np.array([1] + [-1] * (score_RC.shape[1] - 1))
     assert loss_R == pytest.approx(np.log1p(np.exp(-sign_C * score_RC.astype(np.float64))).mean(1), rel=1e-5)
     ranked = ranks_and_losses(scorer(MeanHistory(), collator, 70), rows, 100)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gensr_dist.data.events import Behaviour
-from gensr_dist.evaluation.catalogue_metrics import ANSWERS, CANDIDATES, COUNTING, ODDS, CatalogueMetrics
+from gensr_dist.evaluation.catalogue_metrics import ANSWERS, CANDIDATES, COUNTING, LOG_ODDS, CatalogueMetrics
 from gensr_dist.evaluation.markdown import report_markdown
 from gensr_dist.evaluation.metrics import CONFIDENCE, CUTOFFS, MISSED, CandidateMetrics, TaskMetrics
 from gensr_dist.evaluation.report import EvaluationResult, Protocol, ScorerResult, metrics_json
@@ -18,7 +18,7 @@ ROWS = 40
 
 def catalogue_of(task: Behaviour, seed: int, *, resamples: int = 50, counted: bool = True) -> CatalogueMetrics:
     rng = np.random.default_rng(seed)
-    names = (ANSWERS, CANDIDATES, ODDS, *((COUNTING,) if counted else ()))
+    names = (ANSWERS, CANDIDATES, LOG_ODDS, *((COUNTING,) if counted else ()))
     ranks = {name: np.where(rng.random(ROWS) < 0.3, MISSED, rng.integers(1, 30, ROWS)) for name in names}
     proposed = {"near": rng.random(ROWS) < 0.5, "words": rng.random(ROWS) < 0.5, "silent": np.zeros(ROWS, dtype=bool)}
     return CatalogueMetrics.from_ranks(
@@ -78,8 +78,8 @@ def test_json_names_the_published_numbers() -> None:
         assert at(found, f"catalogue.{name}.count") == ROWS
         assert at(found, f"catalogue.{name}.candidates") == 1_200
         assert at(found, f"catalogue.{name}.candidate_recall") == metrics.candidate_recall
-        assert at(found, f"catalogue.{name}.orders").keys() == {CANDIDATES, ODDS, COUNTING}
-        assert at(found, f"catalogue.{name}.orders.gensr.mrr") == metrics.orders[ODDS].mrr.value
+        assert at(found, f"catalogue.{name}.orders").keys() == {CANDIDATES, LOG_ODDS, COUNTING}
+        assert at(found, f"catalogue.{name}.orders.gensr.mrr") == metrics.orders[LOG_ODDS].mrr.value
         assert at(found, f"catalogue.{name}.leads.candidates.difference") == metrics.leads[CANDIDATES].difference
         assert at(found, f"catalogue.{name}.hits.near.alone") == metrics.hits["near"].alone
         counting = metrics.orders[COUNTING]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gensr_dist.baselines.untrained.systems import untrained_rivals
+from gensr_dist.baselines.untrained.systems import compared_scorers
 from gensr_dist.config.root import Config
 from gensr_dist.data.cf_vectors import save_cf
 from gensr_dist.data.config import DataConfig
@@ -99,8 +99,8 @@ def opened(run: RunFolder) -> TrainedRun:
 
 def evaluated(trained: TrainedRun, config: EvaluationConfig, **more: Any) -> EvaluationResult:
     """Beside the scorers that every evaluation shows."""
-    rivals = untrained_rivals(trained.data)
-    return evaluate(trained, config, 0, training_negatives=4, rivals=rivals, **more)
+    compared = compared_scorers(trained.data)
+    return evaluate(trained, config, 0, training_negatives=4, compared=compared, **more)
 
 
 @pytest.fixture(scope="module")

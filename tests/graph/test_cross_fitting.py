@@ -18,8 +18,8 @@ from gensr_dist.graph.cross_fitting import train_lightgcn
 from gensr_dist.graph.edges import Edges
 from gensr_dist.graph.graphs import Graphs
 from gensr_dist.graph.leak import Leak
+from gensr_dist.graph.procrustes import ProcrustesAlignment
 from gensr_dist.graph.trainer import ColumnTrainer
-from gensr_dist.graph.turning import Turning
 from gensr_dist.storage.records import read_json
 from tests.forked_ranks import started
 from tests.graph.builders import CONFIG, ITEMS, USERS, interrupted, step, train, two_tastes, without_seconds
@@ -31,7 +31,8 @@ FOLD_V = fold_of_users(np.arange(USERS), 2, SEED)
 
 @pytest.fixture
 def unturned(monkeypatch):
-    monkeypatch.setattr(Turning, "onto", classmethod(lambda cls, goal_IE, _: cls(np.eye(goal_IE.shape[1]), 1.0)))
+    none = classmethod(lambda cls, goal_IE, _: cls(np.eye(goal_IE.shape[1]), 1.0))
+    monkeypatch.setattr(ProcrustesAlignment, "onto", none)
 
 
 def files(folder):
@@ -93,7 +94,7 @@ def test_tables_of_folds_are_turned_onto_the_whole_and_recorded(tmp_path):
         table_IE = vectors.without_fold[fold]
         both_I = table_IE.any(axis=1) & items.any(axis=1)
         assert np.mean(table_IE[both_I] ** 2) == pytest.approx(np.mean(items[both_I] ** 2), rel=1e-4)
-        again = Turning.onto(items, np.array(table_IE))
+        again = ProcrustesAlignment.onto(items, np.array(table_IE))
         np.testing.assert_allclose(again.rotation_EE, np.eye(CONFIG.width), atol=1e-4)
         assert again.scale == pytest.approx(1, abs=1e-4)
         assert graph.untouched_items == (~table_IE.any(axis=1)).sum() >= 2

@@ -22,7 +22,7 @@ from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.loop import train
 from tests.browser import BROWSER
 
-SHOWN = ("loss/task", "loss/contrastive", "optimizer/learning_rate", "speed/rows_per_second")
+SHOWN = ("loss/task", "loss/contrastive", "optimizer/learning_rate", "speed/candidates_per_second")
 VALIDATED = ("validation_rec/ndcg@10", "validation_search/ndcg@10")
 BESIDE = ("training_rec/ndcg@10", "training_search/loss", "gap/rec_ndcg@10", "gap/search_loss")
 

@@ -363,6 +363,6 @@ def test_groups_share_nothing_of_what_dropout_leaves(scoring: str, task: Behavio
     equal = groups_of(batch, [chosen] * 64)
     inputs = model.inputs(equal, training=True)
     torch.manual_seed(0)
-    odds_RG = torch.stack([model(inputs, "answers").yes_log_odds_GC[:, 0] for _ in range(30)])
-    assert odds_RG.var(1).mean() > 0
-    assert odds_RG.mean(1).var() * 64 / odds_RG.var(1).mean() < 3
+    log_odds_RG = torch.stack([model(inputs, "answers").yes_log_odds_GC[:, 0] for _ in range(30)])
+    assert log_odds_RG.var(1).mean() > 0
+    assert log_odds_RG.mean(1).var() * 64 / log_odds_RG.var(1).mean() < 3

@@ -29,8 +29,8 @@ def test_each_ablation_changes_the_config_and_is_a_config() -> None:
     found = ablations(base)
     assert len(found) == 9
     for each in found:
-        assert changes(base, each.set)
-        assert load_config(None, ["data.query_negatives=1", *each.set]) != base
+        assert changes(base, each.overrides)
+        assert load_config(None, ["data.query_negatives=1", *each.overrides]) != base
     assert {each.label for each in found if each.of_paper} == {
         *("no CF view", "no semantic view", "no soft filter", "no contrast"),
     }
@@ -42,7 +42,7 @@ def test_an_ablation_that_changes_nothing_is_left_out() -> None:
 
 
 def test_one_task_alone_sees_as_many_of_its_rows() -> None:
-    alone = {each.label: each.set for each in ablations(config("train.batch=64"))}["rec alone"]
+    alone = {each.label: each.overrides for each in ablations(config("train.batch=64"))}["rec alone"]
     assert alone == ("train.tasks=recommendation", "train.batch=32")
 
 

@@ -127,15 +127,15 @@ def check_scores(
     rows = dataclasses.replace(rows, history_end_R=end_R)
     expected_RC = AskedAtOnce(model, collator, torch.device("cpu")).score(rows)
     requests = Requests.of_rows(trained.store, trained.items, rows)
-    odds_RC = scorer.odds(requests, rows.candidate_RC)
-    assert odds_RC.dtype == np.float32
-    np.testing.assert_allclose(odds_RC, expected_RC, rtol=1e-4, atol=1e-5)
-    assert odds_RC[0].std() > 1e-3
+    log_odds_RC = scorer.log_odds(requests, rows.candidate_RC)
+    assert log_odds_RC.dtype == np.float32
+    np.testing.assert_allclose(log_odds_RC, expected_RC, rtol=1e-4, atol=1e-5)
+    assert log_odds_RC[0].std() > 1e-3
     order_P = np.array([4, 0, 2, 4])
     padded_PC = rows.candidate_RC[order_P]
     padded_PC[1, 3:] = -1
     real_PC = padded_PC >= 0
-    found_PC = scorer.odds(requests.take(order_P), padded_PC)
+    found_PC = scorer.log_odds(requests.take(order_P), padded_PC)
     np.testing.assert_allclose(found_PC[real_PC], expected_RC[order_P][real_PC], rtol=1e-4, atol=1e-5)
 
 
@@ -197,7 +197,7 @@ class Records(Baseline):
 def shown_of(opened: Run, requests: Requests) -> ContextBatch:
     model = Records()
     scorer = BaselineRequestScorer("stub", model, collator_of(opened.trained, 6), torch.device("cpu"))
-    scorer.odds(requests, np.arange(3)[None].repeat(len(requests), axis=0))
+    scorer.log_odds(requests, np.arange(3)[None].repeat(len(requests), axis=0))
     return model.shown
 
 
@@ -238,7 +238,7 @@ def test_the_logits_alone_order_the_candidates_of_the_channels(opened: Run, name
         token_GQ=None if token_GQ is None else np.array(token_GQ, dtype=np.int64),
     )
     found = answerer.ranker.generator.candidates(requests, 25)
-    logit_K = BaselineRequestScorer.open(name, opened.trained).odds(requests, found.item_GK)[0]
+    logit_K = BaselineRequestScorer.open(name, opened.trained).log_odds(requests, found.item_GK)[0]
     best = np.argsort(-logit_K, kind="stable")[: len(answers.items)]
     expected = [answerer.items.item_ids[int(found.item_GK[0, place])] for place in best]
     assert [item.item_id for item in answers.items] == expected
@@ -269,13 +269,13 @@ def test_histories_reasons_and_ties_with_a_baseline(opened: Run, with_baselines:
 def test_items_added_after_training_are_left_out(copied: RunFolder) -> None:
     (copied.root.parent / "new.csv").write_text("item_id,text\nn0,green w5 zebra\nn1,aardvark quagga\n")
     add_items(copied, load_config(copied.config), copied.root.parent / "new.csv")
-    grown = Run.open(copied.root)
+    extended = Run.open(copied.root)
     note = "items that were added after training are left out: two_tower has no vectors of them"
-    found = grown.search("aardvark red", "u3", k=90, scorer="two_tower")
+    found = extended.search("aardvark red", "u3", k=90, scorer="two_tower")
     assert found.notes[0] == note
     assert not {"n0", "n1"} & {item.item_id for item in found.items}
-    assert {"n0", "n1"} <= {item.item_id for item in grown.search("aardvark red", "u3", k=90).items}
-    notes = grown.recommend(history=["i5", "n0"], scorer="two_tower").notes
+    assert {"n0", "n1"} <= {item.item_id for item in extended.search("aardvark red", "u3", k=90).items}
+    notes = extended.recommend(history=["i5", "n0"], scorer="two_tower").notes
     assert "1 interactions of the history are with items that are not in the catalogue" in notes
 
 

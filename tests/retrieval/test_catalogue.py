@@ -10,7 +10,7 @@ from gensr_dist.baselines.untrained.counting import Counting
 from gensr_dist.config.root import load_config
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.splits import Split
-from gensr_dist.evaluation.catalogue_metrics import ANSWERS, CANDIDATES, COUNTING, ODDS
+from gensr_dist.evaluation.catalogue_metrics import ANSWERS, CANDIDATES, COUNTING, LOG_ODDS
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.retrieval import catalogue as module
 from gensr_dist.retrieval.candidates import CandidateGenerator
@@ -24,10 +24,10 @@ from gensr_dist.runs.trained_run import TrainedRun
 EVALUATION = EvaluationConfig(bootstrap=50)
 
 
-class FewOdds:
+class FewLogOdds:
     """A score of each item alone, with many ties."""
 
-    def odds(self, requests: Requests, item_GK: np.ndarray) -> np.ndarray:
+    def log_odds(self, requests: Requests, item_GK: np.ndarray) -> np.ndarray:
         return (item_GK * 17 % 5).astype(np.float32)
 
 
@@ -55,9 +55,9 @@ def test_metrics_equal_brute_force(
 ) -> None:
     monkeypatch.setattr("gensr_dist.retrieval.requests._ROWS", 4)
     rows, store = trained.store.eval_rows(Split.TEST, task), trained.store
-    tied = Ranker(ranker.generator, cast(Any, FewOdds()), ranker.orders if fitted else {})
+    tied = Ranker(ranker.generator, cast(Any, FewLogOdds()), ranker.orders if fitted else {})
     found = catalogue_metrics(tied, cast(Any, FewCounts()), rows, store, trained.items, 20, EVALUATION, 0)
-    ranks: dict[str, list[float]] = {name: [] for name in (ANSWERS, CANDIDATES, ODDS, COUNTING)}
+    ranks: dict[str, list[float]] = {name: [] for name in (ANSWERS, CANDIDATES, LOG_ODDS, COUNTING)}
     proposed: dict[str, list[bool]] = {name: [] for name in tied.generator.channels.proposing(task)}
     for row in range(len(rows)):
         user, positive = int(rows.user_R[row]), int(rows.candidate_RC[row, 0])
@@ -66,7 +66,7 @@ def test_metrics_equal_brute_force(
         items = ranked.candidates.item_GK[0].tolist()
         assert min(items) >= 0
         ranks[ANSWERS].append(rank_of(positive, dict(zip(items, ranked.score_GK[0].tolist(), strict=True))))
-        ranks[ODDS].append(rank_of(positive, {item: item * 17 % 5 for item in items}))
+        ranks[LOG_ODDS].append(rank_of(positive, {item: item * 17 % 5 for item in items}))
         ranks[CANDIDATES].append(1 + items.index(positive) if positive in items else np.inf)
         unseen = set(range(store.items)) - set(requests.item_M.tolist())
         ranks[COUNTING].append(rank_of(positive, {item: (user * 31 + item * 17) % 13 for item in unseen}))
@@ -101,7 +101,7 @@ def test_counting_ranks_every_item_that_may_be_a_candidate(
 ) -> None:
     """Whatever the layout of its scores in memory; a positive that was met before is missed where met ones are."""
     generator = CandidateGenerator(ranker.generator.channels, ranker.generator.items, exclude_seen=exclude_seen)
-    ranker = Ranker(generator, cast(Any, FewOdds()), {})
+    ranker = Ranker(generator, cast(Any, FewLogOdds()), {})
     store, items = trained.store, trained.items
     rows = store.eval_rows(Split.TEST, task)
     first_R = Requests.of_rows(store, items, rows).start_G[:-1]
@@ -133,10 +133,10 @@ def test_the_stage_draws_rows_of_both_tasks(
     assert [found.task for found in results] == list(Behaviour)
     assert all(order.count == 5 for found in results for order in found.orders.values())
     assert all(found.candidates == 25 for found in results)
-    assert all(found.leads.keys() == {CANDIDATES, ODDS, COUNTING} for found in results)
+    assert all(found.leads.keys() == {CANDIDATES, LOG_ODDS, COUNTING} for found in results)
     assert results == evaluate_catalogue(trained, ranker, 25, evaluation, 0)
     assert evaluate_catalogue(trained, ranker, 25, dataclasses.replace(evaluation, catalogue_rows=0), 0) == ()
     monkeypatch.setattr(module, "COUNTED_UP_TO", trained.store.items - 1)
     large = evaluate_catalogue(trained, ranker, 25, evaluation, 0)
-    assert all(found.orders.keys() == {ANSWERS, CANDIDATES, ODDS} for found in large)
+    assert all(found.orders.keys() == {ANSWERS, CANDIDATES, LOG_ODDS} for found in large)
     assert [found.orders[ANSWERS] for found in large] == [found.orders[ANSWERS] for found in results]

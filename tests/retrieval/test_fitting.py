@@ -36,10 +36,10 @@ from tests.retrieval.world import vector_index
 K = 25
 
 
-class ItemOdds:
+class ItemLogOdds:
     """A score of each item alone."""
 
-    def odds(self, requests: Requests, item_GK: np.ndarray) -> np.ndarray:
+    def log_odds(self, requests: Requests, item_GK: np.ndarray) -> np.ndarray:
         return np.sin(item_GK).astype(np.float32)
 
 
@@ -51,7 +51,7 @@ def generator(run: RunFolder, trained: TrainedRun) -> CandidateGenerator:
 
 
 def fit(trained: TrainedRun, generator: CandidateGenerator, rows: int = 2_000) -> FittedOrders:
-    scorer: Any = ItemOdds()
+    scorer: Any = ItemLogOdds()
     return fit_orders(generator, scorer, trained.store, trained.items, rows=rows, candidates=K, seed=0)
 
 
@@ -88,13 +88,13 @@ def test_orders_are_fitted_on_candidates_of_validation_rows(
         for row in range(len(drawn)):
             one = drawn.take(np.array([row]))
             requests, positive = Requests.of_rows(trained.store, trained.items, one), one.candidate_RC[0, 0]
-            for table, found, with_odds in (
+            for table, found, with_log_odds in (
                 (tables[0], generator.proposed(requests, K), False),
                 (tables[1], fused.candidates(requests, K), True),
             ):
                 item_K = found.item_GK[0][found.item_GK[0] >= 0]
                 feature_KF = found.score_GKF[0, : len(item_K)]
-                if with_odds:
+                if with_log_odds:
                     feature_KF = np.column_stack([feature_KF, np.sin(item_K)])
                 if positive in item_K:
                     table.append((feature_KF, item_K.tolist().index(positive)))
@@ -190,7 +190,7 @@ def test_a_fitted_fusion_finds_more_than_reciprocal_ranks(tmp_path: Path, monkey
     prepare(LocalEngine(planted_log(0)), config, 0, folder)
     store, items = TimelineStore.open(folder), ItemStore.open(folder)
     plain = CandidateGenerator(planted_channels(store, items), ITEMS, exclude_seen=True)
-    scorer = cast(Any, ItemOdds())
+    scorer = cast(Any, ItemLogOdds())
     orders = fit_orders(plain, scorer, store, items, rows=2_000, candidates=20, seed=0)
     assert set(orders.fusion) == set(orders.answers) == {Behaviour.RECOMMENDATION}
     fusion = orders.fusion[Behaviour.RECOMMENDATION]

@@ -8,15 +8,15 @@ import pytest
 from gensr_dist.data.events import Behaviour
 from gensr_dist.retrieval.candidates import CandidateGenerator
 from gensr_dist.retrieval.fusion.learnt_order import LearntOrder
-from gensr_dist.retrieval.ranker import GENSR, Ranker, with_odds
+from gensr_dist.retrieval.ranker import GENSR, Ranker, with_log_odds
 from gensr_dist.retrieval.requests import Requests
 from tests.retrieval.world import World, random_world
 
 
 class KnownScorer:
-    """Few distinct odds, so that they tie."""
+    """Few distinct log-odds, so that they tie."""
 
-    def odds(self, requests: Requests, item_GK: np.ndarray) -> np.ndarray:
+    def log_odds(self, requests: Requests, item_GK: np.ndarray) -> np.ndarray:
         return (item_GK * 7 % 5).astype(np.float32)
 
 
@@ -67,13 +67,13 @@ def test_an_order_of_the_other_task_is_not_used(world: World, generator: Candida
     orders = {Behaviour.SEARCH: order_of(generator, Behaviour.SEARCH)}
     ranker = Ranker(generator, cast(Any, KnownScorer()), orders)
     ranked = ranker.rank(world.requests(1), 10)
-    np.testing.assert_array_equal(ranked.score_GK, ranked.odds_GK)
+    np.testing.assert_array_equal(ranked.score_GK, ranked.log_odds_GK)
 
 
-def test_odds_are_the_last_feature(world: World, generator: CandidateGenerator) -> None:
+def test_log_odds_are_the_last_feature(world: World, generator: CandidateGenerator) -> None:
     found = generator.candidates(world.requests(1), 6)
-    odds_GK = np.random.default_rng(0).normal(size=found.item_GK.shape).astype(np.float32)
-    feature_GKF = with_odds(found, odds_GK)
+    log_odds_GK = np.random.default_rng(0).normal(size=found.item_GK.shape).astype(np.float32)
+    feature_GKF = with_log_odds(found, log_odds_GK)
     assert feature_GKF.dtype == np.float32
     np.testing.assert_array_equal(feature_GKF[..., :-1], found.score_GKF)
-    np.testing.assert_array_equal(feature_GKF[..., -1], odds_GK)
+    np.testing.assert_array_equal(feature_GKF[..., -1], log_odds_GK)

@@ -53,17 +53,17 @@ def alone(trained: TrainedRun, requests: Requests, group: int, item_K: np.ndarra
 
 @pytest.mark.parametrize("task", list(Behaviour))
 @pytest.mark.parametrize("prompts", [1, 4, CANDIDATES, 2 * CANDIDATES + 1, 1_000])
-def test_odds_are_those_of_each_group_alone(trained: TrainedRun, task: Behaviour, prompts: int) -> None:
+def test_log_odds_are_those_of_each_group_alone(trained: TrainedRun, task: Behaviour, prompts: int) -> None:
     requests = requests_of(trained, task)
     item_GK = candidates_of(trained, len(requests))
-    odds_GK = scorer_of(trained, prompts).odds(requests, item_GK)
-    assert odds_GK.shape == item_GK.shape
-    assert odds_GK.dtype == np.float32
+    log_odds_GK = scorer_of(trained, prompts).log_odds(requests, item_GK)
+    assert log_odds_GK.shape == item_GK.shape
+    assert log_odds_GK.dtype == np.float32
     for group, item_K in enumerate(item_GK):
         real_K = item_K >= 0
         expected_K = alone(trained, requests, group, item_K[real_K])
-        np.testing.assert_allclose(odds_GK[group, real_K], expected_K, atol=2e-4)
-    assert odds_GK[0].std() > 1e-3
+        np.testing.assert_allclose(log_odds_GK[group, real_K], expected_K, atol=2e-4)
+    assert log_odds_GK[0].std() > 1e-3
 
 
 @pytest.mark.parametrize(("prompts", "passes"), [(1_000, 1), (2 * CANDIDATES, 5), (CANDIDATES, 9), (4, 27)])
@@ -80,7 +80,7 @@ def test_a_pass_holds_similar_histories_and_no_more_than_asked(
         return query(history_GL, *others, **named)
 
     monkeypatch.setattr(trained.collator, "query", seen)
-    scorer_of(trained, prompts).odds(requests, candidates_of(trained, len(requests)))
+    scorer_of(trained, prompts).log_odds(requests, candidates_of(trained, len(requests)))
     assert len(shapes) == passes
     assert all(groups * width <= prompts for groups, width in shapes)
     flat = [length for part in lengths for length in part]
@@ -116,5 +116,5 @@ def test_scores_that_are_no_numbers_are_refused(trained: TrainedRun) -> None:
             parameter.fill_(torch.nan)
     requests = requests_of(broken, Behaviour.RECOMMENDATION)
     with pytest.raises(InputError, match="its weights give scores that are not a number; train again") as caught:
-        scorer_of(broken).odds(requests, candidates_of(broken, len(requests)))
+        scorer_of(broken).log_odds(requests, candidates_of(broken, len(requests)))
     assert "\n" not in str(caught.value)

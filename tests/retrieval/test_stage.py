@@ -77,7 +77,7 @@ def test_unfitted_runs_rank_by_reciprocal_ranks_and_the_model_alone(copied: RunF
     assert not ranker.orders
     assert not ranker.generator.fusion
     ranked = ranker.rank(asked(trained, Behaviour.SEARCH), 12)
-    np.testing.assert_array_equal(ranked.score_GK, ranked.odds_GK)
+    np.testing.assert_array_equal(ranked.score_GK, ranked.log_odds_GK)
 
 
 def test_a_log_without_searches_is_not_told_of_their_order(copied: RunFolder) -> None:

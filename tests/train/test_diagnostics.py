@@ -19,9 +19,9 @@ from tests.model.builders import random_batch, tiny_model, tiny_t5
 def test_sums_of_each_task_are_those_of_its_prompts() -> None:
     batch = random_batch(3, groups=7)
     generator = torch.Generator().manual_seed(0)
-    odds_GC = torch.randn(batch.label_GC.shape, generator=generator) * 3
+    log_odds_GC = torch.randn(batch.label_GC.shape, generator=generator) * 3
     nll_GC = torch.where(batch.label_GC >= 0, torch.rand(batch.label_GC.shape, generator=generator), 0.0)
-    output = cast(GenSROutput, SimpleNamespace(yes_log_odds_GC=odds_GC, nll_GC=nll_GC))
+    output = cast(GenSROutput, SimpleNamespace(yes_log_odds_GC=log_odds_GC, nll_GC=nll_GC))
     sum_KS = task_sums(output, batch)
     tasks = list(Behaviour)
     expected = [[0.0] * 7 for _ in tasks]
@@ -30,12 +30,12 @@ def test_sums_of_each_task_are_those_of_its_prompts() -> None:
         for place, label in enumerate(candidates):
             if label < 0:
                 continue
-            odds = float(odds_GC[group, place])
+            log_odds = float(log_odds_GC[group, place])
             row[0] += float(nll_GC[group, place])
             row[1] += 1
-            row[2 if label else 4] += odds
+            row[2 if label else 4] += log_odds
             row[3 if label else 5] += 1
-            row[6] += (1 / (1 + math.exp(-odds)) - label) ** 2
+            row[6] += (1 / (1 + math.exp(-log_odds)) - label) ** 2
     torch.testing.assert_close(sum_KS, torch.tensor(expected, dtype=torch.float64))
     assert (sum_KS[:, 1] > 0).all()
 

@@ -80,7 +80,7 @@ def test_board_shows_losses_speed_memory_and_both_tasks(small_run: RunFolder) ->
         "loss/match",
         "optimizer/learning_rate",
         "optimizer/gradient_norm",
-        "speed/rows_per_second",
+        "speed/candidates_per_second",
         "speed/tokens_per_second",
         "speed/loader_wait_share",
         "memory/peak_resident_gb",

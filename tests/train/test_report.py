@@ -13,15 +13,15 @@ def test_a_step_is_a_line_with_each_loss_and_what_is_minimised() -> None:
         total=1.1125,
         learning_rate=1e-3,
         gradient_norm=0.75,
-        rows_per_second=1_000.0,
+        candidates_per_second=1_000.0,
         tokens_per_second=5_000.0,
         wait_share=0.1,
         memory_gb=1.0,
         cuda_memory_gb=0.0,
     )
-    assert report.line(10, rows=1_000) == (
+    assert report.line(10, candidates=1_000) == (
         "step 3/10  loss 1.1125 (task 0.5000, contrastive 1.2500, match 2.0000)  lr 1.00e-03  grad 0.750"
-        "  1,000 rows/s  wait 10%  eta 0:00:07"
+        "  1,000 candidates/s  wait 10%  eta 0:00:07"
     )
 
 

@@ -24,7 +24,7 @@ def report(step: int, start: int) -> StepReport:
         total=value,
         learning_rate=value,
         gradient_norm=value,
-        rows_per_second=value,
+        candidates_per_second=value,
         tokens_per_second=value,
         wait_share=value,
         memory_gb=value,

@@ -54,10 +54,10 @@ def one_by_one(collator: Collator, model: GenSR, rows: EvalRows) -> tuple[list[f
     for row in range(len(rows)):
         with torch.no_grad():
             output = model(model.inputs(collator.evaluation(rows.take(np.array([row])))), "answers")
-        odds_C = output.yes_log_odds_GC[0].double()
-        yes_C = odds_C.sigmoid()
-        losses.append(-float(yes_C[0].log() + (1 - yes_C[1:]).log().sum()) / len(odds_C))
-        ranks.append(1 + int((odds_C[1:] >= odds_C[0]).sum()))
+        log_odds_C = output.yes_log_odds_GC[0].double()
+        yes_C = log_odds_C.sigmoid()
+        losses.append(-float(yes_C[0].log() + (1 - yes_C[1:]).log().sum()) / len(log_odds_C))
+        ranks.append(1 + int((log_odds_C[1:] >= log_odds_C[0]).sum()))
     model.train()
     return losses, ranks
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from gensr_dist.analysis.subject import OpenedPeer, Subject
 from gensr_dist.baselines.contract import RowBaseline
-from gensr_dist.baselines.feeds import rows_of_tasks
 from gensr_dist.data.batches.batch import Batch, ContextBatch
+from gensr_dist.data.batches.chosen_order import rows_of_tasks
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.negatives.sampling import TrainingNegatives

@@ -26,7 +26,7 @@ class AEMSettings(ProductSearchSettings):
     """As ProdSearch has them."""
 
     heads: int = 8
-    """Of attention; they divide `width`. `dropout` is of attention's weights, too."""
+    """Attention heads; they divide `width`. `dropout` is of attention's weights, too."""
 
 
 class AEM(ProductSearch):

@@ -47,13 +47,13 @@ class BERT4RecSettings(Settings):
 
     dropout: float = 0.5
     attention_dropout: float = 0.2
-    """Of attention's weights; `dropout` is of all else."""
+    """Dropout rate of attention's weights; `dropout` is of all else."""
     weight_decay: float = 0.01
     warmup_steps: int = 100
     layers: int = 2
     heads: int = 2
     rho: float = 0.6
-    """Chance of a place to be masked."""
+    """Probability that a place is masked."""
     last_share: float = 1 / 11
     """Share of the sequences in which the last place alone is masked, as in scoring."""
     loss: Literal["ce", "sampled"] = "ce"

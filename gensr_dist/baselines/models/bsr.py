@@ -49,7 +49,7 @@ class BSRSettings(Settings):
     batch: int = 128
     epochs: int = 50
     backbone: str = "nano"
-    """Of T5: `nano`, `mini`, `small`, `base` with random weights; else a Hub name or a folder."""
+    """Size of T5: `nano`, `mini`, `small`, `base` with random weights; else a Hub name or a folder."""
 
 
 class BSR(RowBaseline):

@@ -50,7 +50,8 @@ class CoLLMSettings(Settings):
     batch: int = 64
     epochs: int = 30
     backbone: str = "nano"
-    """Of T5: `nano`, `mini`, `small`, `base` with random weights; else a Hub name or a folder. Its width counts."""
+    """Size of T5: `nano`, `mini`, `small`, `base` with random weights; else a Hub name or a folder. `width` is not
+    read."""
     collaborative: bool = True
     """Off: slots are zero, and the model reads texts alone."""
 

@@ -32,7 +32,7 @@ class CoPPSSettings(TEMSettings):
     contrast: float = 0.1
     """Weight of the contrast; 0 is TEM."""
     temperature: float = 0.1
-    """Divides its cosines; chosen."""
+    """Divisor of the contrast's cosines; not published."""
 
 
 class CoPPS(TEM):

@@ -38,7 +38,7 @@ class DINSettings(Settings):
     learning_rate: float = 1e-4
     batch: int = 512
     weights: Literal["softmax", "raw"] = "softmax"
-    """Of the history: normalised, or as they are so that a sum tells how much there is."""
+    """Weights of the history. `softmax`: normalised; `raw`: as they are, so that a sum tells how much there is."""
     titles: bool = True
     """Whether words of titles stand where the authors have a category."""
 

@@ -44,9 +44,9 @@ class GRU4RecSettings(Settings):
     shared: int = 512
     """Negatives that all positions of a step share, of the losses other than bce and ce."""
     calibration: float = 0.75
-    """t of gbce."""
+    """t of the loss gbce."""
     regularisation: float = 1.0
-    """Of bpr_max: weight of the negatives' squares."""
+    """Weight of the negatives' squares in the loss bpr_max."""
 
 
 class GRU4Rec(SequenceBaseline):

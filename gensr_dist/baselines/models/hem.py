@@ -34,7 +34,7 @@ class HEMSettings(ProductSearchSettings):
     dropout: float = 0.0
     """Nothing is dropped."""
     query_share: float = 0.5
-    """Lambda."""
+    """Weight lambda of the query beside the user."""
 
 
 class HEM(ProductSearch):

@@ -44,7 +44,7 @@ class HSTUSettings(Settings):
     shared: int = 128
     """Negatives that all positions of a step share, of the losses other than bce and ce."""
     calibration: float = 0.75
-    """t of gbce."""
+    """t of the loss gbce."""
     temperature: float = 0.05
     """tau; 0: states and items as they are, not their cosine."""
 

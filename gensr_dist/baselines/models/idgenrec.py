@@ -49,9 +49,10 @@ class IDGenRecSettings(Settings):
     batch: int = 64
     epochs: int = 30
     backbone: str = "nano"
-    """Of T5: `nano`, `mini`, `small`, `base` with random weights; else a Hub name or a folder. Its width counts."""
+    """Size of T5: `nano`, `mini`, `small`, `base` with random weights; else a Hub name or a folder. `width` is not
+    read."""
     words: Annotated[int, Field(ge=0)] = 3
-    """Of a title, in an id."""
+    """Words of a title in an id."""
     length_power: float = 0.0
     """The power of an id's length that divides its score: 0 for the probability, 1 for the mean of a token."""
 

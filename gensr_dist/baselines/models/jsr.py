@@ -43,13 +43,13 @@ class JSRSettings(Settings):
     batch: int = 1024
     epochs: int = 100
     layers: int = 0
-    """Hidden ones of the MLP; 0 is the dot product. `dropout` is behind each."""
+    """Hidden layers of the MLP, each followed by `dropout`; 0 is the dot product."""
     words: float = 0.1
-    """Lambda."""
+    """Weight lambda of the words."""
     word_width: int = 64
-    """K."""
+    """Width K of a word."""
     item_share: float = 0.8
-    """Mu: what p(w | i) weighs beside the corpus."""
+    """Mu, the weight of p(w | i); the corpus has the rest."""
 
 
 class JSR(RowBaseline):

@@ -36,7 +36,7 @@ class NRHUBSettings(Settings):
     negatives: int = 4
     dropout: float = 0.2
     attention: int = 200
-    """Width of U c."""
+    """Width of the attention's hidden layer, U c."""
 
 
 class NRHUB(RowBaseline):

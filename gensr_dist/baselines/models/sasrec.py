@@ -44,7 +44,7 @@ class SASRecSettings(Settings):
     shared: int = 512
     """Negatives that all positions of a step share, of the losses other than bce and ce."""
     calibration: float = 0.75
-    """t of gbce."""
+    """t of the loss gbce."""
 
 
 class SASRec(SequenceBaseline):

@@ -58,9 +58,9 @@ class SESRecSettings(Settings):
     contrast: float = 0.1
     """Weight of the contrast of queries and items."""
     temperature: float = 0.1
-    """Of the contrast at first; it is learnt."""
+    """Initial temperature of the contrast; it is learnt."""
     pairs: int = 1_024
-    """Of a query and an item, at most, that are contrasted in a step."""
+    """Most pairs of a query and an item that are contrasted in a step."""
     triplet: float = 1e-3
     """Weight of the triplet loss."""
     margin: float = 0.1

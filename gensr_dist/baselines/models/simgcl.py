@@ -38,7 +38,7 @@ class SimGCLSettings(Settings):
     noise: float = 0.1
     """eps: length of a layer's noise."""
     contrast: float = 0.2
-    """lambda."""
+    """Weight lambda of the contrast."""
     temperature: float = 0.2
     l2: float = 1e-4
 

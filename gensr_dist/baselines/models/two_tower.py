@@ -39,7 +39,7 @@ class TwoTowerSettings(Settings):
     dropout: float = 0.1
     epochs: int = 100
     pooling: Literal["mean", "attention"] = "mean"
-    """Of the history: its mean and its newest item, or a learnt weighted mean."""
+    """Pooling of the history. `mean`: its mean and its newest item; `attention`: a learnt weighted mean."""
     temperature: float = 0.1
     correction: bool = True
     """Whether logits are corrected by how often items are drawn."""

@@ -51,7 +51,7 @@ class UnifiedSSRSettings(Settings):
     warmup_steps: int = 400
     batch: int = 128
     attention_dropout: float = 0.1
-    """Of attention's weights; `dropout` is of all else."""
+    """Dropout rate of attention's weights; `dropout` is of all else."""
     layers: int = 2
     heads: int = 4
     windows: int = 2

@@ -62,19 +62,19 @@ class UniSARSettings(Settings):
     layers: int = 1
     heads: int = 2
     input_width: int = 32
-    """Of items, users and words before they are projected."""
+    """Width of items, users and words before they are projected."""
     search: float = 0.1
     """Weight lambda of the mean over searches."""
     query_contrast: float = 1e-3
     """Weight of the contrast of queries and items."""
     query_temperature: float = 0.5
-    """Of that contrast at first; it is learnt."""
+    """Initial temperature of that contrast; it is learnt."""
     pairs: int = 1_024
-    """Of a query and an item, at most, that are contrasted in a step."""
+    """Most pairs of a query and an item that are contrasted in a step."""
     view_contrast: float = 0.1
     """Weight of the contrast of views."""
     view_temperature: float = 0.1
-    """Of that contrast at first; it is learnt."""
+    """Initial temperature of that contrast; it is learnt."""
 
 
 class UniSAR(RowBaseline):

@@ -44,7 +44,7 @@ class USERSettings(Settings):
     negatives: int = 4
     dropout: float = 0.1
     layers: int = 1
-    """Of each transformer."""
+    """Layers of each transformer."""
     heads: int = 8
 
 

@@ -12,11 +12,11 @@ from gensr_dist.baselines.untrained.lightgcn import LightGCNDotProduct
 from gensr_dist.baselines.untrained.popularity import Popularity
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.splits import Split
-from gensr_dist.evaluation.protocol import Rival, Scorer, draw_rows
+from gensr_dist.evaluation.protocol import ComparedScorer, Scorer, draw_rows
 from gensr_dist.runs.prepared_data import PreparedData
 
 _FITTED_ON = 4_000  # validation rows
-_RIVALS = ("popularity", "counting", "lightgcn", "bm25")
+_COMPARED = ("popularity", "counting", "lightgcn", "bm25")
 _REC, _SEARCH = frozenset({Behaviour.RECOMMENDATION}), frozenset({Behaviour.SEARCH})
 
 
@@ -49,8 +49,8 @@ UNTRAINED: dict[str, Untrained] = {
 }
 
 
-def untrained_rivals(data: PreparedData) -> tuple[Rival, ...]:
+def compared_scorers(data: PreparedData) -> tuple[ComparedScorer, ...]:
     """What every evaluation shows: of recommendation LightGCN's dot product, of search BM25, of both popularity and
     counting.
     """
-    return tuple(Rival(name, UNTRAINED[name].make(data), UNTRAINED[name].tasks) for name in _RIVALS)
+    return tuple(ComparedScorer(name, UNTRAINED[name].make(data), UNTRAINED[name].tasks) for name in _COMPARED)

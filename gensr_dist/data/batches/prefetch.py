@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gensr_dist.data.batches.packed import Packed
-from gensr_dist.data.forks import begin_forked
+from gensr_dist.data.child_processes import begin_child
 from gensr_dist.data.shared_memory import enough_shared_memory, require_semaphores
 from gensr_dist.errors import InputError
 
@@ -77,7 +77,7 @@ def prefetched(
 
 
 def _end_with(parent: int, worker: int) -> None:
-    begin_forked(parent)
+    begin_child(parent)
 
 
 def _unchanged(value: Made) -> Made:

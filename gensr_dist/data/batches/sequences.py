@@ -80,7 +80,7 @@ class _Sequences:
         return cls(interaction_T, user_S[kept], start_S[kept], end_S[kept], target_S[kept])
 
 
-class SequenceFeed:
+class SequenceLoader:
     """Gives a rank its sequences step by step.
 
     Args:

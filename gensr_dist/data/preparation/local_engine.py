@@ -9,9 +9,9 @@ from functools import partial
 
 from tqdm import tqdm
 
+from gensr_dist.data.child_processes import begin_child
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EventLog
-from gensr_dist.data.forks import begin_forked
 from gensr_dist.data.preparation.engine import CleanLog
 from gensr_dist.data.preparation.filtering import keep_active
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard, write_users
@@ -100,7 +100,7 @@ _write: Callable[[int], ShardResult]  # of a forked process, which would else ge
 
 def _begin(parent: int, write: Callable[[int], ShardResult]) -> None:
     global _write
-    begin_forked(parent)
+    begin_child(parent)
     _write = write
 
 

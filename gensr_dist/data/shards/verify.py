@@ -17,8 +17,8 @@ from gensr_dist.data.timelines.rows import training_rows
 from gensr_dist.errors import InputError
 from gensr_dist.sentences import sentence
 from gensr_dist.storage.checked_files import REMEDY, DamagedError, FileRecord
+from gensr_dist.storage.checksum_cache import clear_checksums
 from gensr_dist.storage.folder import Folder
-from gensr_dist.storage.read_before import forget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def verify(folder: Folder) -> VerifyReport:
         InputError: the first fault found.
     """
     began = time.monotonic()
-    forget()
+    clear_checksums()
     manifest = check_files(folder)
     for record in tqdm(manifest.shards, desc="decode shards", unit="shard", disable=None, delay=2):
         _verify_shard(folder, manifest, record)

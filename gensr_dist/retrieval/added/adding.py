@@ -20,8 +20,8 @@ from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.cf_vectors import vectors_by_text
 from gensr_dist.retrieval.added.folder import CF, INDEX, LISTS, TABLE, TITLES, AddedFolder, Origin, seal
-from gensr_dist.retrieval.added.grown_lists import REMEDY, TextLists, words_of
 from gensr_dist.retrieval.added.reading import read_item_table
+from gensr_dist.retrieval.added.text_lists import REMEDY, TextLists, words_of
 from gensr_dist.retrieval.index import CatalogueIndex, tower_vectors, write_index
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.trained_run import TrainedRun
@@ -73,7 +73,7 @@ def add_items(run: RunFolder, config: Config, file: Path) -> AddedItems:
     Nothing that evaluation reads is changed.
 
     Args:
-        run: trained and indexed. Nobody else may work in it meanwhile (`run.records.locked`).
+        run: trained and indexed. Nobody else may work in it meanwhile (`runs.records.locked`).
         config: that it was indexed with.
         file: CSV, gzipped CSV or Parquet with item_id and text.
 

@@ -18,8 +18,8 @@ from typing_extensions import Self
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.errors import InputError
-from gensr_dist.retrieval.added.grown_lists import FILES as LIST_FILES
-from gensr_dist.retrieval.added.grown_lists import REMEDY
+from gensr_dist.retrieval.added.text_lists import FILES as LIST_FILES
+from gensr_dist.retrieval.added.text_lists import REMEDY
 from gensr_dist.retrieval.channels.stage import RECORD as CHANNELS_RECORD
 from gensr_dist.retrieval.index import RECORD as INDEX_RECORD
 from gensr_dist.runs.folder import RunFolder
@@ -114,13 +114,13 @@ class AddedFolder:
         """CF vectors of all items [X, E], mapped."""
         return open_array(self.folder / CF, REMEDY)
 
-    def store(self, items: ItemStore) -> "GrownItems":
+    def store(self, items: ItemStore) -> "ItemsWithAdded":
         """The item store of all items.
 
         Args:
             items: of the log.
         """
-        return GrownItems(
+        return ItemsWithAdded(
             title_IT=open_array(self.folder / TITLES, REMEDY),
             query_QT=items.query_QT,
             popularity_I=np.pad(items.popularity_I, (0, len(self.table))),
@@ -130,7 +130,7 @@ class AddedFolder:
 
 
 @dataclass(frozen=True)
-class GrownItems(ItemStore):
+class ItemsWithAdded(ItemStore):
     """The log's items, then the added ones, which nobody chose in training."""
 
     added: pl.DataFrame

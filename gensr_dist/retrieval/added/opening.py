@@ -8,13 +8,13 @@ from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.item_vectors import ItemVectors
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.folder import AddedFolder, Origin
-from gensr_dist.retrieval.added.grown_lists import TextLists
+from gensr_dist.retrieval.added.text_lists import TextLists
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.trained_run import TrainedRun
 
 
 @dataclass(frozen=True, kw_only=True)
-class GrownRun(TrainedRun):
+class RunWithAddedItems(TrainedRun):
     """A run whose `items`, `item_IE` and `collator` know the added items too; `store` and the events are the log's."""
 
     added: AddedFolder
@@ -30,7 +30,7 @@ def open_with_added(run: RunFolder, config: Config) -> TrainedRun:
     if not run.added.exists():
         return trained
     try:
-        return grown(trained, AddedFolder.open(run.added, Origin.of(run, trained.store.manifest)))
+        return with_added(trained, AddedFolder.open(run.added, Origin.of(run, trained.store.manifest)))
     except InputError as fault:
         return dataclasses.replace(trained, notes=(f"added items are ignored: {fault}",))
 
@@ -53,11 +53,11 @@ def open_for_scorer(run: RunFolder, config: Config, scorer: str | None) -> Train
     return dataclasses.replace(trained, notes=(note,))
 
 
-def grown(trained: TrainedRun, added: AddedFolder) -> GrownRun:
+def with_added(trained: TrainedRun, added: AddedFolder) -> RunWithAddedItems:
     """The same run with added items."""
     items, item_IE = added.store(trained.items), added.vectors()
     values = {field.name: getattr(trained, field.name) for field in dataclasses.fields(TrainedRun)}
     known = trained.collator
     evidence = known.evidence.with_items(added.table["text"], TextLists.open(added.lists, len(item_IE)).text_II)
     collator = Collator(trained.store, items, ItemVectors(item_IE), known.history, evidence=evidence)
-    return GrownRun(**{**values, "items": items, "item_IE": item_IE, "collator": collator, "added": added})
+    return RunWithAddedItems(**{**values, "items": items, "item_IE": item_IE, "collator": collator, "added": added})

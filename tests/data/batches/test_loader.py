@@ -154,7 +154,7 @@ def test_stopping_early_ends_the_workers(collator: Collator) -> None:
 def test_workers_end_with_their_process(collator: Collator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A killed training must not keep its run folder locked through them."""
     monkeypatch.setattr(
-        "gensr_dist.data.batches.prefetch.begin_forked",
+        "gensr_dist.data.batches.prefetch.begin_child",
         lambda parent: (tmp_path / f"{os.getpid()}").write_text(str(parent)),
     )
     list(loader(collator, workers=2).batches(0, 4))

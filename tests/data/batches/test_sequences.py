@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gensr_dist.data.batches.sequences import SequenceBatch, SequenceFeed
+from gensr_dist.data.batches.sequences import SequenceBatch, SequenceLoader
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.data.shards.store import TimelineStore
@@ -26,11 +26,11 @@ def store(request: pytest.FixtureRequest, small_shards: object) -> TimelineStore
     return TimelineStore.open(Folder.at(str(small_shards)), shuffle_shards=request.param)
 
 
-def feed(
+def loader_of(
     store: TimelineStore, items: ItemStore, cf: np.ndarray, length: int, *, rank: int = 0, world: int = 1, seed: int = 5
-) -> SequenceFeed:
+) -> SequenceLoader:
     collator = context_collator(store, items, cf, length)
-    return SequenceFeed(collator, batch=8, seed=seed, negatives=THREE, shared=6, rank=rank, world=world)
+    return SequenceLoader(collator, batch=8, seed=seed, negatives=THREE, shared=6, rank=rank, world=world)
 
 
 def training_interactions(store: TimelineStore) -> dict[int, list[tuple[int, int, int]]]:
@@ -64,7 +64,7 @@ def test_every_recommendation_is_a_target_once(
     expected: Counter[tuple[int, int]] = Counter()
     for user, interactions in training_interactions(store).items():
         expected.update((user, item) for item, behaviour, _ in interactions[1:] if behaviour & 1)
-    made = feed(store, small_items, small_cf, length)
+    made = loader_of(store, small_items, small_cf, length)
     found: Counter[tuple[int, int]] = Counter()
     targets = 0
     for step in range(made.steps_per_epoch):
@@ -78,7 +78,7 @@ def test_every_recommendation_is_a_target_once(
 
 def test_a_position_reads_what_came_before(store: TimelineStore, small_items: ItemStore, small_cf: np.ndarray) -> None:
     interactions = training_interactions(store)
-    made = feed(store, small_items, small_cf, 4)
+    made = loader_of(store, small_items, small_cf, 4)
     for step in range(made.steps_per_epoch):
         (batch,) = made.batches_of_step(step)
         item_SL = batch.item_U[batch.item_SL]
@@ -112,7 +112,7 @@ def test_negatives_are_unmet_and_stand_where_targets_do(
     store: TimelineStore, small_items: ItemStore, small_cf: np.ndarray
 ) -> None:
     met = {user: {item for item, _, _ in own} for user, own in training_interactions(store).items()}
-    (batch,) = feed(store, small_items, small_cf, 6).batches_of_step(2)
+    (batch,) = loader_of(store, small_items, small_cf, 6).batches_of_step(2)
     assert torch.equal(batch.negative_SLN > 0, batch.is_target_SL[:, :, None].expand(-1, -1, 3))
     negative_SLN = batch.item_U[batch.negative_SLN]
     for s, place in batch.is_target_SL.nonzero().tolist():
@@ -126,8 +126,8 @@ def test_negatives_are_unmet_and_stand_where_targets_do(
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_share_a_step(store: TimelineStore, small_items: ItemStore, small_cf: np.ndarray, world: int) -> None:
-    whole = feed(store, small_items, small_cf, 3)
-    parts = [feed(store, small_items, small_cf, 3, rank=rank, world=world) for rank in range(world)]
+    whole = loader_of(store, small_items, small_cf, 3)
+    parts = [loader_of(store, small_items, small_cf, 3, rank=rank, world=world) for rank in range(world)]
     for step in range(whole.steps_per_epoch):
         (expected,) = whole.batches_of_step(step)
         batches = [part.batches_of_step(step)[0] for part in parts]
@@ -139,11 +139,11 @@ def test_ranks_share_a_step(store: TimelineStore, small_items: ItemStore, small_
 def test_a_step_is_a_function_of_seed_and_number(
     store: TimelineStore, small_items: ItemStore, small_cf: np.ndarray
 ) -> None:
-    first, second = feed(store, small_items, small_cf, 3), feed(store, small_items, small_cf, 3)
+    first, second = loader_of(store, small_items, small_cf, 3), loader_of(store, small_items, small_cf, 3)
     first.batches_of_step(0)
     for name in ("item_SL", "next_SL", "negative_SLN", "shared_B", "item_U"):
         assert torch.equal(getattr(first.batches_of_step(4)[0], name), getattr(second.batches_of_step(4)[0], name))
-    other = feed(store, small_items, small_cf, 3, seed=6)
+    other = loader_of(store, small_items, small_cf, 3, seed=6)
     assert not torch.equal(other.batches_of_step(4)[0].user_S, second.batches_of_step(4)[0].user_S)
     epoch = first.steps_per_epoch
     negatives = {

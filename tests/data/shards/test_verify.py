@@ -169,7 +169,7 @@ def test_a_disk_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch, reader
             raise OSError(errno.EIO, "Input/output error")
         return sha256_of_file(path)
 
-    monkeypatch.setattr("gensr_dist.storage.checked_files.known_sha256", failing)
+    monkeypatch.setattr("gensr_dist.storage.checked_files.cached_sha256", failing)
     with pytest.raises(InputError, match=r"shard-00002\.tar: the file cannot be read \(Input/output error\)"):
         reader(Folder.at(folder))
     assert [lost.name for lost in TimelineStore.open(Folder.at(folder), on_corrupt="skip").lost] == ["shard-00002.tar"]

@@ -14,7 +14,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.splits import Split
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.adding import AddedItems, add_items
-from gensr_dist.retrieval.added.opening import GrownRun, open_with_added
+from gensr_dist.retrieval.added.opening import RunWithAddedItems, open_with_added
 from gensr_dist.retrieval.answer import Answerer, Choice
 from gensr_dist.retrieval.item_lists import GivenHistory, read_history, read_items
 from gensr_dist.retrieval.many_answers import identity_of
@@ -97,34 +97,34 @@ def test_new_items_are_named_in_files(copied: RunFolder, tmp_path: Path) -> None
 
 
 def test_a_new_item_is_scored_as_the_log_s_items_are(copied: RunFolder) -> None:
-    """Evidence aside, GenSR gives the odds of an item of the log to a new item with its text and its CF vector."""
+    """Evidence aside, GenSR gives the log-odds of an item of the log to a new item with its text and its CF vector."""
     trained = TrainedRun.open(copied, load_config(copied.config))
     add(copied, f"item_id,text\nn0,{trained.items.texts[5]}\n")
     config = load_config(copied.config)
-    grown = open_with_added(copied, config)
-    assert isinstance(grown, GrownRun)
-    np.testing.assert_array_equal(grown.items.title_IT[80], trained.items.title_IT[5])
-    assert grown.items.popularity_I[80] == 0
-    item_IE = np.array(grown.item_IE)
+    extended = open_with_added(copied, config)
+    assert isinstance(extended, RunWithAddedItems)
+    np.testing.assert_array_equal(extended.items.title_IT[80], trained.items.title_IT[5])
+    assert extended.items.popularity_I[80] == 0
+    item_IE = np.array(extended.item_IE)
     item_IE[80] = item_IE[5]
-    vectors = dataclasses.replace(grown.collator.vectors, whole_IE=item_IE)
-    same = dataclasses.replace(grown, collator=type(grown.collator)(grown.store, grown.items, vectors, 6))
+    vectors = dataclasses.replace(extended.collator.vectors, whole_IE=item_IE)
+    same = dataclasses.replace(extended, collator=type(extended.collator)(extended.store, extended.items, vectors, 6))
     ranker, requests = open_ranker(same, config), Requests(
         start_G=np.array([0, 3]), item_M=np.array([4, 9, 14]), behaviour_M=np.array([1, 2, 1])
     )  # fmt: skip
-    odds_GK = ranker.scorer.odds(requests, np.array([[5, 80, 6]]))
-    assert odds_GK[0, 0] == pytest.approx(odds_GK[0, 1], abs=1e-5)
+    log_odds_GK = ranker.scorer.log_odds(requests, np.array([[5, 80, 6]]))
+    assert log_odds_GK[0, 0] == pytest.approx(log_odds_GK[0, 1], abs=1e-5)
     own = trained.collator
     silent = dataclasses.replace(trained, collator=type(own)(own.store, own.items, own.vectors, 6))
-    before = open_ranker(silent, config).scorer.odds(requests, np.array([[5, 6]]))
-    np.testing.assert_allclose(before[0], odds_GK[0, [0, 2]], atol=1e-5)
+    before = open_ranker(silent, config).scorer.log_odds(requests, np.array([[5, 6]]))
+    np.testing.assert_allclose(before[0], log_odds_GK[0, [0, 2]], atol=1e-5)
 
 
 def test_a_new_item_is_told_of_its_words_and_the_log_s_items_of_their_visits(copied: RunFolder) -> None:
     trained = TrainedRun.open(copied, load_config(copied.config))
     add(copied, f"item_id,text\nn0,{trained.items.texts[5]}\n")
-    grown = open_with_added(copied, load_config(copied.config))
-    before, after = trained.collator.evidence.histories, grown.collator.evidence.histories
+    extended = open_with_added(copied, load_config(copied.config))
+    before, after = trained.collator.evidence.histories, extended.collator.evidence.histories
     assert before is not None
     assert after is not None
     history_GL, old_GC = np.array([[4, 9, 14, 5]]), np.arange(80)[None]

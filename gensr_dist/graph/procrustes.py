@@ -17,7 +17,7 @@ from gensr_dist.data.item_vectors import ROWS_AT_ONCE, Table, row_blocks
 
 
 @dataclass(frozen=True)
-class Turning:
+class ProcrustesAlignment:
     """A rotation (or reflection) and a factor."""
 
     rotation_EE: NDArray[np.float64]
@@ -41,11 +41,11 @@ class Turning:
         scale = (goal_square / table_square) ** 0.5 if goal_square and table_square else 1.0
         return cls(left_EE @ right_EE, scale)
 
-    def turned(self, table_IE: Table) -> Iterator[Table]:
-        """The turned rows of a table, block by block; zero rows stay zero."""
-        turn_EE = self.rotation_EE * self.scale
+    def aligned(self, table_IE: Table) -> Iterator[Table]:
+        """The aligned rows of a table, block by block; zero rows stay zero."""
+        aligning_EE = self.rotation_EE * self.scale
         for rows_CE in row_blocks(table_IE):
-            yield (rows_CE.astype(np.float64) @ turn_EE).astype(np.float32)
+            yield (rows_CE.astype(np.float64) @ aligning_EE).astype(np.float32)
 
 
 def _blocks(goal_IE: Table, table_IE: Table) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from gensr_dist.errors import InputError
-from gensr_dist.storage import read_before
+from gensr_dist.storage import checksum_cache
 from gensr_dist.storage.cache import Cache
 from gensr_dist.storage.checked_files import DamagedError, FileRecord
-from gensr_dist.storage.read_before import forget, known_sha256, sha256_of_file
+from gensr_dist.storage.checksum_cache import cached_sha256, clear_checksums, sha256_of_file
 
 SIZE = 1 << 12
 
@@ -21,8 +21,8 @@ SIZE = 1 << 12
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(read_before, "_LEAST", SIZE)
-    monkeypatch.setattr(read_before, "_SETTLED_S", 0.0)
+    monkeypatch.setattr(checksum_cache, "_LEAST", SIZE)
+    monkeypatch.setattr(checksum_cache, "_SETTLED_S", 0.0)
     path = tmp_path / "data" / "file"
     path.parent.mkdir()
     path.write_bytes(os.urandom(SIZE))
@@ -39,7 +39,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         seen.append(path)
         return sha256_of_file(path)
 
-    monkeypatch.setattr(read_before, "sha256_of_file", reading)
+    monkeypatch.setattr(checksum_cache, "sha256_of_file", reading)
     return seen
 
 
@@ -64,10 +64,10 @@ def one_byte(path: Path) -> None:
 
 
 def test_a_file_is_read_once(file: Path, read: list[Path]) -> None:
-    assert known_sha256(file) == known_sha256(file) == sha256_of_file(file)
+    assert cached_sha256(file) == cached_sha256(file) == sha256_of_file(file)
     assert read == [file]
-    forget()
-    assert known_sha256(file) == sha256_of_file(file)
+    clear_checksums()
+    assert cached_sha256(file) == sha256_of_file(file)
     assert read == [file, file]
 
 
@@ -82,9 +82,9 @@ def test_a_changed_file_of_the_same_size_is_found(file: Path, change: Callable[[
 def test_what_changed_just_now_may_change_again_and_gets_no_note(
     file: Path, read: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_before, "_SETTLED_S", 60.0)
-    known_sha256(file)
-    known_sha256(file)
+    monkeypatch.setattr(checksum_cache, "_SETTLED_S", 60.0)
+    cached_sha256(file)
+    cached_sha256(file)
     assert len(read) == 2
 
 
@@ -93,15 +93,15 @@ def test_without_a_note_the_file_is_read(
     file: Path, read: list[Path], fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     if fault == "small":
-        monkeypatch.setattr(read_before, "_LEAST", SIZE + 1)
+        monkeypatch.setattr(checksum_cache, "_LEAST", SIZE + 1)
     elif fault == "no cache folder":
         (tmp_path / "cache").touch()
     else:
-        known_sha256(file)
-        for note in read_before._notes().iterdir():
+        cached_sha256(file)
+        for note in checksum_cache._notes().iterdir():
             note.write_text(note.read_text()[:-70])
         read.clear()
-    assert known_sha256(file) == sha256_of_file(file)
+    assert cached_sha256(file) == sha256_of_file(file)
     assert read == [file]
 
 
@@ -116,7 +116,7 @@ def test_a_user_without_a_home_reads_each_time(
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        known_sha256(file)
+        cached_sha256(file)
     assert read == [file, file]
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
     with pytest.raises(InputError, match=r"the cache folder cannot be used .*set data.cache"):

@@ -8,13 +8,13 @@ from gensr_dist.data.batches.chosen_order import ChosenOrder, rows_of_tasks
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
-from gensr_dist.data.batches.sequences import SequenceFeed
+from gensr_dist.data.batches.sequences import SequenceLoader
 from gensr_dist.data.negatives.sampling import TrainingNegatives
 from gensr_dist.distributed.ranks import Ranks
 from gensr_dist.errors import InputError
 
 
-class Feed:
+class BaselineLoader:
     """What a rank trains a baseline on.
 
     Args:
@@ -44,7 +44,7 @@ class Feed:
         self.order: SampleOrder
         self.batches_of_step: Callable[[int], list[Any]]
         if isinstance(model, SequenceBaseline):
-            feed = SequenceFeed(
+            sequences = SequenceLoader(
                 collator,
                 batch=settings.batch,
                 seed=seed,
@@ -53,7 +53,7 @@ class Feed:
                 rank=ranks.rank,
                 world=ranks.world,
             )
-            self.order, self.batches_of_step = feed.order, feed.batches_of_step
+            self.order, self.batches_of_step = sequences.order, sequences.batches_of_step
             return
         row_W = rows_of_tasks(store, model.tasks)
         self.order = ChosenOrder(row_W, min(settings.batch, sum(map(len, row_W))), seed)

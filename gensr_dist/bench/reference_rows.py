@@ -1,6 +1,6 @@
-"""What the baseline of GenSR is given: every candidate as a row of its own, with copies of all that its group shares.
+"""What the reference form of GenSR is given: every candidate as a row of its own, with copies of what its group shares.
 
-Dimensions as in `baseline.py`; F features of a query and a candidate.
+Dimensions as in `reference.py`; F features of a query and a candidate.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ PROMPT = 95  # M, of the authors' code
 
 
 @dataclass(frozen=True)
-class BaselineRows:
+class ReferenceRows:
     """A batch, one row a candidate, with copies of all that its group shares."""
 
     candidates: int
@@ -38,7 +38,7 @@ class BaselineRows:
     history_evidence_BF: Tensor
 
 
-class BaselineCollator:
+class ReferenceCollator:
     """Writes the prompts out and repeats a group's history for each of its candidates.
 
     Args:
@@ -60,7 +60,7 @@ class BaselineCollator:
         }
         self.answers = torch.tensor([ids("No")[0], ids("Yes")[0]])
 
-    def __call__(self, batch: Batch) -> BaselineRows:
+    def __call__(self, batch: Batch) -> ReferenceRows:
         """Rows of a batch, those of a group side by side.
 
         Raises:
@@ -71,7 +71,7 @@ class BaselineCollator:
         history_BL = batch.history_GL.repeat_interleave(C, dim=0)
         query_GQ = batch.query_GQ.masked_fill((batch.task_G != Behaviour.SEARCH)[:, None], 0)
         prompts = [self._prompt(*asked) for asked in zip(batch.task_G.tolist(), query_GQ.tolist(), strict=True)]
-        return BaselineRows(
+        return ReferenceRows(
             candidates=C,
             prompt_BM=torch.tensor(prompts).repeat_interleave(C, dim=0),
             history_BLT=batch.title_UT[history_BL],

@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from gensr_dist.data.words import query_words
-from gensr_dist.retrieval.added.grown_lists import TextLists, words_of
+from gensr_dist.retrieval.added.text_lists import TextLists, words_of
 from gensr_dist.retrieval.channels.sources import ChannelSources
 from gensr_dist.retrieval.channels.stage import ChannelArrays
 from tests.retrieval.world import World, random_world
@@ -17,7 +17,7 @@ from tests.retrieval.world import World, random_world
 NEW = ["w3 w4 zebra", "aardvark", "", "w5 w5 w9", "zebra w7"]
 
 
-def grown(world: World) -> ChannelArrays:
+def with_added(world: World) -> ChannelArrays:
     texts = pl.Series([*world.texts, *NEW], dtype=pl.String)
     return TextLists.build(*words_of(texts, pl.Series(world.queries, dtype=pl.String))).joined(world.arrays)
 
@@ -44,7 +44,7 @@ def had_been_there(world: World) -> ChannelArrays:
 @pytest.mark.parametrize("silent", [False, True])
 def test_they_are_those_of_a_log_that_had_had_the_items(silent: bool) -> None:
     world = random_world(3, silent=silent)
-    found, expected = grown(world), had_been_there(world)
+    found, expected = with_added(world), had_been_there(world)
     np.testing.assert_array_equal(found.hash_W, expected.hash_W)
     np.testing.assert_array_equal(found.clicks.idf_W, expected.clicks.idf_W)
     lists = [
@@ -60,10 +60,10 @@ def test_they_are_those_of_a_log_that_had_had_the_items(silent: bool) -> None:
 
 def test_words_of_new_items_alone_can_be_searched() -> None:
     world = random_world(3)
-    word_GW = query_words(["aardvark zebra"], grown(world).hash_W)
+    word_GW = query_words(["aardvark zebra"], with_added(world).hash_W)
     assert word_GW.nnz == 2
     assert query_words(["aardvark zebra"], world.arrays.hash_W).nnz == 0
-    match_GI = csr_array(word_GW @ grown(world).bm25_WI)
+    match_GI = csr_array(word_GW @ with_added(world).bm25_WI)
     assert sorted(match_GI.indices.tolist()) == [world.items, world.items + 1, world.items + 4]
 
 

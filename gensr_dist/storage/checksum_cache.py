@@ -1,8 +1,8 @@
-"""Checksums of large files that nobody has touched since they were read for the last time.
+"""Cached checksums of large files that nobody has touched since they were last read.
 
 A note of each lies in the user's cache folder: the checksum, and the file's size, inode and both times. No program can
 set the time of the last change of an inode (ctime), so whatever is written, cut short, exchanged or copied there is
-read again. What a disk changes by itself is not: `gensr verify` forgets all notes.
+read again. What a disk changes by itself is not: `gensr verify` clears the cache.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def known_sha256(path: Path) -> str:
+def cached_sha256(path: Path) -> str:
     """The same, of a large file from the note where there is one of its present state."""
     state = _state(path)
     if state[0] < _LEAST:
@@ -47,7 +47,7 @@ def known_sha256(path: Path) -> str:
     return sha256
 
 
-def forget() -> None:
+def clear_checksums() -> None:
     """Remove the notes: every file is read again."""
     shutil.rmtree(_notes(), ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""The baseline of GenSR, against which ours is measured: what one writes first, with the libraries as they are.
+"""The reference form of GenSR, against which ours is measured: what one writes first, with the libraries as they are.
 
 Every candidate is a row of its own, with its prompt padded to 95 tokens for transformers' T5, its history padded to
 L x T title tokens for PyTorch's TransformerEncoderLayer, everything else computed for the row, and the whole
@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
 
-from gensr_dist.bench.baseline_rows import BaselineRows
+from gensr_dist.bench.reference_rows import ReferenceRows
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.history import HistoryEncoder, recency_bucket
 from gensr_dist.model.history_match import APART, DECAY
@@ -28,7 +28,7 @@ from gensr_dist.train.config import TrainConfig
 
 
 @dataclass(frozen=True)
-class BaselineOutput:
+class ReferenceOutput:
     """One forward pass."""
 
     logits_BV: Tensor
@@ -40,7 +40,7 @@ class BaselineOutput:
     match_item_BD: Tensor
 
 
-class BaselineGenSR(nn.Module):
+class ReferenceGenSR(nn.Module):
     """GenSR (section 4 of the paper) row by row, in training mode.
 
     Args:
@@ -56,24 +56,24 @@ class BaselineGenSR(nn.Module):
         views, likeness = (config.cf_view, config.semantic_view), (config.history_match, config.term_match)
         evidence = (config.history_evidence, config.query_evidence)
         if not all((*views, *likeness, *evidence, config.soft_filter, config.match)):
-            raise ValueError("the baseline has no ablations")
+            raise ValueError("the reference has no ablations")
         self.pooled, self.cf_scale = config.semantic_history == "pooled", model.shape.cf_scale
         source = model.backbone.t5
         self.t5 = T5ForConditionalGeneration(T5Config(**source.config.config()))  # transformers' own layers
         self.t5.load_state_dict(source.state_dict())
-        self.cf_history = BaselineHistory(model.cf_history)
-        self.semantic_history = BaselineHistory(model.semantic_history)
-        self.cf_filter, self.semantic_filter = BaselineFilter(model.cf_filter), BaselineFilter(model.semantic_filter)
-        self.cf_match, self.semantic_match = BaselineNear(model.cf_match), BaselineNear(model.semantic_match)
+        self.cf_history = ReferenceHistory(model.cf_history)
+        self.semantic_history = ReferenceHistory(model.semantic_history)
+        self.cf_filter, self.semantic_filter = ReferenceFilter(model.cf_filter), ReferenceFilter(model.semantic_filter)
+        self.cf_match, self.semantic_match = ReferenceNear(model.cf_match), ReferenceNear(model.semantic_match)
         self.cf_projection = copy.deepcopy(model.cf_projection)
-        self.match, self.term_match = BaselineTowers(model.match), BaselineTerms(model.term_match)
+        self.match, self.term_match = ReferenceTowers(model.match), ReferenceTerms(model.term_match)
         self.query_evidence = copy.deepcopy(model.query_evidence)
         self.history_evidence = copy.deepcopy(model.history_evidence)
         self.token_idf_V: Tensor
         self.register_buffer("token_idf_V", model.token_idf_V.clone())
         self.to(model.answers.device)
 
-    def forward(self, rows: BaselineRows) -> BaselineOutput:
+    def forward(self, rows: ReferenceRows) -> ReferenceOutput:
         """Answer every row."""
         mask_BL = rows.behaviour_BL != 0
         recency_BL = (mask_BL.sum(1, keepdim=True) - 1 - torch.arange(mask_BL.shape[1], device=mask_BL.device)).clamp(0)
@@ -114,7 +114,7 @@ class BaselineGenSR(nn.Module):
             x_BMD = torch.where((rows.prompt_BM == -1 - number)[..., None], slot_BD[:, None], x_BMD)
         mask_BM, labels_B1 = (rows.prompt_BM != 0).long(), rows.answer_B[:, None]
         output = self.t5(inputs_embeds=x_BMD, attention_mask=mask_BM, labels=labels_B1, use_cache=False)
-        return BaselineOutput(
+        return ReferenceOutput(
             logits_BV=output.logits[:, 0],
             loss=output.loss,
             user_cf_BD=self.cf_projection(user_cf_BE),
@@ -124,7 +124,7 @@ class BaselineGenSR(nn.Module):
             match_item_BD=match_item_BD,
         )
 
-    def loss(self, rows: BaselineRows, settings: TrainConfig) -> Tensor:
+    def loss(self, rows: ReferenceRows, settings: TrainConfig) -> Tensor:
         """Eq. 8 and the towers' loss of a step's rows; what a group's rows share is taken of the first of them."""
         output = self(rows)
         first, C = slice(None, None, rows.candidates), rows.candidates
@@ -135,7 +135,7 @@ class BaselineGenSR(nn.Module):
         match = match_loss(output.match_user_BD[first], *items, step_groups=step_groups)
         return output.loss + settings.contrastive_weight * contrastive + settings.match_weight * match
 
-    def score(self, rows: BaselineRows, no_yes: Tensor) -> Tensor:
+    def score(self, rows: ReferenceRows, no_yes: Tensor) -> Tensor:
         """P(Yes) / (P(Yes) + P(No)) of every row [B], both from the softmax over the vocabulary."""
         no_B, yes_B = self(rows).logits_BV.float().softmax(-1)[:, no_yes].unbind(1)
         return yes_B / (no_B + yes_B)
@@ -148,7 +148,7 @@ class BaselineGenSR(nn.Module):
         return (embedded_BXTD * share_BXT[..., None]).sum(-2)
 
 
-class BaselineHistory(nn.Module):
+class ReferenceHistory(nn.Module):
     """`HistoryEncoder` as PyTorch's own layer."""
 
     def __init__(self, source: HistoryEncoder) -> None:
@@ -187,7 +187,7 @@ class RowModule(nn.Module):
             self.register_parameter(name, copy.deepcopy(weight))
 
 
-class BaselineFilter(RowModule):
+class ReferenceFilter(RowModule):
     """The soft filter (eq. 5, 6) with its keys and values formed."""
 
     query_HKD: nn.Parameter
@@ -210,7 +210,7 @@ class BaselineFilter(RowModule):
         return torch.where(has_history_B1, filtered_BH1K.flatten(1), self.empty_D)
 
 
-class BaselineNear(RowModule):
+class ReferenceNear(RowModule):
     """`HistoryMatch` of a row's candidate and its own copy of the history."""
 
     layers: nn.Sequential
@@ -232,7 +232,7 @@ class BaselineNear(RowModule):
         return self.layers(torch.cat([summed_B3, greatest_B[:, None]], dim=1))
 
 
-class BaselineTowers(RowModule):
+class ReferenceTowers(RowModule):
     """`MatchTowers` of a row's user and item."""
 
     user: nn.Linear
@@ -246,7 +246,7 @@ class BaselineTowers(RowModule):
         return user_BD, item_BD, self.product(user_BD * item_BD)
 
 
-class BaselineTerms(RowModule):
+class ReferenceTerms(RowModule):
     """`TermMatch` with the likeness of every token of a row's query to every token of its title."""
 
     projection: nn.Linear

@@ -1,4 +1,4 @@
-"""How forked processes begin."""
+"""How child processes begin, forked or spawned."""
 
 import ctypes
 import gc
@@ -8,7 +8,7 @@ import signal
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
-def begin_forked(parent: int) -> None:
+def begin_child(parent: int) -> None:
     """Leave to the parent what is the parent's, and end with it: this process would keep its run folder locked.
 
     Objects of the parent that are garbage by now are not collected here. Some wait for ever in a forked process when

@@ -1,4 +1,4 @@
-"""The baseline computes what ours computes.
+"""The reference computes what ours computes.
 
 Dimensions: G groups, C candidates, B rows.
 """
@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gensr_dist.bench.baseline import BaselineGenSR
-from gensr_dist.bench.baseline_rows import BaselineCollator
+from gensr_dist.bench.reference import ReferenceGenSR
+from gensr_dist.bench.reference_rows import ReferenceCollator
 from gensr_dist.bench.synthetic import CF_WIDTH, BatchShape, synthetic_batch, word_tokenizer
-from gensr_dist.bench.workload import BACKBONES, Contender, SpeedSetting, baseline_model, our_model
+from gensr_dist.bench.workload import BACKBONES, Contender, SpeedSetting, our_model, reference_model
 from gensr_dist.data.batches.batch import IGNORED, Batch
 from gensr_dist.data.events import Behaviour
 from gensr_dist.errors import InputError
@@ -44,7 +44,7 @@ def twins(monkeypatch: pytest.MonkeyPatch, history: str) -> tuple[Contender, Con
         return model
 
     monkeypatch.setattr(GenSR, "build", classmethod(spread))
-    return our_model(setting(history), CPU), baseline_model(setting(history), CPU)
+    return our_model(setting(history), CPU), reference_model(setting(history), CPU)
 
 
 def batch_with_padding() -> Batch:
@@ -73,32 +73,32 @@ def batch_with_padding() -> Batch:
 
 @pytest.mark.parametrize("history", ["tokens", "pooled"])
 def test_both_give_the_same_scores_loss_and_gradients(monkeypatch: pytest.MonkeyPatch, history: str) -> None:
-    product, plain = twins(monkeypatch, history)
+    product, reference = twins(monkeypatch, history)
     batch = batch_with_padding()
     real_B = (batch.label_GC != IGNORED).flatten()
     with torch.no_grad():
-        our_B, plain_B = (each.score(each.ready(batch)) for each in (product, plain))
-    torch.testing.assert_close(our_B[real_B], plain_B[real_B], rtol=1e-4, atol=1e-6)
-    assert plain_B.std() > 1e-3
+        our_B, reference_B = (each.score(each.ready(batch)) for each in (product, reference))
+    torch.testing.assert_close(our_B[real_B], reference_B[real_B], rtol=1e-4, atol=1e-6)
+    assert reference_B.std() > 1e-3
 
     whole = replace(batch, label_GC=batch.label_GC.clamp_min(0), candidate_GC=batch.candidate_GC.clamp_min(1))
-    our_loss, plain_loss = (each.loss(each.ready(whole)) for each in (product, plain))
-    torch.testing.assert_close(our_loss, plain_loss)
+    our_loss, reference_loss = (each.loss(each.ready(whole)) for each in (product, reference))
+    torch.testing.assert_close(our_loss, reference_loss)
     our_loss.backward()
-    plain_loss.backward()
-    our_model, plain_model = product.module, plain.module
+    reference_loss.backward()
+    our_model, reference_model = product.module, reference.module
     pairs = [
-        (our_model.token_embeddings(), plain_model.t5.shared.weight),
-        (our_model.cf_projection.weight, plain_model.cf_projection.weight),
+        (our_model.token_embeddings(), reference_model.t5.shared.weight),
+        (our_model.cf_projection.weight, reference_model.cf_projection.weight),
         (
             our_model.semantic_history.query_key_value.weight,
-            plain_model.semantic_history.layer.self_attn.in_proj_weight,
+            reference_model.semantic_history.layer.self_attn.in_proj_weight,
         ),
-        (our_model.cf_history.recency.weight, plain_model.cf_history.recency.weight),
-        (our_model.semantic_filter.key_HKD, plain_model.semantic_filter.key_HKD),
-        (our_model.cf_filter.empty_D, plain_model.cf_filter.empty_D),
+        (our_model.cf_history.recency.weight, reference_model.cf_history.recency.weight),
+        (our_model.semantic_filter.key_HKD, reference_model.semantic_filter.key_HKD),
+        (our_model.cf_filter.empty_D, reference_model.cf_filter.empty_D),
         *(
-            (our_model.get_parameter(name), plain_model.get_parameter(name))
+            (our_model.get_parameter(name), reference_model.get_parameter(name))
             for name in (
                 *(f"{view}_match.layers.{layer}.weight" for view in ("cf", "semantic") for layer in (0, 2)),
                 *(f"match.{layer}.weight" for layer in ("user", "item", "query", "product")),
@@ -107,15 +107,15 @@ def test_both_give_the_same_scores_loss_and_gradients(monkeypatch: pytest.Monkey
         ),
         *zip(
             (our_model.backbone.t5.get_parameter(name) for name in ENCODER_WEIGHTS),
-            (plain_model.t5.get_parameter(name) for name in ENCODER_WEIGHTS),
+            (reference_model.t5.get_parameter(name) for name in ENCODER_WEIGHTS),
             strict=True,
         ),
     ]
-    for our_weight, plain_weight in pairs:
-        largest = plain_weight.grad.abs().max()
+    for our_weight, reference_weight in pairs:
+        largest = reference_weight.grad.abs().max()
         assert largest > 0
         torch.testing.assert_close(
-            our_weight.grad.view_as(plain_weight.grad), plain_weight.grad, rtol=1e-3, atol=1e-4 * float(largest)
+            our_weight.grad.view_as(reference_weight.grad), reference_weight.grad, rtol=1e-3, atol=1e-4 * float(largest)
         )
 
 
@@ -131,7 +131,7 @@ ENCODER_WEIGHTS = (
 def test_a_prompt_is_the_template_with_the_query_and_the_slots_in_their_places() -> None:
     tokenizer = word_tokenizer(VOCABULARY)
     batch = synthetic_batch(BatchShape(groups=2, candidates=2, vocabulary=VOCABULARY), 0)
-    rows = BaselineCollator(PromptConfig(), tokenizer)(batch)
+    rows = ReferenceCollator(PromptConfig(), tokenizer)(batch)
     assert rows.prompt_BM.shape == (4, 95)
     for g, task in enumerate(batch.task_G.tolist()):
         template = PromptConfig().search if task == Behaviour.SEARCH else PromptConfig().recommendation
@@ -150,11 +150,11 @@ def test_what_the_baseline_cannot_do_is_refused() -> None:
     tokenizer = word_tokenizer(VOCABULARY)
     batch = synthetic_batch(BatchShape(groups=2, candidates=2, vocabulary=VOCABULARY), 0)
     with pytest.raises(InputError, match="tokens, 9 fit"):
-        BaselineCollator(PromptConfig(), tokenizer, width=9)(batch)
+        ReferenceCollator(PromptConfig(), tokenizer, width=9)(batch)
     for switch in ("soft_filter", "history_match", "match", "term_match", "query_evidence", "history_evidence"):
         model = GenSR.build(ModelConfig(backbone="nano", **{switch: False}), tokenizer, CF_WIDTH)
         with pytest.raises(ValueError, match="no ablations"):
-            BaselineGenSR(model)
+            ReferenceGenSR(model)
 
 
 def test_backbones_have_the_sizes_of_flan_t5() -> None:

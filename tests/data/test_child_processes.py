@@ -3,7 +3,7 @@ import os
 import signal
 import time
 
-from gensr_dist.data.forks import begin_forked
+from gensr_dist.data.child_processes import begin_child
 from tests.waiting import becomes, has_ended
 
 
@@ -13,7 +13,7 @@ def test_a_killed_process_takes_its_forks_along() -> None:
     if not parent:
         forked_by = os.getpid()
         if not os.fork():
-            begin_forked(forked_by)
+            begin_child(forked_by)
             os.write(writing, str(os.getpid()).encode())
         time.sleep(600)
         os._exit(0)
@@ -27,7 +27,7 @@ def test_a_killed_process_takes_its_forks_along() -> None:
 def test_a_fork_whose_parent_is_gone_already_ends_at_once() -> None:
     fork = os.fork()
     if not fork:
-        begin_forked(os.getpid())  # another process than the one that forked it
+        begin_child(os.getpid())  # another process than the one that forked it
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) == 1
 
@@ -50,7 +50,7 @@ def test_a_fork_does_not_end_what_its_parent_has_dropped() -> None:
         Ends(writing)
         fork = os.fork()
         if not fork:
-            begin_forked(os.getppid())
+            begin_child(os.getppid())
             gc.collect()
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) == 0
