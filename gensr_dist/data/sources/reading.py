@@ -26,6 +26,7 @@ from gensr_dist.errors import InputError
 
 _LOOK_BYTES = 64 << 10
 _AS_TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)  # beside numbers and times
+_EXACT_BITS: dict[pl.DataType, int] = {pl.Float16(): 11, pl.Float32(): 24, pl.Float64(): 53}  # of whole numbers
 
 
 @dataclass(frozen=True)
@@ -174,13 +175,14 @@ def _parquet_frame(chunk: Chunk, columns: Sequence[Column], keep: Sequence[pl.Ex
 
 def _parquet_text(file: str, column: Column, dtype: pl.DataType) -> pl.Expr:
     field = pl.col(column.name)
-    if isinstance(dtype, (pl.Datetime, pl.Date)):
+    if column.time and isinstance(dtype, (pl.Datetime, pl.Date)):
         return field.cast(pl.Datetime("ms")).dt.epoch("ms").cast(pl.String)
     if column.exact and isinstance(dtype, pl.Decimal):
         return field.cast(pl.String).str.replace(r"\.0+$", "")  # the scale is the column's, not the value's
     if dtype.is_numeric() or isinstance(dtype, _AS_TEXT):
         return field.cast(pl.String)
-    raise InputError(file, f"column {column.name} is {dtype}, expected {column.expected}", "write it as text or number")
+    remedy = "write it as text" if isinstance(dtype, (pl.Datetime, pl.Date)) else "write it as text or number"
+    raise InputError(file, f"column {column.name} is {dtype}, expected {column.expected}", remedy)
 
 
 def _require_exact(chunk: Chunk, column: Column, values: pl.Series) -> None:
@@ -188,9 +190,9 @@ def _require_exact(chunk: Chunk, column: Column, values: pl.Series) -> None:
     if isinstance(values.dtype, pl.Decimal):
         kind = "Decimal that is not whole"
         wrong = values.cast(pl.String).str.contains(r"\..*[1-9]").fill_null(False)
-    elif values.dtype in (pl.Float32, pl.Float64):
+    elif values.dtype in _EXACT_BITS:
         kind = f"{values.dtype} that is not exact"
-        limit = 1 << (24 if values.dtype == pl.Float32 else 53)
+        limit = 1 << _EXACT_BITS[values.dtype]
         wrong = (values.is_finite() & ((values.abs() > limit) | (values != values.round()))).fill_null(False)
     else:
         return

@@ -1,15 +1,19 @@
 import gzip
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gensr_dist.data.events import Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk
-from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds
+from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds, time_column
 from gensr_dist.data.sources.parts import cut_table, read_parts
-from gensr_dist.data.sources.reading import Rows, read_chunk
+from gensr_dist.data.sources.reading import Rows, cut_file, read_chunk
 from gensr_dist.data.sources.texts import parse_text
 from gensr_dist.errors import InputError
 
@@ -167,6 +171,46 @@ def test_parquet_errors(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"log\.parquet: the file cannot be read"):
         read_rows(path)
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_parquet_text_that_is_not_utf8(tmp_path: Path, dictionary: bool) -> None:
+    path = tmp_path / "log.parquet"
+    raw = pa.array([b"a", b"b", b"caf\xe9", b"d", b"\xff"])
+    texts = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    table = pa.table({"id": [1, 2, 3, 4, 5], "text": texts.dictionary_encode() if dictionary else texts})
+    pq.write_table(table, path, row_group_size=2)
+    with pytest.raises(InputError) as caught:
+        read_rows(path)
+    assert str(caught.value) == (f"{path} row 3: text is no UTF-8 text (b'caf\\xe9'); write the column as UTF-8 text")
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(np.float16, 1 << 11), (np.float32, 1 << 24), (np.float64, 1 << 53)])
+def test_parquet_floats_that_are_not_exact(tmp_path: Path, dtype: type, most: int) -> None:
+    path = tmp_path / "log.parquet"
+    columns = (replace(COLUMNS[0], exact=True),)
+    for value in (1.5, 2 * most):
+        pq.write_table(pa.table({"id": np.array([1, most, value], dtype=dtype)}), path)
+        with pytest.raises(InputError, match=r"log\.parquet row 3: id is .*, a Float\d\d that is not exact"):
+            read_chunk(cut_file(path)[0], columns)
+    pq.write_table(pa.table({"id": np.array([1, most], dtype=dtype)}), path)
+    assert read_chunk(cut_file(path)[0], columns).frame["id"].to_list() == [1, most]
+
+
+def test_parquet_types_of_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    when = pa.array([1_700_000_000_000], pa.timestamp("ms"))
+    for values, message in (
+        (when, r"column text is Datetime\(.*\), expected text; write it as text$"),
+        (when.cast(pa.date32(), safe=False), "column text is Date, expected text; write it as text$"),
+        (pa.array([1], pa.decimal256(50, 0)), r"column text is decimal256\(50, 0\); write it as text or number$"),
+    ):
+        pq.write_table(pa.table({"id": [1], "text": values}), path)
+        with pytest.raises(InputError, match=message):
+            read_rows(path)
+    pq.write_table(pa.table({"id": when}), path)
+    time_of = time_column("id", role="time", expected="milliseconds", parse=parse_milliseconds)
+    assert read_chunk(cut_file(path)[0], (time_of,)).frame["id"].to_list() == [1_700_000_000_000]
 
 
 def test_milliseconds() -> None:
