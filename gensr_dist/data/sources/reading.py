@@ -19,6 +19,7 @@ from gensr_dist.data.events import Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk, Each, beginning, blocks, cut, parquet_names, row_groups
 from gensr_dist.data.sources.columns import BAD, BLANK, FIXED, Column, csv_names, csv_texts, null_if_empty, parse
 from gensr_dist.data.sources.faults import csv_fault, parquet_fault, split_records
+from gensr_dist.data.sources.ids import revealed, without_unseen
 from gensr_dist.data.sources.raw_files import CHUNK_BYTES, Look, base_name, readable, require_file, shown
 from gensr_dist.data.sources.records import RecordCounts, count_records
 from gensr_dist.data.sources.swallowed import refuse_swallowed
@@ -208,13 +209,18 @@ def _require_columns(file: str, columns: Sequence[Column], names: Sequence[str])
         if names.count(name) > 1:
             problem = f"column {name} is there {names.count(name)} times"
             raise InputError(file, problem, "leave one of them, or rename the others")
-        padded = [other for other in names if other != name and other.strip() == name]
+        padded = [other for other in names if other != name and without_unseen(other) == name]
         if padded:
-            problem = f"the name {padded[0]!r} of a column has blanks around it, expected {name!r}"
-            raise InputError(file, problem, "remove the blanks from the names of columns")
-        alike = [other for other in names if name not in names and other.strip().lower() == name]
+            hidden = padded[0].strip() != name
+            what = "characters that cannot be seen" if hidden else "blanks around it"
+            problem = f"the name {revealed(padded[0])} of a column has {what}, expected {name!r}"
+            remedy = (
+                "remove them from the names of columns" if hidden else "remove the blanks from the names of columns"
+            )
+            raise InputError(file, problem, remedy)
+        alike = [other for other in names if name not in names and without_unseen(other).lower() == name]
         if alike:
-            problem = f"the name {alike[0]!r} of a column is written otherwise than {name!r}"
+            problem = f"the name {revealed(alike[0])} of a column is written otherwise than {name!r}"
             raise InputError(file, problem, f"name the column {name}, or otherwise still if it is no {name}")
     missing = [column.name for column in columns if column.required and column.name not in names]
     if missing:

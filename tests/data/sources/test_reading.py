@@ -111,6 +111,28 @@ def test_one_line_error(tmp_path: Path, content: bytes, message: str) -> None:
     assert str(caught.value) == message.format(path=path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id,text\xe2\x80\x8b\n1,a\n", r"the name 'text\\u200b' of a column has characters that cannot be seen, expe"),
+        (b'id,"\xef\xbb\xbftext"\n1,a\n', r"the name '\\ufefftext' of a column has characters that cannot be seen"),
+        (b"\xef\xbb\xbf\xef\xbb\xbfid,text\n1,a\n", r"the name '\\ufeffid' of a column has characters that cannot be"),
+        (b"id,te\xe3\x85\xa4xt \n1,a\n", r"the name 'te\\u3164xt ' of a column has characters that cannot be seen"),
+        (b"id,\xef\xbb\xbfText\n1,a\n", r"the name '\\ufeffText' of a column is written otherwise than 'text'"),
+        (b"id, text\n1,a\n", "the name ' text' of a column has blanks around it, expected 'text'; remove the blanks"),
+    ],
+)
+def test_names_that_only_look_like_a_column_s(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_rows(write(tmp_path, content))
+
+
+def test_a_mark_in_a_name_of_parquet(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [1], "\ufefftext": ["a"]}), tmp_path / "log.parquet")
+    with pytest.raises(InputError, match=r"log.parquet: the name '\\ufefftext' of a column has characters that cannot"):
+        read_rows(tmp_path / "log.parquet")
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"log\.csv: the file does not exist; check the folder given as data\.raw"):
         read_rows(tmp_path / "log.csv")
