@@ -192,7 +192,9 @@ def _parse_line(line: bytes, where: str) -> tuple[dict[str, object], bool]:
 
 def _scientific(text: bytes, name: str) -> re.Match[bytes] | None:
     """Where a field first has a number in scientific notation, which is the group; in texts there may be such, too."""
-    return re.search(rf"""["']{re.escape(name)}["']\s*:\s*([-+]?[0-9._]+[eE][-+]?[0-9_]+)""".encode(), text)
+    number = r"\s*:\s*([-+]?[0-9._]+[eE][-+]?[0-9_]+)"
+    found = (re.search(f"{quote}{re.escape(name)}{quote}{number}".encode(), text) for quote in "\"'")  # Python's, too
+    return next(filter(None, found), None)
 
 
 def _refuse_scientific(line: bytes, name: str, where: str) -> None:
