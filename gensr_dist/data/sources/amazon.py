@@ -1,5 +1,6 @@
 """Amazon reviews in McAuley's file formats (2014, 2018, 2023): what was bought, and searches by category paths."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -11,10 +12,11 @@ from gensr_dist.data.hashing import mix
 from gensr_dist.data.sources.amazon_items import item_queries, item_texts, read_meta
 from gensr_dist.data.sources.amazon_releases import META_FILES, PATHS, REVIEW_FILES, Release, find_files
 from gensr_dist.data.sources.chunks import Advance, Each
-from gensr_dist.data.sources.ids import FIXED, id_order, is_decimal, parse_id
+from gensr_dist.data.sources.ids import FIXED, explain_id, id_order, is_decimal, parse_id, revealed
 from gensr_dist.data.sources.json_lines import read_blocks
 from gensr_dist.data.sources.listing import RawFile, Use, json_file
 from gensr_dist.data.sources.parts import Part, Sample, SourceParts
+from gensr_dist.data.sources.raw_files import abridged
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.data.sources.texts import replace_controls, shorten
 from gensr_dist.data.sources.times import EARLIEST_MS, explain_time, latest_time
@@ -117,8 +119,7 @@ def _read_reviews(file: str, release: Release, most: int) -> tuple[pl.DataFrame,
         reviewerID=user, asin=item, time=pl.col(release.time) * _MS[release.unit]
     )
     if usable.is_empty():
-        problem = f"no review has both ids and a {release.time} between 1990 and today"
-        raise InputError(file, problem, f"give {release.time} in {release.unit}")
+        raise _no_review(file, release, lines, {release.time: in_unit, release.user: user, release.item: item})
     distinct = usable.unique(maintain_order=True)
     unusable, repeats = lines.height - usable.height, usable.height - distinct.height
     repairs = [
@@ -128,6 +129,29 @@ def _read_reviews(file: str, release: Release, most: int) -> tuple[pl.DataFrame,
         Repair("reviews dropped: repeats of user, item and time", repeats, drops=True),
     ]
     return distinct, repairs, lines.height
+
+
+def _no_review(file: str, release: Release, lines: pl.DataFrame, values: Mapping[str, pl.Expr]) -> InputError:
+    """What is wrong with reviews of which none is usable; `values` of its fields are null or false where unusable."""
+    good = lines.select((value.is_not_null() if name != release.time else value) for name, value in values.items())
+    wanted = {
+        release.time: f"a time ({release.time}) between 1990 and today",
+        release.user: f"a user ({release.user}) that is an id",
+        release.item: f"an item ({release.item}) that is an id",
+    }
+    lacking = [name for name in values if not good[name].any()]
+    if not lacking:
+        counts = ", ".join(f"{int(good[name].sum()):,} have {wanted[name]}" for name in values)
+        return InputError(
+            file, f"no review has time, user and item: of {lines.height:,}, {counts}", "correct the others"
+        )
+    found = lines[lacking[0]][0]
+    if lacking[0] == release.time:
+        shown, remedy = str(found), f"give {release.time} in {release.unit}"
+    else:
+        shown, remedy = f"{revealed(abridged(found))}{explain_id(found)}", f"correct {lacking[0]} of all reviews"
+    problem = f"no review has {' or '.join(wanted[name] for name in lacking)}, the first is {shown}"
+    return InputError(file, problem, remedy)
 
 
 def _decimals(ids: pl.Series) -> Repair:

@@ -32,6 +32,7 @@ class Column:
         remedy: for what `explain` explains, in place of correcting the row.
         exact: whether a float in a file of typed columns must be a whole number that it holds exactly.
         strict: whether hardly any text parses that was not meant to, as for times.
+        time: whether a date or time of a file of typed columns is one, in milliseconds.
         role: what it is taken for, where the name does not say.
         fixed: tells of the field's text whether `parse` fixes it; `fixing` says in which way.
     """
@@ -45,6 +46,7 @@ class Column:
     remedy: str = ""
     exact: bool = False
     strict: bool = False
+    time: bool = False
     role: str = ""
     fixed: Callable[[pl.Expr], pl.Expr] | None = None
     fixing: str = ""
@@ -65,6 +67,7 @@ def time_column(name: str, *, role: str, expected: str, parse: Callable[[pl.Expr
         remedy=REMEDY,
         exact=True,
         strict=True,
+        time=True,
     )
 
 

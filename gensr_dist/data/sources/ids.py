@@ -6,15 +6,26 @@ import polars as pl
 
 from gensr_dist.errors import InputError
 
-MISSING = (
+MISSING = (  # as texts and categories
     *("nan", "NaN", "NAN", "none", "None", "NONE", "null", "NULL", "Null", "\\N", "\\n"),
     *("<NA>", "NA", "N/A", "n/a", "#N/A", "NaT", "undefined"),
 )
+_NO_ID = frozenset(word.lower() for word in MISSING) | {  # beside them; in lower case
+    *("#na", "#n/a n/a", "-nan", "+nan", "<nan>", "nan(ind)", "-nan(ind)", "inf", "+inf", "-inf"),
+    *("1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind", "1.#inf", "-1.#inf"),  # of pandas and of C on Windows
+    *("#name?", "#ref!", "#value!", "#div/0!", "#num!", "#null!", "#spill!", "#calc!", "#error!"),  # of spreadsheets
+    *("nil", "<nil>", "(nil)", "(null)", "<null>", "[null]", "<none>", "(none)", "<nat>", "\\null"),
+    *("<undefined>", "(undefined)", "[object object]", "[object undefined]", "[object null]"),
+}
 FIXED = "written with .0 read as whole numbers"
 EXACT = 1 << 53  # whole numbers up to this one are exact as floats of 64 bits
 _NUMERIC = r"^[0-9]{1,18}$"  # fits int64
-_NOT_EXACT = r"^\d(?:\.\d+)?[eE]\+\d+$|^\d\.\d+[eE]-?\d+$"  # scientific notation
-_UNSEEN = r"[\x00-\x1f\x7f-\x9f\u00ad\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]"  # line breaks, marks
+_NOT_EXACT = r"^[+-]?\d+(?:[.,]\d*)?[eE]\+\d+$|^[+-]?\d+[.,]\d+[eE]-?\d+$"  # scientific notation
+_FILLERS = r"\u034f\u115f\u1160\u17b4\u17b5\u180e\u2800\u3164\uffa0\ufff9-\ufffb"
+_SIGNS = r"\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f"
+UNSEEN = rf"[\x00-\x1f\x7f-\x9f{_SIGNS}{_FILLERS}]|^[\ufe00-\ufe0f]"  # line breaks, marks; joiners may be needed
+_LOST = "\ufffd"  # what decoders put in place of bytes that were no text
+_TOO_NARROW = r"^##+$"  # a spreadsheet's column that has no room for its number
 
 
 def parse_id(text: pl.Expr, column: str = "") -> pl.Expr:
@@ -23,8 +34,9 @@ def parse_id(text: pl.Expr, column: str = "") -> pl.Expr:
     whole = identifier.str.strip_suffix(".0")
     wrong = (
         (identifier == "")
-        | identifier.is_in((*MISSING, column))
-        | identifier.str.contains(f"{_NOT_EXACT}|{_UNSEEN}")
+        | (identifier == column)
+        | identifier.str.to_lowercase().is_in(sorted(_NO_ID))
+        | identifier.str.contains(f"{_NOT_EXACT}|{UNSEEN}|{_LOST}|{_TOO_NARROW}")
         | (is_decimal(text) & (whole.cast(pl.Int64, strict=False).abs() > EXACT).fill_null(True))
     )
     return pl.when(~wrong).then(pl.when(is_decimal(text)).then(whole).otherwise(identifier))
@@ -42,11 +54,23 @@ def explain_id(text: str, column: str = "") -> str:
     word = text.strip()
     if word == column:
         return " (a header between rows)"
-    if re.search(_UNSEEN, word):
+    if re.search(UNSEEN, word):
         return " (with characters that cannot be seen)"
-    if word in MISSING:
+    if _LOST in word:
+        return " (U+FFFD stands for letters that were lost)"
+    if word.lower() in _NO_ID or re.search(_TOO_NARROW, word):
         return " (a word for no value)"
-    return " (a float that has lost digits)" if word.strip("+-.eE0123456789") == "" and word else ""
+    return " (a float that has lost digits)" if word.strip("+-.,eE0123456789") == "" and word else ""
+
+
+def without_unseen(text: str) -> str:
+    """A name without characters that cannot be seen and without blanks around it."""
+    return re.sub(UNSEEN, "", text).strip()
+
+
+def revealed(text: str) -> str:
+    """A text in quotes, with the codes of characters that cannot be seen."""
+    return "'" + re.sub(UNSEEN, lambda found: found[0].encode("unicode_escape").decode(), text) + "'"
 
 
 def id_order(ids: pl.Series) -> list[pl.Expr]:

@@ -4,6 +4,7 @@ import ast
 import gzip
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from gensr_dist.data.sources.ids import EXACT
 from gensr_dist.data.sources.raw_files import (
     BYTE_ORDER_MARK,
+    GZIP_MAGIC,
     Look,
     base_name,
     file_size,
@@ -28,6 +30,7 @@ from gensr_dist.errors import InputError
 BLOCK_BYTES = 8 << 20  # text parsed at once; also the longest line that is accepted
 _INT64 = 1 << 63
 _DOUBTFUL = r"^[\[{]|^(?:true|false)$|^-?\d+\.\d|^-?\d{16}"  # of 16 digits, floats are not exact
+_NUMBER = r"^-?\d+$"  # polars reads 1e3 as the text 1000
 _CONTAINERS = r'^\[["\[\]{]|^\{["}]|^(?:true|false)$'  # as polars writes them
 _LOOKED_AT = 20  # lines whose fields are named
 
@@ -49,7 +52,7 @@ def read_blocks(
     dicts of McAuley's original meta files (`ast.literal_eval`: nothing is executed) and finds the line at fault.
 
     Args:
-        file: path or URL; a name that ends in `.gz` is gunzipped.
+        file: path or URL; gzip is gunzipped, whatever its name.
         schema: fields of type String, Int64, List(String) or List(List(String)).
         required: fields that every line must have.
         most: only lines that begin within so many bytes are read, after decompression; 0: all.
@@ -64,6 +67,7 @@ def read_blocks(
             trusted = not any(rows[name].null_count() for name in required) and not any(
                 _holds(rows[name], _DOUBTFUL if name in required else _CONTAINERS) for name in schema
             )
+            trusted = trusted and not any(_holds(rows[name], _NUMBER) and _scientific(block, name) for name in required)
         except (pl.exceptions.PolarsError, OSError):
             trusted = False
         literals = 0
@@ -111,7 +115,9 @@ def _line_blocks(file: str, most: int) -> Iterator[bytes]:
             total=file_size(file), desc=f"read {base_name(file)}", unit="B", unit_scale=True, disable=quiet
         ) as progress,
     ):
-        unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if file.endswith(".gz") else raw
+        zipped = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+        raw.seek(0)
+        unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
         with closing(unpacked):
             rest = unpacked.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
             taken = len(rest)
@@ -151,6 +157,8 @@ def _parse_lines(
         literals += is_literal
         for name, convert in converters.items():
             value = record.get(name)
+            if name in required and isinstance(value, float) and abs(value) < EXACT:
+                _refuse_scientific(line, name, where)
             try:
                 columns[name].append(None if value is None else convert(value))
             except (TypeError, ValueError, OverflowError):
@@ -180,6 +188,20 @@ def _parse_line(line: bytes, where: str) -> tuple[dict[str, object], bool]:
             where, f"expected a JSON object, found {type(record).__name__}", "fix the line or leave it out"
         )
     return record, is_literal
+
+
+def _scientific(text: bytes, name: str) -> re.Match[bytes] | None:
+    """Where a field first has a number in scientific notation, which is the group; in texts there may be such, too."""
+    number = r"\s*:\s*([-+]?[0-9._]+[eE][-+]?[0-9_]+)"
+    found = (re.search(f"{quote}{re.escape(name)}{quote}{number}".encode(), text) for quote in "\"'")  # Python's, too
+    return next(filter(None, found), None)
+
+
+def _refuse_scientific(line: bytes, name: str, where: str) -> None:
+    """Refuse a field whose number is written as `1.7e+09`, which programs do that round it."""
+    if found := _scientific(line, name):
+        problem = f"{name} is {found[1].decode()}, scientific notation, which may have lost digits"
+        raise InputError(where, problem, "write the number with all its digits")
 
 
 def _first_of_each(pairs: list[tuple[str, object]]) -> dict[str, object]:

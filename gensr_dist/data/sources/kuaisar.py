@@ -11,7 +11,7 @@ import polars as pl
 from gensr_dist.data.events import Behaviour, Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk, Each
 from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds, time_column
-from gensr_dist.data.sources.ids import MISSING
+from gensr_dist.data.sources.ids import EXACT, MISSING
 from gensr_dist.data.sources.listing import RawFile, cut_files, table_file
 from gensr_dist.data.sources.parts import Sample, SourceParts
 from gensr_dist.data.sources.reading import Rows, read_chunk
@@ -41,8 +41,9 @@ def parse_count_above_zero(text: pl.Expr) -> pl.Expr:
 
 
 def parse_signed_integer(text: pl.Expr) -> pl.Expr:
-    """Integer of either sign."""
-    return text.str.strip_suffix(".0").cast(pl.Int64, strict=False)
+    """Integer of either sign; `12.0` counts as 12 where floats are exact."""
+    value = text.str.strip_suffix(".0").cast(pl.Int64, strict=False)
+    return pl.when((value.abs() <= EXACT) | ~text.str.ends_with(".0")).then(value)
 
 
 def parse_words(text: pl.Expr) -> pl.Expr:
@@ -82,7 +83,7 @@ REC_COLUMNS = (
 )
 SRC_COLUMNS = (
     _id_column("user_id", "user"),
-    Column(name="item_id", role="item", expected="an integer", parse=parse_signed_integer, empty=True),
+    Column(name="item_id", role="item", expected="an integer", parse=parse_signed_integer, empty=True, exact=True),
     _TIME("search_session_timestamp"),
     Column(name="keyword", role="query", expected=WORDS, parse=parse_words, empty=True),
     Column(

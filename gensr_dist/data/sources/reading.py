@@ -19,6 +19,7 @@ from gensr_dist.data.events import Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk, Each, beginning, blocks, cut, parquet_names, row_groups
 from gensr_dist.data.sources.columns import BAD, BLANK, FIXED, Column, csv_names, csv_texts, null_if_empty, parse
 from gensr_dist.data.sources.faults import csv_fault, parquet_fault, split_records
+from gensr_dist.data.sources.ids import revealed, without_unseen
 from gensr_dist.data.sources.raw_files import CHUNK_BYTES, Look, base_name, readable, require_file, shown
 from gensr_dist.data.sources.records import RecordCounts, count_records
 from gensr_dist.data.sources.swallowed import refuse_swallowed
@@ -26,6 +27,7 @@ from gensr_dist.errors import InputError
 
 _LOOK_BYTES = 64 << 10
 _AS_TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)  # beside numbers and times
+_EXACT_BITS: dict[pl.DataType, int] = {pl.Float16(): 11, pl.Float32(): 24, pl.Float64(): 53}  # of whole numbers
 
 
 @dataclass(frozen=True)
@@ -174,13 +176,14 @@ def _parquet_frame(chunk: Chunk, columns: Sequence[Column], keep: Sequence[pl.Ex
 
 def _parquet_text(file: str, column: Column, dtype: pl.DataType) -> pl.Expr:
     field = pl.col(column.name)
-    if isinstance(dtype, (pl.Datetime, pl.Date)):
+    if column.time and isinstance(dtype, (pl.Datetime, pl.Date)):
         return field.cast(pl.Datetime("ms")).dt.epoch("ms").cast(pl.String)
     if column.exact and isinstance(dtype, pl.Decimal):
         return field.cast(pl.String).str.replace(r"\.0+$", "")  # the scale is the column's, not the value's
     if dtype.is_numeric() or isinstance(dtype, _AS_TEXT):
         return field.cast(pl.String)
-    raise InputError(file, f"column {column.name} is {dtype}, expected {column.expected}", "write it as text or number")
+    remedy = "write it as text" if isinstance(dtype, (pl.Datetime, pl.Date)) else "write it as text or number"
+    raise InputError(file, f"column {column.name} is {dtype}, expected {column.expected}", remedy)
 
 
 def _require_exact(chunk: Chunk, column: Column, values: pl.Series) -> None:
@@ -188,9 +191,9 @@ def _require_exact(chunk: Chunk, column: Column, values: pl.Series) -> None:
     if isinstance(values.dtype, pl.Decimal):
         kind = "Decimal that is not whole"
         wrong = values.cast(pl.String).str.contains(r"\..*[1-9]").fill_null(False)
-    elif values.dtype in (pl.Float32, pl.Float64):
+    elif values.dtype in _EXACT_BITS:
         kind = f"{values.dtype} that is not exact"
-        limit = 1 << (24 if values.dtype == pl.Float32 else 53)
+        limit = 1 << _EXACT_BITS[values.dtype]
         wrong = (values.is_finite() & ((values.abs() > limit) | (values != values.round()))).fill_null(False)
     else:
         return
@@ -206,13 +209,18 @@ def _require_columns(file: str, columns: Sequence[Column], names: Sequence[str])
         if names.count(name) > 1:
             problem = f"column {name} is there {names.count(name)} times"
             raise InputError(file, problem, "leave one of them, or rename the others")
-        padded = [other for other in names if other != name and other.strip() == name]
+        padded = [other for other in names if other != name and without_unseen(other) == name]
         if padded:
-            problem = f"the name {padded[0]!r} of a column has blanks around it, expected {name!r}"
-            raise InputError(file, problem, "remove the blanks from the names of columns")
-        alike = [other for other in names if name not in names and other.strip().lower() == name]
+            hidden = padded[0].strip() != name
+            what = "characters that cannot be seen" if hidden else "blanks around it"
+            problem = f"the name {revealed(padded[0])} of a column has {what}, expected {name!r}"
+            remedy = (
+                "remove them from the names of columns" if hidden else "remove the blanks from the names of columns"
+            )
+            raise InputError(file, problem, remedy)
+        alike = [other for other in names if name not in names and without_unseen(other).lower() == name]
         if alike:
-            problem = f"the name {alike[0]!r} of a column is written otherwise than {name!r}"
+            problem = f"the name {revealed(alike[0])} of a column is written otherwise than {name!r}"
             raise InputError(file, problem, f"name the column {name}, or otherwise still if it is no {name}")
     missing = [column.name for column in columns if column.required and column.name not in names]
     if missing:

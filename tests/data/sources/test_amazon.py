@@ -1,5 +1,6 @@
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,14 @@ def write(folder: Path, reviews: list[Any] = REVIEWS, meta: list[Any] = META, *,
         text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows).encode()
         (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(text) if packed else text)
     return folder
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_gzip_is_known_by_its_bytes(tmp_path: Path, packed: bool) -> None:
+    folder = write(tmp_path, packed=packed)
+    for path in list(folder.iterdir()):
+        path.rename(folder / (path.name.removesuffix(".gz") if packed else f"{path.name}.gz"))
+    assert read(folder).events.equals(read(write(tmp_path / "right")).events)
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -132,6 +141,53 @@ def test_ids_that_are_neither_text_nor_whole_numbers(tmp_path: Path, value: obje
     line = {"reviewerID": value, "asin": "X", "unixReviewTime": 1_300_000_000}
     with pytest.raises(InputError, match=r"reviews_Toy_5.json.gz:5: reviewerID is .*, not a text"):
         read(write(tmp_path, [*REVIEWS, line]))
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [("unixReviewTime", "1.300e+09"), ("asin", "1e3"), ("reviewerID", "1.5E2"), ("asin", "2e0")],
+)
+@pytest.mark.parametrize("literal", [False, True])
+def test_scientific_notation_is_refused(tmp_path: Path, field: str, number: str, literal: bool) -> None:
+    review = {"reviewerID": "A", "asin": "X", "unixReviewTime": 1_300_000_000, field: "HERE"}
+    line = (repr(review) if literal else json.dumps(review)).replace(repr("HERE") if literal else '"HERE"', number)
+    message = rf"reviews_Toy_5.json.gz:5: {field} is {re.escape(number)}, scientific notation, which may have lost dig"
+    with pytest.raises(InputError, match=message):
+        read(write(tmp_path, [*REVIEWS, line]))
+
+
+@pytest.mark.parametrize("number", ["1e20", "1e-7"])
+def test_numbers_that_polars_writes_like_an_id(tmp_path: Path, number: str) -> None:
+    line = f'{{"reviewerID": {number}, "asin": "X", "unixReviewTime": 1300000000}}'
+    with pytest.raises(InputError, match=r"json.gz:5: reviewerID is "):
+        read(write(tmp_path, [*REVIEWS, line]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"reviewerID": "\u200bA"},
+            r"no review has a user \(reviewerID\) that is an id, the first is '\\u200bA' \(with ch",
+        ),
+        ({"asin": "nil"}, r"no review has an item \(asin\) that is an id, the first is 'nil' \(a word for no value\)"),
+        (
+            {"unixReviewTime": -1},
+            r"no review has a time \(unixReviewTime\) between 1990 and today, the first is -1; give",
+        ),
+        ({"unixReviewTime": -1, "asin": "nil"}, r"no review has a time \(.*\) between .* or an item \(asin\) that is"),
+    ],
+)
+def test_what_no_review_has_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(write(tmp_path, [row | change for row in REVIEWS]))
+
+
+def test_reviews_that_each_lack_something_else(tmp_path: Path) -> None:
+    reviews = [REVIEWS[0] | {"reviewerID": "nil"}, REVIEWS[1] | {"asin": "nil"}]
+    message = r"no review has time, user and item: of 2, 2 have a time .*, 1 have a user .*, 1 have an item"
+    with pytest.raises(InputError, match=message):
+        read(write(tmp_path, reviews))
 
 
 @pytest.mark.parametrize("doubt", ["", "X.5", "1234567890123456"])
@@ -279,7 +335,7 @@ def test_damaged_absent_and_empty_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"reviews_Toy_5.json.gz: the gzip file is cut short or damaged"):
         read(tmp_path)
     path.write_bytes(b"not gzip at all")
-    with pytest.raises(InputError, match="Not a gzipped file"):
+    with pytest.raises(InputError, match=r"reviews_Toy_5.json.gz:1: expected a JSON object"):
         read(tmp_path)
     path.write_bytes(gzip.compress(b""))
     with pytest.raises(InputError, match="holds no reviews"):

@@ -15,7 +15,25 @@ def parsed(*texts: str) -> list[str | None]:
     return pl.DataFrame({"id": texts}).select(parse_id(pl.col("id"), "item_id")).to_series().to_list()
 
 
-@pytest.mark.parametrize("text", ["u1", "7", "007", "Ünïq 7", "a\u200db", "12e", "B00E5", "item"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "u1",
+        "7",
+        "007",
+        "Ünïq 7",
+        "a\u200db",
+        "12e",
+        "B00E5",
+        "item",
+        "12E5",
+        "5,3",
+        "nila",
+        "#1",
+        "❤\ufe0f",
+        "👩\u200d🚀",
+    ],
+)
 def test_ids_are_kept(text: str) -> None:
     assert parsed(text) == [text]
 
@@ -33,9 +51,24 @@ def test_ids_are_stripped_and_made_whole() -> None:
         ("u\u180e1", " (with characters that cannot be seen)"),
         ("u\x7f1", " (with characters that cannot be seen)"),
         ("u\x001", " (with characters that cannot be seen)"),
+        *(
+            (f"u{sign}1", " (with characters that cannot be seen)")
+            for sign in "\u061c\u034f\u115f\u1160\u3164\uffa0\u2800\U000e0001\U000e0041"
+        ),
+        ("\ufe0fu1", " (with characters that cannot be seen)"),
+        ("caf\ufffd", " (U+FFFD stands for letters that were lost)"),
         ("item_id", " (a header between rows)"),
-        ("nan", " (a word for no value)"),
-        ("1.5e+07", " (a float that has lost digits)"),
+        *(
+            (word, " (a word for no value)")
+            for word in (
+                *("nan", "nUlL", "NIL", "<nil>", "(null)", "<null>", "-nan", "-NaN", "1.#QNAN", "#NA", "#N/A N/A"),
+                *("#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#NUM!", "#NULL!", "#N/A", "#######", "[object Object]"),
+            )
+        ),
+        *(
+            (number, " (a float that has lost digits)")
+            for number in ("1.5e+07", "1,23E+11", "12.3E+10", "123E+9", "1,23e11", "-1.5E+07", "1.E+11")
+        ),
     ],
 )
 def test_what_is_no_id(text: str, why: str) -> None:

@@ -151,6 +151,11 @@ TIME = "expected milliseconds since 1970, from 1990 to tomorrow; correct or remo
         ("rec_inter", csv("user_id,item_id,click", "1,2,0"), ": missing column timestamp, found user_id, item_id,"),
         ("rec_inter", "", ": the file is empty"),
         ("src_inter", csv(SRC_HEADER, src_row(1, "x")), ":2: item_id is 'x', expected an integer;"),
+        (
+            "src_inter",
+            csv(SRC_HEADER, src_row(1, "9007199254740993.0")),
+            ":2: item_id is '9007199254740993.0', expected",
+        ),
         ("src_inter", csv(SRC_HEADER, src_row(1, 3, "[1, a]")), ":2: keyword is '[1, a]', expected a list of word ids"),
         ("src_inter", csv(SRC_HEADER, src_row(1, 3, "[1, 2")), ":2: keyword is '[1, 2', expected a list of word ids"),
         ("src_inter", csv(SRC_HEADER, src_row(1, 3, time=-1)), f":2: search_session_timestamp is '-1', {TIME}"),

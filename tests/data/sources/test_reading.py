@@ -1,15 +1,19 @@
 import gzip
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gensr_dist.data.events import Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk
-from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds
+from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds, time_column
 from gensr_dist.data.sources.parts import cut_table, read_parts
-from gensr_dist.data.sources.reading import Rows, read_chunk
+from gensr_dist.data.sources.reading import Rows, cut_file, read_chunk
 from gensr_dist.data.sources.texts import parse_text
 from gensr_dist.errors import InputError
 
@@ -107,6 +111,28 @@ def test_one_line_error(tmp_path: Path, content: bytes, message: str) -> None:
     assert str(caught.value) == message.format(path=path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id,text\xe2\x80\x8b\n1,a\n", r"the name 'text\\u200b' of a column has characters that cannot be seen, expe"),
+        (b'id,"\xef\xbb\xbftext"\n1,a\n', r"the name '\\ufefftext' of a column has characters that cannot be seen"),
+        (b"\xef\xbb\xbf\xef\xbb\xbfid,text\n1,a\n", r"the name '\\ufeffid' of a column has characters that cannot be"),
+        (b"id,te\xe3\x85\xa4xt \n1,a\n", r"the name 'te\\u3164xt ' of a column has characters that cannot be seen"),
+        (b"id,\xef\xbb\xbfText\n1,a\n", r"the name '\\ufeffText' of a column is written otherwise than 'text'"),
+        (b"id, text\n1,a\n", "the name ' text' of a column has blanks around it, expected 'text'; remove the blanks"),
+    ],
+)
+def test_names_that_only_look_like_a_column_s(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_rows(write(tmp_path, content))
+
+
+def test_a_mark_in_a_name_of_parquet(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [1], "\ufefftext": ["a"]}), tmp_path / "log.parquet")
+    with pytest.raises(InputError, match=r"log.parquet: the name '\\ufefftext' of a column has characters that cannot"):
+        read_rows(tmp_path / "log.parquet")
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"log\.csv: the file does not exist; check the folder given as data\.raw"):
         read_rows(tmp_path / "log.csv")
@@ -167,6 +193,46 @@ def test_parquet_errors(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"log\.parquet: the file cannot be read"):
         read_rows(path)
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_parquet_text_that_is_not_utf8(tmp_path: Path, dictionary: bool) -> None:
+    path = tmp_path / "log.parquet"
+    raw = pa.array([b"a", b"b", b"caf\xe9", b"d", b"\xff"])
+    texts = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    table = pa.table({"id": [1, 2, 3, 4, 5], "text": texts.dictionary_encode() if dictionary else texts})
+    pq.write_table(table, path, row_group_size=2)
+    with pytest.raises(InputError) as caught:
+        read_rows(path)
+    assert str(caught.value) == (f"{path} row 3: text is no UTF-8 text (b'caf\\xe9'); write the column as UTF-8 text")
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(np.float16, 1 << 11), (np.float32, 1 << 24), (np.float64, 1 << 53)])
+def test_parquet_floats_that_are_not_exact(tmp_path: Path, dtype: type, most: int) -> None:
+    path = tmp_path / "log.parquet"
+    columns = (replace(COLUMNS[0], exact=True),)
+    for value in (1.5, 2 * most):
+        pq.write_table(pa.table({"id": np.array([1, most, value], dtype=dtype)}), path)
+        with pytest.raises(InputError, match=r"log\.parquet row 3: id is .*, a Float\d\d that is not exact"):
+            read_chunk(cut_file(path)[0], columns)
+    pq.write_table(pa.table({"id": np.array([1, most], dtype=dtype)}), path)
+    assert read_chunk(cut_file(path)[0], columns).frame["id"].to_list() == [1, most]
+
+
+def test_parquet_types_of_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    when = pa.array([1_700_000_000_000], pa.timestamp("ms"))
+    for values, message in (
+        (when, r"column text is Datetime\(.*\), expected text; write it as text$"),
+        (when.cast(pa.date32(), safe=False), "column text is Date, expected text; write it as text$"),
+        (pa.array([1], pa.decimal256(50, 0)), r"column text is decimal256\(50, 0\); write it as text or number$"),
+    ):
+        pq.write_table(pa.table({"id": [1], "text": values}), path)
+        with pytest.raises(InputError, match=message):
+            read_rows(path)
+    pq.write_table(pa.table({"id": when}), path)
+    time_of = time_column("id", role="time", expected="milliseconds", parse=parse_milliseconds)
+    assert read_chunk(cut_file(path)[0], (time_of,)).frame["id"].to_list() == [1_700_000_000_000]
 
 
 def test_milliseconds() -> None:
