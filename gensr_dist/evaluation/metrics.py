@@ -20,6 +20,7 @@ MISSED = np.iinfo(np.int64).max  # rank of a positive that never became a candid
 CONFIDENCE = 0.95
 TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)  # quantiles of resamples, of an interval
 TASK_NAMES: Mapping[Behaviour, str] = {Behaviour.RECOMMENDATION: "rec", Behaviour.SEARCH: "search"}
+TASK_TITLES: Mapping[Behaviour, str] = {Behaviour.RECOMMENDATION: "Recommendation", Behaviour.SEARCH: "Search"}
 
 
 @dataclass(frozen=True, kw_only=True)
