@@ -99,7 +99,7 @@ class Evidence:
                 word_ZQ = self.queries.asked(query_G[search_Z])
                 left_out = None if user_G is None else OwnSearches(user_G[search_Z], query_G[search_Z])
             else:
-                word_ZQ = self.queries.typed([query_G[group] for group in search_Z])
+                word_ZQ = self.queries.typed([query_G[group] for group in search_Z.tolist()])
             features_ZCF = self.queries.features(word_ZQ, candidate_ZC, left_out)
             evidence_GCF[search_Z] = features_ZCF * (candidate_ZC >= 0)[:, :, None]
         return evidence_GCF

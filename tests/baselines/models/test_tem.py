@@ -37,7 +37,7 @@ def test_reads_the_query_and_then_the_items() -> None:
         items = [model.items.table.weight[slot - 1] for slot in batch.history_GL[group].tolist() if slot]
         query_D = query_vector(model, batch.query_GQ[group])
         input_MD = torch.stack([query_D, *items]) * len(query_D) ** 0.5
-        input_MD = input_MD + sinusoids(*input_MD.shape, input_MD.device).double()
+        input_MD = input_MD + sinusoids(len(input_MD), input_MD.shape[1], input_MD.device).double()
         everything = torch.ones(1, 1, len(input_MD), dtype=torch.bool)
         intent_D = model.encoder(input_MD[None], everything)[0, 0]
         for place, slot in enumerate(batch.candidate_GC[group].tolist()):
