@@ -106,7 +106,7 @@ def prepared_run(folder: Path, settings: Mapping[str, Any]) -> RunFolder:
         InputError: a stage failed.
     """
     folder.mkdir()
-    config = write_config(RunFolder(folder), settings)
+    config = _write_given(RunFolder(folder), settings)
     for stage in ("simulate", "prepare simulate", "lightgcn", "channels"):
         run_gensr(stage, str(config), threads=1)
     return RunFolder(folder)
@@ -116,20 +116,20 @@ def twin_of(base: RunFolder, folder: Path, settings: Mapping[str, Any]) -> RunFo
     """A new run on the shards, CF vectors and channels of another; `folder` and `settings` as for `prepared_run`."""
     folder.mkdir()
     link_shared(RunFolder(folder), base)
-    write_config(RunFolder(folder), settings)
+    _write_given(RunFolder(folder), settings)
     return RunFolder(folder)
 
 
-def write_config(run: RunFolder, settings: Mapping[str, Any]) -> Path:
+def config_of(run: RunFolder) -> Path:
+    """Where the config of a run of the bench lies."""
+    return run.root / "given.yaml"
+
+
+def _write_given(run: RunFolder, settings: Mapping[str, Any]) -> Path:
     """Write the config that a user would give, and return its path."""
     path = config_of(run)
     path.write_text(yaml.safe_dump({**settings, "run": str(run.root)}), encoding="utf-8")
     return path
-
-
-def config_of(run: RunFolder) -> Path:
-    """Where `write_config` wrote it."""
-    return run.root / "given.yaml"
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
 
 from gensr_dist.bench.reference_rows import ReferenceRows
+from gensr_dist.data.history_evidence import DECAY
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.model.history import HistoryEncoder, recency_bucket
-from gensr_dist.model.history_match import APART, DECAY
+from gensr_dist.model.history_match import APART
 from gensr_dist.model.losses import contrastive_loss, match_loss
 from gensr_dist.model.term_match import LEAST_WEIGHT
 from gensr_dist.train.config import TrainConfig

@@ -26,7 +26,8 @@ VISITS, EARLIER, TEXTS = "covisitation", "earlier", "text"  # lists in the folde
 _ARRAYS = ("earlier_moments.npy", "earlier_parts.npy", "earlier_users.npy", "users.npy")
 FILES = (*list_files(EARLIER), *_ARRAYS)
 LEAST_PART = 0.01  # of all visits: of fewer nothing is said
-DECAYS = (0.85, 0.3)  # weight of an interaction by age: of the whole history, of the latest
+DECAY = 0.85  # of an interaction's weight from one to the next older one
+LATEST = 0.3  # the same, where the last few interactions are to count
 _REMEDY = "run `gensr channels`"
 
 Int = NDArray[np.int64]
@@ -111,7 +112,7 @@ class HistoryEvidence:
         longest = int(there_GL.sum(axis=1).max(initial=0))
         history_GL, there_GL = history_GL[:, :longest], there_GL[:, :longest]
         age_GL = np.maximum(there_GL.sum(axis=1, keepdims=True) - 1 - np.arange(history_GL.shape[1]), 0)
-        weights = [there_GL * decay**age_GL for decay in DECAYS]
+        weights = [there_GL * decay**age_GL for decay in (DECAY, LATEST)]
         history_GL, item_GC = np.maximum(history_GL, 0), np.maximum(item_GC, 0)
         if time_G is None:
             visited_GLC, users_GC = _at(self.close_II, history_GL, item_GC), self.users_I[item_GC].astype(np.float64)

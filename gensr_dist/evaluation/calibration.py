@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from gensr_dist.evaluation.metrics import TAILS, Estimate
+from gensr_dist.evaluation.resampling import drawn
 
 # Of probabilities; narrow at both ends, where most answers are.
 EDGES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
@@ -92,9 +93,7 @@ class Calibration:
         place_R = part_R * BINS + _bin_of(yes_R)
         positive_PB = np.bincount(place_R, minlength=parts * BINS).reshape(parts, BINS).astype(np.float64)
         right_PB = np.bincount(place_R, yes_R, parts * BINS).reshape(parts, BINS)
-        draw_DP = np.random.default_rng(seed).multinomial(
-            parts, np.full(parts, 1 / parts), size=min(resamples, RESAMPLES)
-        )
+        draw_DP = drawn(np.random.default_rng(seed), parts, min(resamples, RESAMPLES))
         weight_DP: Float = np.concatenate([np.ones((1, parts)), draw_DP])  # the first is the rows themselves
         weights = {AS_RANKED: 1.0, AS_TRAINED: training_negatives / negatives}
         return cls(

@@ -1,8 +1,8 @@
 """An evaluation as Markdown, `report.md`, and as the lines of a terminal."""
 
 from gensr_dist.evaluation.fit import NDCG, fit_warnings
-from gensr_dist.evaluation.metrics import TASK_NAMES
-from gensr_dist.evaluation.report import TASK_TITLES, EvaluationResult, metrics_json
+from gensr_dist.evaluation.metrics import TASK_NAMES, TASK_TITLES
+from gensr_dist.evaluation.report import EvaluationResult, metrics_json
 from gensr_dist.evaluation.tables import (
     candidates_table,
     catalogue_table,

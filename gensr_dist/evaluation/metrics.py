@@ -21,6 +21,7 @@ MISSED = np.iinfo(np.int64).max  # rank of a positive that never became a candid
 CONFIDENCE = 0.95
 TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)  # quantiles of resamples, of an interval
 TASK_NAMES: Mapping[Behaviour, str] = {Behaviour.RECOMMENDATION: "rec", Behaviour.SEARCH: "search"}
+TASK_TITLES: Mapping[Behaviour, str] = {Behaviour.RECOMMENDATION: "Recommendation", Behaviour.SEARCH: "Search"}
 
 
 def pessimistic_ranks(score_RC: NDArray[np.floating]) -> NDArray[np.int64]:

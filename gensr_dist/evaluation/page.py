@@ -6,8 +6,16 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.evaluation.calibration import AS_RANKED, AS_TRAINED, RESAMPLES, Calibration
 from gensr_dist.evaluation.catalogue_metrics import ORDERS, CatalogueMetrics
 from gensr_dist.evaluation.fit import NDCG, FitRecord, StepFit, fit_warnings
-from gensr_dist.evaluation.metrics import CANDIDATE_CUTOFFS, CUTOFF, TASK_NAMES, CandidateMetrics, Estimate, short_name
-from gensr_dist.evaluation.report import TASK_TITLES, TITLES, EvaluationResult
+from gensr_dist.evaluation.metrics import (
+    CANDIDATE_CUTOFFS,
+    CUTOFF,
+    TASK_NAMES,
+    TASK_TITLES,
+    CandidateMetrics,
+    Estimate,
+    short_name,
+)
+from gensr_dist.evaluation.report import TITLES, EvaluationResult
 from gensr_dist.evaluation.strata import Stratum
 from gensr_dist.evaluation.tables import catalogue_table, fit_table, protocol_lines, results_table, with_interval
 from gensr_dist.pages.charts import AnyChart, BarChart, LineChart, Series

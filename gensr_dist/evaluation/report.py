@@ -19,7 +19,6 @@ from gensr_dist.evaluation.strata import TaskStrata, strata_json
 
 GENSR = "gensr"
 TITLES = {GENSR: "GenSR", "popularity": "Popularity", "counting": "Counting", "lightgcn": "LightGCN", "bm25": "BM25"}
-TASK_TITLES = {Behaviour.RECOMMENDATION: "Recommendation", Behaviour.SEARCH: "Search"}
 
 
 @dataclass(frozen=True, kw_only=True)

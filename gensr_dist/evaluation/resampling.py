@@ -19,6 +19,11 @@ _ALIGNED = 64  # resamples of a chunk are a multiple of it: BLAS then rounds the
 Float = NDArray[np.float64]
 
 
+def drawn(rng: np.random.Generator, users: int, resamples: int) -> Float:
+    """How often each of the users is drawn, as many as there are, with replacement; [B, U]."""
+    return rng.multinomial(users, np.full(users, 1 / users), size=resamples).astype(np.float64)
+
+
 @dataclass(frozen=True)
 class UserTotals:
     """What the rows of a user sum to, over users."""

@@ -10,11 +10,12 @@ from gensr_dist.evaluation.metrics import (
     CUTOFF,
     CUTOFFS,
     TASK_NAMES,
+    TASK_TITLES,
     CandidateMetrics,
     Estimate,
     short_name,
 )
-from gensr_dist.evaluation.report import TASK_TITLES, TITLES, EvaluationResult, Protocol
+from gensr_dist.evaluation.report import TITLES, EvaluationResult, Protocol
 from gensr_dist.evaluation.strata import Stratum
 from gensr_dist.pages.table import Table
 

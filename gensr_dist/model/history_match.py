@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from gensr_dist.data.history_evidence import DECAY
+
 FEATURES = 4
 HIDDEN = 32
-DECAY = 0.85  # weight of an interaction by age, as counting has it
 APART = -1.0  # likeness where there is nothing to be like: the least that a cosine can be
 
 

@@ -129,18 +129,17 @@ class CandidateGenerator:
     def _topped_up(self, requests: Requests, item_GK: Int, seen_S: Int, most: int, k: int) -> Int:
         """Fill groups that have fewer than k."""
         short_P = np.flatnonzero(item_GK[:, -1] < 0)
-        more = []
         if requests.task == Behaviour.SEARCH:
-            more = [self.candidates(requests.without_queries().take(short_P), k).item_GK]
+            more_PK = self.candidates(requests.without_queries().take(short_P), k).item_GK
         else:
-            more = [self.channels.popular.scores(requests.take(short_P)).best(k + most).item_GK]
+            more_PK = self.channels.popular.scores(requests.take(short_P)).best(k + most).item_GK
         # Keys of seen items name a group by its place.
         place_S, item_S = np.divmod(seen_S, self.items)
         at_S = np.searchsorted(short_P, place_S)
         among_S = (at_S < len(short_P)) & (short_P[np.minimum(at_S, len(short_P) - 1)] == place_S)
         seen_P = at_S[among_S] * self.items + item_S[among_S]
         filled_GK = item_GK.copy()
-        filled_GK[short_P] = self._first_unseen([item_GK[short_P], *more], seen_P, k)
+        filled_GK[short_P] = self._first_unseen([item_GK[short_P], more_PK], seen_P, k)
         return filled_GK
 
     def _first_unseen(self, proposals: Sequence[Int], seen_S: Int, k: int | None = None) -> Int:

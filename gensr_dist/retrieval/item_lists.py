@@ -11,9 +11,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from gensr_dist.data.events import BOTH_BITS, Behaviour
 from gensr_dist.errors import InputError
 
-BEHAVIOURS = {"recommendation": 1, "search": 2, "both": 3}  # as `Histories.behaviour_M`
+BEHAVIOURS = {  # as `Histories.behaviour_M`
+    "recommendation": Behaviour.RECOMMENDATION.bit,
+    "search": Behaviour.SEARCH.bit,
+    "both": BOTH_BITS,
+}
 _ENCODING_REMEDY = "save it as UTF-8"
 
 

@@ -27,9 +27,9 @@ class Analysed(Stage):
 
     def __init__(self, analysis: Analysis, peer: Peer | None) -> None:
         self.analysis, self.peer = analysis, peer if analysis.compares else None
-        self.name = f"analysis {analysis.name}"  # type: ignore[misc]  # of this one
-        self.summary = analysis.summary  # type: ignore[misc]
-        self.form = analysis.form  # type: ignore[misc]
+        self.name = f"analysis {analysis.name}"
+        self.summary = analysis.summary
+        self.form = analysis.form
 
     def needs(self, config: Config) -> tuple[str, ...]:
         """What the analysis says."""

@@ -34,7 +34,7 @@ class TrainedBaseline(Stage):
     def __init__(self, baseline: str, settings: BaselineSettings) -> None:
         self.baseline, self.own_settings = baseline, settings
         self.title = entry(baseline).title
-        self.name = f"baseline {baseline}"  # type: ignore[misc]  # of this one
+        self.name = f"baseline {baseline}"
 
     def needs(self, config: Config) -> tuple[str, ...]:
         """Shards and CF vectors."""

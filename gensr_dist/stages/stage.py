@@ -63,12 +63,12 @@ class Stage(ABC):
     equal ones are not made again.
     """
 
-    name: ClassVar[str]
-    summary: ClassVar[str]  # one line of `gensr --help`
+    name: str  # this, the summary and the form are of the class, or of each of its stages
+    summary: str  # one line of `gensr --help`
     help: ClassVar[str]  # the rest of `gensr NAME --help`
     # Of the results, apart from settings and inputs. Whoever makes a stage give other results, or read others than
     # before, raises it, so that those of earlier versions are made again. A version alone does not.
-    form: ClassVar[int]
+    form: int
     sections: ClassVar[tuple[str, ...]]  # prefixes of the settings that it depends on; the seed is always one
     on_ranks: ClassVar[bool] = False  # launchers may start it, once a rank
 

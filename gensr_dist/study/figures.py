@@ -1,9 +1,10 @@
 """Figures of a study."""
 
+from gensr_dist.evaluation.metrics import TASK_NAMES, TASK_TITLES
 from gensr_dist.pages.charts import LineChart, PointChart, Series
 from gensr_dist.study.result import StudyResult
 
-TASKS = {"rec": "recommendation", "search": "search"}
+TASKS = {name: TASK_TITLES[task].lower() for task, name in TASK_NAMES.items()}
 
 
 def curves(result: StudyResult) -> LineChart | None:

@@ -100,11 +100,8 @@ def task_sums(output: GenSROutput, batch: Batch) -> Tensor:
         ],
         dim=1,
     )
-    place_G = torch.zeros_like(batch.task_G)
-    for place, task in enumerate(Behaviour):
-        place_G = torch.where(batch.task_G == int(task), place, place_G)
     sum_KS = statistic_GS.new_zeros(len(Behaviour), statistic_GS.shape[1])
-    return sum_KS.index_add(0, place_G, statistic_GS)
+    return sum_KS.index_add(0, batch.task_G, statistic_GS)
 
 
 def t5_flops(t5: T5, work: T5Work) -> int:

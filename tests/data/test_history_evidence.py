@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from gensr_dist.data.batches.batch import HISTORY_FEATURES
-from gensr_dist.data.history_evidence import DECAYS, FILES, LEAST_PART, EarlierVisits, HistoryEvidence
+from gensr_dist.data.history_evidence import DECAY, FILES, LATEST, LEAST_PART, EarlierVisits, HistoryEvidence
 from gensr_dist.errors import InputError
 from gensr_dist.storage.sparse_lists import save_lists
 
@@ -54,7 +54,7 @@ def reference(evidence: HistoryEvidence, dense: Dense, history: list[int], item:
     features = []
     for matrix_II, root in ((visits_II, 0.5), (text_II, 1.0)):
         closeness = [float(matrix_II[other, item]) for other in history]
-        for decay in DECAYS:
+        for decay in (DECAY, LATEST):
             total = sum(decay**age * close for age, close in enumerate(reversed(closeness)))
             features.append(total**root)
         features.append(max(closeness, default=0.0) ** root)
@@ -126,7 +126,7 @@ def test_added_items_are_told_by_their_words() -> None:
     history_GL, old_GC = np.array([[2, 4]]), np.array([[0, 1, 3]])
     np.testing.assert_array_equal(grown.features(history_GL, old_GC), evidence.features(history_GL, old_GC))
     told_F = grown.features(history_GL, np.array([[6]]))[0, 0]
-    np.testing.assert_allclose(told_F, [0, 0, 0, 0.5 * DECAYS[0], 0.5 * DECAYS[1], 0.5, 0], rtol=1e-6)
+    np.testing.assert_allclose(told_F, [0, 0, 0, 0.5 * DECAY, 0.5 * LATEST, 0.5, 0], rtol=1e-6)
 
 
 def saved(folder: Path) -> HistoryEvidence:

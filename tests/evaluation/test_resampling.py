@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gensr_dist.evaluation import resampling
-from gensr_dist.evaluation.resampling import UserTotals
+from gensr_dist.evaluation.resampling import UserTotals, drawn
 
 VALUES = np.array([[0.0, 1.0], [0.5, 1.0], [0.25, 0.0], [0.25, 0.0], [0.5, 1.0], [1.0, 0.0], [0.0, 1.0]])
 USERS = np.array([9, 9, 2, 4, 7, 7, 7])
@@ -64,3 +64,10 @@ def test_chunks_have_the_numbers_of_one_draw(monkeypatch: pytest.MonkeyPatch) ->
     for found_BM, expected_BM in zip(drawn(), whole, strict=True):
         assert found_BM.shape == (300, 1)
         np.testing.assert_allclose(found_BM, expected_BM, rtol=0, atol=1e-12)
+
+
+def test_users_are_drawn_alike_and_as_many_as_there_are() -> None:
+    draw_BU = drawn(np.random.default_rng(0), 5, 4_000)
+    assert (draw_BU.shape, draw_BU.dtype) == ((4_000, 5), np.float64)
+    assert (draw_BU.sum(axis=1) == 5).all()
+    assert draw_BU.mean(axis=0) == pytest.approx(1, abs=0.06)  # four standard deviations

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gensr_dist.analysis.information.channels import entropy_of_bit
 from gensr_dist.analysis.information.estimators import Samples, Split
 from gensr_dist.analysis.states import States
+from gensr_dist.evaluation.resampling import drawn
 
 DRAWS = 8  # of each answer: less noise of drawing, no new inputs
 _FOLDS, _CALIBRATE = 5, 0.2
@@ -144,4 +145,4 @@ class Parts:
 
 def resamples(users: int) -> NDArray[np.float64]:
     """How often each user is drawn [B, U]."""
-    return np.random.default_rng(0).multinomial(users, np.full(users, 1 / users), size=_RESAMPLES).astype(np.float64)
+    return drawn(np.random.default_rng(0), users, _RESAMPLES)

@@ -13,6 +13,7 @@ from typing_extensions import Self
 from gensr_dist.analysis.intervals import shown
 from gensr_dist.analysis.soft_filter.lifts import mean, rank_correlation, ratios
 from gensr_dist.analysis.soft_filter.weights import Int, LeftOut, Weights, left_out
+from gensr_dist.data.events import BOTH_BITS, Behaviour
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.evaluation.metrics import Estimate
 from gensr_dist.pages.table import Table
@@ -20,7 +21,7 @@ from gensr_dist.runs.trained_run import TrainedRun
 
 RECENCY = "recency"  # what weights are compared with
 _TEXT = 70  # letters of an item's text
-_BEHAVIOURS = {1: "recommendation", 2: "search", 3: "both"}
+_BEHAVIOURS = {Behaviour.RECOMMENDATION.bit: "recommendation", Behaviour.SEARCH.bit: "search", BOTH_BITS: "both"}
 _CHANGES = {
     "change": "change",
     "size": "size of the change",

@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.evaluation.metrics import TAILS, Estimate
+from gensr_dist.evaluation.resampling import drawn
 
 _RESAMPLES = 1_000
 _A_PASS = 100  # resamples in memory at a time
@@ -106,9 +107,8 @@ def ratios(top_RF: Float, bottom_RF: Float, user_R: Int) -> list[Estimate]:
     sums_U2F = np.zeros((users, 2 * figures))
     np.add.at(sums_U2F, slot_R, np.concatenate([top_RF, bottom_RF], axis=1))
     rng = np.random.default_rng(0)
-    share_U = np.full(users, 1 / users)
     parts = [sums_U2F.sum(axis=0, keepdims=True)]
-    parts += [rng.multinomial(users, share_U, size=_A_PASS) @ sums_U2F for _ in range(0, _RESAMPLES, _A_PASS)]
+    parts += [drawn(rng, users, _A_PASS) @ sums_U2F for _ in range(0, _RESAMPLES, _A_PASS)]
     sums_D2F = np.concatenate(parts)
     bottom_DF = sums_D2F[:, figures:]
     ratio_DF = np.divide(sums_D2F[:, :figures], bottom_DF, out=np.full(bottom_DF.shape, np.nan), where=bottom_DF > 0)

@@ -10,13 +10,13 @@ from gensr_dist.analysis.subspaces.clouds import Clouds, Floats
 from gensr_dist.analysis.subspaces.overlap import Overlap
 from gensr_dist.analysis.subspaces.spaces import Glance, Space
 from gensr_dist.data.spaced import spaced
-from gensr_dist.evaluation.metrics import Estimate
+from gensr_dist.evaluation.metrics import TASK_TITLES, Estimate
 from gensr_dist.pages.charts import AnyChart, LineChart, PointChart, Series
 from gensr_dist.pages.table import Table
 
 _POINTS, _FEW_POINTS = 600, 150  # drawn of a cloud, in figures and in the strip
 _MOST_PICTURES = 6  # of a strip
-TASKS = ("recommendation", "search")
+TASKS = tuple(title.lower() for title in TASK_TITLES.values())
 
 
 def density_chart(plane: Clouds) -> PointChart:

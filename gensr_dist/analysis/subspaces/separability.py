@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gensr_dist.analysis.intervals import from_resamples
 from gensr_dist.analysis.subspaces.clouds import Clouds, Floats, Int
 from gensr_dist.evaluation.metrics import Estimate
+from gensr_dist.evaluation.resampling import drawn
 
 Kind = Literal["linear", "neighbours"]
 NEIGHBOURS = 15
@@ -54,8 +55,7 @@ def by_user(value_R: NDArray[np.floating], user_R: Int) -> Estimate:
     """Mean over rows, with an interval that resamples users."""
     users, place_R = np.unique(user_R, return_inverse=True)
     total_U, rows_U = np.bincount(place_R, value_R), np.bincount(place_R).astype(float)
-    U = len(users)
-    count_BU = np.random.default_rng(_SEED).multinomial(U, np.full(U, 1 / U), size=_RESAMPLES).astype(float)
+    count_BU = drawn(np.random.default_rng(_SEED), len(users), _RESAMPLES)
     return from_resamples(float(value_R.mean()), (count_BU @ total_U) / (count_BU @ rows_U))
 
 

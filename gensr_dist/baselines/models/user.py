@@ -30,9 +30,9 @@ from gensr_dist.baselines.layers.item_input import ItemInput
 from gensr_dist.baselines.layers.pooling import AdditivePooling
 from gensr_dist.baselines.layers.user_table import UserTable
 from gensr_dist.data.batches.batch import ContextBatch
+from gensr_dist.data.negatives.exposures import GAP
 from gensr_dist.model.dropout import Dropout
 
-_GAP = 30 * 60_000  # milliseconds that end a session
 _WANTED, _ITEM, _SEARCH = 0, 1, 2  # types
 _SCALE = 5.0  # v at first: cosines alone would leave the softmax almost even
 
@@ -132,4 +132,4 @@ def sessions(time_GL: Tensor, now_G: Tensor, length_G: Tensor) -> Tensor:
     """
     index_X = torch.arange(time_GL.shape[1] + 1, device=time_GL.device)
     time_GX = torch.where(index_X < length_G[:, None], F.pad(time_GL, (0, 1)), now_G[:, None])
-    return F.pad((time_GX.diff(dim=1) > _GAP).cumsum(1), (1, 0))
+    return F.pad((time_GX.diff(dim=1) > GAP).cumsum(1), (1, 0))

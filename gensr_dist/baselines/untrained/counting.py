@@ -16,6 +16,7 @@ from typing_extensions import Self
 from gensr_dist.baselines.untrained.item_words import tfidf_vectors, word_matrices
 from gensr_dist.baselines.untrained.query_match import QueryMatch
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.history_evidence import DECAY
 from gensr_dist.data.items import ItemStore
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.data.sparse_vectors import (
@@ -32,7 +33,6 @@ from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.data.words import TextWords
 
 HISTORY = 20  # newest interactions
-DECAY = 0.85  # of an interaction's weight from one to the next older one
 COVISITATION, WORDS, QUERIES = 0.7, 0.3, 0.02  # weights of the three cosines
 POPULARITY = 0.025  # of log(1 + popularity) beside taste
 MATCH, TASTE = 20, 10  # of a search: match of the query, taste, and log(1 + popularity) as it is

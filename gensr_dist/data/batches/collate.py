@@ -108,11 +108,10 @@ class Collator:
             task_G[group_P] = timelines.behaviour_N[event_P]
             query_G[group_P] = timelines.query_N[event_P]
             time_G[group_P] = timelines.time_N[event_P]
-            history_GL[group_P], behaviour_GL[group_P] = window.histories.gather(
-                user_P, window.histories.end_of_event_N[event_P], self.history
-            )
+            place_PL = window.histories.places(user_P, window.histories.end_of_event_N[event_P], self.history)
+            history_GL[group_P] = taken(window.histories.item_M, place_PL, PADDING)
+            behaviour_GL[group_P] = taken(window.histories.behaviour_M, place_PL, 0)
             if self.context:
-                place_PL = window.histories.places(user_P, window.histories.end_of_event_N[event_P], self.history)
                 moments.query_GL[group_P] = taken(window.moments.query_M, place_PL, -1)
                 moments.time_GL[group_P] = taken(window.moments.time_M, place_PL, 0)
             candidate_GC[group_P, 0] = timelines.item_N[event_P]

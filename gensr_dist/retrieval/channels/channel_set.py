@@ -12,11 +12,12 @@ from scipy.sparse import csr_array
 from typing_extensions import Self
 
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.history_evidence import DECAY, LATEST
 from gensr_dist.retrieval.channels.contract import Channel, Float32
 from gensr_dist.retrieval.channels.dense_scores import VectorIndex
 from gensr_dist.retrieval.channels.lexical import Lexical
 from gensr_dist.retrieval.channels.lightgcn import LightGCNView
-from gensr_dist.retrieval.channels.neighbours import COVISITATION, DECAY, LATEST, TEXT, Neighbours
+from gensr_dist.retrieval.channels.neighbours import COVISITATION, TEXT, Neighbours
 from gensr_dist.retrieval.channels.popularity import PopularItems
 from gensr_dist.retrieval.channels.semantic import SemanticView
 from gensr_dist.retrieval.channels.session_neighbours import SessionNeighbours

@@ -6,11 +6,10 @@ Dimensions: G groups, L newest history, E width of a CF vector, I items.
 import numpy as np
 from numpy.typing import NDArray
 
+from gensr_dist.data.history_evidence import DECAY
 from gensr_dist.retrieval.channels.dense_scores import DenseScores, VectorIndex
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.retrieval.semantic import unit
-
-DECAY = 0.85  # of an interaction's weight from one to the next older one
 
 
 class LightGCNView:

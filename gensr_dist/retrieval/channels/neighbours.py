@@ -6,13 +6,12 @@ Dimensions: G groups, L newest history, I items.
 import numpy as np
 from scipy.sparse import csr_array
 
+from gensr_dist.data.history_evidence import DECAY
 from gensr_dist.retrieval.channels.contract import Float32
 from gensr_dist.retrieval.channels.sparse_scores import SparseScores
 from gensr_dist.retrieval.requests import Requests
 from gensr_dist.storage.sparse_lists import float32_rows
 
-DECAY = 0.85  # of an interaction's weight from one to the next older one
-LATEST = 0.3  # the same, where the last few interactions are to count
 COVISITATION, TEXT = 0.7, 0.3  # weights of the two closenesses in their mix
 POPULARITY = 0.025  # of log(1 + popularity) beside closeness
 

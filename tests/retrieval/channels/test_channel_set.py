@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gensr_dist.data.events import Behaviour
+from gensr_dist.data.history_evidence import DECAY, LATEST
 from gensr_dist.retrieval.channels.channel_set import ChannelSet
 from gensr_dist.retrieval.channels.contract import Channel
-from gensr_dist.retrieval.channels.neighbours import DECAY, LATEST
 from tests.retrieval.world import World, random_world
 
 RECOMMENDING = [

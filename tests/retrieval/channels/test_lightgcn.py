@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from gensr_dist.retrieval.channels.lightgcn import DECAY, LightGCNView
+from gensr_dist.data.history_evidence import DECAY
+from gensr_dist.retrieval.channels.lightgcn import LightGCNView
 from gensr_dist.retrieval.semantic import unit
 from tests.retrieval.world import check_scores, newest_first, random_world, vector_index
 

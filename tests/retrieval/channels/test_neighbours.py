@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from gensr_dist.retrieval.channels.neighbours import DECAY, LATEST, POPULARITY, Neighbours
+from gensr_dist.data.history_evidence import DECAY, LATEST
+from gensr_dist.retrieval.channels.neighbours import POPULARITY, Neighbours
 from tests.retrieval.world import World, check_scores, newest_first, random_world
 
 PARTS = (0.7, 0.3)
