@@ -6,11 +6,11 @@ That process is none of pytest's, whose threads and locks a fork would leave in 
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, Final
 
 import torch.multiprocessing as mp
 
-_METHOD = "forkserver"
+_METHOD: Final = "forkserver"
 _CONTEXT = get_context(_METHOD)
 _CONTEXT.set_forkserver_preload(["pytest", "polars", "gensr_dist.graph.trainer", "gensr_dist.model.gensr"])
 

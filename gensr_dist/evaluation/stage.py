@@ -29,7 +29,7 @@ from gensr_dist.evaluation.metrics import (
 )
 from gensr_dist.evaluation.page import evaluation_page
 from gensr_dist.evaluation.protocol import ComparedScorer, draw_rows, rank_positives, ranks_and_findings
-from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult
+from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationProtocol, EvaluationResult, ScorerResult
 from gensr_dist.evaluation.significance import paired_test, save_ranks
 from gensr_dist.evaluation.strata import TaskStrata, training_users
 from gensr_dist.runs.folder import RunFolder
@@ -144,7 +144,7 @@ def _scorer_result(
 
 def rows_to_rank(
     store: TimelineStore, config: EvaluationConfig, seed: int
-) -> tuple[dict[Behaviour, EvalRows], Protocol]:
+) -> tuple[dict[Behaviour, EvalRows], EvaluationProtocol]:
     """The test rows of each task that has some, drawn where `evaluation.rows` says so, and how they are ranked.
 
     Raises:
@@ -163,12 +163,12 @@ def _protocol(
     available: Mapping[Behaviour, EvalRows],
     config: EvaluationConfig,
     seed: int,
-) -> Protocol:
+) -> EvaluationProtocol:
     digest = hashlib.sha256()
     for task_rows in rows.values():
         digest.update(np.ascontiguousarray(task_rows.event_R).tobytes())
         digest.update(np.ascontiguousarray(task_rows.candidate_RC).tobytes())
-    return Protocol(
+    return EvaluationProtocol(
         split="test",
         split_method=manifest.config.split,
         cutoffs=CUTOFFS,

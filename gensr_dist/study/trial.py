@@ -42,7 +42,7 @@ from gensr_dist.study.fusion import fused
 from gensr_dist.study.hard_negatives import harder
 from gensr_dist.study.plan import GENSR
 from gensr_dist.study.settings import trial_settings
-from gensr_dist.study.spec import OUTCOME, Outcome, TrialSpec, read_outcome, read_spec
+from gensr_dist.study.spec import OUTCOME, TrialResult, TrialSpec, read_outcome, read_spec
 from gensr_dist.train.training_rows import training_order
 
 _CATALOGUE_SECONDS = 100  # that a task may take over the whole catalogue
@@ -50,7 +50,7 @@ _FEWEST = 200  # rows of it
 _REMEDY = "delete the folder of the trial"
 
 
-def run_trial(folder: Path) -> Outcome:
+def run_trial(folder: Path) -> TrialResult:
     """Do the trial of a folder, unless it is done.
 
     Raises:
@@ -98,7 +98,7 @@ class _Rows:
 
     def outcome(
         self, spec: TrialSpec, scorer: Scorer, folder: Path, rows_a_call: int, *, catalogue: bool = True
-    ) -> Outcome:
+    ) -> TrialResult:
         """Measure a scorer; its ranks of the test rows are kept in the folder."""
         began = time.perf_counter()
         ranks = {
@@ -109,7 +109,7 @@ class _Rows:
             save_ranks(folder, task, rank_R, self.test[task].user_R)
         per_second = sum(rows.candidate_RC.size for rows in self.test.values()) / max(seconds, 1e-9)
         sampled = self._sample(per_second if catalogue else math.inf)
-        return Outcome(
+        return TrialResult(
             label=spec.label,
             seed=spec.seed,
             validation={
@@ -143,7 +143,7 @@ class _Rows:
         return {task: draw_rows(rows, count, 0) for task, rows in self.test.items()} if count else {}
 
 
-def _baseline(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder) -> Outcome:
+def _baseline(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder) -> TrialResult:
     data = PreparedData.open(shared, config, folds=True)
     settings = trial_settings(spec)
     trained = train_baseline(spec.system, settings, config, data, folder, budget=spec.hours * 3600 or math.inf)
@@ -167,7 +167,7 @@ def _curve_of(trained: Trained, folder: RunFolder) -> tuple[tuple[float, float],
     )
 
 
-def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder) -> Outcome:
+def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder) -> TrialResult:
     from gensr_dist.graph.stage import lightgcn
     from gensr_dist.retrieval.catalogue import evaluate_catalogue
     from gensr_dist.retrieval.stage import index_run, open_ranker

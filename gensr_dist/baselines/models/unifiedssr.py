@@ -33,7 +33,7 @@ from gensr_dist.baselines.contract import BOTH, SEARCH, LogFacts, Losses, Need, 
 from gensr_dist.baselines.layers.encoder import causal_mask
 from gensr_dist.baselines.layers.item_input import ItemInput
 from gensr_dist.baselines.layers.queries import TextMean
-from gensr_dist.baselines.layers.siamese import Sessions, SiameseLayer, neighbours_likeness, sinusoids
+from gensr_dist.baselines.layers.siamese import SessionWindows, SiameseLayer, neighbours_likeness, sinusoids
 from gensr_dist.baselines.layers.user_table import UserTable
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.like_lengths import read_by_length
@@ -82,7 +82,7 @@ class UnifiedSSR(RowBaseline):
             for _ in range(settings.layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.windows = Sessions(width, settings.windows) if settings.windows else None
+        self.windows = SessionWindows(width, settings.windows) if settings.windows else None
         self.mix = nn.Parameter(torch.tensor([0.5]))
 
     def score(self, batch: ContextBatch) -> Tensor:

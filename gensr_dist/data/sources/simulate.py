@@ -13,7 +13,7 @@ from gensr_dist.data.config import SimulateConfig
 from gensr_dist.data.sources.simulated_catalogue import Catalogue, item_features, plant_catalogue, word_lists
 from gensr_dist.data.sources.simulated_sessions import (
     Population,
-    Sessions,
+    SimulatedSessions,
     plant_population,
     simulate_sessions,
 )
@@ -54,7 +54,7 @@ class UserChunk:
     """Some users' sessions; the users are the rows `users` of the whole log."""
 
     users: slice
-    sessions: Sessions
+    sessions: SimulatedSessions
     rng: np.random.Generator  # for the columns that carry no structure
 
 
