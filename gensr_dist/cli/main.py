@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(f"{who}{problem}", 2)
         if isinstance(error, OSError | UnicodeEncodeError):
             raise
-        from gensr_dist.distributed.heartbeat import end_process, lost_connection
+        from gensr_dist.distributed.ending import end_process, lost_connection
 
         lost = lost_connection(error)
         if lost is None:
