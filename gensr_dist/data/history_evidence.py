@@ -142,7 +142,7 @@ class HistoryEvidence:
 
 
 def _at(list_NK: csr_array, row_GL: Int, column_GC: Int) -> Float:
-    """Entries [G, L, C] of lists whose columns ascend, 0 where there is none: all pairs are halved in at once."""
+    """Entries [G, L, C] of lists whose columns ascend, 0 where there is none, by one binary search for all."""
     shape = (*row_GL.shape, column_GC.shape[1])
     if not list_NK.nnz:
         return np.zeros(shape)

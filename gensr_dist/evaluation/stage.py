@@ -46,8 +46,8 @@ def evaluate(
     catalogue: Sequence[CatalogueMetrics] = (),
     candidates: Sequence[CandidateMetrics] = (),
 ) -> EvaluationResult:
-    """Rank the test rows of both tasks, write metrics.json, report.md, report.html and ranks/ of the
-    run.
+    """Rank the test rows of both tasks, and write the run's metrics.json, report.md,
+    report.html and ranks/.
 
     Args:
         trained: the run.

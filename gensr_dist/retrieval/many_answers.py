@@ -115,7 +115,7 @@ def answer_many(
     answer_parts: AnswerParts,
     notes: tuple[str, ...] = (),
 ) -> ManyAnswers:
-    """Answer every line and write the result whole; a start that was interrupted is gone on with.
+    """Answer every line and write the result whole; an interrupted call is resumed.
 
     Args:
         asks: file as `read_asks` reads it.

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from gensr_dist.bench.ports import free_port
 from gensr_dist.distributed.heartbeat import Heartbeat
 
-# A rank that waits for ever in the main thread, as in a collective.
+# A rank that waits forever in the main thread, as in a collective.
 RANK = """
 import sys, time
 import torch.distributed as dist

@@ -28,7 +28,7 @@ class Users:
 
     @classmethod
     def divided(cls, user_X: NDArray[np.int64], seeds: int) -> "Users":
-        """Five seeds estimate on each user once; more seeds divide anew."""
+        """Five seeds estimate on each user once; more seeds divide again."""
         order_U = np.random.default_rng(0).permutation(np.unique(user_X))
         calibrating_U, other_U = np.split(order_U, [round(_CALIBRATE * len(order_U))])
         folds = []

@@ -56,7 +56,7 @@ class PrepareResult:
     seconds: float
 
     def lines(self) -> tuple[str, ...]:
-        """For people: counts, then what was dropped or mended."""
+        """For people: counts, then what was dropped or fixed."""
         repairs = "; ".join(f"{repair.count:,} {repair.what}" for repair in self.repairs)
         return (sentence(self), repairs) if repairs else (sentence(self),)
 

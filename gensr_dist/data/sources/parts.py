@@ -119,7 +119,7 @@ def read_part(part: Part, advance: Advance = int) -> Rows:
 
 
 def read_parts(parts: Sequence[Part], advance: Advance = int) -> Rows:
-    """Read a whole table, a part after the other. A table of no parts has no columns.
+    """Read a whole table, one part after another. A table of no parts has no columns.
 
     Raises:
         InputError: a row is wrong, or there is none.
