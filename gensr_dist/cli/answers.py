@@ -1,4 +1,7 @@
-"""`gensr recommend`, `search` and `answer`: answers of a finished run. What they need is imported only then."""
+"""`gensr recommend`, `search` and `answer`: answers of a finished run. What they need is imported only then.
+
+Dimensions: G groups, L history.
+"""
 
 import argparse
 import gc

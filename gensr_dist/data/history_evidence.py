@@ -5,7 +5,7 @@ before its moment, or else the counts would hold its own event, and more of what
 answered will ever find: a model that is trained on that trusts counts too much.
 
 Dimensions: I items, G groups, L history, C candidates, F features, K moments, X pairs of an item of a history and a
-candidate.
+candidate, N rows of a list.
 """
 
 import dataclasses

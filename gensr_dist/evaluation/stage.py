@@ -1,4 +1,7 @@
-"""The stage `gensr evaluate`: GenSR and the baselines on the test rows of both tasks."""
+"""The stage `gensr evaluate`: GenSR and the baselines on the test rows of both tasks.
+
+Dimensions: R rows, C candidates, F findings of a row, I items.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """Answers for all users of a file, a part of the file at a time, so that a run that was stopped goes on.
 
-Dimensions: G groups, K answers.
+Dimensions: G groups, K answers, M answers, Q query tokens.
 """
 
 import dataclasses

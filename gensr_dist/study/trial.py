@@ -1,6 +1,8 @@
 """One trial: `python -m gensr_dist.study.trial FOLDER` trains the system of FOLDER/trial.json and ranks the test rows.
 
 A trial that was killed goes on from its checkpoints; one that has finished is not done again.
+
+Dimensions: R rows, C candidates, Q queries, T tokens of a query.
 """
 
 import dataclasses

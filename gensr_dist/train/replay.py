@@ -4,6 +4,8 @@ Training leaves `RUN/not_finite`: `record.json`, the config, the weights before 
 folder, and the step's micro-batches of every rank. One process passes them through the model again, whatever the
 number of ranks and the ZeRO stage were; dropout is a function of (seed, step, rank). Only losses that compare rows look
 beyond a rank: the other ranks' micro-batches are passed through the model for them.
+
+Dimensions as in `data/batches/batch.py`.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """What information is measured between: a model's input and its answer, and how users are divided.
 
 Dimensions: X examples (two a row: its positive, then its first frozen negative), D width of an input, U users, F folds,
-N draws, P examples of a part.
+N draws, P examples of a part, B resamples.
 """
 
 from dataclasses import dataclass

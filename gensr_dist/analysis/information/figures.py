@@ -1,6 +1,6 @@
 """One figure of a model: an amount of information in bits, with its interval.
 
-Dimensions: U users, B resamples.
+Dimensions: U users, B resamples, P held-out examples of all seeds.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""Mutual information of a model's input and its answer, of GenSR and of a discriminative peer (table 1, eq. 12)."""
+"""Mutual information of a model's input and its answer, of GenSR and of a discriminative peer (table 1, eq. 12).
+
+Dimensions: X examples, U users, B resamples.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping

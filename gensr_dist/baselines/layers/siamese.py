@@ -1,6 +1,6 @@
 """UnifiedSSR's layers: two aligned sequences through the same weights, and the sessions found in each.
 
-Dimensions: G rows, L positions, D width, S windows.
+Dimensions: G rows, L positions, D width, S windows, K half the width.
 """
 
 import torch

@@ -2,6 +2,8 @@
 
 A source opens a folder and names its parts; nothing is read but headers (and, by sources that cannot be cut, all).
 `read_parts` reads the parts of one table on this machine; a cluster calls `read_part` for each where it likes.
+
+Dimensions: P parts.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

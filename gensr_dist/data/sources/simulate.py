@@ -1,4 +1,8 @@
-"""A simulated log in KuaiSAR's format, of any size, with planted tastes, item texts and queries."""
+"""A simulated log in KuaiSAR's format, of any size, with planted tastes, item texts and queries.
+
+Dimensions: U users, C communities, N items shown in a chunk, R of them in recommendations, S sessions, W words of a
+query.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
