@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     add_paper(commands)
     add_answers(commands)
     add_tools(commands)
-    add_benches(commands.group("bench", "measure this machine: ours against baselines, and what failures cost"))
+    add_benches(commands.group("bench", "measure this machine: ours against reference forms, and what failures cost"))
     return parser
 
 
