@@ -11,6 +11,6 @@ cd "$(dirname "$0")/.."
 
 hosts=()
 if [ -n "${HOSTFILE:-}" ]; then hosts=(--hostfile "$HOSTFILE"); fi
-# A host that is gone closes no connection: without this ssh would wait for it for ever.
+# A host that is gone closes no connection: without this ssh would wait for it forever.
 export PDSH_SSH_ARGS_APPEND="${PDSH_SSH_ARGS_APPEND:-} -o ServerAliveInterval=5 -o ServerAliveCountMax=3 -o ConnectTimeout=15"
 exec deepspeed "${hosts[@]}" --module gensr_dist train "$@"

@@ -1,6 +1,8 @@
-"""Dependencies point one way: no room imports from one above it."""
+"""Dependencies point one way: no room imports from one above it. Files are short, names of classes unique."""
 
 import ast
+import typing
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +75,17 @@ def test_every_room_is_in_the_order() -> None:
 def test_no_file_is_long() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
     assert {str(path): lines for path, lines in lengths.items() if lines > 350} == {}
+
+
+def test_names_of_public_classes_are_unique() -> None:
+    """One name, one thing: who reads `Split` need not ask which; nor does a class hide one of `typing`."""
+    modules = defaultdict(list)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                modules[node.name].append(path.relative_to(PACKAGE).as_posix())
+    assert len(modules) > 300
+    assert {name: paths for name, paths in modules.items() if len(paths) > 1} == {}
+    assert set(modules) & set(typing.__all__) <= {
+        "Match"
+    }  # the old name of `re.Match`, which nobody imports from there

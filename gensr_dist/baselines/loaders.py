@@ -1,4 +1,7 @@
-"""Training rows of the tasks that a baseline serves, or its sequences, step by step."""
+"""Training rows of the tasks that a baseline serves, or its sequences, step by step.
+
+Dimensions: W windows.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -8,7 +8,7 @@ ranks/         ranks and users of the test rows, for `gensr compare`
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gensr_dist.evaluation.report import Protocol
+from gensr_dist.evaluation.report import EvaluationProtocol
 from gensr_dist.evaluation.significance import PairedTest
 
 HEADLINE = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")  # of the paper's tables
@@ -45,7 +45,7 @@ class BaselineResult:
     baseline: str
     title: str
     settings: Mapping[str, str | int | float | bool]
-    protocol: Protocol
+    protocol: EvaluationProtocol
     tasks: Mapping[str, Mapping[str, float]]  # metrics by task
     intervals: Mapping[str, Mapping[str, tuple[float, float]]]  # of them, where there was a bootstrap
     catalogue: Mapping[str, Mapping[str, float]]  # the same among the whole catalogue, of fewer rows

@@ -1,4 +1,7 @@
-"""A baseline from its training to its test rows."""
+"""A baseline from its training to its test rows.
+
+Dimensions: R rows, C candidates.
+"""
 
 import dataclasses
 import time

@@ -20,7 +20,7 @@ from gensr_dist.baselines.contract import Baseline, Losses, Need, Settings
 from gensr_dist.baselines.loaders import BaselineLoader
 from gensr_dist.baselines.registry import entry
 from gensr_dist.baselines.result import Curve, CurvePoint
-from gensr_dist.baselines.validation import Validation
+from gensr_dist.baselines.validation import BaselineValidation
 from gensr_dist.baselines.weights import WEIGHTS, facts_of, load_weights
 from gensr_dist.config.root import Config
 from gensr_dist.data.batches.collate import Collator
@@ -124,7 +124,7 @@ class _Training:
         self.steps_per_epoch = self.loader.order.steps_per_epoch
         self.steps = settings.epochs * self.steps_per_epoch
         self.validate_every = max(1, round(settings.validate_every * self.steps_per_epoch))
-        self.validation = Validation(model, data, config)
+        self.validation = BaselineValidation(model, data, config)
         self.engine = Engine(model, _train_config(settings, config, self.steps), ranks, _learning(model, settings))
         self.checkpoints = Checkpoints(folder.checkpoints, self.engine, keep_last=config.train.keep_last)
         if not resume and ranks.first:

@@ -17,7 +17,7 @@ from gensr_dist.evaluation.protocol import draw_rows, rank_positives
 from gensr_dist.runs.prepared_data import PreparedData
 
 
-class Validation:
+class BaselineValidation:
     """Ranks the same rows each time, `train.validate_rows` a task.
 
     Args:

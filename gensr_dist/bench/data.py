@@ -24,7 +24,7 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from gensr_dist.bench.commands import run_gensr
-from gensr_dist.bench.interleaved import Spread
+from gensr_dist.bench.interleaved import RatioRange
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.loader import TrainingLoader
 from gensr_dist.data.batches.order import SampleOrder
@@ -140,7 +140,7 @@ def _measure(shards: Path, folder: Path, batch: int, rounds: int) -> tuple[int, 
         began = time.perf_counter()
         groups = sum(len(batch_["label"]) for batch_ in reference.batches(batch))
         baseline_R.append(groups * (1 + NEGATIVES) / (time.perf_counter() - began))
-    ratio = Spread.of_ratios(ours_R, baseline_R, digits=2).median
+    ratio = RatioRange.of_ratios(ours_R, baseline_R, digits=2).median
     return round(median(ours_R)), round(median(baseline_R)), ratio
 
 

@@ -45,16 +45,16 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Of alternated rounds."""
+class RatioRange:
+    """Ratios of alternated rounds: their median, least and greatest."""
 
     median: float
     low: float
     high: float
 
     @classmethod
-    def of_ratios(cls, above: Sequence[float], below: Sequence[float], digits: int = 4) -> "Spread":
-        """Of the quotients, round by round."""
+    def of_ratios(cls, above: Sequence[float], below: Sequence[float], digits: int = 4) -> "RatioRange":
+        """Ratios round by round."""
         ratios = [one / other for one, other in zip(above, below, strict=True)]
         return cls(*(round(value, digits) for value in (statistics.median(ratios), min(ratios), max(ratios))))
 

@@ -1,7 +1,7 @@
 """`gensr bench kernels`: fused operations against unfused code and against the memory's bandwidth.
 
 Dimensions as in `kernels/soft_filter/op.py`: G groups, C candidates, H heads, M = C x H, N history positions, D width;
-R rows.
+R rows, K width of a head, X = G x C.
 """
 
 import csv

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch_geometric.nn.models import LightGCN
 
-from gensr_dist.bench.interleaved import Spread, Variant, Worker, cores, interleave, running
+from gensr_dist.bench.interleaved import RatioRange, Variant, Worker, cores, interleave, running
 from gensr_dist.errors import InputError
 from gensr_dist.graph.batches import EdgeBatches
 from gensr_dist.graph.config import LightGCNConfig
@@ -94,7 +94,7 @@ def bench_lightgcn(size: GraphSize, *, rounds: int, stock: bool = True) -> Light
                     variant.ask(_step)
             interleave(variants, _step, rounds, "LightGCN")
             peak_gb |= {variant: variant.peak_gb() for variant in variants}
-    ratio = Spread.of_ratios(pyg.seconds, ours.seconds) if stock else None
+    ratio = RatioRange.of_ratios(pyg.seconds, ours.seconds) if stock else None
     return LightGCNBench(
         stock_s_per_step=_median(pyg.seconds) if stock else None,
         ours_s_per_step=_median(ours.seconds),

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from tqdm import tqdm
 
 from gensr_dist.bench.commands import SMALL_RUN, config_of, prepared_run, twin_of
-from gensr_dist.distributed.heartbeat import free_port
+from gensr_dist.bench.ports import free_port
 from gensr_dist.errors import InputError
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.events import VARIABLE, Event, events_path, read_events

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gensr_dist.bench.interleaved import Spread, Variant, Worker, cores, interleave, running
+from gensr_dist.bench.interleaved import RatioRange, Variant, Worker, cores, interleave, running
 from gensr_dist.bench.synthetic import synthetic_batch
 from gensr_dist.bench.workload import BACKBONES, Precision, SpeedSetting, Workload, our_model, reference_model
 from gensr_dist.errors import InputError
@@ -60,7 +60,7 @@ class SpeedBench:
 
     ours: VariantSpeed
     reference: VariantSpeed
-    ratio: Spread  # ours / reference, over rounds
+    ratio: RatioRange  # ours / reference, over rounds
     flops_ratio: float  # operations a row, reference / ours: what the ratio would be at equal operations a second
     idle_gb: float  # resident, of a process that has only imported the libraries
     first_pass_s: float  # of ours, compiling with it; what later batches need is in their own time
@@ -132,7 +132,7 @@ def bench_speed(setting: SpeedSetting, *, training: bool, rounds: int, profile: 
     return SpeedBench(
         ours=speeds[0],
         reference=speeds[1],
-        ratio=Spread.of_ratios(rates[0], rates[1], digits=2),
+        ratio=RatioRange.of_ratios(rates[0], rates[1], digits=2),
         flops_ratio=round(flops[1] / flops[0], 2),
         idle_gb=ours.idle_gb,
         first_pass_s=round(first_pass_s, 1),

@@ -24,10 +24,10 @@ def add_analyses(commands: Commands) -> None:
         "`mutual-information --check` needs no RUN: it estimates known information, which takes minutes.",
         "gensr analyse subspaces runs/quickstart",
     )
-    added.add_argument("analysis", metavar="NAME", nargs="?", help="of `gensr analyse --list`")
+    added.add_argument("analysis", metavar="NAME", nargs="?", help="a name that `gensr analyse --list` shows")
     added.add_argument("run", metavar="RUN", nargs="?", type=Path, help="folder of a finished run")
     added.add_argument("--list", action="store_true", help="show all analyses and end")
-    added.add_argument("--check", action="store_true", help="of mutual-information: try its estimators alone")
+    added.add_argument("--check", action="store_true", help="try the estimators of mutual-information alone")
     added.add_argument("--peer", metavar="RUN", type=Path, help="RUN/baselines/NAME, or a run, whose UniSAR is meant")
     added.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="replace a setting of analysis.*; repeatable"

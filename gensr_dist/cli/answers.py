@@ -1,4 +1,7 @@
-"""`gensr recommend`, `search` and `answer`: answers of a finished run. What they need is imported only then."""
+"""`gensr recommend`, `search` and `answer`: answers of a finished run. What they need is imported only then.
+
+Dimensions: G groups, L history.
+"""
 
 import argparse
 import gc
@@ -63,11 +66,13 @@ def add_answers(commands: Commands) -> None:
         _answer_file,
         "answer all users of a file",
         "Columns user_id and, where something is typed, query; CSV or Parquet. The result has user_id, query, rank,\n"
-        "item_id and score. The same command goes on where an earlier one was stopped.",
+        "item_id and score. The same command resumes one that was stopped.",
         "gensr answer runs/quickstart --users users.csv --out answers.parquet -k 10",
     )
     added.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
-    added.add_argument("--users", metavar="FILE", type=Path, required=True, help="CSV or Parquet file of who asks what")
+    added.add_argument(
+        "--users", metavar="FILE", type=Path, required=True, help="CSV or Parquet file of users and queries"
+    )
     added.add_argument("--out", metavar="FILE", type=Path, required=True, help="Parquet file of the answers")
     _add_scorer(added)
     added.add_argument("-k", metavar="K", type=integer(1, 100_000), default=10, help="answers per line (default 10)")

@@ -27,10 +27,10 @@ def add_baselines(commands: Commands) -> None:
         _baseline,
         "train one of the models that GenSR is compared with, and evaluate it on the same rows",
         "Shards and CF vectors of the config's run must be there; results go to RUN/baselines/NAME. Settings are the\n"
-        "published ones; --set NAME.KEY=VALUE replaces one. An interrupted training goes on.",
+        "published ones; --set NAME.KEY=VALUE replaces one. An interrupted training is resumed.",
         "gensr baseline sasrec configs/amazon_beauty.yaml --set data.raw=/data/amazon_beauty --set sasrec.loss=ce",
     )
-    added.add_argument("baseline", metavar="NAME", nargs="?", help="of `gensr baseline --list`")
+    added.add_argument("baseline", metavar="NAME", nargs="?", help="a name that `gensr baseline --list` shows")
     added.add_argument("--list", action="store_true", help="show all baselines and end")
     added.add_argument("--resume", choices=("auto", "never"), default="auto", help="see `gensr train --help`")
     add_config(added)

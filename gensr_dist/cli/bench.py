@@ -34,9 +34,11 @@ def add_benches(commands: Commands) -> None:
     )
     count = integer(100, 10**10)
     added.add_argument("--nodes", metavar="N", type=count, default=100_000, help="users and items (default 100,000)")
-    added.add_argument("--users", metavar="N", type=integer(1, 10**9), help="of the nodes (default half)")
+    added.add_argument("--users", metavar="N", type=integer(1, 10**9), help="users among the nodes (default half)")
     added.add_argument("--edges", metavar="N", type=count, default=1_000_000, help="(default 1,000,000)")
-    added.add_argument("--rounds", metavar="N", type=integer(1, 1_000), default=5, help="of each variant (default 5)")
+    added.add_argument(
+        "--rounds", metavar="N", type=integer(1, 1_000), default=5, help="rounds of each variant (default 5)"
+    )
     added.add_argument("--ours", action="store_true", help="do not measure stock PyG")
 
     added = add(
@@ -68,7 +70,9 @@ def add_benches(commands: Commands) -> None:
         "gensr bench answer runs/quickstart --json",
     )
     added.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
-    added.add_argument("--answers", metavar="N", type=integer(1, 100_000), default=300, help="of a task (default 300)")
+    added.add_argument(
+        "--answers", metavar="N", type=integer(1, 100_000), default=300, help="answers per task (default 300)"
+    )
 
     added = add(
         "kernels",
@@ -77,7 +81,9 @@ def add_benches(commands: Commands) -> None:
         "On a GPU the Triton programs in bf16 and fp32, else the torch path.",
         "gensr bench kernels --csv gensr_dist/kernels/benchmarks.csv --json",
     )
-    added.add_argument("--rounds", metavar="N", type=integer(2, 10_000), default=41, help="of each (default 41)")
+    added.add_argument(
+        "--rounds", metavar="N", type=integer(2, 10_000), default=41, help="rounds of each operation (default 41)"
+    )
     added.add_argument("--csv", metavar="FILE", type=Path, help="add the rows to it")
 
     added = add(
@@ -87,11 +93,14 @@ def add_benches(commands: Commands) -> None:
         "Trains and evaluates both from the same shards, CF vectors and seeds.",
         "gensr bench scorings configs/amazon_beauty.yaml --set data.raw=/data/amazon_beauty --json",
     )
-    added.add_argument("config", metavar="CONFIG", type=Path, help="of the runs")
+    added.add_argument("config", metavar="CONFIG", type=Path, help="config of the runs")
     added.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="replace a setting; repeatable")
     added.add_argument("--seeds", metavar="N", type=integer(1, 100), default=3, help="trainings of each (default 3)")
     added.add_argument(
-        "--shared-steps", metavar="N", type=integer(1, 1_000_000_000), help="of shared scoring (default: as joint's)"
+        "--shared-steps",
+        metavar="N",
+        type=integer(1, 1_000_000_000),
+        help="steps of shared scoring (default: as joint's)",
     )
     added.add_argument(
         "--at-once", metavar="N", type=integer(1, 64), default=2, help="commands side by side (default 2)"
@@ -129,14 +138,16 @@ def _add_model_arguments(added: argparse.ArgumentParser) -> None:
         "--history", choices=("tokens", "pooled"), default="tokens", help="semantic history (default tokens)"
     )
     groups = integer(1, 100_000)
-    added.add_argument("--groups", metavar="N", type=groups, help="of a batch (default: by device)")
+    added.add_argument("--groups", metavar="N", type=groups, help="groups per batch (default: by device)")
     added.add_argument(
-        "--our-groups", metavar="N", type=groups, help="of a batch of ours (default: by device, or N of --groups)"
+        "--our-groups", metavar="N", type=groups, help="groups per batch of ours (default: by device, or N of --groups)"
     )
     added.add_argument("--full-histories", action="store_true", help="no padding in histories and titles")
     added.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 on a GPU (default fp32)")
     added.add_argument("--compile", action="store_true", help="ours with its T5 blocks under torch.compile")
-    added.add_argument("--rounds", metavar="N", type=integer(1, 1_000), default=5, help="of each variant (default 5)")
+    added.add_argument(
+        "--rounds", metavar="N", type=integer(1, 1_000), default=5, help="rounds of each variant (default 5)"
+    )
     added.add_argument("--profile", metavar="DIR", type=Path, help="write a trace for TensorBoard or Perfetto there")
 
 

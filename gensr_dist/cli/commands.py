@@ -73,7 +73,7 @@ def add_config(command: argparse.ArgumentParser) -> None:
 def add_ray(command: argparse.ArgumentParser) -> None:
     """Give a command --engine and --address."""
     command.add_argument("--engine", choices=("local", "ray"), default="local", help="who does the work (local)")
-    command.add_argument("--address", metavar="A", default="", help="of a running Ray cluster, e.g. auto")
+    command.add_argument("--address", metavar="A", default="", help="address of a running Ray cluster, e.g. auto")
 
 
 def check_ray(options: argparse.Namespace) -> None:

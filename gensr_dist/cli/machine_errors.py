@@ -42,7 +42,7 @@ def as_machine_error(error: BaseException) -> InputError | None:
 
 
 def require_threads() -> None:
-    """Raise InputError where a limit leaves too few: polars then waits for ever, or blames the file that it reads."""
+    """Raise InputError where a limit leaves too few: polars then waits forever, or blames the file that it reads."""
     needed, started, over = _THREADS + (os.cpu_count() or 1), list[threading.Thread](), threading.Event()
     try:
         for _ in range(needed):

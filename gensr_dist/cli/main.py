@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(f"{who}{problem}", 2)
         if isinstance(error, OSError | UnicodeEncodeError):
             raise
-        from gensr_dist.distributed.heartbeat import end_process, lost_connection
+        from gensr_dist.distributed.ending import end_process, lost_connection
 
         lost = lost_connection(error)
         if lost is None:
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     add_paper(commands)
     add_answers(commands)
     add_tools(commands)
-    add_benches(commands.group("bench", "measure this machine: ours against baselines, and what failures cost"))
+    add_benches(commands.group("bench", "measure this machine: ours against reference forms, and what failures cost"))
     return parser
 
 

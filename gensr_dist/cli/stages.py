@@ -55,7 +55,7 @@ def add_stages(commands: Commands) -> None:
             "run",
             _all,
             "run every stage of a config, then show results and examples",
-            "Stages whose settings and inputs are unchanged are skipped; an interrupted training goes on.",
+            "Stages whose settings and inputs are unchanged are skipped; an interrupted training is resumed.",
             "gensr run configs/amazon_beauty.yaml --set data.raw=/data/amazon_beauty --set train.steps=5000",
         )
     )

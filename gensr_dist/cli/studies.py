@@ -20,13 +20,17 @@ def add_studies(commands: Commands) -> None:
         _study,
         "train and evaluate a list of systems on the same rows, and write the tables that compare them",
         "STUDY lists systems, trials and seeds; configs/studies/ holds some. Results: study.json, report.md and\n"
-        "report.html of its folder. A killed study goes on; several processes may work on one folder; a system that\n"
-        "fails does not stop the others. --set replaces settings of the run whose data all systems share.",
+        "report.html of its folder. A killed study is resumed; several processes may work on one folder; a\n"
+        "system that fails does not stop the others. --set replaces settings of the run whose data all systems share.",
         "gensr study configs/studies/beauty.yaml --set data.raw=/data/amazon_beauty",
     )
     added.add_argument("study", metavar="STUDY", type=Path, help="YAML file, e.g. configs/studies/small.yaml")
     added.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], help="of the run's config; repeatable"
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="replace a setting of the run's config; repeatable",
     )
     add_ray(added)
 

@@ -45,7 +45,7 @@ def add_tools(commands: Commands) -> None:
         "doctor",
         _doctor,
         "check machines before a training starts",
-        "ssh, package versions, shards, free port, network, GPUs, disk, clocks, left locks, then an all-reduce.\n"
+        "ssh, package versions, shards, free port, network, GPUs, disk, clocks, stale locks, then an all-reduce.\n"
         "One line a node; exit code 2 and the remedies if something is wrong. Without --hostfile: this machine.",
         "gensr doctor configs/kuaisar.yaml --hostfile launch/hostfile",
     )

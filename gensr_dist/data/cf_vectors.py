@@ -2,6 +2,8 @@
 
 `items.npy` [I, E] and `users.npy` [V, E] are of the whole graph, `items_without_K.npy` [I, E] of the graph without the
 edges of fold K's users.
+
+Dimensions: I items, V users, E width, C rows of a block.
 """
 
 from collections.abc import Iterable

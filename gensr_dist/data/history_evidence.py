@@ -5,7 +5,7 @@ before its moment, or else the counts would hold its own event, and more of what
 answered will ever find: a model that is trained on that trusts counts too much.
 
 Dimensions: I items, G groups, L history, C candidates, F features, K moments, X pairs of an item of a history and a
-candidate.
+candidate, N rows of a list.
 """
 
 import dataclasses
@@ -143,7 +143,7 @@ class HistoryEvidence:
 
 
 def _at(list_NK: csr_array, row_GL: Int, column_GC: Int) -> Float:
-    """Entries [G, L, C] of lists whose columns ascend, 0 where there is none: all pairs are halved in at once."""
+    """Entries [G, L, C] of lists whose columns ascend, 0 where there is none, by one binary search for all."""
     shape = (*row_GL.shape, column_GC.shape[1])
     if not list_NK.nnz:
         return np.zeros(shape)

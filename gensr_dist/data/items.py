@@ -1,6 +1,6 @@
 """The item store: texts and token ids of all items and queries, and the raw ids, mapped from disk.
 
-Dimensions: I items, T title tokens, Q queries (rows), query_QT their tokens.
+Dimensions: I items, T title tokens, Q queries (rows), query_QT their tokens, B items of a block, V vocabulary.
 """
 
 from collections.abc import Mapping

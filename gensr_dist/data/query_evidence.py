@@ -4,7 +4,8 @@ Token embeddings know what is alike, not what is the same; and a text cannot tel
 its item. Both can be counted. A training row is told nothing of its own user's searches that ended at its target.
 
 Dimensions: I items, W words, N queries of the log, K (query, word) pairs, M (item, word) pairs, Z searching groups, Q
-words of the longest query, C candidates, F features, X words of own searches.
+words of the longest query, C candidates, F features, X words of own searches, P pairs of a user and an item, R searches
+of these pairs, S own searches of groups.
 """
 
 import dataclasses

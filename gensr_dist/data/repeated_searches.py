@@ -1,6 +1,7 @@
 """Training searches of one user that ended at one item more than once: what a row is told must leave out all of them.
 
-Dimensions: S searches, P pairs of a user and an item with several of them, R these searches, Z rows.
+Dimensions: S searches, P pairs of a user and an item with several of them, R these searches, Z rows, Y pairs that rows
+meet.
 """
 
 from dataclasses import dataclass

@@ -34,7 +34,7 @@ def enough_shared_memory(remedy: str) -> Iterator[None]:
 
 
 def require_semaphores(count: int) -> None:
-    """Make sure that so many can be made: who runs out in between leaves processes that wait for ever.
+    """Make sure that so many can be made: who runs out in between leaves processes that wait forever.
 
     Raises:
         OSError: there is no space left in /dev/shm.

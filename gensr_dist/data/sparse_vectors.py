@@ -1,6 +1,6 @@
 """Sparse vectors of items, and their dot products with a profile a row.
 
-Dimensions: N vectors, I items, K features, R rows, L history, C candidates.
+Dimensions: N vectors, I items, K features, R rows, L history, C candidates, M entries of all vectors.
 """
 
 import numpy as np

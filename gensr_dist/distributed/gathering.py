@@ -15,7 +15,7 @@ from types import TracebackType
 import torch.distributed as dist
 from typing_extensions import Self
 
-from gensr_dist.distributed.heartbeat import say
+from gensr_dist.distributed.ending import say
 
 FIRST = 10.0  # seconds of silence
 AGAIN = 60.0  # seconds between later lines
@@ -56,10 +56,10 @@ class Gathering:
     def line(self) -> str:
         """Who is awaited where, as far as this rank can see."""
         begin = f"rank {self.rank} of {self.world} on {socket.gethostname()} waits"
-        remedy = "start it there, or, to work alone, unset RANK and WORLD_SIZE"
+        alone = "or, to work alone, unset RANK and WORLD_SIZE"
         place = f"{self.host}:{self.port}"
         if self._store is None:
-            return f"{begin} for rank 0 at {place}, where nobody answers; {remedy}"
+            return f"{begin} for rank 0 at {place}, where nobody answers; start it there, {alone}"
         missing = []
         with contextlib.suppress(RuntimeError):
             missing = [rank for rank in range(self.world) if not self._store.check([f"{self._prefix}/{rank}"])]
@@ -67,7 +67,7 @@ class Gathering:
             return f"{begin} for the others at {place}; all have come and are not ready yet"
         names = ", ".join(map(str, missing[:_SHOWN])) + (", ..." if len(missing) > _SHOWN else "")
         others, it = ("1 other rank", "it") if len(missing) == 1 else (f"{len(missing)} other ranks", "them")
-        return f"{begin} for {others} at {place}: {names}; {remedy.replace('it there', f'{it} with that address')}"
+        return f"{begin} for {others} at {place}: {names}; start {it} with that address, {alone}"
 
     def _sign_in(self) -> None:
         while not self._over.is_set():

@@ -7,36 +7,17 @@ numbers, the others at that of rank 0 and at a note that it leaves for them.
 """
 
 import contextlib
-import os
-import random
-import re
 import socket
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 import torch.distributed as dist
 
+from gensr_dist.distributed.ending import end_process
+
 INTERVAL = 2.0  # seconds between two signs of life
 SILENCE = 25.0  # seconds without one after which a rank counts as lost
-_REMEDY = "start the same command again: it goes on from the newest checkpoint"
-_GLOO = re.compile(r"gloo/transport|pair closure")
-_NCCL = re.compile(r"ncclRemoteError|remote process exit")
-_LATE = re.compile(r"timed out|timeout", re.IGNORECASE)
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on, below those that the system gives to outgoing connections.
-
-    One of the latter may be taken by any connection between asking for it here and listening there.
-    """
-    while True:
-        port = random.SystemRandom().randrange(20_000, 32_768)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("", port))
-            return port
 
 
 @dataclass
@@ -115,28 +96,3 @@ class Heartbeat:
         what = "its process, its machine" if len(silent) == 1 else "their processes, their machines"
         ranks, have = ("rank", "has") if len(silent) == 1 else ("ranks", "have")
         return f"{ranks} {names}{more} {have} given no sign of life for {SILENCE:.0f} s; {what} or the network is gone"
-
-
-def lost_connection(error: Exception) -> str | None:
-    """What a collective says of a peer that left it or did not come, in a line; None for an error of another kind."""
-    text = str(error)
-    if isinstance(error, dist.DistNetworkError | dist.DistStoreError) or _GLOO.search(text) or _NCCL.search(text):
-        reason = re.sub(r"^\[[^]]*\]\s*", "", text.splitlines()[0]).partition(". This is")[0]
-        if _LATE.search(reason):
-            return f"another rank did not come to a collective in time ({reason}); it stands still or never started"
-        return f"the connection to another rank is lost ({reason}); its process or machine is gone"
-    return None
-
-
-def say(line: str) -> None:
-    """Write a line to stderr at once: all ranks of a machine may write there, and theirs must not run into it."""
-    with contextlib.suppress(OSError):  # of a terminal that is gone
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
-
-
-def end_process(rank: int, problem: str) -> NoReturn:
-    """Say why and end at once: the main thread may be inside a collective that never returns."""
-    say(f"rank {rank} on {socket.gethostname()}: {problem}; {_REMEDY}")
-    sys.stdout.flush()
-    os._exit(1)

@@ -82,7 +82,7 @@ def join_processes() -> Ranks:
         from gensr_dist.distributed.deepspeed_library import deepspeed  # seconds, which not every process needs
 
         # DeepSpeed would compile a shared-memory kernel for tensor-parallel inference here: 35 s, unused in training,
-        # and a process killed meanwhile leaves a lock file on which every later run waits for ever.
+        # and a process killed meanwhile leaves a lock file on which every later run waits forever.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         with Gathering(host, port, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])):

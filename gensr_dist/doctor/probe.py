@@ -214,7 +214,7 @@ def _shards(request: ProbeRequest) -> tuple[str, Problem | None]:
 def _locks() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Lock files of extension builds: those that no process here holds, and those that one does.
 
-    A build holds its lock file open (`torch.utils.file_baton`) and waits for ever where one is left.
+    A build holds its lock file open (`torch.utils.file_baton`) and waits forever where one is left.
     """
     own = os.environ.get("TORCH_EXTENSIONS_DIR")
     # As torch.utils.cpp_extension and Python's tempfile have it.

@@ -1,4 +1,7 @@
-"""How well the answers over the whole catalogue are ordered, and by what."""
+"""How well the answers over the whole catalogue are ordered, and by what.
+
+Dimensions: R rows, P rows whose positive is answered, H channels.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

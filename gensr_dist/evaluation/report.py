@@ -22,7 +22,7 @@ TITLES = {GENSR: "GenSR", "popularity": "Popularity", "counting": "Counting", "l
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class EvaluationProtocol:
     """How the numbers were made: two evaluations compare only where this is equal."""
 
     split: str
@@ -53,7 +53,7 @@ class EvaluationResult:
     """Everything one `gensr evaluate` found out."""
 
     scorers: Sequence[ScorerResult]  # GenSR first
-    protocol: Protocol
+    protocol: EvaluationProtocol
     reach: Mapping[Behaviour, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)  # `reach_of`, by scorer
     # A budget of candidates a pass changes the last bits of probabilities.
     calibration: Mapping[Behaviour, Calibration] = field(default_factory=dict, compare=False)  # of GenSR

@@ -1,4 +1,7 @@
-"""The stage `gensr evaluate`: GenSR and the baselines on the test rows of both tasks."""
+"""The stage `gensr evaluate`: GenSR and the baselines on the test rows of both tasks.
+
+Dimensions: R rows, C candidates, F findings of a row, I items.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -29,7 +32,7 @@ from gensr_dist.evaluation.metrics import (
 )
 from gensr_dist.evaluation.page import evaluation_page
 from gensr_dist.evaluation.protocol import ComparedScorer, draw_rows, rank_positives, ranks_and_findings
-from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationResult, Protocol, ScorerResult
+from gensr_dist.evaluation.report import GENSR, TITLES, EvaluationProtocol, EvaluationResult, ScorerResult
 from gensr_dist.evaluation.significance import paired_test, save_ranks
 from gensr_dist.evaluation.strata import TaskStrata, training_users
 from gensr_dist.runs.folder import RunFolder
@@ -46,8 +49,8 @@ def evaluate(
     catalogue: Sequence[CatalogueMetrics] = (),
     candidates: Sequence[CandidateMetrics] = (),
 ) -> EvaluationResult:
-    """Rank the test rows of both tasks, write metrics.json, report.md, report.html and ranks/ of the
-    run.
+    """Rank the test rows of both tasks, and write the run's metrics.json, report.md,
+    report.html and ranks/.
 
     Args:
         trained: the run.
@@ -144,7 +147,7 @@ def _scorer_result(
 
 def rows_to_rank(
     store: TimelineStore, config: EvaluationConfig, seed: int
-) -> tuple[dict[Behaviour, EvalRows], Protocol]:
+) -> tuple[dict[Behaviour, EvalRows], EvaluationProtocol]:
     """The test rows of each task that has some, drawn where `evaluation.rows` says so, and how they are ranked.
 
     Raises:
@@ -163,12 +166,12 @@ def _protocol(
     available: Mapping[Behaviour, EvalRows],
     config: EvaluationConfig,
     seed: int,
-) -> Protocol:
+) -> EvaluationProtocol:
     digest = hashlib.sha256()
     for task_rows in rows.values():
         digest.update(np.ascontiguousarray(task_rows.event_R).tobytes())
         digest.update(np.ascontiguousarray(task_rows.candidate_RC).tobytes())
-    return Protocol(
+    return EvaluationProtocol(
         split="test",
         split_method=manifest.config.split,
         cutoffs=CUTOFFS,

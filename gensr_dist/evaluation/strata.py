@@ -1,6 +1,6 @@
 """Results apart for rare and popular targets, and for users of short and long histories.
 
-Dimensions: R rows, P rows of a stratum, I items.
+Dimensions: R rows, P rows of a stratum, I items, M training events of a window.
 """
 
 from collections.abc import Mapping, Sequence

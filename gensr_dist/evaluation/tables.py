@@ -15,7 +15,7 @@ from gensr_dist.evaluation.metrics import (
     Estimate,
     short_name,
 )
-from gensr_dist.evaluation.report import TITLES, EvaluationResult, Protocol
+from gensr_dist.evaluation.report import TITLES, EvaluationProtocol, EvaluationResult
 from gensr_dist.evaluation.strata import Stratum
 from gensr_dist.pages.table import Table
 
@@ -105,7 +105,7 @@ def fit_table(step: StepFit) -> Table:
     )
 
 
-def protocol_lines(protocol: Protocol) -> Iterator[str]:
+def protocol_lines(protocol: EvaluationProtocol) -> Iterator[str]:
     """How the numbers were made."""
     available = protocol.rows_available
     drawn = ", ".join(

@@ -19,7 +19,7 @@ from gensr_dist.graph.leak import Leak
 from gensr_dist.graph.procrustes import ProcrustesAlignment
 from gensr_dist.graph.ranks import ColumnRanks
 from gensr_dist.graph.result import LightGCNResult
-from gensr_dist.graph.training import GraphTraining, ScalarWriter, Trained
+from gensr_dist.graph.training import GraphTraining, ScalarWriter, TrainedVectors
 
 Measure = Callable[[ItemVectors], Leak | None]
 
@@ -94,10 +94,10 @@ def train_lightgcn(
 
 def _trained(
     graphs: Graphs, config: LightGCNConfig, seed: int, checkpoint: Path, ranks: ColumnRanks, writer: ScalarWriter | None
-) -> list[Trained]:
+) -> list[TrainedVectors]:
     """Every training, one after the other: one trainer is in memory at a time."""
     planned = {fold: config.epochs * -(-graphs.edges(fold) // config.batch) for fold in graphs.names}
-    done: list[Trained] = []
+    done: list[TrainedVectors] = []
     with tqdm(desc="lightgcn", unit="step", total=sum(planned.values()), disable=None if ranks.first else True) as bar:
         for fold in graphs.names:
             edges = graphs.training_edges(fold)

@@ -1,6 +1,7 @@
 """How much better the item vectors know training rows than held-out ones.
 
-Dimensions: R rows, L history, C candidates (column 0 is the positive), E width.
+Dimensions: R rows, L history, C candidates (column 0 is the positive), E width, K = L + C, X = R x K, P rows at a time,
+F rows of a fold.
 """
 
 from dataclasses import dataclass

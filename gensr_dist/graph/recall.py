@@ -1,7 +1,7 @@
 """Validation of CF vectors: recall over the whole catalogue, by blocks of items.
 
 Dimensions: P validation pairs, S validated users, M training edges of validated users, N nodes (users first), I items,
-E width, e columns of this rank, R ranks, C items of a block, T best items.
+E width, e columns of this rank, R ranks, C items of a block, T best items, K users whose best items a block changes.
 """
 
 import numpy as np

@@ -32,7 +32,7 @@ class ScalarWriter(Protocol):
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedVectors:
     """A finished training; its vectors are mapped from its checkpoint folder."""
 
     result: GraphResult
@@ -79,7 +79,7 @@ class GraphTraining:
         settings |= {"training edges": train.digest(), "validation edges": valid.digest()}
         self.progress = GraphProgress(settings=settings)
 
-    def run(self, bar: "tqdm[Any]") -> Trained:
+    def run(self, bar: "tqdm[Any]") -> TrainedVectors:
         """Train to the end, or do nothing where it is reached; the bar counts its steps.
 
         Raises:
@@ -95,7 +95,7 @@ class GraphTraining:
             self.progress = finished
             self.write_curves()
         item_IE, user_VE = self.checkpoints.best(self.progress.best_epoch)
-        return Trained(self._result(), item_IE, user_VE, self.progress.seconds)
+        return TrainedVectors(self._result(), item_IE, user_VE, self.progress.seconds)
 
     def write_curves(self) -> None:
         """Show what was there before a resumption."""

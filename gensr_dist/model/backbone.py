@@ -11,7 +11,7 @@ is the output projection of that position's value.
 
 Dimensions: G groups, C candidates, R distinct requests, S context tokens, P block tokens, N a candidate's own tokens (P
 in shared, S + P in joint scoring), T tokens of all prompts, D width, H heads, K width of a head, V vocabulary, B any
-batch.
+batch, I tokens of one part of T, M = C N, X = S + P.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 Dimensions: G groups, C candidates, N history places, K entries of all histories, T title tokens, U distinct items and W
 distinct tokens of the batch, P block tokens, X slots, Z searching groups, V vocabulary, A possible answers (V, or the
-two), E width of a CF vector, D width of the backbone, H of the match towers.
+two), E width of a CF vector, D of T5, H of the towers, R requests, S context tokens, F features, Q query tokens.
 """
 
 import dataclasses

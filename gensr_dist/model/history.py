@@ -1,7 +1,7 @@
 """History encoders, one a view (eq. 3 and 4): E' = FFN(MSA(E, E, E)).
 
 Dimensions: G groups, B of them, N history positions (items in the CF view, title tokens in the semantic view), K
-entries of all histories, T of some, D width of the view, H heads, X = 3 D.
+entries of all histories, T of some, D width of the view, H heads, X = 3 D, E width of a head.
 """
 
 import math
@@ -72,15 +72,15 @@ class HistoryEncoder(nn.Module):
         return self.attention_out(torch.cat(outs))
 
     def _attend_bucket(self, x_TX: Tensor, bucket: LengthBucket) -> Tensor:
-        query_BHNd, key_BHNd, value_BHNd = (
+        query_BHNE, key_BHNE, value_BHNE = (
             bucket.packing.pad(x_TX).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )
-        out_BHNd = attend(
-            query_BHNd,
-            key_BHNd,
-            value_BHNd,
+        out_BHNE = attend(
+            query_BHNE,
+            key_BHNE,
+            value_BHNE,
             mask_bias(bucket.mask_BN, x_TX)[:, None, None, :],
-            scale=query_BHNd.shape[-1] ** -0.5,
+            scale=query_BHNE.shape[-1] ** -0.5,
             dropout_rate=self.dropout if self.training else 0.0,
         )
-        return bucket.packing.pack(out_BHNd.transpose(1, 2).flatten(2))
+        return bucket.packing.pack(out_BHNE.transpose(1, 2).flatten(2))

@@ -4,7 +4,8 @@ A prompt has two parts. The context (instruction and query, up to the first slot
 group; the block (the four slots and the text between and after them) differs by candidate. The context is padded on the
 left, so that every token keeps the distances to the others that it would have alone: T5 knows relative positions only.
 
-Dimensions: G groups, R distinct requests (a task and its query), Q query tokens, S context tokens, P block tokens.
+Dimensions: G groups, R distinct requests (a task and its query), Q query tokens, S context tokens, P block tokens, X =
+1 + Q, the task and the query.
 """
 
 from dataclasses import dataclass

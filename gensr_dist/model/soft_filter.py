@@ -1,6 +1,7 @@
 """Soft filter, one a view (eq. 5 and 6): what of the history matters for this candidate.
 
-Dimensions: G groups, C candidates, N history positions, D width of the view, H heads, K width of a head, M = C x H.
+Dimensions: G groups, C candidates, N history positions, D width of the view, H heads, K width of a head, M = C x H, X =
+G x C.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""Charts of reports: their numbers, as they stand in a report's JSON, and how matplotlib draws them."""
+"""Charts of reports: their numbers, as they stand in a report's JSON, and how matplotlib draws them.
+
+Dimensions: G groups, P points, X and Y places of a grid.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias

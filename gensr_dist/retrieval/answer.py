@@ -1,6 +1,6 @@
 """Answers of a trained run: what next for a user or a history, and what for a query that is typed.
 
-Dimensions: G groups (one), T query tokens and one more, K answers, L history, I items.
+Dimensions: G groups (one), T query tokens and one more, K answers, L history, I items, M answers.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Candidate generation: a few hundred items of the catalogue that GenSR then scores.
 
 Dimensions: G groups, K candidates, M proposals of all channels, D ranks of a channel that count, F channels that score,
-I items, S items already met.
+I items, S items already met, P groups of a kind.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """The index folder: FAISS indices of the views (CF, texts, match tower).
 
 Dimensions: I items, J of them with a vector in a view, R queries, K neighbours, E width of a CF vector, D width of the
-backbone, H width of the match towers, V vocabulary, T title tokens.
+backbone, H width of the match towers, V vocabulary, T title tokens, B items of a block.
 """
 
 import time

@@ -1,6 +1,6 @@
 """Answers for all users of a file, a part of the file at a time, so that a run that was stopped goes on.
 
-Dimensions: G groups, K answers.
+Dimensions: G groups, K answers, M answers, Q query tokens.
 """
 
 import dataclasses
@@ -116,7 +116,7 @@ def answer_many(
     answer_parts: AnswerParts,
     notes: tuple[str, ...] = (),
 ) -> ManyAnswers:
-    """Answer every line and write the result whole; a start that was interrupted is gone on with.
+    """Answer every line and write the result whole; an interrupted call is resumed.
 
     Args:
         asks: file as `read_asks` reads it.

@@ -1,7 +1,7 @@
 """What is asked of the catalogue: what next for these histories, or what fits their queries.
 
 Dimensions: G groups (a history at a moment, perhaps with a query), M interactions of all histories, L newest of each, Q
-query tokens, I items, K candidates.
+query tokens, I items, K candidates, P chosen groups, R rows.
 """
 
 import dataclasses

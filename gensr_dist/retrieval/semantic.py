@@ -1,6 +1,6 @@
 """Semantic vectors of texts: IDF-weighted mean of the trained model's token embeddings, of unit length.
 
-Dimensions: I items, T title tokens, R texts, Q their tokens, V vocabulary, D width of the backbone.
+Dimensions: I items, T title tokens, R texts, Q their tokens, V vocabulary, D width of the backbone, X any vectors.
 """
 
 import numpy as np

@@ -1,4 +1,7 @@
-"""The stage `gensr index`: FAISS indices of the trained vectors, then the orders that are fitted on all channels."""
+"""The stage `gensr index`: FAISS indices of the trained vectors, then the orders that are fitted on all channels.
+
+Dimensions: I items, E width of a CF vector, H of the match towers, T title tokens, V vocabulary, D width of the model.
+"""
 
 import shutil
 from dataclasses import dataclass

@@ -59,7 +59,7 @@ class OutsideFolder:
         return {name: self._state(name, size, earlier.get(name)) for name, size in sorted(found.items())}
 
     def with_digests(self, states: FileStates) -> FileStates:
-        """The states with the digests that they lack; one whose file has changed since lacks it for ever."""
+        """The states with the digests that they lack; one whose file has changed since lacks it forever."""
         complete = {}
         for name, state in states.items():
             path = self._path(name)

@@ -97,7 +97,7 @@ def check_config(config: Config, stage: str, run: RunFolder) -> None:
         for key, value in _finished(name, run).settings.items():
             if key in now and now[key] != value:
                 problem = f"{key} is {now[key]!r}, but stage {name} was made with {value!r}"
-                raise InputError(run.config, problem, "run `gensr run` with the config of this run: it writes it anew")
+                raise InputError(run.config, problem, "run `gensr run` with the config of this run: it writes it again")
 
 
 def _finished(stage: str, run: RunFolder) -> StageRecord:

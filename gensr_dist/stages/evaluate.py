@@ -12,7 +12,7 @@ class Evaluate(Stage):
 
     name = "evaluate"
     summary = "evaluate GenSR and the baselines; write RUN/metrics.json, RUN/report.md and RUN/report.html"
-    help = "One positive among frozen negatives, both tasks apart, then the whole catalogue through its candidates."
+    help = "One positive among frozen negatives, each task by itself, then the whole catalogue through its candidates."
     form = 4  # intervals over users
     sections = ("evaluation.", "retrieval.", "data.history")
 

@@ -15,7 +15,7 @@ class LightGCN(Stage):
     help = (
         "Reads the recommendation training events of the shards. Section `lightgcn` sets width, layers and epochs.\n"
         "On several GPUs: torchrun --nproc_per_node 4 -m gensr_dist lightgcn CONFIG; the ranks share the columns.\n"
-        "An interrupted training goes on from its last checkpoint."
+        "An interrupted training resumes from its last checkpoint."
     )
     form = 1
     sections = ("lightgcn.",)

@@ -218,7 +218,7 @@ def _result(record: StageRecord, run: RunFolder, *, skipped: bool) -> StageResul
 def _tell_why(stage: Stage, status: RunStatus, recorder: Recorder, say: Say) -> None:
     """What has changed since the stage finished last time."""
     if recorder.earlier is not None and recorder.earlier.finished and (why := status.difference(stage)):
-        say(f"{stage.name}: {why}" + ("" if recorder.resume else "; it starts anew"))
+        say(f"{stage.name}: {why}" + ("" if recorder.resume else "; it starts over"))
 
 
 def _tell_skipped(record: StageRecord, unseen: str, run: RunFolder, say: Say) -> None:

@@ -17,7 +17,7 @@ class Train(Stage):
     name = "train"
     summary = "train GenSR"
     help = (
-        "An interrupted training goes on from its last checkpoint. Losses and metrics go to RUN/tensorboard.\n"
+        "An interrupted training resumes from its last checkpoint. Losses and metrics go to RUN/tensorboard.\n"
         "Several GPUs or machines: launch/torchrun.sh CONFIG, launch/deepspeed.sh CONFIG, or any launcher that starts\n"
         "`-m gensr_dist train CONFIG` once a rank; see launch/README.md."
     )

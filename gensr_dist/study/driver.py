@@ -22,7 +22,7 @@ from gensr_dist.study.engines import TrialEngine, last_line
 from gensr_dist.study.plan import Study, plan_digest
 from gensr_dist.study.report import write_reports
 from gensr_dist.study.result import StudyResult, collect
-from gensr_dist.study.spec import Outcome, read_outcome
+from gensr_dist.study.spec import TrialResult, read_outcome
 from gensr_dist.study.trials import Claimed, Trials, explained
 
 _IDENTITY = "plan.json"
@@ -119,7 +119,7 @@ def _report(study: Study, trials: Trials) -> StudyResult:
 
 
 def _conclude(
-    trials: Trials, claimed: Claimed, outcome: Outcome | None, problem: str, say: Callable[[str], None]
+    trials: Trials, claimed: Claimed, outcome: TrialResult | None, problem: str, say: Callable[[str], None]
 ) -> None:
     folder = Path(claimed.spec.folder)
     if outcome is None:

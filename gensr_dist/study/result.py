@@ -12,7 +12,7 @@ import numpy as np
 from gensr_dist.evaluation.metrics import TASK_NAMES, ndcg_gain
 from gensr_dist.evaluation.significance import PairedTest, load_ranks, paired_gains
 from gensr_dist.study.plan import Study
-from gensr_dist.study.spec import Outcome, read_outcome
+from gensr_dist.study.spec import TrialResult, read_outcome
 from gensr_dist.study.trials import Done, best_of_search
 
 _RESAMPLES = 10_000
@@ -107,7 +107,7 @@ def collect(study: Study, done: Sequence[Done]) -> StudyResult:
     )
 
 
-def _chosen(own: Sequence[Done], seed: int) -> list[tuple[Path, Outcome]]:
+def _chosen(own: Sequence[Done], seed: int) -> list[tuple[Path, TrialResult]]:
     """The best trial of a system's search, which has this seed, and its further seeds."""
     finished = [each for each in own if each.value is not None]
     if not finished:
@@ -117,7 +117,7 @@ def _chosen(own: Sequence[Done], seed: int) -> list[tuple[Path, Outcome]]:
     return [(folder, outcome) for folder in same if (outcome := read_outcome(folder)) is not None]
 
 
-def _gains(chosen: Sequence[tuple[Path, Outcome]]) -> dict[str, np.ndarray]:
+def _gains(chosen: Sequence[tuple[Path, TrialResult]]) -> dict[str, np.ndarray]:
     """NDCG@10 of each row, averaged over seeds, by task; [R] each."""
     tasks = chosen[0][1].tasks if chosen else {}
     return {
@@ -126,7 +126,7 @@ def _gains(chosen: Sequence[tuple[Path, Outcome]]) -> dict[str, np.ndarray]:
     }
 
 
-def _users(chosen: Sequence[tuple[Path, Outcome]], task: str) -> np.ndarray:
+def _users(chosen: Sequence[tuple[Path, TrialResult]], task: str) -> np.ndarray:
     """User of each row, [R], the same in every trial."""
     return load_ranks(chosen[0][0], _TASK_OF[task]).user_R
 
@@ -135,7 +135,7 @@ def _system(
     study: Study,
     label: str,
     own: Sequence[Done],
-    chosen: Sequence[tuple[Path, Outcome]],
+    chosen: Sequence[tuple[Path, TrialResult]],
     problems: tuple[str, ...],
     gensr: Mapping[str, np.ndarray],
 ) -> SystemResult:

@@ -25,7 +25,7 @@ class TrialSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class TrialResult:
     """What a trial gave, whatever its system. Ranks and users of the test rows lie beside it in `ranks/`."""
 
     label: str
@@ -49,7 +49,7 @@ def trial_folder(study: Path, label: str, settings: tuple[str, ...], seed: int) 
     return study / "trials" / f"{safe}-{digest([label, settings])[:8]}-seed{seed}"
 
 
-def read_outcome(folder: Path) -> Outcome | None:
+def read_outcome(folder: Path) -> TrialResult | None:
     """What a finished trial left; None where it has not finished.
 
     Raises:
@@ -58,7 +58,7 @@ def read_outcome(folder: Path) -> Outcome | None:
     path = folder / OUTCOME
     if not path.exists():
         return None
-    return read_record(path, Outcome, "a trial's outcome", missing=_REMEDY, wrong=_REMEDY)
+    return read_record(path, TrialResult, "a trial's outcome", missing=_REMEDY, wrong=_REMEDY)
 
 
 def read_spec(folder: Path) -> TrialSpec:

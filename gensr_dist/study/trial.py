@@ -3,6 +3,8 @@
 The study begins it as `python -m gensr_dist.study.trial FOLDER PROCESS`, with its own process id.
 
 A trial that was killed goes on from its checkpoints; one that has finished is not done again.
+
+Dimensions: R rows, C candidates, Q queries, T tokens of a query.
 """
 
 import dataclasses
@@ -44,7 +46,7 @@ from gensr_dist.study.fusion import fused
 from gensr_dist.study.hard_negatives import harder
 from gensr_dist.study.plan import GENSR
 from gensr_dist.study.settings import trial_settings
-from gensr_dist.study.spec import OUTCOME, Outcome, TrialSpec, read_outcome, read_spec
+from gensr_dist.study.spec import OUTCOME, TrialResult, TrialSpec, read_outcome, read_spec
 from gensr_dist.train.training_rows import training_order
 
 _CATALOGUE_SECONDS = 100  # that a task may take over the whole catalogue
@@ -52,7 +54,7 @@ _FEWEST = 200  # rows of it
 _REMEDY = "delete the folder of the trial"
 
 
-def run_trial(folder: Path) -> Outcome:
+def run_trial(folder: Path) -> TrialResult:
     """Do the trial of a folder, unless it is done.
 
     Raises:
@@ -100,7 +102,7 @@ class _Rows:
 
     def outcome(
         self, spec: TrialSpec, scorer: Scorer, folder: Path, rows_a_call: int, *, catalogue: bool = True
-    ) -> Outcome:
+    ) -> TrialResult:
         """Measure a scorer; its ranks of the test rows are kept in the folder."""
         began = time.perf_counter()
         ranks = {
@@ -111,7 +113,7 @@ class _Rows:
             save_ranks(folder, task, rank_R, self.test[task].user_R)
         per_second = sum(rows.candidate_RC.size for rows in self.test.values()) / max(seconds, 1e-9)
         sampled = self._sample(per_second if catalogue else math.inf)
-        return Outcome(
+        return TrialResult(
             label=spec.label,
             seed=spec.seed,
             validation={
@@ -148,7 +150,7 @@ class _Rows:
         return {task: draw_rows(rows, count, 0) for task, rows in sample.items()}
 
 
-def _baseline(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder) -> Outcome:
+def _baseline(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder) -> TrialResult:
     data = PreparedData.open(shared, config, folds=True)
     settings = trial_settings(spec)
     trained = train_baseline(spec.system, settings, config, data, folder, budget=spec.hours * 3600 or math.inf)
@@ -172,7 +174,7 @@ def _curve_of(trained: Trained, folder: RunFolder) -> tuple[tuple[float, float],
     )
 
 
-def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder) -> Outcome:
+def _gensr(spec: TrialSpec, config: Config, shared: RunFolder, folder: RunFolder) -> TrialResult:
     from gensr_dist.graph.stage import lightgcn
     from gensr_dist.retrieval.catalogue import evaluate_catalogue
     from gensr_dist.retrieval.stage import index_run, open_ranker

@@ -25,7 +25,7 @@ from gensr_dist.storage.locks import lock
 from gensr_dist.storage.records import digest, write_json
 from gensr_dist.study.plan import FUSION, GENSR, Study, SystemPlan
 from gensr_dist.study.settings import searched_overrides
-from gensr_dist.study.spec import OUTCOME, SPEC, Outcome, TrialSpec, read_outcome, trial_folder
+from gensr_dist.study.spec import OUTCOME, SPEC, TrialResult, TrialSpec, read_outcome, trial_folder
 
 _STORAGE = "study.db"
 SEEDS = " (seeds)"  # behind the label, names the Optuna study of a system's further trainings
@@ -95,7 +95,7 @@ class Trials:
         """Whether some process still works on a trial."""
         return any(self._of(name, TrialState.RUNNING) for name in self._names())
 
-    def finish(self, claimed: Claimed, outcome: Outcome | None, problem: str) -> None:
+    def finish(self, claimed: Claimed, outcome: TrialResult | None, problem: str) -> None:
         """Note what came of a trial, and let go of it."""
         with self._locked():
             study = self._study(claimed.study)

@@ -96,7 +96,7 @@ def cosine(product_KK: Tensor) -> float:
 class ConflictWatch:
     """Measures every `train.conflict_every` steps, on a step's first micro-batch of all ranks, before the update.
 
-    It changes nothing: gradients go nowhere, and dropout, the same as the step's, is drawn anew for the step.
+    It changes nothing: gradients go nowhere, and dropout, the same as the step's, is drawn again for the step.
 
     Args:
         model: in training, with whole weights.

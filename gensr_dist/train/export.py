@@ -53,7 +53,7 @@ def restore_model(
         if best != progress.steps:
             checkpoints.load(beginning)
     if engine.ranks.first:
-        how = f"made again of the checkpoint of step {best}" if restored else f"and so is the checkpoint of step {best}"
+        how = f"restored from the checkpoint of step {best}" if restored else f"and so is the checkpoint of step {best}"
         LOG.warning(f"{folder} is gone, {how}")
     return progress if restored else None
 

@@ -180,7 +180,7 @@ class _Training:
         return self.reporter.result(self.progress)
 
     def lost_model(self) -> bool:
-        """Whether the best model is gone, cannot be made again of its checkpoint, and no validation will come."""
+        """Whether the best model is gone, cannot be restored from its checkpoint, and no validation will come."""
         make = restore_model(self.checkpoints, self._beginning(), self.progress, self.tokenizer, self.run_folder.model)
         self.progress = make or dataclasses.replace(self.progress, best_step=0, best_ndcg=-1.0)
         return make is None and self._finished

@@ -2,6 +2,8 @@
 
 On a GPU the host runs ahead of the device, so phases are timed by events on the device's stream, which are read when
 the host has waited for the device anyway.
+
+Dimensions as in `data/batches/batch.py`.
 """
 
 import resource

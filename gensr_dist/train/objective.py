@@ -1,4 +1,7 @@
-"""The loss of a step (eq. 8) and what is reported of it."""
+"""The loss of a step (eq. 8) and what is reported of it.
+
+Dimensions as in `data/batches/batch.py`; D width of the backbone, H of the match towers.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

@@ -4,6 +4,8 @@ Training leaves `RUN/not_finite`: `record.json`, the config, the weights before 
 folder, and the step's micro-batches of every rank. One process passes them through the model again, whatever the
 number of ranks and the ZeRO stage were; dropout is a function of (seed, step, rank). Only losses that compare rows look
 beyond a rank: the other ranks' micro-batches are passed through the model for them.
+
+Dimensions as in `data/batches/batch.py`.
 """
 
 from collections.abc import Iterator
@@ -28,7 +30,7 @@ from gensr_dist.train.objective import LossValues, compares_rows, joint_losses, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class FirstNotFinite:
     """The first tensor of a pass, in the order of computation, that was not finite."""
 
     kind: Literal["weight", "input", "output", "loss", "gradient of an output", "gradient of a weight", "gradient norm"]
@@ -52,7 +54,7 @@ class Replay:
     match: str
     gradient_norm: str  # of this micro-batch alone, before clipping and averaging
     same_losses: bool  # as training recorded them, to the last bit
-    origin: Origin | None  # None: everything was finite this time
+    origin: FirstNotFinite | None  # None: everything was finite this time
 
     def lines(self) -> tuple[str, ...]:
         """For people."""
@@ -170,13 +172,13 @@ class _Watch:
     """Remembers the first tensor that was not finite."""
 
     def __init__(self) -> None:
-        self.first: Origin | None = None
+        self.first: FirstNotFinite | None = None
 
     def look(self, kind: Any, name: str, tensor: Tensor) -> None:
         """Look at a tensor of the pass."""
         if self.first is None and tensor.is_floating_point() and (bad := int((~tensor.detach().isfinite()).sum())):
             shape, elements = tuple(tensor.shape), tensor.numel()
-            self.first = Origin(kind=kind, name=name, shape=shape, not_finite=bad, elements=elements)
+            self.first = FirstNotFinite(kind=kind, name=name, shape=shape, not_finite=bad, elements=elements)
 
     @contextmanager
     def outputs(self, model: nn.Module) -> Iterator[None]:

@@ -1,4 +1,7 @@
-"""What a run shows in TensorBoard. Only rank 0 writes."""
+"""What a run shows in TensorBoard. Only rank 0 writes.
+
+Dimensions: I items, K of them, T title tokens, E width of a CF vector, D width of the backbone.
+"""
 
 import shutil
 from collections.abc import Mapping

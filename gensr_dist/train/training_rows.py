@@ -1,4 +1,7 @@
-"""What a GenSR is trained on: the order of its rows, and their negatives."""
+"""What a GenSR is trained on: the order of its rows, and their negatives.
+
+Dimensions: I items, T title tokens, Q queries.
+"""
 
 from gensr_dist.data.batches.chosen_order import ChosenOrder, rows_of_tasks
 from gensr_dist.data.batches.order import SampleOrder

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gensr_dist.bench.interleaved import Spread, Variant, Worker, running
+from gensr_dist.bench.interleaved import RatioRange, Variant, Worker, running
 from gensr_dist.bench.speed import STEP_GROUPS, check_setting, workload
 from gensr_dist.bench.workload import SpeedSetting, Workload
 from gensr_dist.errors import InputError
@@ -202,7 +202,7 @@ def test_groups_of_a_batch_suit_the_device(
 
 
 def test_spread() -> None:
-    assert Spread.of_ratios([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]) == Spread(median=2.0, low=1.0, high=3.0)
+    assert RatioRange.of_ratios([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]) == RatioRange(median=2.0, low=1.0, high=3.0)
 
 
 @pytest.mark.parametrize("history", ["tokens", "pooled"])

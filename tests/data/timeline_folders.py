@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from gensr_dist.data.config import DataConfig
-from gensr_dist.data.shards.manifest import SCHEMA_VERSION, Manifest, ShardRecord, TaskCounts
+from gensr_dist.data.shards.manifest import SCHEMA_VERSION, Manifest, ShardRecord, SplitCounts
 from gensr_dist.data.shards.tar import shard_blocks, shard_name, write_shard
 from gensr_dist.data.timelines.rows import evaluation_rows
 from gensr_dist.data.timelines.timelines import Timelines
@@ -62,7 +62,7 @@ def write_folder(
         rows = slice(*np.searchsorted(eval_event_R, timelines.user_start_V[[first, end]]))
         blocks = shard_blocks(timelines.of_users(first, end), first, negative_RC[rows], users_per_sample)
         shards.append(write_shard(folder / shard_name(len(shards)), blocks))
-    none = TaskCounts(train=0, valid=0, test=0)
+    none = SplitCounts(train=0, valid=0, test=0)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         seed=0,

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from gensr_dist.bench.ports import free_port
 from gensr_dist.distributed import gathering
 from gensr_dist.distributed.gathering import Gathering
-from gensr_dist.distributed.heartbeat import free_port
 
 RANK = """
 import os, sys

@@ -1,6 +1,5 @@
 """A rank that stops answering ends the others, and each says which rank it was."""
 
-import io
 import signal
 import socket
 import subprocess
@@ -10,9 +9,10 @@ import time
 import pytest
 import torch.distributed as dist
 
-from gensr_dist.distributed.heartbeat import Heartbeat, free_port, lost_connection, say
+from gensr_dist.bench.ports import free_port
+from gensr_dist.distributed.heartbeat import Heartbeat
 
-# A rank that waits for ever in the main thread, as in a collective.
+# A rank that waits forever in the main thread, as in a collective.
 RANK = """
 import sys, time
 import torch.distributed as dist
@@ -81,39 +81,3 @@ def test_who_leaves_after_stop_is_not_missed(monkeypatch: pytest.MonkeyPatch) ->
         assert not thread.is_alive()
     time.sleep(4.0)  # this process would be gone
     del store
-
-
-def test_a_line_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two ranks once ended with both their lines in one, and an empty one."""
-    written: list[str] = []
-
-    class Unbuffered(io.StringIO):
-        def write(self, text: str) -> int:
-            written.append(text)
-            return len(text)
-
-    monkeypatch.setattr(sys, "stderr", Unbuffered())
-    say("rank 1: a problem; a remedy")
-    assert written == ["rank 1: a problem; a remedy\n"]
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        (
-            "[/x/gloo/transport/tcp/pair.cc:537] Read error [10.0.0.2]:16271: Connection reset by peer. This is",
-            "Read error [10.0.0.2]:16271: Connection reset by peer",
-        ),
-        (
-            "[/x/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 600000ms for recv operation to complete",
-            "did not come to a collective in time (Timed out waiting 600000ms",
-        ),
-        ("NCCL error: remote process exited or there was a network error", "NCCL error"),
-    ],
-)
-def test_errors_of_lost_connections_are_told_from_others(text: str, reason: str) -> None:
-    told = lost_connection(RuntimeError(text))
-    assert told is not None
-    assert reason in told
-    assert "\n" not in told
-    assert lost_connection(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gensr_dist.distributed.heartbeat import free_port
+from gensr_dist.bench.ports import free_port
 
 # HOST.sh, if there, runs first and may change the environment of the command or end in its place.
 SSH = """#!/usr/bin/env bash

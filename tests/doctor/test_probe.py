@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gensr_dist.bench.ports import free_port
 from gensr_dist.data.shards.manifest import Manifest
-from gensr_dist.distributed.heartbeat import free_port
 from gensr_dist.doctor import all_reduce
 from gensr_dist.doctor.all_reduce import AllReduceRequest, join
 from gensr_dist.doctor.probe import ProbeRequest, look

@@ -11,7 +11,7 @@ from gensr_dist.data.events import Behaviour
 from gensr_dist.evaluation.catalogue_metrics import ANSWERS, CANDIDATES, COUNTING, LOG_ODDS, CatalogueMetrics
 from gensr_dist.evaluation.markdown import report_markdown
 from gensr_dist.evaluation.metrics import CONFIDENCE, CUTOFFS, MISSED, CandidateMetrics, TaskMetrics
-from gensr_dist.evaluation.report import EvaluationResult, Protocol, ScorerResult, metrics_json
+from gensr_dist.evaluation.report import EvaluationProtocol, EvaluationResult, ScorerResult, metrics_json
 
 ROWS = 40
 
@@ -42,7 +42,7 @@ def result_of(
     tasks = dict.fromkeys(Behaviour, metrics)
     return EvaluationResult(
         scorers=[ScorerResult(scorer=name, tasks=tasks, behind={}) for name in ("gensr", "counting", "popularity")],
-        protocol=Protocol(
+        protocol=EvaluationProtocol(
             split="test",
             split_method="time",
             cutoffs=CUTOFFS,

@@ -23,7 +23,7 @@ from gensr_dist.evaluation.fit import RowsFit, StepFit, TaskFit, fit_warnings, k
 from gensr_dist.evaluation.markdown import report_markdown, write_report
 from gensr_dist.evaluation.metrics import MISSED, TASK_NAMES, CandidateMetrics, TaskMetrics
 from gensr_dist.evaluation.protocol import RankedRows
-from gensr_dist.evaluation.report import EvaluationResult, Protocol, metrics_json
+from gensr_dist.evaluation.report import EvaluationProtocol, EvaluationResult, metrics_json
 from gensr_dist.evaluation.significance import compare_runs, load_ranks
 from gensr_dist.evaluation.stage import evaluate
 from gensr_dist.model.config import ModelConfig
@@ -131,7 +131,7 @@ def test_metrics_json_has_the_published_shape(run: RunFolder, result: Evaluation
     low, high = found["search"]["intervals"]["ndcg@10"]
     assert low < found["search"]["ndcg@10"] < high
     protocol = found["protocol"]
-    assert protocol.keys() == {field.name for field in dataclasses.fields(Protocol)}
+    assert protocol.keys() == {field.name for field in dataclasses.fields(EvaluationProtocol)}
     assert (protocol["split"], protocol["split_method"], protocol["cutoffs"]) == ("test", "time", [1, 5, 10, 20])
     assert protocol["negatives_seed"] == 0
     assert protocol["ties"].startswith("ranked pessimistically")

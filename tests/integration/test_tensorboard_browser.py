@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from gensr_dist.bench.ports import free_port
 from gensr_dist.config.root import Config
 from gensr_dist.data.config import DataConfig
-from gensr_dist.distributed.heartbeat import free_port
 from gensr_dist.model.config import ModelConfig
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.config import TrainConfig

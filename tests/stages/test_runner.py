@@ -165,7 +165,7 @@ def test_changed_raw_files_are_prepared_again_and_absent_ones_are_not_missed(run
     said: list[str] = []
     run_all(configured(run, *settings), said.append)
     assert (
-        "prepare: stage prepare was made from other files: events.csv of data.raw changed since; it starts anew" in said
+        "prepare: stage prepare was made from other files: events.csv of data.raw changed since; it starts over" in said
     )
     assert not run_stage(BY_NAME["train"], configured(run, *TABLES, "train.steps=500"), print).skipped
     assert done(run, *settings) == ["train"]  # index and tables are those of these settings
@@ -295,7 +295,7 @@ def test_a_damaged_result_is_refused_and_made_again(run: RunFolder, stage: str, 
 def test_a_stage_that_goes_on_does_not_keep_a_damaged_result(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     def export(job: Job) -> Outcome:
         job.run.model.mkdir(exist_ok=True)
-        if not (weights := job.run.model / "weights").exists():  # made again of a checkpoint
+        if not (weights := job.run.model / "weights").exists():  # restored from a checkpoint
             weights.write_text("best")
         return Outcome(summary=(), result={})
 
@@ -335,8 +335,8 @@ def test_another_version_alone_redoes_nothing(run: RunFolder, monkeypatch: pytes
     assert run_all(configured(run), said.append).done == ("lightgcn", "train", "index", "evaluate")
     forms = f"{__version__} (form 1), this is 9.9 (form 2)"
     why = f"stage lightgcn was made by gensr_dist {forms}, which gives other results"
-    assert f"lightgcn: {why}; it starts anew" in said
-    assert "train: stage train was made from other results of lightgcn; it starts anew" in said
+    assert f"lightgcn: {why}; it starts over" in said
+    assert "train: stage train was made from other results of lightgcn; it starts over" in said
 
 
 def test_a_run_of_an_earlier_version_is_refused_in_one_line(run: RunFolder) -> None:
@@ -412,7 +412,7 @@ def test_an_interrupted_training_is_never_thrown_away(
     run_all(configured(run, "data.history=7"), said.append)
     assert calls == [True, False]  # those of a finished training have served
     changed = f"data.history was {history}, now 7"
-    assert f"train: stage train was made with another config: {changed}; it starts anew" in said
+    assert f"train: stage train was made with another config: {changed}; it starts over" in said
 
 
 @pytest.mark.parametrize("error", [InputError("here", "this is wrong", "do that"), KeyboardInterrupt(), OSError(28)])

@@ -64,7 +64,7 @@ def test_a_deleted_model_is_made_again_of_its_checkpoint(
     assert contents(small_run.model) == made
     assert contents(small_run.checkpoints) == last
     assert (again.steps, again.best_step) == (4, 2)
-    assert f"{small_run.model} is gone, made again of the checkpoint of step 2" in caplog.messages
+    assert f"{small_run.model} is gone, restored from the checkpoint of step 2" in caplog.messages
 
 
 def test_without_the_checkpoint_too_the_training_starts_over(small_run: RunFolder, best_is_second: None) -> None:

@@ -1,6 +1,6 @@
 """Channels of known information, to check estimators with.
 
-Dimensions: N examples, D width of x and, of a Gaussian channel, of y.
+Dimensions: N examples, D width of x and, of a Gaussian channel, of y, K nodes of a quadrature, O outcomes.
 """
 
 import math

@@ -9,7 +9,7 @@ import numpy as np
 
 from gensr_dist.analysis.information.bounds import BOUNDS, Bound
 from gensr_dist.analysis.information.channels import BinarySymmetricChannel, Channel, GaussianChannel
-from gensr_dist.analysis.information.estimators import BATCH, STEPS, Estimate, Estimates, Split, estimates
+from gensr_dist.analysis.information.estimators import BATCH, STEPS, BoundEstimate, Estimates, UserSplit, estimates
 from gensr_dist.pages.charts import LineChart, Series
 from gensr_dist.pages.table import Table
 
@@ -41,7 +41,8 @@ class Checked:
     def of(cls, channel: Channel, found: Estimates) -> "Checked":
         """From one estimate a seed."""
         values = {
-            bound: [each.nats for each in of_seeds if isinstance(each, Estimate)] for bound, of_seeds in found.items()
+            bound: [each.nats for each in of_seeds if isinstance(each, BoundEstimate)]
+            for bound, of_seeds in found.items()
         }
         whole = {bound: len(values[bound]) == len(found[bound]) for bound in BOUNDS}
         means = {bound: float(np.mean(values[bound])) if whole[bound] else None for bound in BOUNDS}
@@ -141,10 +142,10 @@ def check_chart(checked: Sequence[Checked]) -> LineChart:
     )
 
 
-def _split(seed: int) -> Split:
+def _split(seed: int) -> UserSplit:
     own_N = seed * EXAMPLES + np.arange(EXAMPLES)
     first, second = int(_TRAIN * EXAMPLES), int((_TRAIN + _STOP) * EXAMPLES)
-    return Split(train_P=own_N[:first], stop_P=own_N[first:second], estimate_P=own_N[second:])
+    return UserSplit(train_P=own_N[:first], stop_P=own_N[first:second], estimate_P=own_N[second:])
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -37,7 +37,7 @@ class Samples:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split:
+class UserSplit:
     """Examples that train a critic, that stop its training, and that give the estimate; in random order."""
 
     train_P: Positions
@@ -46,10 +46,10 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class BoundEstimate:
     """What a critic finds on the last part of its split."""
 
-    part_P: NDArray[np.float64]  # nats of each example, in the order of `Split.estimate_P`; their mean is the bound
+    part_P: NDArray[np.float64]  # nats of each example, in the order of `UserSplit.estimate_P`; their mean is the bound
 
     @property
     def nats(self) -> float:
@@ -64,10 +64,10 @@ class BrokenEstimate:
     problem: str
 
 
-Estimates: TypeAlias = Mapping[Bound, tuple[Estimate | BrokenEstimate, ...]]
+Estimates: TypeAlias = Mapping[Bound, tuple[BoundEstimate | BrokenEstimate, ...]]
 
 
-def estimates(samples: Samples, splits: Sequence[Split], seed: int) -> Estimates:
+def estimates(samples: Samples, splits: Sequence[UserSplit], seed: int) -> Estimates:
     """Bounds of I(X; Y) by split, each by a critic of its own; x is standardised by what trains the critic.
 
     Args:
@@ -102,7 +102,7 @@ class _Data:
     scale_S1D: Tensor
 
     @classmethod
-    def of(cls, samples: Samples, splits: Sequence[Split], device: torch.device) -> "_Data":
+    def of(cls, samples: Samples, splits: Sequence[UserSplit], device: torch.device) -> "_Data":
         x_ND = torch.from_numpy(samples.x_ND)
         spread_S1D = torch.stack([x_ND[split.train_P].std(0) for split in splits])[:, None]
         varies_S1D = spread_S1D > _CONSTANT * spread_S1D.amax(2, keepdim=True)
@@ -123,7 +123,7 @@ class _Data:
         return score_MPP, group_SP[:, :, None] != group_SP[:, None]
 
 
-def _train(critics: Critics, data: _Data, splits: Sequence[Split], generator: torch.Generator) -> NDArray[np.bool_]:
+def _train(critics: Critics, data: _Data, splits: Sequence[UserSplit], generator: torch.Generator) -> NDArray[np.bool_]:
     """Leave the averaged weights that were best on `stop_P` in the critics; whether each stayed finite [Q, S]."""
     weights = list(critics.parameters())
     averaged, best = ([weight.detach().clone() for weight in weights] for _ in range(2))
@@ -190,7 +190,7 @@ def _by_bound(score_MPP: Tensor, apart_SPP: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _stopping_values(critics: Critics, weights: Sequence[Tensor], data: _Data, splits: Sequence[Split]) -> Tensor:
+def _stopping_values(critics: Critics, weights: Sequence[Tensor], data: _Data, splits: Sequence[UserSplit]) -> Tensor:
     """Each bound on `stop_P` with other weights [Q, S], of blocks like a batch."""
     live = [weight.detach().clone() for weight in critics.parameters()]
     _put(critics, weights)
@@ -208,8 +208,8 @@ def _stopping_values(critics: Critics, weights: Sequence[Tensor], data: _Data, s
 
 @torch.no_grad()
 def _estimate(
-    critics: Critics, data: _Data, split: Split, member: tuple[int, int], splits: int
-) -> Estimate | BrokenEstimate:
+    critics: Critics, data: _Data, split: UserSplit, member: tuple[int, int], splits: int
+) -> BoundEstimate | BrokenEstimate:
     """One critic (bound, split) on its last part, in blocks of equal size."""
     place, number = member
     critic = critics.only([place * splits + number])
@@ -221,7 +221,7 @@ def _estimate(
     part_P = np.concatenate(found)
     if not np.isfinite(part_P).all():
         return BrokenEstimate(problem=f"{BOUNDS[place]} of seed {number} is not a number on held-out examples")
-    return Estimate(part_P=part_P)
+    return BoundEstimate(part_P=part_P)
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """What information is measured between: a model's input and its answer, and how users are divided.
 
 Dimensions: X examples (two a row: its positive, then its first frozen negative), D width of an input, U users, F folds,
-N draws, P examples of a part.
+N draws, P examples of a part, B resamples.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensr_dist.analysis.information.channels import entropy_of_bit
-from gensr_dist.analysis.information.estimators import Samples, Split
+from gensr_dist.analysis.information.estimators import Samples, UserSplit
 from gensr_dist.analysis.states import States
 from gensr_dist.evaluation.resampling import drawn
 
@@ -29,7 +29,7 @@ class Users:
 
     @classmethod
     def divided(cls, user_X: NDArray[np.int64], seeds: int) -> "Users":
-        """Five seeds estimate on each user once; more seeds divide anew."""
+        """Five seeds estimate on each user once; more seeds divide again."""
         order_U = np.random.default_rng(0).permutation(np.unique(user_X))
         calibrating_U, other_U = np.split(order_U, [round(_CALIBRATE * len(order_U))])
         folds = []
@@ -40,18 +40,18 @@ class Users:
             folds.append((estimate_U, stop_U, np.concatenate(train)))
         return cls(calibrating_U=calibrating_U, folds=tuple(folds))
 
-    def splits(self, group_N: NDArray[np.int64]) -> tuple[Split, ...]:
+    def splits(self, group_N: NDArray[np.int64]) -> tuple[UserSplit, ...]:
         """Of draws that belong to users, in random order."""
         rng = np.random.default_rng(0)
         found = []
         for of_seed in self.folds:
             estimate_P, stop_P, train_P = (rng.permutation(np.flatnonzero(np.isin(group_N, part))) for part in of_seed)
-            found.append(Split(train_P=train_P, stop_P=stop_P, estimate_P=estimate_P))
+            found.append(UserSplit(train_P=train_P, stop_P=stop_P, estimate_P=estimate_P))
         return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class CalibratedAnswers:
     """Inputs and calibrated answers of a model to the examples of a task, without the users that calibrated it."""
 
     input_XD: NDArray[np.float32]
@@ -60,7 +60,7 @@ class Answers:
     user_X: NDArray[np.int64]
 
     @classmethod
-    def of(cls, states: States, user_X: NDArray[np.int64], users: Users) -> "Answers":
+    def of(cls, states: States, user_X: NDArray[np.int64], users: Users) -> "CalibratedAnswers":
         """From the states of both candidates of each row."""
         clicked_X = np.arange(len(user_X)) % 2 == 0
         calibrating_X = np.isin(user_X, users.calibrating_U)

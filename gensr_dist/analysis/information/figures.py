@@ -1,6 +1,6 @@
 """One figure of a model: an amount of information in bits, with its interval.
 
-Dimensions: U users, B resamples.
+Dimensions: U users, B resamples, P held-out examples of all seeds.
 """
 
 import math
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensr_dist.analysis.information.bounds import BOUNDS
-from gensr_dist.analysis.information.estimators import BrokenEstimate, Estimate, Samples, estimates
-from gensr_dist.analysis.information.examples import Answers, Parts, Users
+from gensr_dist.analysis.information.estimators import BoundEstimate, BrokenEstimate, Samples, estimates
+from gensr_dist.analysis.information.examples import CalibratedAnswers, Parts, Users
 
 _ENDS = (2.5, 97.5)
 
@@ -55,7 +55,7 @@ class Measured:
     problems: tuple[str, ...]
 
 
-def measure(answers: Answers, users: Users, every_U: NDArray[np.int64]) -> Measured:
+def measure(answers: CalibratedAnswers, users: Users, every_U: NDArray[np.int64]) -> Measured:
     """All figures of a model in a task.
 
     Args:
@@ -91,7 +91,7 @@ def _bounds(
     user_P = samples.group_N[np.concatenate([split.estimate_P for split in splits])]
     result: dict[str, tuple[Parts, tuple[float, ...]] | str] = {}
     for bound in BOUNDS:
-        sound = [each for each in found[bound] if isinstance(each, Estimate)]
+        sound = [each for each in found[bound] if isinstance(each, BoundEstimate)]
         broken = [each for each in found[bound] if isinstance(each, BrokenEstimate)]
         if broken:
             result[bound] = broken[0].problem

@@ -1,4 +1,7 @@
-"""Mutual information of a model's input and its answer, of GenSR and of a discriminative peer (table 1, eq. 12)."""
+"""Mutual information of a model's input and its answer, of GenSR and of a discriminative peer (table 1, eq. 12).
+
+Dimensions: X examples, U users, B resamples.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -11,7 +14,7 @@ from gensr_dist.analysis.finding import Finding
 from gensr_dist.analysis.information.channels import AnswerChannel, BinarySymmetricChannel, Channel, GaussianChannel
 from gensr_dist.analysis.information.check import Checked, check_chart, check_table
 from gensr_dist.analysis.information.estimators import estimates
-from gensr_dist.analysis.information.examples import Answers, Users, resamples
+from gensr_dist.analysis.information.examples import CalibratedAnswers, Users, resamples
 from gensr_dist.analysis.information.figures import Figure, Measured, measure
 from gensr_dist.analysis.information.report import COLUMNS, PROTOCOL, bars, claim, paper_table, shown, whole_table
 from gensr_dist.analysis.states import States, states_of_gensr, states_of_peer
@@ -105,7 +108,10 @@ def _measured(rows: EvalRows, models: _Models, seeds: int) -> tuple[Mapping[str,
     user_X = np.repeat(pairs.user_R, 2)
     users = Users.divided(user_X, seeds)
     every_U = np.setdiff1d(user_X, users.calibrating_U)
-    found = {name: measure(Answers.of(states(pairs), user_X, users), users, every_U) for name, states in models.items()}
+    found = {
+        name: measure(CalibratedAnswers.of(states(pairs), user_X, users), users, every_U)
+        for name, states in models.items()
+    }
     return found, len(user_X)
 
 

@@ -1,6 +1,7 @@
 """Whether queries name what they are to find.
 
-Dimensions: R rows, C candidates (column 0 is the positive), U distinct items of the rows, K distinct queries, W words.
+Dimensions: R rows, C candidates (column 0 is the positive), U distinct items of the rows, K distinct queries, W words,
+M words of the rows' queries, X all candidates of all rows.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Whether an entry's weight tells what the answer loses without it; and one history in full.
 
-Dimensions: R rows, L history.
+Dimensions: R rows, L history, C candidates.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,7 @@
 """How much more weight some entries of a history get than their uniform share, with intervals over users.
 
-Dimensions: R rows, C candidates, L history, U users, F figures, D resamples, I items, K distinct candidates.
+Dimensions: R rows, C candidates, L history, U users, F figures, D resamples, I items, K distinct candidates, M pairs of
+items, X all candidates of all rows.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Weights that the soft filters give to interactions, and what answers become without one.
 
 Dimensions: R rows, C candidates, L history, G groups, N positions of a view's history (interactions or title tokens), X
-shorter histories of all rows.
+shorter histories of all rows, D width of a view, P chosen groups.
 """
 
 from collections.abc import Iterator, Mapping

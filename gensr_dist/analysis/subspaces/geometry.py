@@ -1,6 +1,6 @@
 """How the subspaces of two clouds lie to each other: principal angles and CKA.
 
-Dimensions: P points, D width, K directions, U users, S splits.
+Dimensions: P points, D width, K directions, U users, S splits, R rows.
 """
 
 from dataclasses import dataclass

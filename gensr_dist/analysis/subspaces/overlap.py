@@ -1,6 +1,6 @@
 """How much the densities of two clouds in a plane overlap.
 
-Dimensions: P points, X and Y places of a grid.
+Dimensions: P points, X and Y places of a grid, R rows, D width, S splits.
 """
 
 from dataclasses import dataclass

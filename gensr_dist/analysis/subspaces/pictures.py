@@ -1,4 +1,7 @@
-"""Tables and charts of `subspaces`."""
+"""Tables and charts of `subspaces`.
+
+Dimensions: R rows, D width.
+"""
 
 import math
 from collections.abc import Mapping, Sequence

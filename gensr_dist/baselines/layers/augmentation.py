@@ -1,6 +1,7 @@
 """Histories that are changed a little and mean the same: crop, hide, reorder, substitute.
 
-Dimensions: G rows, L history, U items of the batch, S items of histories, E width of a CF vector, O = 4 changes.
+Dimensions: G rows, L history, U items of the batch, S items of histories, E width of a CF vector, O = 4 changes, B
+items of a block of S.
 """
 
 import torch

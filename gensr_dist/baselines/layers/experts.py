@@ -59,7 +59,7 @@ class ProgressiveExperts(nn.Module):
         return first, second
 
 
-class Head(nn.Module):
+class LogitHead(nn.Module):
     """An MLP (ReLU) to one logit.
 
     Args:
@@ -83,7 +83,7 @@ class Head(nn.Module):
 
 
 class TaskNetworks(nn.Module):
-    """`ProgressiveExperts`, then for each task a tower of two layers (ReLU) and a `Head`.
+    """`ProgressiveExperts`, then for each task a tower of two layers (ReLU) and a `LogitHead`.
 
     Args:
         width: D.
@@ -100,7 +100,7 @@ class TaskNetworks(nn.Module):
             nn.Sequential(
                 *(nn.Linear(inner, tower), nn.ReLU(), Dropout(dropout)),
                 *(nn.Linear(tower, inner), nn.ReLU(), Dropout(dropout)),
-                Head(inner, dropout=dropout),
+                LogitHead(inner, dropout=dropout),
             )
             for _ in range(TASKS)
         )

@@ -9,7 +9,7 @@ from gensr_dist.baselines.layers.behaviours import places
 from gensr_dist.baselines.layers.encoder import Activation, Encoder, padding_mask
 
 
-class HistoryEncoder(nn.Module):
+class BidirectionalEncoder(nn.Module):
     """Blocks with layer norm behind residuals over entries and learnt positions, in both directions.
 
     Args:

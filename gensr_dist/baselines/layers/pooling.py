@@ -1,6 +1,6 @@
 """One vector out of a padded sequence.
 
-Dimensions: X any leading ones, L positions, D width.
+Dimensions: X any leading ones, L positions, D width, G rows where X is one dimension.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """UnifiedSSR's layers: two aligned sequences through the same weights, and the sessions found in each.
 
-Dimensions: G rows, L positions, D width, S windows.
+Dimensions: G rows, L positions, D width, S windows, K half the width.
 """
 
 import torch
@@ -41,7 +41,7 @@ class SiameseLayer(nn.Module):
         return x_GLD + drop(self.feed_forward(last_norm(x_GLD)))
 
 
-class Sessions(nn.Module):
+class SessionWindows(nn.Module):
     """Parts a sequence into windows whose centres and widths follow from what stands in equal parts of it.
 
     A position stands at r = (l + 1/2) / n of its n positions. Window s has the centre (s + 1/2) / S + tanh(o_1) / S and

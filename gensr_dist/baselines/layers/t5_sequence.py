@@ -1,7 +1,7 @@
 """What T5 says of given texts as answers: the log-probability of each of their tokens, in one pass of the decoder.
 
 Dimensions: G groups, C candidates, K tokens of an answer, M = C K, N places of what was read, D width, H heads, E width
-of a head, T tokens of all answers, V vocabulary.
+of a head, T tokens of all answers, V vocabulary, B any batch.
 """
 
 from typing import Any

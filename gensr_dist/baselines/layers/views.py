@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from gensr_dist.baselines.layers.contrast import BilinearContrast
 from gensr_dist.baselines.layers.decoder import DecoderBlock
 from gensr_dist.baselines.layers.encoder import padding_mask
-from gensr_dist.baselines.layers.history_encoder import HistoryEncoder
+from gensr_dist.baselines.layers.history_encoder import BidirectionalEncoder
 from gensr_dist.baselines.layers.target_attention import BilinearTargetAttention
 from gensr_dist.model.pooling import masked_mean
 
 
 @dataclass(frozen=True)
-class Views:
+class TwoViews:
     """One history, encoded twice."""
 
     own_GLD: Tensor
@@ -45,12 +45,12 @@ class ViewedHistory(nn.Module):
 
     def __init__(self, length: int, width: int, layers: int, heads: int, dropout: float, temperature: float) -> None:
         super().__init__()
-        self.encoder = HistoryEncoder(length, width, layers, heads, dropout, "relu")
+        self.encoder = BidirectionalEncoder(length, width, layers, heads, dropout, "relu")
         self.fusion = nn.ModuleList(DecoderBlock(width, heads, width, dropout, "relu") for _ in range(layers))
         self.attention = BilinearTargetAttention(width)
         self.contrast = BilinearContrast(width, temperature, learnable=True)
 
-    def views(self, entry_GLD: Tensor, cross_GLD: Tensor, mask_GL: Tensor, told_G: Tensor) -> Views:
+    def views(self, entry_GLD: Tensor, cross_GLD: Tensor, mask_GL: Tensor, told_G: Tensor) -> TwoViews:
         """Both views of a history.
 
         Args:
@@ -59,9 +59,9 @@ class ViewedHistory(nn.Module):
             mask_GL: where they are.
             told_G: whether there is another history.
         """
-        return Views(self.encoder(entry_GLD, mask_GL), cross_GLD, mask_GL, mask_GL & told_G[:, None])
+        return TwoViews(self.encoder(entry_GLD, mask_GL), cross_GLD, mask_GL, mask_GL & told_G[:, None])
 
-    def interest(self, views: Views, candidate_GCD: Tensor) -> Tensor:
+    def interest(self, views: TwoViews, candidate_GCD: Tensor) -> Tensor:
         """What of the history matters for each candidate, [G, C, D]; 0 of an empty one."""
         fused_GLD = views.own_GLD
         for block in self.fusion:
@@ -73,7 +73,7 @@ class ViewedHistory(nn.Module):
         """InfoNCE of both views' means, each vector against all others of the batch: the mean over the rows.
 
         Args:
-            own_GD: of `Views.means`, as the next two.
+            own_GD: of `TwoViews.means`, as the next two.
             cross_GD: of the same rows.
             both_G: which rows have both and are no padding.
             user_G: rows of one user are no negatives of each other.

@@ -9,14 +9,14 @@ Settings are the authors' for their Amazon Beauty, but for the rate and the leng
 steps there, about 4,500 of our epochs (Petrov and Macdonald 2022, arXiv 2207.07483, find that shorter ones underfit).
 
 Deviations: the share of masked places is random, where the authors mask exactly round(rho X), at least one; instead of
-ten masked copies of a sequence and one with the last item alone masked, each step masks anew, a share of the sequences
+ten masked copies of a sequence and one with the last item alone masked, each step masks again, a share of the sequences
 in the second manner; the rate stays where theirs falls linearly; weight decay reaches layer norms and biases. An
 interaction of search alone may be masked, and is no target.
 
 RecBole's form is not followed where it never learns a masked first place and masks int(rho X) places at most.
 
-Chosen: `loss` "sampled" compares with shared negatives, for catalogues whose cross entropy is too dear and for items
-that are not ids alone. The loss is divided by rho times the targets of the step, about as many as are masked.
+Chosen: `loss` "sampled" compares with shared negatives, for catalogues whose cross entropy is too expensive and for
+items that are not ids alone. The loss is divided by rho times the targets of the step, about as many as are masked.
 
 Dimensions: S sequences, L positions, X = L + 1 places of a sequence, D width, U items of the batch, G groups, C
 candidates, I items.

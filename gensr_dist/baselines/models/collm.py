@@ -21,7 +21,7 @@ itself, and the decoder attends to both. Under this mask a candidate scores exac
 causal mask of the paper's language model, and a row costs one prefix instead of one for each of 100 candidates.
 
 Dimensions: G groups, C candidates, L history, T title tokens, U items of the batch, S places of the prefix, P = T + 1
-places of a candidate, E width of a CF vector, D width of T5.
+places of a candidate, E width of a CF vector, D width of T5, X items of the batch or places of slots.
 """
 
 from dataclasses import dataclass

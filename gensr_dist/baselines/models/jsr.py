@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from gensr_dist.baselines.contract import BOTH, SEARCH, LogFacts, Losses, Need, RowBaseline, Settings
-from gensr_dist.baselines.layers.experts import Head
+from gensr_dist.baselines.layers.experts import LogitHead
 from gensr_dist.baselines.layers.item_input import ItemInput
 from gensr_dist.baselines.layers.precision import wide
 from gensr_dist.baselines.layers.ranking_losses import binary_cross_entropy
@@ -66,7 +66,7 @@ class JSR(RowBaseline):
         self.weight, self.item_share = settings.words, settings.item_share
         self.users = UserTable(facts.users, width)
         self.items = ItemInput(settings.item_input, facts.items, width, facts.cf_width, facts.cf_scale)
-        self.head = Head(width, (width,) * settings.layers, dropout=settings.dropout) if settings.layers else None
+        self.head = LogitHead(width, (width,) * settings.layers, dropout=settings.dropout) if settings.layers else None
         self.projection = nn.Linear(width, settings.word_width, bias=False)
         self.words = nn.Embedding(facts.words, settings.word_width)
         nn.init.normal_(self.words.weight, std=settings.word_width**-0.5)

@@ -1,6 +1,8 @@
 """QEM, the query embedding model (Ai et al. 2019, arXiv 1908.11322, section 4.1): search without a user.
 
 m = f(q) = tanh(W mean(w_j) + b). The rest is that of `ProductSearch`.
+
+Dimensions: G groups, D width, U distinct items of the batch.
 """
 
 from dataclasses import dataclass

@@ -29,8 +29,8 @@ from gensr_dist.baselines.layers.attention import xavier_linear
 from gensr_dist.baselines.layers.behaviours import Behaviours, alignment
 from gensr_dist.baselines.layers.co_attention import CoAttention, split_by_weight
 from gensr_dist.baselines.layers.contrast import BilinearContrast
-from gensr_dist.baselines.layers.experts import Head
-from gensr_dist.baselines.layers.history_encoder import HistoryEncoder
+from gensr_dist.baselines.layers.experts import LogitHead
+from gensr_dist.baselines.layers.history_encoder import BidirectionalEncoder
 from gensr_dist.baselines.layers.item_input import ItemInput
 from gensr_dist.baselines.layers.queries import TextMean
 from gensr_dist.baselines.layers.target_attention import BilinearTargetAttention
@@ -85,13 +85,13 @@ class SESRec(RowBaseline):
         self.query = nn.Sequential(TextMean(self.words), nn.Linear(settings.word_width, width))
         self.users = UserTable(facts.users, width, std=_STD)
         sizes = (settings.history, width, settings.layers, settings.heads, settings.dropout)
-        self.rec, self.search = (HistoryEncoder(*sizes, "leaky_relu", inside_dropout=0.0) for _ in range(2))
+        self.rec, self.search = (BidirectionalEncoder(*sizes, "leaky_relu", inside_dropout=0.0) for _ in range(2))
         self.attentions = nn.ModuleList(BilinearTargetAttention(width) for _ in range(2))
         self.co_attention = CoAttention(width)
         nn.init.uniform_(self.co_attention.affinity_DD)
         for weight_D in (self.co_attention.of_first_D, self.co_attention.of_second_D):
             nn.init.normal_(weight_D)
-        self.head = Head(8 * width, dropout=settings.dropout)
+        self.head = LogitHead(8 * width, dropout=settings.dropout)
         for part in (self.item_linear, self.query, self.rec, self.search, self.head):
             xavier_linear(part)
         self.align = BilinearContrast(width, settings.temperature, learnable=True)

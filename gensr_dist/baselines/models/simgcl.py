@@ -44,7 +44,7 @@ class SimGCLSettings(Settings):
 
 
 class _SymmetricProduct(torch.autograd.Function):
-    """A x of a symmetric sparse matrix, whose transpose autograd would make anew in every step."""
+    """A x of a symmetric sparse matrix, whose transpose autograd would make again in every step."""
 
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, adjacency_NN: Tensor) -> Tensor:

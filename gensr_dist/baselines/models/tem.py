@@ -10,7 +10,7 @@ the quickstart's log one layer has .507 NDCG@10 in validation after 456 steps of
 Not copied: ProdSearch runs its encoder once a candidate, though no candidate goes into it; its first attention reads
 vectors that are not normalised, those of the others are; layer norms start from random gains.
 
-Dimensions: G groups, L history, D width, U items of the batch.
+Dimensions: G groups, L history, D width, U items of the batch, K half the width, M = 1 + L places, the query first.
 """
 
 import math

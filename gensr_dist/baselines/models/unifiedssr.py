@@ -3,7 +3,7 @@
 x = (e + u) sqrt(D) + sinusoid, e being a product's vector or the mean of a query's words. Layers of shared weights read
 both branches: self-attention, then attention to the other branch (in recommendation, to itself), then a feed-forward
 network. Sessions are windows of learnt place (see `layers.siamese`), whose means are added to what lies in them; those
-of one branch shall be unlike, |cos| of neighbours, and those of both branches alike, -cos. A recommendation scores
+of one branch are pushed apart, |cos| of neighbours, and those of both branches together, -cos. A recommendation scores
 p . e_i, a search w p . e_i + (1 - w) q . e_i with w in [.1, .9], p and q being the newest states. Loss: binary cross
 entropy with four negatives, and .1 of the sessions'.
 
@@ -34,7 +34,7 @@ from gensr_dist.baselines.layers.encoder import causal_mask
 from gensr_dist.baselines.layers.item_input import ItemInput
 from gensr_dist.baselines.layers.positions import sinusoids
 from gensr_dist.baselines.layers.queries import TextMean
-from gensr_dist.baselines.layers.siamese import Sessions, SiameseLayer, neighbours_likeness
+from gensr_dist.baselines.layers.siamese import SessionWindows, SiameseLayer, neighbours_likeness
 from gensr_dist.baselines.layers.user_table import UserTable
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.like_lengths import read_by_length
@@ -83,7 +83,7 @@ class UnifiedSSR(RowBaseline):
             for _ in range(settings.layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.windows = Sessions(width, settings.windows) if settings.windows else None
+        self.windows = SessionWindows(width, settings.windows) if settings.windows else None
         self.mix = nn.Parameter(torch.tensor([0.5]))
 
     def score(self, batch: ContextBatch) -> Tensor:

@@ -41,7 +41,7 @@ from gensr_dist.baselines.layers.experts import TASKS, TaskNetworks
 from gensr_dist.baselines.layers.item_input import ItemInput
 from gensr_dist.baselines.layers.queries import QueryProjection
 from gensr_dist.baselines.layers.user_table import UserTable
-from gensr_dist.baselines.layers.views import ViewedHistory, Views
+from gensr_dist.baselines.layers.views import TwoViews, ViewedHistory
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.like_lengths import read_by_length
 
@@ -138,12 +138,12 @@ class UniSAR(RowBaseline):
         return self.item_projection(self.items(batch)), self.query(batch.query_KQ)
 
     def _read(self, batch: ContextBatch) -> tuple[Tensor, ...]:
-        """Scores [G, C], and `Views.means` of recommendations and of searches."""
+        """Scores [G, C], and `TwoViews.means` of recommendations and of searches."""
         item_UD, query_KD = self._vectors(batch)
         rec, search = self._views(batch, item_UD, query_KD)
         return self._score(batch, item_UD, rec, search), *rec.means(), *search.means()
 
-    def _views(self, batch: ContextBatch, item_UD: Tensor, query_KD: Tensor) -> tuple[Views, Views]:
+    def _views(self, batch: ContextBatch, item_UD: Tensor, query_KD: Tensor) -> tuple[TwoViews, TwoViews]:
         """Recommendations and searches, each by itself and by the other."""
         read = Behaviours.of(batch, item_UD, query_KD)
         rec_GL, search_GL = read.rec_GL, read.search_GL
@@ -158,7 +158,7 @@ class UniSAR(RowBaseline):
         search = self.search.views(search_GLD, cross_GBD[:, length:], search_GL, rec_GL.any(1))
         return rec, search
 
-    def _score(self, batch: ContextBatch, item_UD: Tensor, rec: Views, search: Views) -> Tensor:
+    def _score(self, batch: ContextBatch, item_UD: Tensor, rec: TwoViews, search: TwoViews) -> Tensor:
         candidate_GCD = item_UD[batch.candidate_GC]
         is_search_G = batch.task_G == SEARCH
         query_GD = torch.where(is_search_G[:, None], self.query(batch.query_GQ), self.no_query_D)

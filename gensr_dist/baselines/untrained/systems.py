@@ -1,4 +1,7 @@
-"""Scorers without training: as systems of a study, and those that every evaluation shows beside GenSR."""
+"""Scorers without training: as systems of a study, and those that every evaluation shows beside GenSR.
+
+Dimensions: I items, V users, E width of a CF vector.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """From rows to batches: histories, candidates, labels and the table of the batch's distinct items.
 
 Dimensions as in `batch.py`; R rows, K item slots of a batch before duplicates are merged, F groups of a fold (in
-evidence features), Z searching groups.
+evidence features), Z searching groups, P rows of one window, X all slots of the batch.
 """
 
 from collections.abc import Sequence

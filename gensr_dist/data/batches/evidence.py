@@ -1,6 +1,6 @@
 """What a batch is told of its candidates, counted over the log.
 
-Dimensions as in `batch.py`; Z searching groups.
+Dimensions as in `batch.py`; Z searching groups, I items.
 """
 
 import dataclasses

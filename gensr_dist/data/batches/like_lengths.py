@@ -1,6 +1,7 @@
 """Rows with histories of like length, read together: most are short, and a padded place costs as much as an entry.
 
-Dimensions: G rows, S sequences, L history; R is G or S.
+Dimensions: G rows, S sequences, R rows or sequences, L history, C candidates, K queries, U distinct items, X lengths
+that histories are cut to.
 """
 
 from collections.abc import Callable

@@ -5,7 +5,9 @@ A sequence holds consecutive training interactions of a user. Those of one momen
 log, so that a position may see an item of its target's moment, which rows of a `Batch` never do.
 
 Dimensions: S sequences, L length, N negatives a position, K distinct queries (row 0 is none), Q query tokens, U
-distinct items (slot 0 is padding), B items that all positions share as negatives, T training interactions of a window.
+distinct items (slot 0 is padding), B items that all positions share as negatives, T training interactions of a window,
+X = L + 1 interactions, P sequences of one window, R sequences of a step, M interactions and V users of a window, W
+windows, G groups, C candidates, E width of a CF vector.
 """
 
 from dataclasses import dataclass, replace

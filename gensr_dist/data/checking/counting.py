@@ -1,4 +1,7 @@
-"""Counts over the tables of a raw log as its source gives them (`SourceParts`), or over what could be read of them."""
+"""Counts over the tables of a raw log as its source gives them (`SourceParts`), or over what could be read of them.
+
+Dimensions: N values of a column, R runs of equal values.
+"""
 
 import numpy as np
 import polars as pl

@@ -4,7 +4,8 @@ A session holds events of one user and one behaviour. Search events of the same 
 events are one while no gap between consecutive ones exceeds 30 minutes (a search in between does not end it). Only
 training events count, here and in the gaps.
 
-Dimensions: N events, S sessions, E offered exposures, R rows, C draws a row.
+Dimensions: N events, S sessions, E offered exposures, R rows, C draws a row, B blocks of the log, T events of a window,
+K draws of all rows.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Items that fit a query of the log, as hard negatives of its searches.
 
-Dimensions: Q queries of the log, M listed items of all queries, R rows, C draws a row.
+Dimensions: Q queries of the log, M listed items of all queries, R rows, C draws a row, A attempts of a draw.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """Items that a user never saw, and a training row's negatives.
 
-Dimensions: K pairs, R rows, C draws a row, V users, I items, D draws at a time, B bytes.
+Dimensions: K pairs, R rows, C draws a row, V users, I items, D draws at a time, B bytes, A attempts of a draw, N
+events, O rows with an open draw, X = R x C draws.
 """
 
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ import polars as pl
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import EVENT_SCHEMA, Repair
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard, write_users
-from gensr_dist.data.preparation.splitting import Moments, assign_splits
+from gensr_dist.data.preparation.splitting import SplitTimes, assign_splits
 from gensr_dist.data.sources.assembling import References, Tables
 from gensr_dist.data.sources.parts import Part, read_part
 from gensr_dist.data.sources.times import DAY_MS
@@ -66,7 +66,7 @@ def gather_bucket(events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def split_bucket(events: pl.DataFrame, moments: Moments | None, config: DataConfig) -> pl.DataFrame:
+def split_bucket(events: pl.DataFrame, moments: SplitTimes | None, config: DataConfig) -> pl.DataFrame:
     """Add the columns `split` and `shard`."""
     shard = pl.col("user").cast(pl.Int64) // users_per_shard(config)
     return assign_splits(events, moments).with_columns(shard=shard)

@@ -3,7 +3,7 @@
 A log may be counted in parts, each with all events of its users: counts add up, and the users and items that stay are
 the same however the log was cut.
 
-Dimensions: N events, P interactions, V users, I items.
+Dimensions: N events, P interactions, V users, I items, Q queries.
 """
 
 from collections.abc import Callable

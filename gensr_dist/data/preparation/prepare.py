@@ -22,7 +22,7 @@ from gensr_dist.data.preparation.splitting import require_positives
 from gensr_dist.data.shards.manifest import (
     SCHEMA_VERSION,
     Manifest,
-    TaskCounts,
+    SplitCounts,
     may_hold,
     vocabulary_fingerprint,
 )
@@ -47,8 +47,8 @@ class PrepareResult:
     items: int
     queries: int
     events: int
-    recommendation: TaskCounts
-    search: TaskCounts
+    recommendation: SplitCounts
+    search: SplitCounts
     shards: int
     bytes_per_event: float  # of the tars
     vocabulary: int  # tokens
@@ -56,7 +56,7 @@ class PrepareResult:
     seconds: float
 
     def lines(self) -> tuple[str, ...]:
-        """For people: counts, then what was dropped or mended."""
+        """For people: counts, then what was dropped or fixed."""
         repairs = "; ".join(f"{repair.count:,} {repair.what}" for repair in self.repairs)
         return (sentence(self), repairs) if repairs else (sentence(self),)
 
@@ -85,7 +85,7 @@ def prepare(
         _require_replaceable(folder.local)
     log = engine.clean(config)
     require_positives(log.positives_BS, config)
-    recommendation, search = (TaskCounts(train=t, valid=v, test=e) for t, v, e in log.positives_BS.tolist())
+    recommendation, search = (SplitCounts(train=t, valid=v, test=e) for t, v, e in log.positives_BS.tolist())
     names = [shard_name(number) for number in range(-(-log.users.height // users_per_shard(config)))]
     with _made(folder, names) as (fresh, target):
         shards = engine.write_shards(target, config, seed)

@@ -45,7 +45,7 @@ from gensr_dist.data.preparation.filtering import (
     queries_left,
 )
 from gensr_dist.data.preparation.shard_work import ShardResult, users_per_shard
-from gensr_dist.data.preparation.splitting import Moments, count_positives, moments_of_days, ranks_of_shares
+from gensr_dist.data.preparation.splitting import SplitTimes, count_positives, moments_of_days, ranks_of_shares
 from gensr_dist.data.shards.tar import shard_name
 from gensr_dist.data.sources import open_source
 from gensr_dist.data.sources.assembling import References, Tables, build_tables
@@ -297,7 +297,7 @@ def _renumber(numbering: Numbering, events: pl.DataFrame) -> pl.DataFrame:
     return numbering.apply(events)
 
 
-def _find_moments(buckets: Sequence[_Ref], config: DataConfig) -> Moments | None:
+def _find_moments(buckets: Sequence[_Ref], config: DataConfig) -> SplitTimes | None:
     """As `find_moments`."""
     match config.split:
         case "days":
@@ -311,7 +311,7 @@ def _find_moments(buckets: Sequence[_Ref], config: DataConfig) -> Moments | None
 
             positives = int(count_before(np.array([latest + 1]))[0])
             valid, test = ranks_of_shares(positives, config.valid_share, config.test_share)
-            return Moments(*(time_of_rank(rank, latest, count_before) for rank in (valid, test)))
+            return SplitTimes(*(time_of_rank(rank, latest, count_before) for rank in (valid, test)))
         case "leave_one_out":
             return None
 

@@ -16,14 +16,14 @@ from gensr_dist.errors import InputError
 
 
 @dataclass(frozen=True)
-class Moments:
+class SplitTimes:
     """Where the log is cut in time: milliseconds of the first validation and the first test event."""
 
     valid: int
     test: int
 
 
-def moments_of_days(days: Iterable[int]) -> Moments:
+def moments_of_days(days: Iterable[int]) -> SplitTimes:
     """The last day (UTC) with events tests, the one before validates.
 
     Args:
@@ -39,7 +39,7 @@ def moments_of_days(days: Iterable[int]) -> Moments:
             f"split 'days' needs events on at least 3 days (UTC), the log has {len(distinct)}",
             "set data.split to leave_one_out or time",
         )
-    return Moments(valid=distinct[-2] * DAY_MS, test=distinct[-1] * DAY_MS)
+    return SplitTimes(valid=distinct[-2] * DAY_MS, test=distinct[-1] * DAY_MS)
 
 
 def ranks_of_shares(positives: int, valid_share: float, test_share: float) -> tuple[int, int]:
@@ -54,7 +54,7 @@ def ranks_of_shares(positives: int, valid_share: float, test_share: float) -> tu
     return valid, test
 
 
-def find_moments(events: pl.DataFrame, config: DataConfig) -> Moments | None:
+def find_moments(events: pl.DataFrame, config: DataConfig) -> SplitTimes | None:
     """Where `config.split` cuts a whole log; None where each user is cut apart (`leave_one_out`).
 
     Raises:
@@ -67,12 +67,12 @@ def find_moments(events: pl.DataFrame, config: DataConfig) -> Moments | None:
             # Cutting at a time, not at a rank, keeps events of one moment on one side.
             time_N = np.sort(events.filter("positive")["time"].to_numpy())
             valid, test = ranks_of_shares(len(time_N), config.valid_share, config.test_share)
-            return Moments(valid=int(time_N[valid]), test=int(time_N[test]))
+            return SplitTimes(valid=int(time_N[valid]), test=int(time_N[test]))
         case "leave_one_out":
             return None
 
 
-def assign_splits(events: pl.DataFrame, moments: Moments | None) -> pl.DataFrame:
+def assign_splits(events: pl.DataFrame, moments: SplitTimes | None) -> pl.DataFrame:
     """Add the column `split` (UInt8, `Split`) and keep the order of rows.
 
     Within a user no training event is later than a validation event, and none of those later than a test event; that,

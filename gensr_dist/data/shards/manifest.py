@@ -38,7 +38,7 @@ class ShardRecord(FileRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskCounts:
+class SplitCounts:
     """Positive events of one task by split."""
 
     train: int
@@ -57,12 +57,12 @@ class Manifest(CheckedFiles):
     items: int
     queries: int
     events: int
-    recommendation: TaskCounts
-    search: TaskCounts
+    recommendation: SplitCounts
+    search: SplitCounts
     vocabulary: str  # SHA-256 of tokenizer/tokenizer.json
     shards: tuple[ShardRecord, ...]  # in user order
 
-    def counts(self, task: Behaviour) -> TaskCounts:
+    def counts(self, task: Behaviour) -> SplitCounts:
         """Of one task."""
         return self.recommendation if task == Behaviour.RECOMMENDATION else self.search
 

@@ -1,4 +1,7 @@
-"""Is a shard folder whole? Every kind of damage has its own message."""
+"""Is a shard folder whole? Every kind of damage has its own message.
+
+Dimensions: R evaluation rows, C negatives of a row, N events.
+"""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""Amazon reviews in McAuley's file formats (2014, 2018, 2023): what was bought, and searches by category paths."""
+"""Amazon reviews in McAuley's file formats (2014, 2018, 2023): what was bought, and searches by category paths.
+
+Dimensions: N reviews, K pairs of an item and a query.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,7 @@
-"""From a source's raw ids to an EventLog: dense rows in id order, duplicates dropped, gaps filled and counted."""
+"""From a source's raw ids to an EventLog: dense rows in id order, duplicates dropped, gaps filled and counted.
+
+Dimensions: N values, I distinct ids, S whole numbers from the least id to the greatest.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -2,6 +2,8 @@
 
 A source opens a folder and names its parts; nothing is read but headers (and, by sources that cannot be cut, all).
 `read_parts` reads the parts of one table on this machine; a cluster calls `read_part` for each where it likes.
+
+Dimensions: P parts.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -119,7 +121,7 @@ def read_part(part: Part, advance: Advance = int) -> Rows:
 
 
 def read_parts(parts: Sequence[Part], advance: Advance = int) -> Rows:
-    """Read a whole table, a part after the other. A table of no parts has no columns.
+    """Read a whole table, one part after another. A table of no parts has no columns.
 
     Raises:
         InputError: a row is wrong, or there is none.

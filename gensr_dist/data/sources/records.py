@@ -3,7 +3,7 @@
 A quote opens a field only at its beginning, closes it only at its end and is written twice within it; a record has as
 many fields as the header. Other ways to write quotes would let a field run on and swallow the rows after it.
 
-Dimensions: N bytes, Q quotes, C commas, L line breaks, S commas and line breaks, R records.
+Dimensions: N bytes, Q quotes, C commas, L line breaks, S commas and line breaks, R records, F fields of quotes.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,8 @@
-"""A simulated log in KuaiSAR's format, of any size, with planted tastes, item texts and queries."""
+"""A simulated log in KuaiSAR's format, of any size, with planted tastes, item texts and queries.
+
+Dimensions: U users, C communities, N items shown in a chunk, R of them in recommendations, S sessions, W words of a
+query.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +17,7 @@ from gensr_dist.data.config import SimulateConfig
 from gensr_dist.data.sources.simulated_catalogue import Catalogue, item_features, plant_catalogue, word_lists
 from gensr_dist.data.sources.simulated_sessions import (
     Population,
-    Sessions,
+    SimulatedSessions,
     plant_population,
     simulate_sessions,
 )
@@ -54,7 +58,7 @@ class UserChunk:
     """Some users' sessions; the users are the rows `users` of the whole log."""
 
     users: slice
-    sessions: Sessions
+    sessions: SimulatedSessions
     rng: np.random.Generator  # for the columns that carry no structure
 
 

@@ -1,6 +1,7 @@
 """The catalogue behind a simulated log: topics in a category tree, items with popularity, style and captions.
 
-Dimensions: I items, T leaf topics, W words of a topic, F style dimensions, P style prototypes, H hits.
+Dimensions: I items, T leaf topics, W words of a topic, F style dimensions, P style prototypes, H hits, M words of an
+item's text, N drawn items.
 """
 
 from dataclasses import dataclass

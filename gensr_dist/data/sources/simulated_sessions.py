@@ -42,7 +42,7 @@ class Population:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sessions:
+class SimulatedSessions:
     """All that a chunk of users did. `user` counts within the chunk."""
 
     style_UF: np.ndarray  # float32, unit variance of the match with items
@@ -74,7 +74,7 @@ def simulate_sessions(
     population: Population,
     users: slice,
     rng: np.random.Generator,
-) -> Sessions:
+) -> SimulatedSessions:
     """Everything that the users of one chunk see, search and click."""
     community_U = population.community_U[users]
     style_UF = rng.standard_normal((len(community_U), catalogue.style_IF.shape[1]), dtype=np.float32)
@@ -105,7 +105,7 @@ def simulate_sessions(
 
     match_N = np.einsum("nf,nf->n", style_UF[user_S[session_N]], catalogue.style_IF[item_N])
     click_N = _clicks(catalogue, session_N, item_N, origin_N, match_N, search_S, intent_S, asked_S, rng)
-    return Sessions(
+    return SimulatedSessions(
         style_UF=style_UF,
         user_S=user_S,
         search_S=search_S,

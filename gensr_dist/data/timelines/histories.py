@@ -1,6 +1,6 @@
 """What a user had done before a given moment.
 
-Dimensions: N events, M interactions (twin-merged positive events), V users, G rows, L history.
+Dimensions: N events, M interactions (twin-merged positive events), V users, G rows, L history, P positive events.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""The activation of T5's gated feed-forward layer, as its equation says."""
+"""The activation of T5's gated feed-forward layer, as its equation says.
+
+Dimensions: B any leading ones, D width.
+"""
 
 import math
 

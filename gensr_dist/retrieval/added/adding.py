@@ -1,6 +1,7 @@
 """`gensr index --add ITEMS`: items that came after training become answers of a finished run.
 
-Dimensions: I items of the log, A added ones, X = I + A, E width of a CF vector, H width of the match towers.
+Dimensions: I items of the log, A added ones, X = I + A, E width of a CF vector, H width of the match towers, T title
+tokens, W words.
 """
 
 import shutil

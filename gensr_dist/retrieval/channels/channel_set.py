@@ -1,6 +1,7 @@
 """The channels of both tasks over one index.
 
-Dimensions: G groups, C candidates, I items, F channels that score.
+Dimensions: G groups, C candidates, I items, F channels that score, E width of a CF vector, H of the match towers, T
+title tokens, V vocabulary, D width of the model, W words.
 """
 
 from collections.abc import Callable, Mapping

@@ -16,7 +16,7 @@ from gensr_dist.retrieval.channels.contract import Float32, Int, Proposals
 Bool = NDArray[np.bool_]
 
 
-class ItemVectors(Protocol):
+class DenseItems(Protocol):
     """Gives vectors of items; an array does."""
 
     def __getitem__(self, item_C: Int) -> Float32:
@@ -79,7 +79,7 @@ class DenseScores:
     """
 
     def __init__(
-        self, index: VectorIndex, vectors: ItemVectors, query_GD: Float32, allowed_I: Bool | None = None
+        self, index: VectorIndex, vectors: DenseItems, query_GD: Float32, allowed_I: Bool | None = None
     ) -> None:
         self.index, self.vectors, self.query_GD, self.allowed_I = index, vectors, query_GD, allowed_I
 

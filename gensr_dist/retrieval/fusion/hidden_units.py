@@ -4,7 +4,7 @@ A channel's score means more or less by what the others say: two weak proposals 
 matters where words match badly.
 
 Dimensions: M candidates of all groups, P groups with a positive, B of them in a step, K candidates of the longest, F
-features, H units.
+features, H units, X any rows.
 """
 
 from dataclasses import dataclass

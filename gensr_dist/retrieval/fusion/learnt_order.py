@@ -1,6 +1,6 @@
 """A learnt order of candidates: a weighted sum of features, and hidden units over them where many rows fit them.
 
-Dimensions: M candidates of all groups, G groups, P of them with a positive, F features.
+Dimensions: M candidates of all groups, G groups, P of them with a positive, F features, X any leading dimensions.
 """
 
 from collections.abc import Sequence

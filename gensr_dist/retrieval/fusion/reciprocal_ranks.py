@@ -1,6 +1,7 @@
 """Fusion of several channels' orders by reciprocal ranks, which needs no fitting.
 
-Dimensions: G groups, D proposals of a channel, M proposals of all channels, K candidates.
+Dimensions: G groups, D proposals of a channel, M proposals of all channels, K candidates, P proposals that are no
+padding, S distinct pairs of a group and an item.
 """
 
 from collections.abc import Sequence

@@ -6,13 +6,13 @@ import pytest
 
 from gensr_dist.analysis.information import estimators
 from gensr_dist.analysis.information.channels import AnswerChannel, BinarySymmetricChannel, Channel, GaussianChannel
-from gensr_dist.analysis.information.estimators import BrokenEstimate, Estimate, Samples, Split, estimates
+from gensr_dist.analysis.information.estimators import BoundEstimate, BrokenEstimate, Samples, UserSplit, estimates
 
 
-def split(examples: int) -> Split:
+def split(examples: int) -> UserSplit:
     own_N = np.arange(examples)
     first, second = int(0.6 * examples), int(0.7 * examples)
-    return Split(train_P=own_N[:first], stop_P=own_N[first:second], estimate_P=own_N[second:])
+    return UserSplit(train_P=own_N[:first], stop_P=own_N[first:second], estimate_P=own_N[second:])
 
 
 def estimated(channel: Channel, examples: int) -> dict[str, float]:
@@ -58,7 +58,7 @@ def test_a_value_that_is_not_a_number_breaks_the_estimates_that_read_it(monkeypa
     found = estimates(samples, [split(600), without], seed=0)
     for of_bound in found.values():
         assert isinstance(of_bound[0], BrokenEstimate)
-        assert isinstance(of_bound[1], Estimate)
+        assert isinstance(of_bound[1], BoundEstimate)
         assert math.isfinite(of_bound[1].nats)
 
 

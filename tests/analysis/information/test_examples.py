@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gensr_dist.analysis.information.channels import AnswerChannel
-from gensr_dist.analysis.information.examples import Answers, Parts, Users, platt, resamples
+from gensr_dist.analysis.information.examples import CalibratedAnswers, Parts, Users, platt, resamples
 
 
 def test_no_user_is_in_two_parts_and_five_seeds_estimate_on_each_once() -> None:
@@ -37,7 +37,7 @@ def test_plug_in_is_the_information_of_a_known_answer() -> None:
     channel = AnswerChannel(dimensions=4, scale=2.5)
     x_XD = channel.draw(100_000, np.random.default_rng(0)).x_ND
     chance_X = 1 / (1 + np.exp(-2.5 * x_XD.astype(np.float64).sum(1) / 2))
-    answers = Answers(
+    answers = CalibratedAnswers(
         input_XD=x_XD, chance_X=chance_X, clicked_X=chance_X > 0.5, user_X=np.arange(len(x_XD), dtype=np.int64)
     )
     assert answers.plug_in_parts().mean() == pytest.approx(channel.nats, abs=0.003)

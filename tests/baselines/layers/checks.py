@@ -10,7 +10,7 @@ FAR = 1e3  # what padding holds when it must not matter
 
 
 def learnt(module: M, seed: int = 0) -> M:
-    """In float64 and evaluation mode, all weights drawn anew."""
+    """In float64 and evaluation mode, all weights drawn again."""
     generator = torch.Generator().manual_seed(seed)
     module = module.double().eval()
     with torch.no_grad():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gensr_dist.baselines.layers.experts import Head, ProgressiveExperts, TaskNetworks
+from gensr_dist.baselines.layers.experts import LogitHead, ProgressiveExperts, TaskNetworks
 from tests.baselines.layers.checks import assert_close, assert_trains, dense, learnt, normal, softmax
 
 X, D, INNER = 4, 5, 3
@@ -44,7 +44,7 @@ def test_both_tasks_train_all_that_they_have() -> None:
     assert untouched == others
 
 
-@pytest.mark.parametrize("layer", [ProgressiveExperts(D, INNER, 3, 2), Head(D)])
+@pytest.mark.parametrize("layer", [ProgressiveExperts(D, INNER, 3, 2), LogitHead(D)])
 @torch.no_grad()
 def test_rows_do_not_depend_on_each_other_and_may_have_any_shape(layer: nn.Module) -> None:
     learnt(layer)
@@ -60,7 +60,7 @@ def test_rows_do_not_depend_on_each_other_and_may_have_any_shape(layer: nn.Modul
 
 
 def test_a_head_is_an_mlp_to_one_logit() -> None:
-    head = learnt(Head(D, (4, 3)))
+    head = learnt(LogitHead(D, (4, 3)))
     linear = [each for each in head.modules() if isinstance(each, nn.Linear)]
     assert [each.out_features for each in linear] == [4, 3, 1]
     x_XD = normal(1, 30, D)
@@ -73,7 +73,7 @@ def test_a_head_is_an_mlp_to_one_logit() -> None:
 
 
 def test_a_heads_usual_widths_and_dropout() -> None:
-    head = learnt(Head(D, dropout=0.5))
+    head = learnt(LogitHead(D, dropout=0.5))
     assert [each.out_features for each in head.modules() if isinstance(each, nn.Linear)] == [200, 80, 1]
     x_XD = normal(1, X, D)
     assert torch.equal(head(x_XD), head(x_XD))

@@ -7,7 +7,7 @@ import torch
 
 from gensr_dist.baselines.layers.encoder import causal_mask
 from gensr_dist.baselines.layers.positions import sinusoids
-from gensr_dist.baselines.layers.siamese import Sessions, SiameseLayer
+from gensr_dist.baselines.layers.siamese import SessionWindows, SiameseLayer
 from gensr_dist.baselines.registry import BASELINES
 from tests.baselines.builders import small_model
 from tests.baselines.layers.checks import assert_close, assert_trains, learnt, normal
@@ -24,7 +24,7 @@ def test_layers_are_causal_in_both_branches() -> None:
 
 
 def test_sessions_match_the_loops_and_train() -> None:
-    layer = learnt(Sessions(3, 2))
+    layer = learnt(SessionWindows(3, 2))
     x_GLD, length_G = normal(1, 4, 5, 3), torch.tensor([5, 3, 2, 1])
     added_GLD, mean_GSD = layer(x_GLD, length_G)
     for g, n in enumerate(length_G.tolist()):

@@ -151,4 +151,4 @@ def test_a_step_is_a_function_of_seed_and_number(
         for step in (0, epoch)
         for batch in first.batches_of_step(step)
     }
-    assert len(negatives) == 2  # drawn anew
+    assert len(negatives) == 2  # drawn again

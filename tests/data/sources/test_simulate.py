@@ -9,7 +9,7 @@ from gensr_dist.data.events import Behaviour, EventLog
 from gensr_dist.data.preparation.filtering import keep_active
 from gensr_dist.data.sources import read_source, simulate
 from gensr_dist.data.sources.simulated_catalogue import TOPIC_WORDS, Catalogue
-from gensr_dist.data.sources.simulated_sessions import CLICK_LOGIT, RECOMMENDED_FROM, STYLE_WEIGHT, Sessions
+from gensr_dist.data.sources.simulated_sessions import CLICK_LOGIT, RECOMMENDED_FROM, STYLE_WEIGHT, SimulatedSessions
 from gensr_dist.data.sources.times import DAY_MS
 from gensr_dist.errors import InputError
 
@@ -110,7 +110,7 @@ def test_times_rise_and_fill_every_day(events: EventLog) -> None:
 
 
 @pytest.fixture(scope="module")
-def truth() -> tuple[Catalogue, Sessions]:
+def truth() -> tuple[Catalogue, SimulatedSessions]:
     catalogue, population = simulate.plant(CONFIG, 0)
     (chunk,) = simulate.chunks(CONFIG, 0, catalogue, population)
     return catalogue, chunk.sessions
@@ -121,7 +121,7 @@ def ndcg_at_10(score_RC: np.ndarray) -> float:
     return float(np.where(rank_R <= 10, 1 / np.log2(1 + rank_R), 0).mean())
 
 
-def last_day_rows(truth: tuple[Catalogue, Sessions], *, search: bool) -> tuple[np.ndarray, np.ndarray]:
+def last_day_rows(truth: tuple[Catalogue, SimulatedSessions], *, search: bool) -> tuple[np.ndarray, np.ndarray]:
     """Last-day clicks and, for each, the clicked item followed by 99 that the user never met."""
     catalogue, sessions = truth
     on_last_day_N = sessions.time_N // DAY_MS == CONFIG.days - 1
@@ -133,13 +133,13 @@ def last_day_rows(truth: tuple[Catalogue, Sessions], *, search: bool) -> tuple[n
     return row_R, np.column_stack([sessions.item_N[row_R], draw_RI.argsort(axis=1)[:, -99:]])
 
 
-def popularity(truth: tuple[Catalogue, Sessions]) -> np.ndarray:
+def popularity(truth: tuple[Catalogue, SimulatedSessions]) -> np.ndarray:
     _, sessions = truth
     before_N = sessions.click_N & (sessions.time_N // DAY_MS < CONFIG.days - 2)
     return np.bincount(sessions.item_N[before_N], minlength=CONFIG.items)
 
 
-def test_tastes_beat_popularity_and_drift(truth: tuple[Catalogue, Sessions]) -> None:
+def test_tastes_beat_popularity_and_drift(truth: tuple[Catalogue, SimulatedSessions]) -> None:
     catalogue, sessions = truth
     row_R, item_RC = last_day_rows(truth, search=False)
     session_R = sessions.session_N[row_R]
@@ -177,7 +177,7 @@ def test_tastes_beat_popularity_and_drift(truth: tuple[Catalogue, Sessions]) -> 
     assert by_oracle > 0.65, figures
 
 
-def test_queries_find_items_but_leave_room_for_taste(truth: tuple[Catalogue, Sessions]) -> None:
+def test_queries_find_items_but_leave_room_for_taste(truth: tuple[Catalogue, SimulatedSessions]) -> None:
     catalogue, sessions = truth
     row_R, item_RC = last_day_rows(truth, search=True)
     query_RW = sessions.query_SW[sessions.session_N[row_R]]

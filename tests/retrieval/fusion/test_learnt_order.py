@@ -110,7 +110,7 @@ def test_a_constant_feature_has_no_weight(value: float) -> None:
 
 
 def test_a_feature_that_tells_everything_keeps_a_finite_weight() -> None:
-    """Without the ridge the likelihood would grow for ever; it pulls the more, the fewer groups there are."""
+    """Without the ridge the likelihood would grow forever; it pulls the more, the fewer groups there are."""
     weights = []
     for groups in (FEWEST, 20 * FEWEST):
         feature_MF, start_G, positive_G = simulated(4, groups, np.array([0.0]))
