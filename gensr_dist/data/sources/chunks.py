@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gensr_dist.data.sources.encoding import refuse_lone_returns, refuse_no_text
+from gensr_dist.data.sources.encoding import KIND_BYTES, refuse_lone_returns, refuse_other_kinds, refuse_wide
 from gensr_dist.data.sources.raw_files import (
     BYTE_ORDER_MARK,
     CHUNK_BYTES,
@@ -225,7 +225,8 @@ def _header(file: str) -> tuple[bytes, int]:
         while True:
             more = stream.read(_TAIL_BYTES)
             data += more
-            refuse_no_text(file, bytes(data[:_TAIL_BYTES]))
+            refuse_other_kinds(file, bytes(data[:KIND_BYTES]))
+            refuse_wide(file, bytes(data[:_TAIL_BYTES]))
             text = data.removeprefix(BYTE_ORDER_MARK)
             start = len(data) - len(text.lstrip(b"\r\n"))
             end = record_end(data, start, quoted=False)

@@ -14,17 +14,30 @@ _KINDS = {  # of first bytes; gzip was unpacked once
     b"\xfd7zXZ\0": _COMPRESSED,
     b"BZh91AY&SY": _COMPRESSED,
 }
+KIND_BYTES = max(map(len, _KINDS))
 
 
-def refuse_no_text(file: str, beginning: bytes) -> None:
-    """Refuse archives, spreadsheets and Parquet, and UTF-16 and UTF-32, which write letters with zero bytes.
+def refuse_other_kinds(file: str, beginning: bytes) -> None:
+    """Refuse archives, spreadsheets and Parquet.
+
+    Args:
+        file: path or URL.
+        beginning: its first bytes, at least `KIND_BYTES` if it has so many, after decompression.
 
     Raises:
-        InputError: what begins so is not UTF-8 text.
+        InputError: what begins so is one.
     """
     for magic, (kind, remedy) in _KINDS.items():
         if beginning.startswith(magic):
             raise InputError(file, f"the file is {kind}, expected UTF-8 text", remedy)
+
+
+def refuse_wide(file: str, beginning: bytes) -> None:
+    """Refuse UTF-16 and UTF-32, which write letters with zero bytes.
+
+    Raises:
+        InputError: the text that begins so is not UTF-8.
+    """
     if beginning.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in beginning[:_WIDE_BYTES]:
         raise InputError(file, "the file is UTF-16 or holds zero bytes, expected UTF-8 text", "save the file as UTF-8")
 
