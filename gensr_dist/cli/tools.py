@@ -81,7 +81,8 @@ def _check(options: argparse.Namespace, say: Say) -> Any:
     from gensr_dist.data.checking.page import page
 
     config = load(options)
-    report = check_log(config.data, RunFolder.of(config).raw_log(config), full=options.full)
+    folder = RunFolder.of(config)
+    report = check_log(config.data, folder.raw_log(config), full=options.full, shards=folder.shards)
     for line in page(report):
         say(line)
     return report

@@ -25,7 +25,7 @@ from gensr_dist.config.settings_file import (
     read_file,
     read_override,
 )
-from gensr_dist.data.config import PROMPT_TOKENS, DataConfig, SimulateConfig, Source
+from gensr_dist.data.config import PROMPT_TOKENS, DataConfig, SimulateConfig, Source, check_negatives
 from gensr_dist.errors import InputError
 from gensr_dist.evaluation.config import EvaluationConfig
 from gensr_dist.graph.config import LightGCNConfig, check_folds
@@ -81,8 +81,8 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), *, done: bool 
     for text in overrides:
         key, setting = read_override(text, keys)
         settings[key] = setting
-    if path is not None:
-        settings.setdefault("run", Setting(str(path), encodable(f"runs/{path.stem}", str(path), "run"), path.stem))
+    if path is not None and "run" not in settings:
+        settings["run"] = _run_of(path)
     config = validated(Config, settings, keys)
     file = "--set" if path is None else str(path)
     _check_together(config, settings, file)
@@ -90,6 +90,14 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), *, done: bool 
         _check_warm_up(config.train, settings, file)
         _check_log(config.data, settings, file)
     return _at_home(config)
+
+
+def _run_of(path: Path) -> Setting:
+    """The run folder that is named after a config file."""
+    if path.stem in (".", ".."):
+        problem = f"a run named after this file would be in runs/{path.stem}, which is no folder of its own"
+        raise InputError(path, problem, "rename the file, or set run to a path")
+    return Setting(str(path), encodable(f"runs/{path.stem}", str(path), "run"), path.stem)
 
 
 def validated(kind: type[Section], settings: Mapping[str, Setting], keys: Keys) -> Section:
@@ -133,6 +141,10 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
         if "://" in text:
             problem = f"{key} is {text!r}, expected a folder of this machine"
             refuse(key, problem, f"set {key} to a path; data.raw and data.shards may be URLs")
+    tokenizer = config.data.tokenizer
+    if not tokenizer or tokenizer != tokenizer.strip():
+        problem = f"data.tokenizer is {tokenizer!r}, expected 'corpus', a folder or a Hub name without blanks around it"
+        refuse("data.tokenizer", problem, "the default is 'corpus'")
     for key in _PATHS:
         text = operator.attrgetter(key)(config)
         if os.path.expanduser(text).startswith("~"):  # noqa: PTH111  pathlib's raises RuntimeError
@@ -186,6 +198,7 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
     if not (model.cf_view or model.semantic_view):
         refuse("model.cf_view", "model.cf_view and model.semantic_view are both false", "leave one view on")
     try:
+        check_negatives(config.data)
         check_folds(config.lightgcn.folds)
         check_template(model.prompts.recommendation, "recommendation")
         check_template(model.prompts.search, "search")

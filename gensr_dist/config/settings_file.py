@@ -198,6 +198,9 @@ def _scalar(loader: "SettingsLoader", node: yaml.Node, where: str, key: str, hin
             value = loader.construct_object(node)
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             raise InputError(where, f"{key} cannot be read ({_one_line(error)})", "write a plain value") from None
+        except (LookupError, AttributeError, TypeError):  # what is written does not fit the tag before it
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            raise InputError(where, f"{key} is {written!r}, which is no {tag}", "write a plain value") from None
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(where, f"{key} is {written}, expected a finite number", "write a finite number")
         if isinstance(value, int | float) and not isinstance(value, bool) and base_type(hint) is not str:

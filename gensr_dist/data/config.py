@@ -7,6 +7,7 @@ from pydantic import Field
 from typing_extensions import Self
 
 from gensr_dist.config.marks import Mark, marked
+from gensr_dist.errors import InputError
 
 Source = Literal["simulate", "kuaisar", "amazon", "tables"]
 SplitMethod = Literal["days", "leave_one_out", "time"]
@@ -106,3 +107,18 @@ class DataConfig:
         """The settings that shape shards; the others, and the place of the raw log, at their defaults."""
         read = marked(type(self), Mark.PLACE) | marked(type(self), Mark.BATCHING)
         return replace(self, **{name: getattr(type(self), name) for name in read})
+
+
+def check_negatives(config: DataConfig) -> None:
+    """Refuse more hard negatives than a training row has negatives.
+
+    Raises:
+        InputError: `hard_negatives` and `query_negatives` together are more than `train_negatives`.
+    """
+    hard = config.hard_negatives + config.query_negatives
+    if hard > config.train_negatives:
+        raise InputError(
+            "data.hard_negatives" if config.hard_negatives else "data.query_negatives",
+            f"{hard} hard negatives of {config.train_negatives} negatives a row",
+            "lower it or raise data.train_negatives",
+        )

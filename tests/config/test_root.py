@@ -98,6 +98,61 @@ def test_decimal_numbers(tmp_path: Path, number: str) -> None:
     assert load_config(None, [f"data.history={number}"]).data.history == 20
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "written"),
+    [
+        ("seed", "!!int", ""),
+        ("seed", "!!int ''", ""),
+        ("train.clip", "!!float ''", ""),
+        ("train.clip", "!!float", ""),
+        ("model.cf_view", "!!bool maybe", "maybe"),
+        ("seed", "!!timestamp x", "x"),
+        ("seed", "!!bool 7", "7"),
+    ],
+)
+def test_tags_that_do_not_fit(tmp_path: Path, key: str, value: str, written: str) -> None:
+    tag = value.split()[0]
+    section, _, name = key.rpartition(".")
+    text = f"{section}:\n  {name}: {value}\n" if section else f"\n{name}: {value}\n"
+    expected = f"{key} is {written!r}, which is no {tag}; write a plain value"
+    assert refusal(tmp_path, text) == f"/mine.yaml:2: {expected}"
+    with pytest.raises(InputError) as caught:
+        load_config(None, [f"{key}={value}"])
+    assert str(caught.value) == f"--set {key}={value}: {expected}"
+
+
+def test_a_timestamp_that_is_none_as_text(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "run: !!timestamp x") == (
+        "/mine.yaml:1: run is 'x', which is no !!timestamp; write a plain value"
+    )
+
+
+@pytest.mark.parametrize("name", ["...yaml", "..yaml"])
+def test_a_file_name_that_is_no_name_of_a_run(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("seed: 1")
+    with pytest.raises(InputError, match=r"a run named after this file would be in runs/.*, which is no folder of its"):
+        load_config(path)
+    assert load_config(path, ["run=mine"]).run == "mine"
+
+
+@pytest.mark.parametrize("tokenizer", ["", " ", " corpus", "corpus "])
+def test_a_tokenizer_without_a_name(tmp_path: Path, tokenizer: str) -> None:
+    assert refusal(tmp_path, f"data:\n  tokenizer: '{tokenizer}'\n").startswith(
+        f"/mine.yaml:2: data.tokenizer is {tokenizer!r}, expected 'corpus', a folder or a Hub name"
+    )
+
+
+def test_more_hard_negatives_than_negatives(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "data:\n  train_negatives: 4\n  hard_negatives: 5\n") == (
+        "/mine.yaml:3: data.hard_negatives: 5 hard negatives of 4 negatives a row; "
+        "lower it or raise data.train_negatives"
+    )
+    assert refusal(tmp_path, "data:\n  query_negatives: 5\n").startswith("/mine.yaml:2: data.query_negatives: 5 hard")
+    text = "data: {hard_negatives: 3, query_negatives: 1}"
+    assert load_config(written(tmp_path, text)).data.hard_negatives == 3
+
+
 def test_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     config = load_config(

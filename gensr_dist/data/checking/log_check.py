@@ -23,6 +23,7 @@ from gensr_dist.data.sources.parts import Part, Sample, UntilFault, read_until_f
 from gensr_dist.data.sources.raw_files import Look, base_name, file_size
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.errors import InputError
+from gensr_dist.storage.folder import Folder
 
 SAMPLE_BYTES = 64 << 20  # of a file; a few seconds of reading
 _PIECE_BYTES = 1 << 20  # the more pieces, the better they stand for the whole; parsing one costs milliseconds
@@ -30,16 +31,18 @@ _FIRST_EVENTS, _FIRST_ITEMS, _FIRST_AS_WRITTEN = 4, 3, 2
 _NOTHING = UntilFault(rows=Rows(pl.DataFrame()), fault=None, read_of={})
 
 
-def check_log(config: DataConfig, raw: str, *, full: bool) -> LogReport:
+def check_log(config: DataConfig, raw: str, *, full: bool, shards: Folder | None = None) -> LogReport:
     """Read a raw log, or a sample of its large files, and say what it holds.
 
     Args:
         config: source, and what `prepare` would keep.
         raw: path or URL of its folder.
         full: read all of it.
+        shards: folder that `prepare` would write.
 
     Returns:
-        A report; `refusal` holds what `prepare` raises for the log. Of a sample, only what the sample shows.
+        A report; `refusal` holds what `prepare` raises for the log, else for the tokenizer or `shards`. Of a sample,
+        only what the sample shows.
 
     Raises:
         InputError: there is no such folder, or it lacks files: nothing can be said.
@@ -75,6 +78,10 @@ def check_log(config: DataConfig, raw: str, *, full: bool) -> LogReport:
             log = assemble(tables.events.rows, tables.items.rows, tables.users.rows)
             report = replace(report, repairs=log.repairs)
             report = _prepared(report, log, config, refusal)
+    with refusal.noted():
+        if refusal.first is None:
+            _require_tokenizer(config)
+            _require_replaceable(shards)
     report = replace(report, suspicions=find_suspicions(report, config), refusal=refusal.first)
     return replace(report, seconds=round(time.monotonic() - began, 1))
 
@@ -202,20 +209,46 @@ def _prepared(report: LogReport, log: EventLog, config: DataConfig, refusal: _Re
 
 
 def _require_negatives(log: EventLog, events: pl.DataFrame, config: DataConfig) -> None:
-    """Refuse a catalogue that is too small for the frozen negatives.
+    """Refuse a catalogue that is too small for the negatives, frozen ones and those of training.
 
     Raises:
-        InputError: as `draw_negatives`.
+        InputError: as `draw_negatives` and `require_training_negatives`.
     """
     met = events.group_by("user").agg(pl.col("item").n_unique())["item"].max()
     assert isinstance(met, int)
-    if log.items.height - met >= config.eval_negatives:
+    if log.items.height - met >= max(config.eval_negatives, config.train_negatives):
         return
-    from gensr_dist.data.preparation.shard_work import draw_negatives, users_per_shard  # brings torch
+    from gensr_dist.data.preparation import shard_work  # brings torch
     from gensr_dist.data.timelines.timelines import build_timelines
 
+    items = log.items.height
     timelines = build_timelines(log.users.height, events)
-    step = users_per_shard(config)
+    step = shard_work.users_per_shard(config)
     for first in range(0, timelines.users, step):
         some = timelines.of_users(first, min(first + step, timelines.users))
-        draw_negatives(some, first, items=log.items.height, config=config, seed=0)
+        shard_work.draw_negatives(some, first, items=items, config=config, seed=0)
+        shard_work.require_training_negatives(some, items=items, config=config)
+
+
+def _require_tokenizer(config: DataConfig) -> None:
+    """Refuse a tokenizer that `prepare` could not open.
+
+    Raises:
+        InputError: as `load_tokenizer`.
+    """
+    if config.tokenizer != "corpus":
+        from gensr_dist.data.tokenizer import load_tokenizer
+
+        load_tokenizer(config.tokenizer)
+
+
+def _require_replaceable(shards: Folder | None) -> None:
+    """Refuse a folder of shards that holds files of others.
+
+    Raises:
+        InputError: as `require_replaceable`.
+    """
+    if shards is not None and shards.local is not None and shards.local.exists():
+        from gensr_dist.data.preparation.prepare import require_replaceable  # brings torch
+
+        require_replaceable(shards.local)

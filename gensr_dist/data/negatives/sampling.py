@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from typing_extensions import Self
 
-from gensr_dist.data.config import DataConfig
+from gensr_dist.data.config import DataConfig, check_negatives
 from gensr_dist.data.hashing import Hash, Key, hash_key, mix
 from gensr_dist.data.negatives.exposures import Exposures
 from gensr_dist.data.negatives.popularity import PopularitySampler
@@ -145,13 +145,7 @@ class TrainingNegatives:
         Raises:
             InputError: more hard negatives than negatives.
         """
-        hard = config.hard_negatives + config.query_negatives
-        if hard > config.train_negatives:
-            raise InputError(
-                "data.hard_negatives" if config.hard_negatives else "data.query_negatives",
-                f"{hard} hard negatives of {config.train_negatives} negatives a row",
-                "lower it or raise data.train_negatives",
-            )
+        check_negatives(config)
         weighted = config.negatives == "popularity"
         return cls(
             count=config.train_negatives,

@@ -78,11 +78,11 @@ def prepare(
 
     Raises:
         InputError: the log cannot be read, filtering leaves nothing, a split is empty, users have seen too many items
-            for the negatives, or `folder` holds files of others.
+            for the negatives of evaluation or training, or `folder` holds files of others.
     """
     began = time.monotonic()
     if folder.local is not None:
-        _require_replaceable(folder.local)
+        require_replaceable(folder.local)
     log = engine.clean(config)
     require_positives(log.positives_BS, config)
     recommendation, search = (SplitCounts(train=t, valid=v, test=e) for t, v, e in log.positives_BS.tolist())
@@ -136,7 +136,7 @@ def _made(folder: Folder, shard_names: list[str]) -> Iterator[tuple[Path, Folder
         publish(Path(rest), folder, uploaded=shard_names)
 
 
-def _require_replaceable(folder: Path) -> None:
+def require_replaceable(folder: Path) -> None:
     """Refuse to delete what no `prepare` wrote.
 
     Raises:

@@ -16,7 +16,9 @@ from gensr_dist.data.negatives.sampling import SeenPairs, sample_unseen
 from gensr_dist.data.shards.manifest import ShardRecord
 from gensr_dist.data.shards.tar import shard_blocks, shard_name, write_shard
 from gensr_dist.data.timelines.rows import evaluation_rows, training_rows
+from gensr_dist.data.timelines.splits import Split
 from gensr_dist.data.timelines.timelines import Timelines
+from gensr_dist.errors import InputError
 from gensr_dist.storage.folder import Folder
 
 _EVALUATION = 0x6576616C  # names this use of random numbers: training draws have other keys
@@ -56,6 +58,7 @@ def write_users(
         InputError: a user has seen so many items that too few are left.
     """
     negative_RC = draw_negatives(timelines, first_user, items=items, config=config, seed=seed)
+    require_training_negatives(timelines, items=items, config=config)
     with _file_of(target, shard_name(number)) as path:
         record = write_shard(path, shard_blocks(timelines, first_user, negative_RC, config.users_per_sample))
     trained_item_C, trained_count_C = np.unique(timelines.item_N[training_rows(timelines)], return_counts=True)
@@ -80,6 +83,32 @@ def draw_negatives(timelines: Timelines, first_user: int, *, items: int, config:
         config.eval_negatives,
         key=(seed, _EVALUATION, first_user + user_R, event_R - timelines.user_start_V[user_R]),
     )
+
+
+def require_training_negatives(timelines: Timelines, *, items: int, config: DataConfig) -> None:
+    """Refuse a catalogue that is too small for the negatives of some users' training rows, before a training does.
+
+    Args:
+        timelines: of the users.
+        items: size of the catalogue.
+        config: negatives a training row; the hard ones among them are items that the user has seen.
+
+    Raises:
+        InputError: a user has seen so many items in the training split that too few are left.
+    """
+    wanted = config.train_negatives - config.hard_negatives
+    if items - int(np.diff(timelines.user_start_V).max(initial=0)) >= wanted:
+        return  # nearly always, and cheaper than the exact question
+    seen = SeenPairs.from_timelines(timelines, items, Split.TRAIN)
+    trained_V = np.unique(timelines.user_N[training_rows(timelines)])
+    most = int(np.diff(seen.user_start_V)[trained_V].max(initial=0))
+    if items - most < wanted:
+        raise InputError(
+            "data.train_negatives",
+            f"a user has seen {most} of {items} items in the training split, which leaves fewer than the {wanted} "
+            "negatives asked for",
+            "lower data.train_negatives or bring a larger catalogue",
+        )
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gensr_dist.data.sources.encoding import KIND_BYTES, refuse_lone_returns, refuse_other_kinds, refuse_wide
 from gensr_dist.data.sources.raw_files import (
     BYTE_ORDER_MARK,
     CHUNK_BYTES,
@@ -34,7 +35,6 @@ from gensr_dist.errors import InputError
 
 LONGEST_RECORD = 64 << 20  # bytes that a record may reach beyond its chunk: else an unclosed quote reads the whole file
 _COUNTED_BYTES = 4 << 20
-_WIDE_BYTES = 64  # of a beginning that tell UTF-16
 _TAIL_BYTES = 64 << 10  # read with a chunk, for its last record
 
 Advance = Callable[[int], object]  # told how many more bytes of a file were read
@@ -226,11 +226,12 @@ def _header(file: str) -> tuple[bytes, int]:
         while True:
             more = stream.read(_TAIL_BYTES)
             data += more
+            refuse_other_kinds(file, bytes(data[:KIND_BYTES]))
             refuse_wide(file, bytes(data[:_TAIL_BYTES]))
             text = data.removeprefix(BYTE_ORDER_MARK)
             start = len(data) - len(text.lstrip(b"\r\n"))
             end = record_end(data, start, quoted=False)
-            _refuse_lone_returns(file, data[start : end if end >= 0 else len(data)])
+            refuse_lone_returns(file, data[start : end if end >= 0 else len(data)])
             if end >= 0 and start < len(data):
                 return bytes(data[start:end]), end
             if not more:
@@ -239,25 +240,9 @@ def _header(file: str) -> tuple[bytes, int]:
                 raise _too_long(file, 0)
     if start == len(data):
         raise InputError(file, "the file is empty, expected a header and rows", "give a log with rows")
+    if data.count(b'"', start) % 2:
+        raise InputError(file, "a quote in the names of columns is opened and not closed", "close or remove it")
     return bytes(data[start:]), len(data)
-
-
-def refuse_wide(file: str, beginning: bytes) -> None:
-    """Refuse UTF-16 and UTF-32, which write letters with zero bytes.
-
-    Raises:
-        InputError: the text that begins so is not UTF-8.
-    """
-    if beginning.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in beginning[:_WIDE_BYTES]:
-        raise InputError(file, "the file is UTF-16 or holds zero bytes, expected UTF-8 text", "save the file as UTF-8")
-
-
-def _refuse_lone_returns(file: str, header: bytes | bytearray) -> None:
-    """Refuse a header with a CR that no LF follows, outside quotes."""
-    at = header.replace(b"\r\n", b"\n\n").rstrip(b"\r").find(b"\r")
-    if at >= 0 and header.count(b'"', 0, at) % 2 == 0:
-        problem = "lines end with CR alone, expected LF or CR LF"
-        raise InputError(file, problem, "convert its line ends, as with `tr '\\r' '\\n'`")
 
 
 def _csv_block(chunk: Chunk) -> CsvBlock:

@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 import polars as pl
 from tqdm import tqdm
 
+from gensr_dist.data.sources.encoding import KIND_BYTES, refuse_other_kinds
 from gensr_dist.data.sources.ids import EXACT
 from gensr_dist.data.sources.raw_files import (
     BYTE_ORDER_MARK,
@@ -107,6 +108,8 @@ def _holds(texts: pl.Series, pattern: str) -> bool:
 
 def _line_blocks(file: str, most: int) -> Iterator[bytes]:
     """Give the lines that begin within `most` bytes, or all, in blocks of whole lines, without a byte order mark."""
+    with readable(file), unzipped(file) as stream:
+        refuse_other_kinds(file, stream.read(KIND_BYTES))
     quiet = True if 0 < most < BLOCK_BYTES else None  # so little is soon read
     with (
         readable(file),

@@ -152,6 +152,10 @@ def _csv_names(chunk: Chunk) -> list[str]:
     except (UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         problem = f"expected names of columns in the first line ({shown(str(error))})"
         raise InputError(chunk.file, problem, "check its quotes, and save the file as UTF-8") from None
+    swallowing = [name for name in names if "," in name and ("\n" in name or "\r" in name)]
+    if swallowing:
+        problem = f"the name {shown(swallowing[0])!r} of a column goes over several lines and holds commas"
+        raise InputError(chunk.file, problem, "close or remove its quote in the first line")
     return names
 
 

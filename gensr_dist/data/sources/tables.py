@@ -166,5 +166,9 @@ def _require_no_other(raw: Folder, file: str, present: Iterable[str]) -> None:
     path = raw.local / file if raw.local is not None else None
     if any(name.startswith(f"{file}/") for name in present) or (path is not None and path.is_dir()):
         raise InputError(raw.where(file), "it is a folder, expected a file", "write its parts as one file of this name")
+    if path is not None and path.exists():
+        raise InputError(
+            path, "it is no regular file (a pipe or a device), expected a file", "write its rows to a file"
+        )
     if path is not None and path.is_symlink():
         raise InputError(path, f"it is a link to nothing: {path.readlink()}", "link to the table, or put it there")

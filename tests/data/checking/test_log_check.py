@@ -142,6 +142,8 @@ def test_a_first_row_that_is_wrong_is_shown_as_written(tmp_path: Path) -> None:
         (event_rows(40), None, {"split": "days", "min_interactions": 1}),
         ([[*row[:3], str(START + n), *row[4:]] for n, row in enumerate(event_rows())], None, {}),
         (event_rows(), None, {"eval_negatives": ITEMS}),
+        (event_rows(), None, {"train_negatives": ITEMS}),
+        (event_rows(), None, {"tokenizer": "no/such/folder"}),
         ([[*row[:5], "false"] for row in event_rows()], None, {}),
         ([row[:5] for row in event_rows()], None, {}),
         ([], None, {}),
@@ -154,6 +156,17 @@ def test_refuses_what_prepare_refuses(
     report = check(folder, **changed)
     assert str(report.refusal) == error_of_prepare(folder, tmp_path / "shards", **changed)
     assert report.first_items
+
+
+def test_a_folder_of_shards_that_prepare_refuses(tmp_path: Path) -> None:
+    folder = write(tmp_path / "raw", event_rows())
+    report = check_log(config_of(), str(folder), full=False, shards=Folder.at(folder))
+    with pytest.raises(InputError) as caught:
+        prepare(LocalEngine(read_source(config_of(), folder)), config_of(), 0, Folder.at(folder))
+    assert str(report.refusal) == str(caught.value)
+    assert report.outcome is not None
+    absent = check_log(config_of(), str(folder), full=False, shards=Folder.at(tmp_path / "shards"))
+    assert absent.refusal is None
 
 
 def test_says_what_matches_before_ids_are_refused(tmp_path: Path) -> None:

@@ -120,6 +120,10 @@ def test_one_behaviour_only(tmp_path: Path, make_log: Callable[..., EventLog], s
     [
         ({"min_interactions": 1_000}, r"data\.min_interactions: no user of 40 is left"),
         ({"eval_negatives": 60}, "fewer than the 60 negatives asked for"),
+        (
+            {"train_negatives": 60},
+            r"a user has seen \d+ of 60 items in the training split, .* fewer than the 60 negatives",
+        ),
         ({"tokenizer": "no/such/folder"}, "no/such/folder: expected a tokenizer folder"),
     ],
 )

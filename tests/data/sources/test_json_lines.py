@@ -53,3 +53,13 @@ def test_look_at_a_damaged_file(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(InputError, match="the gzip file is cut short or damaged"):
         look(str(file), ("id",), 2)
+
+
+@pytest.mark.parametrize(
+    ("beginning", "kind"), [(b"PK\x03\x04\x14\0", "a zip archive"), (gzip.compress(b"{}"), "gzip within")]
+)
+def test_archives_are_called_what_they_are(tmp_path: Path, beginning: bytes, kind: str) -> None:
+    file = tmp_path / "lines.json.gz"
+    file.write_bytes(gzip.compress(beginning))
+    with pytest.raises(InputError, match=f"lines.json.gz: the file is {kind}.*, expected UTF-8 text; unpack it"):
+        rows_within(str(file), 0)

@@ -133,6 +133,44 @@ def test_a_mark_in_a_name_of_parquet(tmp_path: Path) -> None:
         read_rows(tmp_path / "log.parquet")
 
 
+@pytest.mark.parametrize(
+    ("beginning", "kind", "remedy"),
+    [
+        (
+            b"PK\x03\x04\x14\0\0\0",
+            "a zip archive or a spreadsheet (.xlsx)",
+            "unpack it, or save the sheet as CSV in UTF-8",
+        ),
+        (b"PAR1\x15\0", "Parquet", "give it a name that ends in .parquet"),
+        (gzip.compress(b"id\n1\n"), "gzip within gzip", "unpack it once"),
+        (b"\x28\xb5\x2f\xfd\0\0", "compressed in another way than gzip", "unpack it"),
+        ("id\n1\n".encode("utf-16"), "UTF-16 or holds zero bytes", "save the file as UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_named(tmp_path: Path, beginning: bytes, kind: str, remedy: str) -> None:
+    path = write(tmp_path, gzip.compress(beginning), "log.csv.gz")
+    with pytest.raises(InputError) as caught:
+        read_rows(path)
+    assert str(caught.value) == f"{path}: the file is {kind}, expected UTF-8 text; {remedy}"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'"id,text\n1,a\n2,b\n', "a quote in the names of columns is opened and not closed; close or remove it"),
+        (b'id,te"xt\n1,a\n2,b\n', "a quote in the names of columns is opened and not closed; close or remove it"),
+        (b'id,"text\n1,a\n2,b"\n3,c\n', "the name 'text 1,a 2,b' of a column goes over several lines and holds commas"),
+    ],
+)
+def test_a_stray_quote_in_the_header(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=f"log.csv: {message}"):
+        read_rows(write(tmp_path, content))
+
+
+def test_a_name_of_two_lines(tmp_path: Path) -> None:
+    assert read_rows(write(tmp_path, b'id,"of\ntwo",text\n1,x,a\n')).frame.rows() == [(1, "a")]
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"log\.csv: the file does not exist; check the folder given as data\.raw"):
         read_rows(tmp_path / "log.csv")

@@ -114,6 +114,25 @@ def test_movielens_latest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ]
 
 
+@pytest.mark.parametrize("script", [0, 1])
+def test_movielens_without_some_ratings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: int
+) -> None:
+    rows = [
+        ("1", "1", "5", 964982703),
+        ("1", "11", "", 964981247),
+        ("2", "1", "nan", 964981247),
+        ("2", "11", "3", 1445714835),
+    ]
+    texts = {mark: "".join(mark.join(map(str, row)) + "\n" for row in rows) for mark in ("::", ",")}
+    write(tmp_path / "ml-1m", ratings__dat=texts["::"], movies__dat="1::Toy::Adventure\n11::Sun::Drama\n")
+    movies = "movieId,title,genres\n1,Toy,Adventure\n11,Sun,Drama\n"
+    write(tmp_path / "ml-latest", ratings__csv="userId,movieId,rating,timestamp\n" + texts[","], movies__csv=movies)
+    log = convert("movielens", tmp_path, monkeypatch, script=script)
+    assert events(log) == recommended(("1", "1", 964982703000, True), ("2", "11", 1445714835000, False))
+    assert capsys.readouterr().out == "dropped: 2 rows without a rating\n"
+
+
 def write_recbole(folder: Path, factor: int = 1) -> None:
     times = [time * factor for time in (881250949, 891717742, 878887116)]
     write(
@@ -143,6 +162,16 @@ def test_recbole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert events(convert("recbole", tmp_path, monkeypatch, MILLISECONDS="1")) == expected
 
 
+def test_recbole_without_some_ratings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_recbole(tmp_path)
+    path = tmp_path / "ml-100k" / "ml-100k.inter"
+    path.write_text(path.read_text() + "22\t302\t\t878887117\n196\t302\tnan\t878887118\n")
+    assert events(convert("recbole", tmp_path, monkeypatch)).total() == 3
+    assert capsys.readouterr().out == "dropped: 2 rows without a rating\n"
+
+
 def test_kuairec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     header = "video_id,manual_cover_text,caption,topic_tag,first_level_category_id,first_level_category_name,"
     header += "second_level_category_id,second_level_category_name,third_level_category_id,third_level_category_name\n"
@@ -152,7 +181,9 @@ def test_kuairec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         "0,3649,13838,10867,2020-07-05 00:08:23.438,20200705,1593878903.438,1.273397\n"
         "0,9598,13665,6000,2020-07-05 00:13:41.297,20200705,1593879221.297,2.2775\n"
         "1,3649,20000,10000,2020-07-06 00:16:06.687,20200706,1593965766.687,2.0\n"
-        "1,9598,0,6000,,,,0.0\n",
+        "1,9598,0,6000,,,,0.0\n"
+        "2,9598,0,6000,2020-07-06 00:16:06.687,20200706,1593965766.687,\n"
+        "2,3649,0,0,2020-07-06 00:16:06.687,20200706,1593965766.687,NaN\n",
         kuairec_caption_category__csv=header
         + '3649,UNKNOWN,"精神小伙 路难走 ,程哥你狗粮慢点撒","[搞笑,感谢快手]",8,颜值,673,颜值随拍,-124,UNKNOWN\n'
         + "9598,封面,two lines\nof a caption,[],27,高新数码,-124,UNKNOWN,-124,UNKNOWN\n",
@@ -165,7 +196,7 @@ def test_kuairec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         ("3649", "颜值 颜值随拍 精神小伙 路难走 ,程哥你狗粮慢点撒"),
         ("9598", "封面 two lines"),
     ]
-    assert capsys.readouterr().out == "dropped: 1 views without a time, 1 parts of captions\n"
+    assert capsys.readouterr().out == "dropped: 1 views without a time, 2 without a watch_ratio, 1 parts of captions\n"
 
 
 def test_mind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +237,7 @@ def test_mind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         convert("mind", tmp_path, monkeypatch)
 
 
-def test_yelp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yelp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     reviews = [
         {"review_id": "r1", "user_id": "mh_-eMZ6K5RLWhZyISBhwA", "business_id": "XQfwVwDr-v0ZS3_CbbE5Xw", "stars": 3.0}
         | {"useful": 0, "text": 'Ate "here"\nonce', "date": "2018-07-07 22:09:11"},
@@ -214,6 +245,8 @@ def test_yelp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         | {"useful": 1, "text": "Good", "date": "2012-01-03 15:28:18"},
         {"review_id": "r3", "user_id": "OyoGAe7OKpv6SyGZT5g77Q", "business_id": "-P-b", "stars": 5.0}
         | {"useful": 1, "text": "", "date": "2014-02-05"},
+        {"review_id": "r4", "user_id": "a", "business_id": "-P-b", "stars": None, "date": "2014-02-05"},
+        {"review_id": "r5", "user_id": "b", "business_id": "-P-b", "date": "2014-02-05"},
     ]
     places = [
         {"business_id": "XQfwVwDr-v0ZS3_CbbE5Xw", "name": 'Turning "Point"', "city": "North Wales", "hours": None}
@@ -235,6 +268,7 @@ def test_yelp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "XQfwVwDr-v0ZS3_CbbE5Xw": 'Restaurants, Breakfast & Brunch Turning "Point" North Wales',
         "-P-b": "Zaika",
     }
+    assert capsys.readouterr().out == "dropped: 2 reviews without stars\n"
 
 
 def test_amazon_2018(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

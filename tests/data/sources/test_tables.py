@@ -1,4 +1,6 @@
 import gzip
+import os
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -250,4 +252,13 @@ def test_ids_that_differ_in_their_normalisation_alone_are_named(tmp_path: Path) 
     with pytest.raises(
         InputError, match="'e\u0301', the items '\u00e9'; 1 differ in their Unicode normalisation alone; write"
     ):
+        read(folder)
+
+
+@pytest.mark.parametrize("made", [os.mkfifo, lambda path: path.symlink_to("/dev/null")])
+def test_what_is_no_regular_file(tmp_path: Path, made: Callable[[Path], None]) -> None:
+    folder = write_tables(tmp_path)
+    (folder / "events.csv").unlink()
+    made(folder / "events.csv")
+    with pytest.raises(InputError, match=r"events.csv: it is no regular file \(a pipe or a device\), expected a file;"):
         read(folder)
