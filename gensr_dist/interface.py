@@ -9,7 +9,9 @@ gensr_dist.Run.open("runs/quickstart").search("w1 w107", user="17", k=5).items[0
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+import numbers
+import os
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,7 +52,7 @@ class Run:
         Raises:
             InputError: a stage has not finished, or its results do not belong together.
         """
-        run = RunFolder(Path(folder))
+        run = RunFolder(_path(folder, "folder"))
         check_consistent("index", run)
         config = load_config(run.config, done=True)
         check_config(config, "index", run)
@@ -104,14 +106,14 @@ class Run:
         self,
         user: str | None = None,
         *,
-        history: Sequence[str] | None = None,
+        history: Iterable[str] | None = None,
         k: int = 10,
         scorer: str | None = None,
     ) -> "Answers":
         """The k best items for a user of the log, or for someone with a history.
 
         Args:
-            user: id as in the log.
+            user: id as in the log, a text or a whole number.
             history: ids of items, oldest first, in place of a user.
             k: wanted.
             scorer: trained baseline whose logits alone order the candidates, such as "sasrec"; None: GenSR does.
@@ -119,15 +121,15 @@ class Run:
         Raises:
             InputError: neither or both are given, there is no such user, or the baseline cannot score.
         """
-        who = self._who(user, history, scorer)
-        return self.answerer_by(scorer).recommend(who, k)
+        wanted, who = _count(k), self._who(user, history, scorer)
+        return self.answerer_by(scorer).recommend(who, wanted)
 
     def search(
         self,
         query: str,
         user: str | None = None,
         *,
-        history: Sequence[str] | None = None,
+        history: Iterable[str] | None = None,
         k: int = 10,
         scorer: str | None = None,
     ) -> "Answers":
@@ -136,8 +138,8 @@ class Run:
         Raises:
             InputError: as `recommend`, or the query is empty.
         """
-        who = self._who(user, history, scorer)
-        return self.answerer_by(scorer).search(who, query, k)
+        wanted, text, who = _count(k), _text(query, "query"), self._who(user, history, scorer)
+        return self.answerer_by(scorer).search(who, text, wanted)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -149,14 +151,47 @@ class Run:
         metrics: dict[str, Any] = read_json(self.folder.metrics, "run `gensr evaluate` first")
         return metrics
 
-    def _who(self, user: str | None, history: Sequence[str] | None, scorer: str | None) -> "str | GivenHistory":
+    def _who(self, user: str | None, history: Iterable[str] | None, scorer: str | None) -> "str | GivenHistory":
+        if scorer is not None:
+            _text(scorer, "scorer")
         if user is not None and history is None:
-            return user
+            return _id(user, "user")
         if history is None or user is not None:
             raise InputError("user", "expected a user or a history", "give one of the two")
+        if isinstance(history, str | Set) or not isinstance(history, Iterable):
+            raise InputError("history", f"it is {history!r}, expected ids of items, oldest first", "give a list")
         from gensr_dist.retrieval.item_lists import history_of
 
-        return history_of(history, self.answerer_by(scorer).items.item_ids)
+        ids = [_id(item, "history") for item in history]
+        return history_of(ids, self.answerer_by(scorer).items.item_ids)
+
+
+def _path(value: Any, name: str) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(name, f"it is {value!r}, expected a path", "give a text or a Path")
+    return Path(value)
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(name, f"it is {value!r}, expected a text", "put it in quotes")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(name, f"{value!r} cannot be written as UTF-8", "give whole characters") from None
+    return value
+
+
+def _id(value: Any, name: str) -> str:
+    """Ids that are whole numbers in the log may be given as such."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return str(value) if whole else _text(value, name)
+
+
+def _count(k: Any) -> int:
+    if not isinstance(k, numbers.Integral) or isinstance(k, bool) or k < 1:
+        raise InputError("k", f"it is {k!r}, expected a whole number of 1 or more", "give the number of items wanted")
+    return int(k)
 
 
 def run(config: Config | str | Path, *overrides: str) -> Run:
@@ -171,7 +206,7 @@ def run(config: Config | str | Path, *overrides: str) -> Run:
         Paused: a stage was asked to end.
     """
     if not isinstance(config, Config):
-        config = load_config(Path(config), overrides)
+        config = load_config(_path(config, "config"), [_text(text, "overrides") for text in overrides])
     elif overrides:
         raise InputError("overrides", "the config is given as an object", "change that instead")
     done = run_all(config, LOG.info)

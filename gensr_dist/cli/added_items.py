@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from gensr_dist.cli.commands import load
-from gensr_dist.errors import printable
+from gensr_dist.errors import InputError, printable
 from gensr_dist.interface import Run
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.records import locked
@@ -22,6 +22,9 @@ def add_as_asked(options: argparse.Namespace, say: Say) -> "AddedItems":
         InputError: a stage before the index has not run, the folder has no index, or as `add_items`.
     """
     if options.config is not None and options.config.is_dir():
+        if options.set or options.preset:
+            option = "--set" if options.set else "--preset"
+            raise InputError(option, "a finished run folder has its settings", "give the config in place of the folder")
         finished = Run.open(options.config, many=True)
         run, config = finished.folder, finished.config
     else:

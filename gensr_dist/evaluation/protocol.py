@@ -145,7 +145,7 @@ def _on_all_ranks(
         raise InputError(
             f"evaluation row {row}",
             f"a score of user {rows.user_R[row]} is not a number ({broken.size} of {len(rows)} rows have one)",
-            "train again with a lower train.learning_rate or train.precision fp32",
+            "train again with a lower learning rate (`train.learning_rate`, or that of the baseline) or in fp32",
         )
     return rank_R.astype(np.int64), found_RF[:, 1:]
 

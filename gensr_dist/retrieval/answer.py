@@ -200,7 +200,12 @@ class Answerer:
         place_K = ranked.order_GK[0, :k]
         place_K = place_K[ranked.candidates.item_GK[0, place_K] >= 0]
         if not len(place_K):
-            nothing = "no item is allowed" if requests.allowed_I is not None else "the user already met every item"
+            if requests.allowed_I is not None and not requests.allowed_I.any():
+                nothing = "no item is allowed"
+            else:
+                nothing = "the user already met every item" + (
+                    " that is allowed" if requests.allowed_I is not None else ""
+                )
             return Answers(items=(), notes=(*notes, f"{nothing}, so there is nothing to answer"))
         if len(place_K) < k:  # candidate generation gives fewer only where there are no more
             left = (

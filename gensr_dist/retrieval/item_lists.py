@@ -117,7 +117,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 
 def _rows(ids: Sequence[str], item_ids: pl.Series) -> NDArray[np.int64]:
     """Row of each id, -1 for one that is not in the catalogue."""
-    wanted = pl.DataFrame({"item_id": pl.Series(ids, dtype=pl.String)})
+    wanted = pl.DataFrame({"item_id": pl.Series(values=list(ids), dtype=pl.String)})
     # A table of the whole catalogue takes a large one most of a second, and an answer much less.
     row_X = item_ids.is_in(wanted["item_id"].unique().implode()).arg_true()
     named = pl.DataFrame({"item_id": item_ids.gather(row_X), "row": row_X})

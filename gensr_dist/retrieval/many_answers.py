@@ -26,6 +26,7 @@ from gensr_dist.retrieval.asks_file import read_asks
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.retrieval.orders_file import ORDERS
 from gensr_dist.retrieval.requests import Requests
+from gensr_dist.runs.records import record_path
 from gensr_dist.runs.trained_run import TrainedRun
 from gensr_dist.storage.checked_files import sha256_of_file
 from gensr_dist.storage.durable import durable_file, sweep
@@ -143,7 +144,7 @@ def answer_many(
     known = int(frame["user_id"].is_in(users.implode()).sum())
     with _parts_folder(out, f"{sha256_of_file(asks)} {k} {identity}") as folder:
         starts = range(0, len(frame), PART)
-        waiting = [number for number in range(len(starts)) if not (folder / _name(number)).exists()]
+        waiting = [number for number in range(len(starts)) if not _whole(folder / _name(number))]
         before = len(frame) - sum(len(frame[starts[number] : starts[number] + PART]) for number in waiting)
         with tqdm(total=len(frame), initial=before, desc="answers", unit="line", disable=None) as bar:
             for number, answered in answer_parts(
@@ -181,7 +182,9 @@ def identity_of(trained: TrainedRun, retrieval: RetrievalConfig, scorer: str | N
     """
     added = (trained.added.record,) if isinstance(trained, RunWithAddedItems) else ()
     weights = () if scorer is None else tuple(sorted(trained.folder.baseline(scorer).model.iterdir()))
-    digests = [sha256_of_file(path) for path in (trained.folder.index / ORDERS, *added, *weights)]
+    record = record_path("index", trained.folder)
+    stage = (record,) if record.exists() else ()  # none in a folder that was put together by hand
+    digests = [sha256_of_file(path) for path in (trained.folder.index / ORDERS, *stage, *added, *weights)]
     return hashlib.sha256(f"{' '.join(digests)} {retrieval}".encode()).hexdigest()
 
 
@@ -200,6 +203,14 @@ def _parts_folder(out: Path, answers: str) -> Iterator[Path]:
                 path.unlink()
             write_json(record, answers)
         yield folder
+
+
+def _whole(part: Path) -> bool:
+    """Whether a part is there and can be read."""
+    try:
+        return pl.read_parquet(part, glob=False).schema == SCHEMA
+    except (OSError, pl.exceptions.PolarsError):
+        return False
 
 
 def _name(number: int) -> str:

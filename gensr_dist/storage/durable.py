@@ -31,6 +31,10 @@ def durable_file(path: Path) -> Iterator[Path]:
             _sync(temporary)
             temporary.replace(path)
             _sync(path.parent)
+    except OSError as error:
+        if error.filename == str(temporary):  # a name that the user never gave
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

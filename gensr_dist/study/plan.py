@@ -3,7 +3,8 @@
 import dataclasses
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,10 +17,12 @@ from gensr_dist.baselines.untrained.systems import UNTRAINED
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.config.settings_file import SettingsLoader, check_number
 from gensr_dist.errors import InputError
+from gensr_dist.stages.order import BY_NAME
 from gensr_dist.storage.records import digest
 from gensr_dist.study.settings import baseline_settings
 
 GENSR, FUSION = "gensr", "fusion"
+_OWN = ("data", "lightgcn", "model", "train", "retrieval")  # sections that a GenSR of its own may change
 _TITLES = {GENSR: "GenSR", FUSION: "Fusion of the best two"}
 
 
@@ -32,8 +35,9 @@ class SystemPlan:
     label: str = ""
     """Row of the tables; the system's title if empty."""
     set: tuple[str, ...] = ()
-    """Overrides: of a baseline its own settings (`loss=ce`), of GenSR those of the run (`model.cf_view=false`); its
-    `lightgcn.*` make CF vectors of its own."""
+    """Overrides: of a baseline its own settings (`loss=ce`), of GenSR those of the run (`model.cf_view=false`) but for
+    what all systems share: how the log is prepared, and which rows are ranked. Its `lightgcn.*` make CF vectors of its
+    own."""
 
     @property
     def learns(self) -> bool:
@@ -104,9 +108,14 @@ def open_study(path: Path, overrides: Sequence[str]) -> Study:
     given = [text for text in overrides if text.partition("=")[0] != "run"]
     if len(given) < len(overrides):
         raise InputError("--set run", "a study has a folder of its own", f"set `folder` in {path}")
-    config = load_config((path.parent / plan.config).resolve(), [*given, f"run={folder / 'data'}"])
-    for system in plan.systems:
-        _check(system, path)
+    place, given = (path.parent / plan.config).resolve(), [*given, f"run={folder / 'data'}"]
+    config = load_config(place, given)
+    for number, system in enumerate(plan.systems):
+        with _at(path, f"systems.{number}"):
+            _check(system, config)
+            if system.system == GENSR:
+                own = [_key_of(text) for text in system.set]
+                load_config(place, [*(text for text in given if _key_of(text) not in own), *system.set])
     study = Study(plan, folder, config)
     for label in study.labels:
         if study.labels.count(label) > 1:
@@ -174,15 +183,39 @@ class _Loader(SettingsLoader):
         return value
 
 
-def _check(system: SystemPlan, path: Path) -> None:
+def _check(system: SystemPlan, config: Config) -> None:
     name = system.system
     if name == GENSR:
-        load_config(None, [*system.set])
+        _check_own(system, config)
     elif name in BASELINES:
         baseline_settings(name, system.set)
     elif name not in UNTRAINED and name != FUSION:
         near = difflib.get_close_matches(name, [*_TITLES, *BASELINES, *UNTRAINED], n=1)
         remedy = f"did you mean {near[0]}?" if near else "`gensr baseline --list` shows those that train"
-        raise InputError(path, f"no system {name!r}", remedy)
+        raise InputError("system", f"there is none of the name {name!r}", remedy)
     elif system.set:
-        raise InputError(path, f"{name} has no settings", "leave its `set` out")
+        raise InputError("set", f"{name} has no settings", "leave it out")
+
+
+def _check_own(system: SystemPlan, config: Config) -> None:
+    """Refuse what a system cannot have for itself: the log is prepared once, and all rank the same rows."""
+    shared = {*BY_NAME["prepare"].settings(config), "data.raw", "train.validate_rows"}
+    for key in map(_key_of, system.set):
+        if key in shared or key.partition(".")[0] not in _OWN:
+            remedy = "set it in the study's config, or with `--set` for all"
+            raise InputError(key, "it is the same for all systems of a study", remedy)
+
+
+def _key_of(override: str) -> str:
+    return override.partition("=")[0]
+
+
+@contextmanager
+def _at(path: Path, place: str) -> Iterator[None]:
+    """Say in which file and system the fault is."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            path, f"{place}: {error.where.removeprefix('--set ')}: {error.problem}", error.remedy
+        ) from None

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES, ndcg_gain
-from gensr_dist.evaluation.significance import PairedTest, load_ranks, paired_gains
+from gensr_dist.evaluation.significance import PairedTest, SavedRanks, load_ranks, paired_gains
 from gensr_dist.study.plan import Study
 from gensr_dist.study.spec import TrialResult, read_outcome
 from gensr_dist.study.trials import Done, best_of_search
 
 _RESAMPLES = 10_000
+_AGAIN = "delete the folder of the trial; the study does it again"
 _TASK_OF = {name: task for task, name in TASK_NAMES.items()}
 
 
@@ -82,11 +84,27 @@ class StudyResult:
         return tuple(lines)
 
 
+def _check_rows(chosen: Sequence[tuple[Path, TrialResult]]) -> None:
+    """Raise InputError if two trials have ranked other rows: no row of one then stands beside that of another."""
+    for folder, outcome in chosen:
+        first_folder, first = chosen[0]
+        if outcome.rows_digest != first.rows_digest:
+            raise InputError(folder, f"its trial ranked other test rows than {first_folder.name}", _AGAIN)
+
+
+def _ranks(folder: Path, task: str) -> SavedRanks:
+    try:
+        return load_ranks(folder, _TASK_OF[task])
+    except InputError as error:
+        raise InputError(error.where, error.problem, _AGAIN) from None
+
+
 def collect(study: Study, done: Sequence[Done]) -> StudyResult:
     """Put together what the trials left."""
     systems, waiting = [], []
     trials = {label: [each for each in done if each.label == label] for label in study.labels}
     chosen = {label: _chosen(own, study.config.seed) for label, own in trials.items()}
+    _check_rows([each for of in chosen.values() for each in of])
     gensr = _gains(chosen[study.gensr]) if study.gensr is not None else {}
     for label, own in trials.items():
         problems = tuple(dict.fromkeys(each.problem for each in own if each.value is None))
@@ -96,7 +114,7 @@ def collect(study: Study, done: Sequence[Done]) -> StudyResult:
             waiting.append(label)
     rows: dict[str, int] = {}
     for folder, outcome in (of[0] for of in chosen.values() if of):
-        rows |= {task: len(load_ranks(folder, _TASK_OF[task]).rank_R) for task in outcome.tasks}
+        rows |= {task: len(_ranks(folder, task).rank_R) for task in outcome.tasks}
     return StudyResult(
         name=study.folder.name,
         split=study.config.data.split,
@@ -121,14 +139,13 @@ def _gains(chosen: Sequence[tuple[Path, TrialResult]]) -> dict[str, np.ndarray]:
     """NDCG@10 of each row, averaged over seeds, by task; [R] each."""
     tasks = chosen[0][1].tasks if chosen else {}
     return {
-        task: np.mean([ndcg_gain(load_ranks(folder, _TASK_OF[task]).rank_R, 10) for folder, _ in chosen], axis=0)
-        for task in tasks
+        task: np.mean([ndcg_gain(_ranks(folder, task).rank_R, 10) for folder, _ in chosen], axis=0) for task in tasks
     }
 
 
 def _users(chosen: Sequence[tuple[Path, TrialResult]], task: str) -> np.ndarray:
     """User of each row, [R], the same in every trial."""
-    return load_ranks(chosen[0][0], _TASK_OF[task]).user_R
+    return _ranks(chosen[0][0], task).user_R
 
 
 def _system(

@@ -40,6 +40,14 @@ def test_a_config_is_indexed_first(
     assert '"known": 1' in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("more", [["--set", "nonsense.key=1"], ["--preset", "tiny"]])
+def test_settings_beside_a_finished_run_are_refused(
+    tmp_path: Path, more: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["index", str(tmp_path), "--add", "new.csv", *more]) == 2
+    assert f"{more[0]}: a finished run folder has its settings; give the config" in capfd.readouterr().err
+
+
 def test_a_folder_that_is_no_finished_run_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["index", str(tmp_path), "--add", "new.csv"]) == 2
     error = capfd.readouterr().err

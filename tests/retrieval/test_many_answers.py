@@ -118,6 +118,23 @@ def test_parts_of_other_settings_are_not_used(trained: TrainedRun) -> None:
     assert len({identity_of(trained, each) for each in (settings, *others)}) == 3
 
 
+@pytest.mark.parametrize("content", [b"", b"PAR1", None])
+def test_a_part_that_cannot_be_read_is_answered_again(
+    answerer: Answerer, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    monkeypatch.setattr(many_answers, "PART", 3)
+    path, whole, out = asks(tmp_path), tmp_path / "whole.parquet", tmp_path / "out.parquet"
+    answered(answerer, run, path, whole, [])
+    with pytest.raises(KeyboardInterrupt):
+        answered(answerer, run, path, out, [], most=2)
+    part = tmp_path / ".out.parquet.parts" / "000000.parquet"
+    part.write_bytes(part.read_bytes()[:-9] if content is None else content)
+    done: list[int] = []
+    assert answered(answerer, run, path, out, done).before == 3
+    assert done == [0, 2, 3]
+    assert pl.read_parquet(out).equals(pl.read_parquet(whole))
+
+
 @pytest.mark.parametrize("lines", [10, 9])
 def test_a_second_start_of_the_same_result_is_refused(
     answerer: Answerer, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int

@@ -118,6 +118,17 @@ def test_a_folder_that_cannot_take_its_name_leaves_the_old_one(tmp_path: Path, m
     assert (tmp_path / "a" / "file").read_text() == "old"
 
 
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with (
+        pytest.raises(OSError, match="Is a directory|not empty|exists") as caught,
+        durable_file(tmp_path / "a") as file,
+    ):
+        file.write_text("new")
+    assert caught.value.filename == str(tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_what_another_host_writes_stays_for_a_day(tmp_path: Path) -> None:
     """Process ids of hosts that share a disk say nothing of each other."""
     dead = 2**22 + 1

@@ -14,11 +14,23 @@ from tests.study.studies import write_study
 @pytest.mark.parametrize(
     ("systems", "settings", "expected"),
     [
-        ("  - {system: sasrek}", {}, "no system 'sasrek'; did you mean sasrec?"),
+        ("  - {system: sasrek}", {}, "systems.0: system: there is none of the name 'sasrek'; did you mean sasrec?"),
         ("  - {system: sasrec, set: [losss=ce]}", {}, "did you mean 'sasrec.loss'"),
         ("  - {system: sasrec, set: [width=wide]}", {}, "expected an integer"),
         ("  - {system: gensr, set: [model.cf_vew=false]}", {}, "did you mean 'model.cf_view'"),
         ("  - {system: bm25, set: [k=1]}", {}, "bm25 has no settings"),
+        ("  - {system: bm25}\n  - {system: sasrec, set: [loss=zz]}", {}, "study.yaml: systems.1: sasrec.loss"),
+        *(
+            (
+                f"  - {{system: gensr, set: [model.cf_view=false, {key}]}}",
+                {},
+                f"{key.partition('=')[0]}: it is the same for",
+            )
+            for key in (
+                *("seed=7", "run=elsewhere", "data.eval_negatives=50", "data.vocabulary=300", "data.raw=elsewhere"),
+                *("simulate.users=9", "evaluation.rows=20", "train.validate_rows=9", "paper.steps=3"),
+            )
+        ),
         ("  - {system: sasrec}\n  - {system: sasrec, set: [loss=ce]}", {}, "two systems have the label 'SASRec'"),
         ("  - {system: sasrec}", {"trial": 3}, "trial: "),
         ("  - {system: sasrec}", {"trials": 0}, "trials: input should be greater than or equal to 1"),
@@ -42,6 +54,12 @@ def test_the_run_folder_is_the_studys(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "a study has a folder of its own" in capsys.readouterr().err
     assert main(["study", str(tmp_path / "none.yaml")]) == 2
     assert "cannot read the study" in capsys.readouterr().err
+
+
+def test_a_gensr_of_its_own_may_change_how_it_learns_and_answers(tmp_path: Path) -> None:
+    keys = "model.cf_view=false, train.steps=300, lightgcn.folds=0, retrieval.candidates=50, data.history=3"
+    study = open_study(write_study(tmp_path, f"  - {{system: gensr, set: [{keys}]}}"), [])
+    assert len(study.plan.systems[0].set) == 5
 
 
 def test_overrides_reach_the_shared_run(tmp_path: Path) -> None:
