@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_take_its_name_leaves_the_old_one(tmp_path: Path, m
 def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with (
-        pytest.raises(OSError, match="Is a directory|not empty|exists") as caught,
+        pytest.raises(OSError, match=r"Is a directory|not empty|exists") as caught,
         durable_file(tmp_path / "a") as file,
     ):
         file.write_text("new")
