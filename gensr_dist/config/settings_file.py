@@ -196,11 +196,10 @@ def _scalar(loader: "SettingsLoader", node: yaml.Node, where: str, key: str, hin
         written = node.value
         try:
             value = loader.construct_object(node)
+        except UnfitTagError as error:
+            raise InputError(where, f"{key} cannot be read ({error.problem})", "write a plain value") from None
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             raise InputError(where, f"{key} cannot be read ({_one_line(error)})", "write a plain value") from None
-        except (LookupError, AttributeError, TypeError):  # what is written does not fit the tag before it
-            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-            raise InputError(where, f"{key} is {written!r}, which is no {tag}", "write a plain value") from None
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(where, f"{key} is {written}, expected a finite number", "write a finite number")
         if isinstance(value, int | float) and not isinstance(value, bool) and base_type(hint) is not str:
@@ -237,8 +236,23 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+class UnfitTagError(yaml.constructor.ConstructorError):
+    """What is written is not of the type that the tag before it says."""
+
+
 class SettingsLoader(yaml.SafeLoader):
     """YAML 1.1 with two traps removed: `1e-3` is a number, and a date is text."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node; `!!bool maybe` is an error of YAML, as `!!int x` is."""
+        try:
+            return super().construct_object(node, deep)
+        except (LookupError, AttributeError, TypeError):
+            if not isinstance(node, yaml.ScalarNode):
+                raise
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            problem = f"{node.value!r} is no {tag}"
+            raise UnfitTagError(problem=problem, problem_mark=node.start_mark) from None
 
 
 _FLOAT = "tag:yaml.org,2002:float"

@@ -114,7 +114,7 @@ def test_tags_that_do_not_fit(tmp_path: Path, key: str, value: str, written: str
     tag = value.split()[0]
     section, _, name = key.rpartition(".")
     text = f"{section}:\n  {name}: {value}\n" if section else f"\n{name}: {value}\n"
-    expected = f"{key} is {written!r}, which is no {tag}; write a plain value"
+    expected = f"{key} cannot be read ({written!r} is no {tag}); write a plain value"
     assert refusal(tmp_path, text) == f"/mine.yaml:2: {expected}"
     with pytest.raises(InputError) as caught:
         load_config(None, [f"{key}={value}"])
@@ -123,7 +123,7 @@ def test_tags_that_do_not_fit(tmp_path: Path, key: str, value: str, written: str
 
 def test_a_timestamp_that_is_none_as_text(tmp_path: Path) -> None:
     assert refusal(tmp_path, "run: !!timestamp x") == (
-        "/mine.yaml:1: run is 'x', which is no !!timestamp; write a plain value"
+        "/mine.yaml:1: run cannot be read ('x' is no !!timestamp); write a plain value"
     )
 
 

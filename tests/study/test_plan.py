@@ -80,6 +80,8 @@ def test_overrides_reach_the_shared_run(tmp_path: Path) -> None:
         ("folder: run.yaml", r"folder: .*run.yaml is a file"),
         ("hours: .inf", r"study.yaml:3: a value is .inf, expected a number in decimal digits"),
         ("seeds: 99999999999999999999", r"seeds: input should be less than or equal to 1000"),
+        ("seeds: !!int", r"study.yaml:3: expected YAML \(\'\' is no !!int"),
+        ("folder: !!timestamp x", r"study.yaml:3: expected YAML \('x' is no !!timestamp"),
         ("systems: []", r"the key 'systems' is there twice"),
     ],
 )

@@ -9,6 +9,7 @@ entered in the middle and are one chunk, which is read a block at a time; chunks
 import gzip
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -151,8 +152,19 @@ def blocks(chunk: Chunk, advance: Advance) -> Iterator[CsvBlock]:
 
 def parquet_names(file: str) -> list[str]:
     """Names of the columns of a Parquet file."""
+    with _parquet(file) as parquet:
+        return list(parquet.schema_arrow.names)
+
+
+@contextmanager
+def _parquet(file: str) -> Iterator[pq.ParquetFile]:
     with opened(file) as stream:
-        return list(pq.ParquetFile(stream).schema_arrow.names)
+        try:
+            parquet = pq.ParquetFile(stream)
+        except UnicodeDecodeError as error:
+            problem = f"the name {error.object!r} of a column is no UTF-8 text"
+            raise InputError(file, problem, "write the names of columns in UTF-8") from None
+        yield parquet
 
 
 def row_groups(chunk: Chunk, columns: list[str]) -> pa.Table:
@@ -161,8 +173,8 @@ def row_groups(chunk: Chunk, columns: list[str]) -> pa.Table:
     Raises:
         InputError: a text is not UTF-8, which not all writers check, or a column is of a type that polars lacks.
     """
-    with opened(chunk.file) as stream:
-        table = pq.ParquetFile(stream).read_row_groups(list(range(chunk.start, chunk.end)), columns=columns)
+    with _parquet(chunk.file) as parquet:
+        table = parquet.read_row_groups(list(range(chunk.start, chunk.end)), columns=columns)
     for place, field in enumerate(table.schema):
         if pa.types.is_decimal256(field.type):
             raise InputError(chunk.file, f"column {field.name} is {field.type}", "write it as text or number")
@@ -320,8 +332,8 @@ def _too_long(file: str, start: int) -> InputError:
 
 
 def _row_groups(file: str, size: int) -> tuple[Chunk, ...]:
-    with opened(file) as stream:
-        metadata = pq.ParquetFile(stream).metadata
+    with _parquet(file) as parquet:
+        metadata = parquet.metadata
     chunks: list[Chunk] = []
     start = first_row = rows = held = 0
     for group in range(metadata.num_row_groups):

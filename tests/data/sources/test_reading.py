@@ -245,6 +245,16 @@ def test_parquet_text_that_is_not_utf8(tmp_path: Path, dictionary: bool) -> None
     assert str(caught.value) == (f"{path} row 3: text is no UTF-8 text (b'caf\\xe9'); write the column as UTF-8 text")
 
 
+def test_a_name_of_parquet_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    pq.write_table(pa.table({"id": [1], "more": ["a"]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"more", b"mo\xff\xe9"))
+    with pytest.raises(
+        InputError, match=r"log.parquet: the name b'mo\\xff\\xe9' of a column is no UTF-8 text; write the"
+    ):
+        read_rows(path)
+
+
 @pytest.mark.parametrize(("dtype", "most"), [(np.float16, 1 << 11), (np.float32, 1 << 24), (np.float64, 1 << 53)])
 def test_parquet_floats_that_are_not_exact(tmp_path: Path, dtype: type, most: int) -> None:
     path = tmp_path / "log.parquet"
