@@ -27,7 +27,7 @@ from gensr_dist.errors import InputError
 
 _LOOK_BYTES = 64 << 10
 _AS_TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)  # beside numbers and times
-_EXACT_BITS: dict[pl.DataType, int] = {pl.Float16(): 11, pl.Float32(): 24, pl.Float64(): 53}  # of whole numbers
+_EXACT_BITS = {"Float16": 11, "Float32": 24, "Float64": 53}  # of whole numbers; older polars has no Float16
 
 
 @dataclass(frozen=True)
@@ -195,9 +195,9 @@ def _require_exact(chunk: Chunk, column: Column, values: pl.Series) -> None:
     if isinstance(values.dtype, pl.Decimal):
         kind = "Decimal that is not whole"
         wrong = values.cast(pl.String).str.contains(r"\..*[1-9]").fill_null(False)
-    elif values.dtype in _EXACT_BITS:
+    elif str(values.dtype) in _EXACT_BITS:
         kind = f"{values.dtype} that is not exact"
-        limit = 1 << _EXACT_BITS[values.dtype]
+        limit = 1 << _EXACT_BITS[str(values.dtype)]
         wrong = (values.is_finite() & ((values.abs() > limit) | (values != values.round()))).fill_null(False)
     else:
         return
