@@ -21,6 +21,8 @@ command -v chromium >/dev/null || install_for_tests chromium
 { command -v ip && command -v pdsh && [ -x /usr/sbin/sshd ]; } >/dev/null || [ -d /run/systemd/system ] ||
     install_for_tests iproute2 openssh-server pdsh
 
+processes=$(env -u OMP_NUM_THREADS nproc) # of tests; more than eight need too much memory
+[ "$processes" -le 8 ] || processes=8
 export OMP_NUM_THREADS=1 # a test process has a core
 export HF_HUB_OFFLINE=1  # no test asks the Hub
 
@@ -32,8 +34,6 @@ check() {
 check ruff check .
 check ruff format --check .
 check mypy
-# One more than there are cores: some tests wait for what other processes do. More than eight need too much memory.
-processes=$(($(nproc) < 8 ? $(nproc) + 1 : 8))
 check pytest -n "$processes" --dist loadfile --no-loadscope-reorder "$@"
 
 if [ ${#failed[@]} -gt 0 ]; then
