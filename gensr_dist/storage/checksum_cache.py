@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gensr_dist.storage.cache_home import cache_home
+from gensr_dist.storage.durable import durable_file
 
 _LEAST = 4 << 20  # bytes; a smaller file is read each time, which takes milliseconds
 _SETTLED_S = 2.0  # a file that changed later may change again within the resolution of its times
@@ -39,11 +40,9 @@ def cached_sha256(path: Path) -> str:
             return sha256
     sha256 = sha256_of_file(path)
     if _state(path) == state and max(state[2:]) < (time.time() - _SETTLED_S) * 1e9:
-        with suppress(OSError):  # where there is no room for notes, files are read each time
-            note.parent.mkdir(parents=True, exist_ok=True)
-            temporary = note.with_suffix(f".{os.getpid()}")
+        # Where there is no room for notes, files are read each time.
+        with suppress(OSError), durable_file(note) as temporary:
             temporary.write_text(f"{known} {sha256}", "utf-8")
-            temporary.replace(note)
     return sha256
 
 

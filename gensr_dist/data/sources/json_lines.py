@@ -1,14 +1,11 @@
 """Reading large files of one JSON object a line, gzipped or plain, a block of lines at a time."""
 
 import ast
-import gzip
 import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from typing import BinaryIO, cast
 
 import polars as pl
 from tqdm import tqdm
@@ -17,9 +14,9 @@ from gensr_dist.data.sources.encoding import KIND_BYTES, refuse_other_kinds
 from gensr_dist.data.sources.ids import EXACT
 from gensr_dist.data.sources.raw_files import (
     BYTE_ORDER_MARK,
-    GZIP_MAGIC,
     Look,
     base_name,
+    decompressed,
     file_size,
     opened,
     readable,
@@ -108,8 +105,6 @@ def _holds(texts: pl.Series, pattern: str) -> bool:
 
 def _line_blocks(file: str, most: int) -> Iterator[bytes]:
     """Give the lines that begin within `most` bytes, or all, in blocks of whole lines, without a byte order mark."""
-    with readable(file), unzipped(file) as stream:
-        refuse_other_kinds(file, stream.read(KIND_BYTES))
     quiet = True if 0 < most < BLOCK_BYTES else None  # so little is soon read
     with (
         readable(file),
@@ -118,10 +113,9 @@ def _line_blocks(file: str, most: int) -> Iterator[bytes]:
             total=file_size(file), desc=f"read {base_name(file)}", unit="B", unit_scale=True, disable=quiet
         ) as progress,
     ):
-        zipped = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        raw.seek(0)
-        unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
-        with closing(unpacked):
+        with decompressed(raw) as unpacked:
+            refuse_other_kinds(file, unpacked.read(KIND_BYTES))
+            unpacked.seek(0)
             rest = unpacked.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
             taken = len(rest)
             while chunk := unpacked.read(min(BLOCK_BYTES, max(1, most - taken)) if most else BLOCK_BYTES):

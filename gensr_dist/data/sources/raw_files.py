@@ -64,11 +64,15 @@ def opened(file: str) -> Iterator[IO[bytes]]:
 @contextmanager
 def unzipped(file: str) -> Iterator[IO[bytes]]:
     """Open a file for reading, decompressed if it is gzip."""
-    with opened(file) as raw:
-        zipped = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        raw.seek(0)
-        with gzip.open(raw, "rb") if zipped else raw as stream:
-            yield cast(IO[bytes], stream)
+    with opened(file) as raw, decompressed(raw) as stream:
+        yield stream
+
+
+def decompressed(raw: IO[bytes]) -> IO[bytes]:
+    """What an open file holds from its beginning, gunzipped if it is gzip."""
+    zipped = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    raw.seek(0)
+    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if zipped else raw
 
 
 def lines_before(file: str, start: int) -> int:
