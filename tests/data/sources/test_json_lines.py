@@ -56,7 +56,9 @@ def test_look_at_a_damaged_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("beginning", "kind"), [(b"PK\x03\x04\x14\0", "a zip archive"), (gzip.compress(b"{}"), "gzip within")]
+    ("beginning", "kind"),
+    [(b"PK\x03\x04\x14\0", "a zip archive"), (gzip.compress(b"{}"), "gzip within")],
+    ids=["zip", "gzip"],
 )
 def test_archives_are_called_what_they_are(tmp_path: Path, beginning: bytes, kind: str) -> None:
     file = tmp_path / "lines.json.gz"

@@ -146,6 +146,7 @@ def test_a_mark_in_a_name_of_parquet(tmp_path: Path) -> None:
         (b"\x28\xb5\x2f\xfd\0\0", "compressed in another way than gzip", "unpack it"),
         ("id\n1\n".encode("utf-16"), "UTF-16 or holds zero bytes", "save the file as UTF-8"),
     ],
+    ids=["zip", "parquet", "gzip", "zstd", "utf-16"],
 )
 def test_what_is_no_text_is_named(tmp_path: Path, beginning: bytes, kind: str, remedy: str) -> None:
     path = write(tmp_path, gzip.compress(beginning), "log.csv.gz")
