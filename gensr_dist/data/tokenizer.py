@@ -5,20 +5,20 @@ the tokens of `a` followed by those of `b`, and prompts can be put together from
 
 Both are folders that transformers opens. It takes seconds to import, so only fetching a pretrained one does.
 
-Dimensions: I texts, T tokens a text.
+Dimensions: I texts, T tokens a text, P tokens of all texts.
 """
 
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from tqdm import tqdm
 from typing_extensions import Self
 
 from gensr_dist.errors import InputError
@@ -27,7 +27,6 @@ _SPECIAL = ("<pad>", "</s>", "<unk>", *(f"<extra_id_{slot}>" for slot in range(1
 _ANSWERS = ("Yes", "No")
 _TOKENIZER = "tokenizer.json"
 _PRINTABLE = [chr(code) for code in range(33, 127)]
-_BATCH = 16_384  # texts handed to the tokenizer at once
 
 
 class TextTokenizer:
@@ -68,6 +67,20 @@ class TextTokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of a text, whose special tokens count as such; none at its end."""
         return self.fast.encode(text, add_special_tokens=False).ids
+
+    def encode_many(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of texts whose special tokens are read as ordinary characters.
+
+        Returns:
+            The ids of all texts, one after the other (int32 [P]), and how many each has (int64 [I]).
+        """
+        self.fast.encode_special_tokens = True
+        try:
+            ids_of_I = [each.ids for each in self.fast.encode_batch_fast(texts, add_special_tokens=False)]
+        finally:
+            self.fast.encode_special_tokens = False
+        length_I = np.fromiter(map(len, ids_of_I), dtype=np.int64, count=len(ids_of_I))
+        return np.fromiter(chain.from_iterable(ids_of_I), dtype=np.int32, count=length_I.sum()), length_I
 
     def answers(self) -> tuple[int, int]:
         """The first tokens of No and Yes.
@@ -124,25 +137,42 @@ def load_tokenizer(name_or_folder: str) -> TextTokenizer:
         )
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
-        return TextTokenizer.open(Path(folder))
+        opened = TextTokenizer.open(Path(folder))
+    if not _splits_at_blanks(opened):
+        raise InputError(
+            name_or_folder,
+            "expected a tokenizer that splits at white space first and marks the start of every word, as T5's",
+            "set data.tokenizer to 'corpus' or to a T5 tokenizer",
+        )
+    return opened
 
 
-def train_tokenizer(texts: Iterator[str], vocabulary: int, phrases: Sequence[str] = ()) -> TextTokenizer:
+def _splits_at_blanks(tokenizer: TextTokenizer) -> bool:
+    """Whether the tokens of a text are those of its words in turn."""
+    added = tokenizer.fast.get_added_tokens_decoder().values()
+    if any(" " in token.content for token in added if not token.special):
+        return False
+    words = [*_ANSWERS, "the", "5", "Recommend:", "the"]
+    return tokenizer.encode(" ".join(words)) == [token for word in words for token in tokenizer.encode(word)]
+
+
+def train_tokenizer(texts: pl.Series, vocabulary: int, phrases: Sequence[str] = ()) -> TextTokenizer:
     """Train byte-pair pieces on a corpus; the same texts give the same tokenizer.
 
     Ids 0, 1, 2 are `<pad>`, `</s>`, `<unk>`; `<extra_id_0>`.. follow. "Yes" and "No" are one token each, as is every
     word of `phrases`. Letters beyond the most frequent become `<unk>` when the vocabulary has no room for them.
 
     Args:
-        texts: counted as words; their order does not matter.
+        texts: strings, counted as words; their order does not matter.
         vocabulary: number of tokens, at most.
         phrases: prompts whose words are to be whole tokens.
     """
     normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])  # users type as they like
     split = pre_tokenizers.WhitespaceSplit()
     words: Counter[str] = Counter()
-    for text in texts:
-        words.update(normalizer.normalize_str(text).split())
+    for text, count in texts.str.split(" ").explode().value_counts().iter_rows():  # a text is its words in turn
+        for word in normalizer.normalize_str(text).split():
+            words[word] += count
     letters: Counter[str] = Counter()
     for word, count in words.items():
         letters.update(dict.fromkeys(word, count))
@@ -171,26 +201,12 @@ def token_table(tokenizer: TextTokenizer, texts: Sequence[str], width: int) -> n
     Text that spells a special token, such as "</s>", is read as ordinary characters. A text without words is all
     padding.
     """
+    piece_P, length_I = tokenizer.encode_many(texts)
+    kept_I = np.minimum(length_I, width)
     table_IT = np.zeros((len(texts), width), dtype=np.int32)
-    fill_token_table(tokenizer, texts, table_IT)
+    for row_T, kept, first in zip(table_IT, kept_I, np.cumsum(length_I) - length_I, strict=True):
+        row_T[:kept] = piece_P[first : first + kept]
     return table_IT
-
-
-def fill_token_table(tokenizer: TextTokenizer, texts: Sequence[str] | pl.Series, table_IT: np.ndarray) -> None:
-    """Write what `token_table` returns into an array, possibly one on disk."""
-    fast = tokenizer.fast
-    fast.encode_special_tokens = True
-    fast.enable_truncation(table_IT.shape[1])
-    fast.enable_padding(length=table_IT.shape[1], pad_id=0)
-    starts = range(0, len(texts), _BATCH)
-    try:
-        for start in tqdm(starts, desc="tokenise", unit="batch", disable=None if len(starts) > 1 else True):
-            batch = fast.encode_batch_fast(list(texts[start : start + _BATCH]), add_special_tokens=False)
-            table_IT[start : start + _BATCH] = np.array([encoding.ids for encoding in batch], dtype=np.int32)
-    finally:
-        fast.encode_special_tokens = False
-        fast.no_truncation()
-        fast.no_padding()
 
 
 def _with_whole_words(trained: Tokenizer, words: Sequence[str]) -> models.BPE:

@@ -1,6 +1,8 @@
+import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ TEXTS = [f"kind {n % 7} w{n % 50} lip stick number {n}" for n in range(300)]
 
 
 def corpus_tokenizer() -> TextTokenizer:
-    return train_tokenizer(iter(TEXTS), 400, ["recommend. liked:", "will the user click?"])
+    return train_tokenizer(pl.Series(TEXTS, dtype=pl.String), 400, ["recommend. liked:", "will the user click?"])
 
 
 @pytest.fixture(scope="module", params=["corpus", "t5"])
@@ -74,16 +76,16 @@ def test_corpus_tokenizer_layout() -> None:
 
 
 def test_same_texts_in_any_order_give_the_same_folder(tmp_path: Path) -> None:
-    train_tokenizer(iter(TEXTS), 400).save(tmp_path / "a")
-    train_tokenizer(iter(TEXTS[::-1]), 400).save(tmp_path / "b")
+    train_tokenizer(pl.Series(TEXTS, dtype=pl.String), 400).save(tmp_path / "a")
+    train_tokenizer(pl.Series(TEXTS[::-1], dtype=pl.String), 400).save(tmp_path / "b")
     assert vocabulary_fingerprint(tmp_path / "a") == vocabulary_fingerprint(tmp_path / "b")
-    train_tokenizer(iter(TEXTS[:10]), 400).save(tmp_path / "c")
+    train_tokenizer(pl.Series(TEXTS[:10], dtype=pl.String), 400).save(tmp_path / "c")
     assert vocabulary_fingerprint(tmp_path / "a") != vocabulary_fingerprint(tmp_path / "c")
 
 
 @pytest.mark.parametrize("texts", [[], ["", " "], ["猫"], ["".join(chr(0x4E00 + n) for n in range(2_000))]])
 def test_odd_corpora_keep_to_the_vocabulary(texts: list[str]) -> None:
-    tokenizer = train_tokenizer(iter(texts), 300)
+    tokenizer = train_tokenizer(pl.Series(texts, dtype=pl.String), 300)
     assert len(tokenizer) <= 300
     assert tokenizer.fast.encode("Yes No", add_special_tokens=False).tokens == ["▁yes", "▁no"]
 
@@ -117,6 +119,26 @@ def test_a_saved_folder_is_opened_byte_for_byte(tmp_path: Path, tokenizer: TextT
     opened = TextTokenizer.open(tmp_path / "a")
     assert opened.files == tokenizer.files
     assert load_tokenizer(str(tmp_path / "a")).vocabulary == tokenizer.vocabulary
+
+
+@pytest.mark.parametrize(
+    ("splitter", "added"),
+    [
+        ({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": True}, []),
+        (None, []),
+        ({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}]}, ["lip stick"]),
+    ],
+    ids=["marks blanks", "splits nothing", "a token of two words"],
+)
+def test_words_must_be_tokenised_alone(tmp_path: Path, splitter: object, added: list[str]) -> None:
+    files = dict(corpus_tokenizer().files)
+    tokenizer = json.loads(files["tokenizer.json"])
+    fields = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    tokenizer["added_tokens"] += [{"id": 900, "content": content, **fields} for content in added]
+    files["tokenizer.json"] = json.dumps({**tokenizer, "pre_tokenizer": splitter}).encode()
+    TextTokenizer(files).save(tmp_path / "other")
+    with pytest.raises(InputError, match="expected a tokenizer that splits at white space first"):
+        load_tokenizer(str(tmp_path / "other"))
 
 
 def test_no_such_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

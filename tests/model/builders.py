@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ WORDS = ("red", "lipstick", "matte", "blue", "nail", "polish", "shine", "oil", "
 @functools.cache
 def corpus_tokenizer() -> TextTokenizer:
     templates = " ".join([PromptConfig().recommendation, PromptConfig().search])
-    return train_tokenizer(iter([" ".join(WORDS), templates] * 20), 260)
+    return train_tokenizer(pl.Series([" ".join(WORDS), templates] * 20), 260)
 
 
 def tokenizer_named(name: str) -> TextTokenizer:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -172,7 +173,7 @@ def test_a_folder_that_does_not_fit_together_is_a_one_line_error(
 
 
 def test_a_model_of_other_tokens_or_vectors_is_a_one_line_error(saved_folder: Path) -> None:
-    own, other = corpus_tokenizer(), train_tokenizer(iter(["quite other words"]), 300)
+    own, other = corpus_tokenizer(), train_tokenizer(pl.Series(["quite other words"]), 300)
     GenSR.from_pretrained(saved_folder, reads=own, cf_width=CF_WIDTH)
     with pytest.raises(InputError, match=r"the model was trained with another tokenizer than that of the shards"):
         GenSR.from_pretrained(saved_folder, reads=other, cf_width=CF_WIDTH)

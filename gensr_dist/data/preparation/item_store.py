@@ -12,8 +12,9 @@ import polars as pl
 from gensr_dist.data.config import DataConfig
 from gensr_dist.data.events import Repair
 from gensr_dist.data.preparation.engine import CleanLog
+from gensr_dist.data.preparation.token_table import fill_token_table
 from gensr_dist.data.shards.manifest import vocabulary_fingerprint
-from gensr_dist.data.tokenizer import TextTokenizer, fill_token_table
+from gensr_dist.data.tokenizer import TextTokenizer
 from gensr_dist.storage.output_errors import numbered_errors
 from gensr_dist.storage.records import write_json
 

@@ -171,8 +171,7 @@ def _tokenizer(log: CleanLog, config: DataConfig, phrases: Sequence[str]) -> Tex
     return train_tokenizer(_corpus(log), config.vocabulary, phrases)
 
 
-def _corpus(log: CleanLog) -> Iterator[str]:
+def _corpus(log: CleanLog) -> pl.Series:
     """Texts of items and queries, evenly thinned out where there are very many."""
     texts: list[pl.Series] = [log.items["text"], log.queries["text"]]
-    for series in texts:
-        yield from series.gather_every(max(1, len(series) // _TOKENIZER_TEXTS))
+    return pl.concat(series.gather_every(max(1, len(series) // _TOKENIZER_TEXTS)) for series in texts)
