@@ -62,7 +62,7 @@ class DataConfig:
     """Keep only users who both searched and were recommended to."""
     tokenizer: str = "corpus"
     """`corpus`: trained on the log's item texts and queries; else the name of one on the Hugging Face Hub, or a
-    folder."""
+    folder; it must split at white space first, as T5's."""
     vocabulary: Annotated[int, Field(ge=300, le=1_000_000)] = 4_000
     """Number of tokens of a `corpus` tokenizer."""
     title_tokens: Annotated[int, Field(ge=1, le=512)] = 16
