@@ -140,7 +140,7 @@ def answer_many(
     if out.exists() and asks.exists() and out.samefile(asks):
         raise InputError(out, "it is the file of the asked users, which the answers would replace", "give another name")
     if out.exists() and not (out.is_file() and _holds_answers(out)):
-        raise InputError(out, "it is there and holds no answers, which would replace it", "give another name")
+        raise InputError(out, "it is there and holds something else than answers", "give another name")
     given, started = read_asks(asks), time.monotonic()
     frame = given.frame
     known = int(frame["user_id"].is_in(users.implode()).sum())
