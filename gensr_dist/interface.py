@@ -169,7 +169,7 @@ class Run:
 def _path(value: Any, name: str) -> Path:
     if not isinstance(value, str | os.PathLike):
         raise InputError(name, f"it is {value!r}, expected a path", "give a text or a Path")
-    return Path(value)
+    return Path(os.path.expanduser(value))  # noqa: PTH111  pathlib's raises RuntimeError
 
 
 def _text(value: Any, name: str) -> str:

@@ -2,9 +2,9 @@
 
 import argparse
 import dataclasses
-from pathlib import Path
 from typing import Any
 
+from gensr_dist.cli.arguments import local_path
 from gensr_dist.cli.commands import Commands
 from gensr_dist.config.root import load_config
 from gensr_dist.errors import InputError
@@ -25,10 +25,12 @@ def add_analyses(commands: Commands) -> None:
         "gensr analyse subspaces runs/quickstart",
     )
     added.add_argument("analysis", metavar="NAME", nargs="?", help="a name that `gensr analyse --list` shows")
-    added.add_argument("run", metavar="RUN", nargs="?", type=Path, help="folder of a finished run")
+    added.add_argument("run", metavar="RUN", nargs="?", type=local_path, help="folder of a finished run")
     added.add_argument("--list", action="store_true", help="show all analyses and end")
     added.add_argument("--check", action="store_true", help="try the estimators of mutual-information alone")
-    added.add_argument("--peer", metavar="RUN", type=Path, help="RUN/baselines/NAME, or a run, whose UniSAR is meant")
+    added.add_argument(
+        "--peer", metavar="RUN", type=local_path, help="RUN/baselines/NAME, or a run, whose UniSAR is meant"
+    )
     added.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="replace a setting of analysis.*; repeatable"
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gensr_dist.cli.arguments import integer
+from gensr_dist.cli.arguments import integer, local_path
 from gensr_dist.cli.commands import Commands, add_ray, check_ray, told
 from gensr_dist.errors import printable
 from gensr_dist.interface import Run
@@ -69,29 +69,29 @@ def add_answers(commands: Commands) -> None:
         "item_id and score. The same command resumes one that was stopped.",
         "gensr answer runs/quickstart --users users.csv --out answers.parquet -k 10",
     )
-    added.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
+    added.add_argument("run", metavar="RUN", type=local_path, help="folder of a finished run")
     added.add_argument(
-        "--users", metavar="FILE", type=Path, required=True, help="CSV or Parquet file of users and queries"
+        "--users", metavar="FILE", type=local_path, required=True, help="CSV or Parquet file of users and queries"
     )
-    added.add_argument("--out", metavar="FILE", type=Path, required=True, help="Parquet file of the answers")
+    added.add_argument("--out", metavar="FILE", type=local_path, required=True, help="Parquet file of the answers")
     _add_scorer(added)
     added.add_argument("-k", metavar="K", type=integer(1, 100_000), default=10, help="answers per line (default 10)")
     add_ray(added)
 
 
 def _add_question(added: argparse.ArgumentParser) -> None:
-    added.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
+    added.add_argument("run", metavar="RUN", type=local_path, help="folder of a finished run")
     who = added.add_mutually_exclusive_group(required=True)
     who.add_argument("--user", metavar="U", help="user id as in the raw log")
     who.add_argument(
         "--history",
         metavar="FILE",
-        type=Path,
+        type=local_path,
         help="item ids, one per line, oldest first, in place of a user; optionally a tab and recommendation (the "
         "default), search or both",
     )
-    added.add_argument("--only", metavar="FILE", type=Path, help="answer only these items; ids, one per line")
-    added.add_argument("--exclude", metavar="FILE", type=Path, help="never answer these items; ids, one per line")
+    added.add_argument("--only", metavar="FILE", type=local_path, help="answer only these items; ids, one per line")
+    added.add_argument("--exclude", metavar="FILE", type=local_path, help="never answer these items; ids, one per line")
     added.add_argument("--explain", action="store_true", help="say which channels and interactions are behind it")
     _add_scorer(added)
     added.add_argument("-k", metavar="K", type=integer(1, 100_000), default=10, help="number of answers (default 10)")

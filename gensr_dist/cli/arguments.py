@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 
@@ -79,3 +80,10 @@ def integer(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def local_path(text: str) -> Path:
+    """A path of this machine, with `~` for the home folder as in configs: shells leave that of `--out=~/x` as it is."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"expected a path of this machine, found {text!r}")
+    return Path(os.path.expanduser(text))  # noqa: PTH111  pathlib's raises RuntimeError

@@ -2,10 +2,9 @@
 
 import argparse
 import dataclasses
-from pathlib import Path
 from typing import Any
 
-from gensr_dist.cli.arguments import integer
+from gensr_dist.cli.arguments import integer, local_path
 from gensr_dist.cli.commands import Commands, told
 from gensr_dist.data.presets import PRESETS
 from gensr_dist.stages.runner import Say
@@ -23,7 +22,9 @@ def add_benches(commands: Commands) -> None:
         "gensr bench data --preset kuaisar --json",
     )
     added.add_argument("--preset", choices=tuple(PRESETS), default="tiny", help="size of the log (default tiny)")
-    added.add_argument("--folder", metavar="DIR", type=Path, help="keep the log and the shards there; else deleted")
+    added.add_argument(
+        "--folder", metavar="DIR", type=local_path, help="keep the log and the shards there; else deleted"
+    )
 
     added = add(
         "lightgcn",
@@ -69,7 +70,7 @@ def add_benches(commands: Commands) -> None:
         "Answers test rows of both tasks one at a time, in this process.",
         "gensr bench answer runs/quickstart --json",
     )
-    added.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
+    added.add_argument("run", metavar="RUN", type=local_path, help="folder of a finished run")
     added.add_argument(
         "--answers", metavar="N", type=integer(1, 100_000), default=300, help="answers per task (default 300)"
     )
@@ -84,7 +85,7 @@ def add_benches(commands: Commands) -> None:
     added.add_argument(
         "--rounds", metavar="N", type=integer(2, 10_000), default=41, help="rounds of each operation (default 41)"
     )
-    added.add_argument("--csv", metavar="FILE", type=Path, help="add the rows to it")
+    added.add_argument("--csv", metavar="FILE", type=local_path, help="add the rows to it")
 
     added = add(
         "scorings",
@@ -93,7 +94,7 @@ def add_benches(commands: Commands) -> None:
         "Trains and evaluates both from the same shards, CF vectors and seeds.",
         "gensr bench scorings configs/amazon_beauty.yaml --set data.raw=/data/amazon_beauty --json",
     )
-    added.add_argument("config", metavar="CONFIG", type=Path, help="config of the runs")
+    added.add_argument("config", metavar="CONFIG", type=local_path, help="config of the runs")
     added.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="replace a setting; repeatable")
     added.add_argument("--seeds", metavar="N", type=integer(1, 100), default=3, help="trainings of each (default 3)")
     added.add_argument(
@@ -105,7 +106,9 @@ def add_benches(commands: Commands) -> None:
     added.add_argument(
         "--at-once", metavar="N", type=integer(1, 64), default=2, help="commands side by side (default 2)"
     )
-    added.add_argument("--folder", metavar="DIR", type=Path, help="keep the runs there, and go on with finished ones")
+    added.add_argument(
+        "--folder", metavar="DIR", type=local_path, help="keep the runs there, and go on with finished ones"
+    )
 
     added = add(
         "resume",
@@ -148,7 +151,9 @@ def _add_model_arguments(added: argparse.ArgumentParser) -> None:
     added.add_argument(
         "--rounds", metavar="N", type=integer(1, 1_000), default=5, help="rounds of each variant (default 5)"
     )
-    added.add_argument("--profile", metavar="DIR", type=Path, help="write a trace for TensorBoard or Perfetto there")
+    added.add_argument(
+        "--profile", metavar="DIR", type=local_path, help="write a trace for TensorBoard or Perfetto there"
+    )
 
 
 def _step(options: argparse.Namespace, say: Say) -> Any:

@@ -3,10 +3,9 @@
 import argparse
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from gensr_dist.cli.arguments import OneLineParser
+from gensr_dist.cli.arguments import OneLineParser, local_path
 from gensr_dist.config.root import Config, load_config
 from gensr_dist.data.presets import PRESETS
 from gensr_dist.errors import InputError
@@ -53,7 +52,7 @@ def _sentence(summary: str) -> str:
 def add_config(command: argparse.ArgumentParser) -> None:
     """Give a command CONFIG, --preset and --set."""
     command.add_argument(
-        "config", metavar="CONFIG", nargs="?", type=Path, help="YAML file, e.g. configs/quickstart.yaml"
+        "config", metavar="CONFIG", nargs="?", type=local_path, help="YAML file, e.g. configs/quickstart.yaml"
     )
     command.add_argument(
         "--preset",

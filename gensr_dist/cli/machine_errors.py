@@ -43,6 +43,8 @@ def as_machine_error(error: BaseException) -> InputError | None:
 
 def require_threads() -> None:
     """Raise InputError where a limit leaves too few: polars then waits forever, or blames the file that it reads."""
+    if os.environ.get("POLARS_MAX_THREADS") == "0":  # polars ignores what is no number
+        raise InputError("POLARS_MAX_THREADS", "0 threads, expected at least 1", "raise it or unset it")
     needed, started, over = _THREADS + (os.cpu_count() or 1), list[threading.Thread](), threading.Event()
     try:
         for _ in range(needed):

@@ -3,10 +3,9 @@
 import argparse
 import os
 import shlex
-from pathlib import Path
 from typing import Any, get_args
 
-from gensr_dist.cli.arguments import integer
+from gensr_dist.cli.arguments import integer, local_path
 from gensr_dist.cli.commands import Commands, add_config, add_ray, check_ray, load
 from gensr_dist.data.config import Source
 from gensr_dist.interface import Run
@@ -37,7 +36,7 @@ def add_stages(commands: Commands) -> None:
             added.add_argument(
                 "--add",
                 metavar="ITEMS",
-                type=Path,
+                type=local_path,
                 help="then add items that came after training: CSV or Parquet with item_id and text; CONFIG may be a "
                 "run folder; the next `gensr index` discards them",
             )

@@ -1,11 +1,11 @@
 """`gensr study`: train and compare many systems."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from gensr_dist.cli.arguments import local_path
 from gensr_dist.cli.commands import Commands, add_ray, check_ray, told
 from gensr_dist.stages.runner import Say
 
@@ -24,7 +24,7 @@ def add_studies(commands: Commands) -> None:
         "system that fails does not stop the others. --set replaces settings of the run whose data all systems share.",
         "gensr study configs/studies/beauty.yaml --set data.raw=/data/amazon_beauty",
     )
-    added.add_argument("study", metavar="STUDY", type=Path, help="YAML file, e.g. configs/studies/small.yaml")
+    added.add_argument("study", metavar="STUDY", type=local_path, help="YAML file, e.g. configs/studies/small.yaml")
     added.add_argument(
         "--set",
         metavar="KEY=VALUE",

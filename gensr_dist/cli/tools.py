@@ -1,9 +1,10 @@
 """Commands that look at a log, a config, shards, machines or finished runs."""
 
 import argparse
-from pathlib import Path
+import os
 from typing import Any
 
+from gensr_dist.cli.arguments import local_path
 from gensr_dist.cli.commands import Commands, add_config, load, told
 from gensr_dist.config.explanation import explained_yaml
 from gensr_dist.config.root import resolved_yaml
@@ -32,15 +33,15 @@ def add_tools(commands: Commands) -> None:
         "and the p-value of a two-sided sign-flip test; both of users, whose rows are drawn and flipped together.",
         "gensr compare runs/shared runs/joint",
     )
-    added.add_argument("first", metavar="RUN_A", type=Path, help="folder of an evaluated run")
-    added.add_argument("second", metavar="RUN_B", type=Path, help="another one, evaluated on the same rows")
+    added.add_argument("first", metavar="RUN_A", type=local_path, help="folder of an evaluated run")
+    added.add_argument("second", metavar="RUN_B", type=local_path, help="another one, evaluated on the same rows")
     commands.add(
         "verify",
         _verify,
         "check shards against their manifest",
         "Finds missing, extra, changed and reordered files. Exit code 2 names the first fault.",
         "gensr verify runs/quickstart/shards",
-    ).add_argument("shards", metavar="SHARDS", help="folder or URL that holds manifest.json")
+    ).add_argument("shards", metavar="SHARDS", type=os.path.expanduser, help="folder or URL that holds manifest.json")
     added = commands.add(
         "doctor",
         _doctor,
@@ -50,7 +51,7 @@ def add_tools(commands: Commands) -> None:
         "gensr doctor configs/kuaisar.yaml --hostfile launch/hostfile",
     )
     add_config(added)
-    added.add_argument("--hostfile", metavar="FILE", type=Path, help="a line `host slots=GPUS` for each machine")
+    added.add_argument("--hostfile", metavar="FILE", type=local_path, help="a line `host slots=GPUS` for each machine")
     added = commands.add(
         "replay",
         _replay,
@@ -58,7 +59,7 @@ def add_tools(commands: Commands) -> None:
         "Names the first tensor that was not finite, in the order of computation, and the rows that gave it.",
         "gensr replay runs/quickstart",
     )
-    added.add_argument("run", metavar="RUN", type=Path, help="folder of the stopped run")
+    added.add_argument("run", metavar="RUN", type=local_path, help="folder of the stopped run")
     added = commands.add(
         "config",
         _config,

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import operator
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,6 +37,7 @@ from gensr_dist.paper.config import PaperConfig
 from gensr_dist.retrieval.config import RetrievalConfig
 from gensr_dist.train.config import TrainConfig
 
+_VARIABLE = re.compile(r"(?:^|/)\$[A-Za-z_]|\$\{")  # at the beginning of a folder's name, where folders have no $
 _PATHS = ("run", "data.raw", "data.shards", "data.cache", "data.tokenizer", "model.backbone")  # or may be
 
 
@@ -149,6 +151,9 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
         text = operator.attrgetter(key)(config)
         if os.path.expanduser(text).startswith("~"):  # noqa: PTH111  pathlib's raises RuntimeError
             refuse(key, f"{key} is {text!r}, and there is no such user here", "write the path of the home folder")
+        if _VARIABLE.search(text):
+            problem = f"{key} is {text!r}, and variables of the environment are not replaced"
+            refuse(key, problem, f'write the path itself, or --set {key}="...", where the shell replaces them')
     if 0 < train.micro_tokens < config.data.longest_row:
         refuse(
             "train.micro_tokens",

@@ -139,6 +139,8 @@ def answer_many(
         raise InputError(out, "it is a folder", "give the name of a file")
     if out.exists() and asks.exists() and out.samefile(asks):
         raise InputError(out, "it is the file of the asked users, which the answers would replace", "give another name")
+    if out.exists() and not (out.is_file() and _holds_answers(out)):
+        raise InputError(out, "it is there and holds something else than answers", "give another name")
     given, started = read_asks(asks), time.monotonic()
     frame = given.frame
     known = int(frame["user_id"].is_in(users.implode()).sum())
@@ -209,6 +211,14 @@ def _whole(part: Path) -> bool:
     """Whether a part is there and can be read."""
     try:
         return pl.read_parquet(part, glob=False).schema == SCHEMA
+    except (OSError, pl.exceptions.PolarsError):
+        return False
+
+
+def _holds_answers(path: Path) -> bool:
+    """Whether a file is of SCHEMA, by its end alone."""
+    try:
+        return pl.scan_parquet(path, glob=False).collect_schema() == SCHEMA
     except (OSError, pl.exceptions.PolarsError):
         return False
 

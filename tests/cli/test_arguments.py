@@ -1,9 +1,11 @@
+import argparse
 import itertools
 import os
+from pathlib import Path
 
 import pytest
 
-from gensr_dist.cli.arguments import OneLineParser, integer
+from gensr_dist.cli.arguments import OneLineParser, integer, local_path
 
 
 def parsed(*arguments: str) -> dict[str, object]:
@@ -63,3 +65,17 @@ def test_bytes_that_are_not_utf8_are_one_line(capsys: pytest.CaptureFixture[str]
     message = refusal(capsys, "run", "--user", in_ascii)
     assert "argument 4, '/data/é', needs a locale of UTF-8" in message
     assert "; set PYTHONUTF8=1" in message
+
+
+def test_paths_are_those_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert local_path("~/x.parquet") == Path("/home/me/x.parquet")
+    assert local_path("a/~") == Path("a/~")
+    with pytest.raises(argparse.ArgumentTypeError, match=r"expected a path of this machine, found 's3://bucket/x'"):
+        local_path("s3://bucket/x")
+
+
+def test_no_command_takes_a_path_as_it_is_typed() -> None:
+    """A bare Path would make folders that are named `~` and `s3:`."""
+    folder = Path(__file__).parents[2] / "gensr_dist" / "cli"
+    assert not [path.name for path in folder.glob("*.py") if "type=Path" in path.read_text()]

@@ -108,3 +108,9 @@ def test_a_current_folder_that_was_deleted_is_named(tmp_path: Path) -> None:
     ended = subprocess.run(given, env=environment, capture_output=True, text=True, timeout=300)
     said = "gensr: error: the current folder: it is gone (No such file or directory); change to another\n"
     assert (ended.returncode, ended.stderr.splitlines(keepends=True)[-1:]) == (2, [said])
+
+
+def test_no_threads_for_polars(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("POLARS_MAX_THREADS", "0")
+    assert main(["config", "--preset", "tiny"]) == 2
+    assert "gensr: error: POLARS_MAX_THREADS: 0 threads, expected at least 1" in capsys.readouterr().err

@@ -299,6 +299,11 @@ def test_nearest_key(typo: str, meant: str) -> None:
         ),
         ("data: {cache: 's3://b/c'}", "/mine.yaml:1: data.cache is 's3://b/c', expected a folder of this machine"),
         ("run: ~no_such_user_here/x", "/mine.yaml:1: run is '~no_such_user_here/x', and there is no such user here"),
+        (
+            "run: $HOME/x",
+            "/mine.yaml:1: run is '$HOME/x', and variables of the environment are not replaced; write the",
+        ),
+        ("data: {source: tables, raw: 's3://${B}/x'}", "/mine.yaml:1: data.raw is 's3://${B}/x', and variables of the"),
         ("train:\n  steps: 20\n", "/mine.yaml:2: train.warmup_steps is 100, but train.steps is 20: the training would"),
         (
             "train:\n  steps: 20\n  warmup_steps: 21\n",

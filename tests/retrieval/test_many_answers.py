@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -194,6 +195,22 @@ def test_the_file_of_the_users_is_not_replaced(answerer: Answerer, run: RunFolde
         with pytest.raises(InputError, match=r"it is the file of the asked users.*; give another name"):
             answered(answerer, run, path, out, [])
     assert pl.read_parquet(path).columns == ["user_id"]
+
+
+def test_only_answers_are_replaced(answerer: Answerer, run: RunFolder, tmp_path: Path) -> None:
+    out = tmp_path / "a[1].parquet"
+    pl.DataFrame({"item_id": ["x"]}).write_parquet(out)
+    content = out.read_bytes()
+    with pytest.raises(InputError, match=r"it is there and holds something else than answers; give"):
+        answered(answerer, run, asks(tmp_path), out, [])
+    assert out.read_bytes() == content
+    out.unlink()
+    os.mkfifo(out)
+    with pytest.raises(InputError, match=r"it is there and holds something else"):
+        answered(answerer, run, asks(tmp_path), out, [])
+    out.unlink()
+    first = answered(answerer, run, asks(tmp_path), out, [])
+    assert answered(answerer, run, asks(tmp_path), out, []).answers == first.answers
 
 
 def test_the_result_is_parquet(answerer: Answerer, run: RunFolder, tmp_path: Path) -> None:

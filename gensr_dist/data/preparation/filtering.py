@@ -106,13 +106,17 @@ def k_core(
         if both_behaviours:
             user_V &= counts.behaviours_V == BOTH_BITS
         item_I = core.item_I & (counts.item_I >= min_interactions)
+        if core.user_V.all() and core.item_I.all() and not counts.item_I.any():
+            raise InputError("data", "no event of the log is positive", "mark what users took, as by a click")
         if not user_V.any() or not item_I.any():
             both = " and both behaviours" if both_behaviours else ""
+            lower = "lower data.min_interactions, or " if min_interactions > 1 else ""
+            without = "set data.both_behaviours to false, or " if both_behaviours else ""
             raise InputError(
                 "data.min_interactions",
                 f"no user of {len(user_V)} is left with at least {min_interactions} interactions{both}, on items with "
                 "as many",
-                "lower data.min_interactions, set data.both_behaviours to false, or bring a larger log",
+                f"{lower}{without}bring a larger log",
             )
         if user_V.sum() == core.user_V.sum() and item_I.sum() == core.item_I.sum():
             return core

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from gensr_dist.data.events import EventLog, Repair
-from gensr_dist.data.sources.ids import id_order, require_known
+from gensr_dist.data.sources.ids import id_order, require_known, require_one_form
 from gensr_dist.data.sources.parts import add_repairs
 from gensr_dist.data.sources.reading import Rows
 from gensr_dist.data.sources.times import require_span
@@ -128,6 +128,8 @@ def build_tables(referred: References, items: pl.DataFrame, users: pl.DataFrame)
         people = pl.concat([known, people]).unique()
         repairs.append(Repair("duplicate user rows dropped", users.height - len(known)))
         repairs.append(Repair("users of events without features kept", len(people) - len(known)))
+    require_one_form(catalogue["item_id"], "items")
+    require_one_form(people, "users")
     population = people.to_frame().sort(id_order(people))
     return Tables(population["user_id"], catalogue["item_id"], catalogue["text"], referred.query.sort()), repairs
 

@@ -111,5 +111,6 @@ def _record_fault(place: str, width: int, record: bytes) -> InputError:
     fields = len(next(split_records(text), []))
     if fields != width:
         remedy = "quote fields that hold commas" if fields > width else "complete or remove this row"
-        return InputError(place, f"{fields} fields, expected {width} as in the header", remedy)
+        found = repr(abridged(text.rstrip("\r\n")))
+        return InputError(place, f"{fields} fields, expected {width} as in the header, found {found}", remedy)
     return InputError(place, problem, "check its quotes and line ends")

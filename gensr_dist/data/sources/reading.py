@@ -20,7 +20,7 @@ from gensr_dist.data.sources.chunks import Advance, Chunk, Each, beginning, bloc
 from gensr_dist.data.sources.columns import BAD, BLANK, FIXED, Column, csv_names, csv_texts, null_if_empty, parse
 from gensr_dist.data.sources.faults import csv_fault, parquet_fault, split_records
 from gensr_dist.data.sources.ids import revealed, without_unseen
-from gensr_dist.data.sources.raw_files import CHUNK_BYTES, Look, base_name, readable, require_file, shown
+from gensr_dist.data.sources.raw_files import CHUNK_BYTES, Look, abridged, base_name, readable, require_file, shown
 from gensr_dist.data.sources.records import RecordCounts, count_records
 from gensr_dist.data.sources.swallowed import refuse_swallowed
 from gensr_dist.errors import InputError
@@ -228,9 +228,9 @@ def _require_columns(file: str, columns: Sequence[Column], names: Sequence[str])
             raise InputError(file, problem, f"name the column {name}, or otherwise still if it is no {name}")
     missing = [column.name for column in columns if column.required and column.name not in names]
     if missing:
-        parquet = file.endswith(".parquet")
-        raise InputError(
-            file,
-            f"missing column {', '.join(missing)}, found {shown(', '.join(names))}",
-            "rename or add the columns" if parquet else "name the columns in the first line, separated by commas",
-        )
+        found, remedy = shown(", ".join(names)), "name the columns in the first line, separated by commas"
+        if file.endswith(".parquet"):
+            found, remedy = found or "none", "rename or add the columns"
+        elif len(names) == 1:  # shown with the tabs or other signs that separate what should be several
+            found, remedy = f"one column, {abridged(names[0])!r}", f"{remedy}, as the fields of all rows"
+        raise InputError(file, f"missing column {', '.join(missing)}, found {found}", remedy)

@@ -11,6 +11,7 @@ from gensr_dist.data.sources.columns import Column, time_column
 from gensr_dist.data.sources.ids import FIXED, explain_id, is_decimal, parse_id
 from gensr_dist.data.sources.listing import RawFile, cut_files, table_file
 from gensr_dist.data.sources.parts import Sample, SourceParts
+from gensr_dist.data.sources.raw_files import shown
 from gensr_dist.data.sources.reading import Rows, read_chunk
 from gensr_dist.data.sources.texts import clean, parse_text
 from gensr_dist.data.sources.times import plausible, require_exact
@@ -83,7 +84,15 @@ EVENT_COLUMNS = (
         parse=parse_time,
     ),
     Column(name="query", expected="text", parse=parse_text, required=False, empty=True),
-    Column(name="positive", expected="true, false, 1 or 0", parse=parse_flag, required=False, empty=True),
+    Column(
+        name="positive",
+        expected="true, false, 1 or 0",
+        parse=parse_flag,
+        required=False,
+        empty=True,
+        fixed=pl.Expr.is_null,
+        fixing="that are empty read as true",
+    ),
 )
 ITEM_COLUMNS = (
     _id_column("item_id", "item"),
@@ -157,7 +166,9 @@ def _table(raw: Folder, name: str, *, required: bool = True) -> str:
         for file in choices:
             _require_no_other(raw, file, present)
     if not found and required:
-        raise InputError(raw.place, f"table {name} is missing, expected one of {', '.join(choices)}", REMEDY)
+        held = shown(", ".join(sorted({path.split("/")[0] for path in present}))) or "no file"
+        problem = f"table {name} is missing, expected one of {', '.join(choices)} (the folder holds {held})"
+        raise InputError(raw.place, problem, REMEDY)
     return raw.where(found[0]) if found else ""
 
 

@@ -6,12 +6,11 @@ from dataclasses import replace
 import polars as pl
 
 from gensr_dist.data.events import Repair
-from gensr_dist.data.sources.ids import MISSING
+from gensr_dist.data.sources.ids import DECOMPOSED, MISSING
 
 LONGEST_WORD = 500  # characters: more than a sentence of Chinese; a tokenizer's time grows with the square
 _CONTROL = r"[\x00-\x08\x0e-\x1f\x7f\ufeff]"
 MARKUP = r"(?i)</?(?:a|b|br|div|em|font|h[1-6]|i|img|li|p|span|strong|table|td|tr|u|ul)(?:\s[^<>]*)?/?>"
-_DECOMPOSED = r"[\p{M}\u1100-\u11ff]"  # marks, and parts of Korean syllables: without them nothing is decomposed
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 
 
@@ -48,7 +47,7 @@ def compose(texts: pl.Series, what: str) -> tuple[pl.Series, Repair]:
 
     Two ways to write a query would else be two queries.
     """
-    found = texts.str.contains(_DECOMPOSED).any()
+    found = texts.str.contains(DECOMPOSED).any()
     composed = texts.str.normalize("NFC") if found else texts
     return composed, Repair(f"{what} with letters and marks apart, which were composed", int((composed != texts).sum()))
 

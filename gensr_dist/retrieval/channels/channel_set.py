@@ -63,7 +63,7 @@ class ChannelSet:
         """
         log_popularity_I = np.log1p(popularity_I.astype(np.float32))
         visited, texts = (COVISITATION, arrays.covisited_II), (TEXT, arrays.text_II)
-        no_visits, no_words = "no user met two items in training", "no two item texts share a word"
+        no_visits, no_words = "no user met two items in training", "no two item texts share a word that few texts hold"
 
         def near(*parts: tuple[float, csr_array], empty: str, decay: float = DECAY) -> Neighbours:
             return Neighbours(list(parts), log_popularity_I, empty=empty, decay=decay)

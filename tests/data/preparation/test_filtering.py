@@ -66,3 +66,14 @@ def test_twins_count_once(make_rows_log: Callable[..., EventLog]) -> None:
     with pytest.raises(InputError, match="no user"):
         keep_active(make_rows_log(twins, 1, 1), min_interactions=2, both_behaviours=True)
     assert keep_active(make_rows_log(twins, 1, 1), min_interactions=1, both_behaviours=True).events.height == 2
+
+
+def test_what_is_said_of_a_log_that_leaves_nothing_fits_it(make_rows_log: Callable[..., EventLog]) -> None:
+    shown = make_rows_log([(0, 0, 0, 5, -1, False), (0, 0, 1, 6, 0, False)], 1, 1)
+    with pytest.raises(InputError, match="data: no event of the log is positive; mark what"):
+        keep_active(shown, min_interactions=1, both_behaviours=False)
+    once = make_rows_log([(0, 0, 0, 5, -1, True)], 1, 1)
+    with pytest.raises(InputError, match=r"as many; set data\.both_behaviours to false, or bring a larger log"):
+        keep_active(once, min_interactions=1, both_behaviours=True)
+    with pytest.raises(InputError, match=r"as many; lower data\.min_interactions, or bring a larger log"):
+        keep_active(once, min_interactions=2, both_behaviours=False)

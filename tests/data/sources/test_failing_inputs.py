@@ -166,7 +166,7 @@ def test_float_ids_in_parquet(tmp_path: Path, values: list[float], dtype: Any, m
         (lambda text: text.replace("positive", "time").encode(), "events.csv: column time is there 2 times"),
         (
             lambda text: text[: text.rindex(",red")].encode(),
-            "events.csv:21: 4 fields, expected 6 as in the header; c",
+            "events.csv:21: 4 fields, expected 6 as in the header, found 'u4,i3,src,",
         ),
     ],
 )

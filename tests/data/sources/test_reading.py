@@ -88,7 +88,13 @@ def test_text_is_put_on_one_line(tmp_path: Path) -> None:
         ),
         (
             b"ID;text\n1;a\n",
-            "{path}: missing column id, found ID;text; name the columns in the first line, separated by commas",
+            "{path}: missing column id, found one column, 'ID;text'; name the columns in the first line, separated by "
+            "commas, as the fields of all rows",
+        ),
+        (
+            b"id\ttext\n1\ta\n",
+            "{path}: missing column id, found one column, 'id\\ttext'; name the columns in the first line, separated "
+            "by commas, as the fields of all rows",
         ),
         (
             b"id,text\n1,a\nx7,b\n",
@@ -100,7 +106,14 @@ def test_text_is_put_on_one_line(tmp_path: Path) -> None:
             b'id,text\n1,"two\nlines"\n\n1.5,b\n',
             "{path}:5: id is '1.5', expected an integer of 0 or more; correct or remove this row",
         ),
-        (b"id,text\n1,a\n2,b,c\n", "{path}:3: 3 fields, expected 2 as in the header; quote fields that hold commas"),
+        (
+            b"id,text\n1,a\n2,b,c\n",
+            "{path}:3: 3 fields, expected 2 as in the header, found '2,b,c'; quote fields that hold commas",
+        ),
+        (
+            b"id,text\n1,a\n(1 row)\n",
+            "{path}:3: 1 fields, expected 2 as in the header, found '(1 row)'; complete or remove this row",
+        ),
         (b"id,text\n1,a\n2,\xff\xfe\n", "{path}:3: the line is not UTF-8 text; save the file as UTF-8"),
     ],
 )

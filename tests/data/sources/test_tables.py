@@ -218,7 +218,11 @@ def test_missing_and_repeated_tables(tmp_path: Path) -> None:
         read(folder)
     (folder / "items.csv").unlink()
     (folder / "items.csv.gz").unlink()
-    with pytest.raises(InputError, match=r"table items is missing, expected one of items\.csv, .*; see shards/recipes"):
+    (folder / "Items.csv").write_text("")
+    (folder / "events").mkdir()
+    (folder / "events" / "part-00000.csv").write_text("")
+    held = r"\(the folder holds Items\.csv, events, events\.csv\)"
+    with pytest.raises(InputError, match=rf"table items is missing, expected one of items\.csv, .* {held}; see"):
         read(folder)
 
 
@@ -244,6 +248,36 @@ def test_gzip_cut_short(tmp_path: Path) -> None:
     (folder / "events.csv.gz").write_bytes(content[:-5])
     with pytest.raises(InputError, match=r"events\.csv\.gz: the gzip file is cut short or damaged"):
         read(folder)
+
+
+@pytest.mark.parametrize(
+    ("events", "items", "what"),
+    [
+        (["e\u0301,x", "\u00e9,x", "b,y"], ["x", "y"], "users"),
+        (["e\u0323\u0301,x", "\u00e9\u0323,x", "b,y"], ["x", "y"], "users"),  # both apart, in another order
+        (["a,\u00e9", "a,e\u0301", "b,x"], ["x", "\u00e9"], "items"),
+        (["a,e\u0301", "a,x", "b,y"], ["x", "y", "\u00e9"], "items"),
+    ],
+)
+def test_one_id_in_two_normalisations_is_refused(
+    tmp_path: Path, events: list[str], items: list[str], what: str
+) -> None:
+    rows = "".join(f"{ids},rec,{TIME + number * DAY}\n" for number, ids in enumerate(events))
+    texts = "".join(f"{item},text\n" for item in items)
+    folder = write_tables(tmp_path, events=f"{HEADER}\n{rows}", items=f"item_id,text\n{texts}")
+    with pytest.raises(InputError, match=rf"data\.raw: \d ids of {what} are there twice, .*; compose the ids"):
+        read(folder)
+    composed = write_tables(
+        tmp_path / "c", events=f"{HEADER}\n{rows}".replace("e\u0301", "\u00ea"), items=f"item_id,text\n{texts}"
+    )
+    assert "e\u0323" in rows or read(composed).events.height == 3
+
+
+def test_empty_marks_of_positive_events_are_counted(tmp_path: Path) -> None:
+    rows = f"a,x,rec,{TIME},\nb,x,rec,{TIME + DAY},true\n\nb,y,rec,{TIME + DAY},false\n"
+    log = read(write_tables(tmp_path, events=f"{HEADER},positive\n{rows}"))
+    assert log.events["positive"].to_list() == [True, True, False]
+    assert Repair("positive of events.csv that are empty read as true", 1) in log.repairs
 
 
 def test_ids_that_differ_in_their_normalisation_alone_are_named(tmp_path: Path) -> None:
