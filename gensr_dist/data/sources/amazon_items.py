@@ -10,7 +10,7 @@ from gensr_dist.data.events import Repair
 from gensr_dist.data.sources.amazon_releases import PATH, Release
 from gensr_dist.data.sources.ids import parse_id, require_known
 from gensr_dist.data.sources.json_lines import read_blocks
-from gensr_dist.data.sources.texts import MARKUP, count_none_words, decode, entities, without_markup
+from gensr_dist.data.sources.texts import MARKUP, count_none_words, decode, entities, parse_text, without_markup
 from gensr_dist.errors import InputError
 
 _SCRIPT = "(new Date()).getTime()"  # in titles of 2018, which were taken from pages
@@ -124,5 +124,4 @@ def item_texts(meta: pl.DataFrame) -> pl.DataFrame:
     terms = _terms(flat).list.join(" ")
     name = pl.concat_str([pl.col("title").fill_null(""), pl.col("brand").fill_null("")], separator=" ")
     name = name.str.to_lowercase()
-    text = pl.concat_str([terms.fill_null(""), name], separator=" ").str.replace_all(r"\s+", " ").str.strip_chars()
-    return meta.select(item_id="asin", text=text)
+    return meta.select(item_id="asin", text=parse_text(pl.concat_str([terms.fill_null(""), name], separator=" ")))

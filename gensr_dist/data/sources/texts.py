@@ -9,14 +9,15 @@ from gensr_dist.data.events import Repair
 from gensr_dist.data.sources.ids import DECOMPOSED, MISSING
 
 LONGEST_WORD = 500  # characters: more than a sentence of Chinese; a tokenizer's time grows with the square
-_CONTROL = r"[\x00-\x08\x0e-\x1f\x7f\ufeff]"
+_BREAKS = r"\x0b\x0c\x85\u2028\u2029"  # white space that no keyboard has
+_CONTROL = rf"[\x00-\x08{_BREAKS}\x0e-\x1f\x7f\ufeff]"
 MARKUP = r"(?i)</?(?:a|b|br|div|em|font|h[1-6]|i|img|li|p|span|strong|table|td|tr|u|ul)(?:\s[^<>]*)?/?>"
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 
 
 def parse_text(text: pl.Expr) -> pl.Expr:
-    """Text on one line, without surrounding space."""
-    return text.str.replace_all(r"\s+", " ").str.strip_chars()
+    """Text on one line, without surrounding space; `replace_controls` counts its strange breaks."""
+    return text.str.replace_all(rf"[\s--[{_BREAKS}]]+", " ").str.strip_chars()
 
 
 def clean(texts: pl.Series, what: str) -> tuple[pl.Series, tuple[Repair, ...]]:

@@ -14,7 +14,7 @@ from random import Random
 
 import polars as pl
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from gensr_dist.data.config import DataConfig
@@ -116,6 +116,7 @@ def test_every_accident_in_every_source(form: str, name: str) -> None:
 
 @settings(max_examples=int(os.environ.get("NASTY_LOGS", "100")))
 @given(combination=st.sampled_from(COMBINATIONS), seed=st.integers(0, 1 << 32))
+@example(combination=("kuaisar", "odd bytes"), seed=7619510)  # a form feed within a category
 def test_no_accident_passes_without_a_word(combination: tuple[str, str], seed: int) -> None:
     form, name = combination
     log, spoiled = spoil(form, name, seed)

@@ -21,9 +21,9 @@ def test_good_texts_stay() -> None:
 
 
 def test_control_characters_and_byte_order_marks_become_blanks() -> None:
-    texts, counts = cleaned("\ufeffred", "a\x00b", "a\x1a", "good", None)
-    assert texts == ["red", "a b", "a", "good", None]
-    assert counts == {"queries with control characters, which became blanks": 3}
+    texts, counts = cleaned("\ufeffred", "a\x00b", "a\x1a", "T\x0cea", "a \u2028\tb", "good", None)
+    assert texts == ["red", "a b", "a", "T ea", "a b", "good", None]
+    assert counts == {"queries with control characters, which became blanks": 5}
 
 
 def test_letters_and_marks_apart_are_composed() -> None:
