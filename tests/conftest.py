@@ -123,7 +123,26 @@ def small_run(
     tmp_path: Path, small_shards: Path, small_channels: Path, small_store: TimelineStore, small_cf: np.ndarray
 ) -> RunFolder:
     """A run folder that is ready for training: small shards and channels (shared, read only) and CF vectors."""
-    run = RunFolder(tmp_path / "run")
+    return _small_run(tmp_path / "run", small_shards, small_channels, small_store, small_cf)
+
+
+@pytest.fixture(scope="module")
+def small_run_of_module(
+    tmp_path_factory: pytest.TempPathFactory,
+    small_shards: Path,
+    small_channels: Path,
+    small_store: TimelineStore,
+    small_cf: np.ndarray,
+) -> RunFolder:
+    """As `small_run`, for what the tests of a module share."""
+    folder = tmp_path_factory.mktemp("module") / "run"
+    return _small_run(folder, small_shards, small_channels, small_store, small_cf)
+
+
+def _small_run(
+    folder: Path, small_shards: Path, small_channels: Path, small_store: TimelineStore, small_cf: np.ndarray
+) -> RunFolder:
+    run = RunFolder(folder)
     run.root.mkdir()
     (run.root / "shards").symlink_to(small_shards)
     run.channels.symlink_to(small_channels)

@@ -22,8 +22,8 @@ from gensr_dist.bench.ports import free_port
 from gensr_dist.distributed.launcher_variables import LAUNCHER_VARIABLES
 
 _METHOD: Final = "forkserver"
-_CONTEXT = get_context(_METHOD)
-_CONTEXT.set_forkserver_preload(
+CONTEXT = get_context(_METHOD)
+CONTEXT.set_forkserver_preload(
     [
         *("pytest", "polars", "gensr_dist.cli.main", "gensr_dist.graph.trainer", "gensr_dist.graph.stage"),
         *("gensr_dist.train.loop", "gensr_dist.evaluation.stage", "gensr_dist.data.preparation.local_engine"),
@@ -38,7 +38,7 @@ def on_ranks(world: int, function: Callable[..., None], *arguments: Any) -> None
 
 def started(function: Callable[..., None], *arguments: Any) -> BaseProcess:
     """A process that calls `function(*arguments)`."""
-    process = _CONTEXT.Process(target=function, args=arguments)
+    process = CONTEXT.Process(target=function, args=arguments)
     process.start()
     return process
 

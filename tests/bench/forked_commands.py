@@ -1,11 +1,14 @@
-"""`gensr` commands of the benchmarks without their imports."""
+"""`gensr` commands and processes of the benchmarks without their imports."""
 
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 from gensr_dist.bench.commands import Finished
 from gensr_dist.errors import InputError
-from tests.forked_ranks import run_forked
+from tests.forked_ranks import CONTEXT, run_forked
+
+FORKED = SimpleNamespace(get_context=lambda method: CONTEXT)  # in place of `multiprocessing`
 
 
 def run_gensr_forked(

@@ -7,12 +7,9 @@ import json
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gensr_dist.data.cf_vectors import save_cf
-from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.events import VARIABLE, events_path, read_events
 from gensr_dist.train.replay import replay
@@ -24,27 +21,9 @@ RANK_PROGRAM = Path(__file__).with_name("misbehaving_rank.py")
 
 
 @pytest.fixture(scope="module")
-def base(
-    tmp_path_factory: pytest.TempPathFactory,
-    small_shards: Path,
-    small_channels: Path,
-    small_store: TimelineStore,
-    small_cf: np.ndarray,
-) -> RunFolder:
+def base(small_run_of_module: RunFolder) -> RunFolder:
     """Shards, channels and CF vectors for the runs of this module."""
-    run = RunFolder(tmp_path_factory.mktemp("watching") / "base")
-    run.root.mkdir()
-    (run.root / "shards").symlink_to(small_shards)
-    run.channels.symlink_to(small_channels)
-    width = small_cf.shape[1]
-    result = {"items": small_store.items, "users": small_store.users}
-    save_cf(
-        run.cf,
-        small_cf,
-        np.zeros((small_store.users, width), np.float32),
-        {"seed": 0, "settings": {"width": width, "folds": 0}, "result": result},
-    )
-    return run
+    return small_run_of_module
 
 
 def disturbed_config(prepared: RunFolder, name: str, **train: object) -> Path:
