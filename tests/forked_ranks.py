@@ -4,6 +4,7 @@ That process is none of pytest's, whose threads and locks a fork would leave in 
 """
 
 import atexit
+import gc
 import os
 import runpy
 import subprocess
@@ -150,6 +151,7 @@ def _run(
     os.environ.update(environment)
     torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", "1")))
     set_start_method(None, force=True)  # as in a process that nobody forked
+    gc.freeze()  # what was imported stays
     sys.argv = ["forked", *command[1:]]
     if begin is not None:
         begin()
