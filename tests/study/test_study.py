@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -140,7 +139,8 @@ def test_a_killed_study_goes_on_and_several_share_it(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-m", "gensr_dist", "study", str(path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+    with (tmp_path / "first.txt").open("w") as output:
+        first = ForkedPython(command, env=environment, stdout=output, stderr=output, begin=os.setsid)
     curve = None
     while curve is None:
         assert first.poll() is None
@@ -150,9 +150,12 @@ def test_a_killed_study_goes_on_and_several_share_it(tmp_path: Path) -> None:
     first.wait()
     before = json.loads(curve.read_text())["points"]
     assert not (curve.parent / OUTCOME).exists()
-    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate()[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    both = []
+    for name in ("second.txt", "third.txt"):
+        with (tmp_path / name).open("w") as output:
+            both.append(ForkedPython(command, env=environment, stdout=output, stderr=output))
+    assert [process.wait(200) for process in both] == [0, 0]
+    said = [(tmp_path / name).read_text() for name in ("second.txt", "third.txt")]
     begun = Counter(line.split(": begins")[0] for text in said for line in text.splitlines() if ": begins" in line)
     assert set(begun.values()) == {1}  # no trial twice
     assert set(begun) == {"BM25, seed 0", "SASRec, seed 0", "SASRec, seed 1", "SASRec, seed 2"}
