@@ -28,13 +28,11 @@ def write_study(folder: Path, systems: str, **settings: object) -> Path:
     return path
 
 
-class ForkedTrials(LocalTrials):
-    """Trials whose libraries are imported."""
-
-    def start(self, spec: TrialSpec) -> ForkedPython:
-        with (Path(spec.folder) / LOG).open("ab") as log:
-            command = [sys.executable, "-m", "gensr_dist.study.trial", spec.folder]
-            return ForkedPython(command, stdout=log, stderr=log, begin=_tell_parent)
+def start_forked(engine: LocalTrials, spec: TrialSpec) -> ForkedPython:
+    """In place of `LocalTrials.start`: a trial whose libraries are imported."""
+    with (Path(spec.folder) / LOG).open("ab") as log:
+        command = [sys.executable, "-m", "gensr_dist.study.trial", spec.folder]
+        return ForkedPython(command, stdout=log, stderr=log, begin=_tell_parent)
 
 
 def _tell_parent() -> None:

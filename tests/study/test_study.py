@@ -21,7 +21,7 @@ from gensr_dist.evaluation.significance import load_ranks, paired_test
 from gensr_dist.study.engines import LocalTrials
 from gensr_dist.study.spec import OUTCOME
 from tests.forked_ranks import ForkedPython
-from tests.study.studies import ForkedTrials, write_study
+from tests.study.studies import start_forked, write_study
 
 SYSTEMS = """
   - {system: popularity}
@@ -47,7 +47,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Done by forked trials; those of the studies that are killed are started."""
     path = write_study(tmp_path_factory.mktemp("study"), SYSTEMS, epochs=2, trials=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LocalTrials, "start", ForkedTrials.start)
+        patch.setattr(LocalTrials, "start", start_forked)
         assert main(["study", str(path)]) == 0
         yield path
 
