@@ -25,6 +25,7 @@ processes=$(env -u OMP_NUM_THREADS nproc) # of tests; more than eight need too m
 [ "$processes" -le 8 ] || processes=8
 export OMP_NUM_THREADS=1 # a test process has a core
 export HF_HUB_OFFLINE=1  # no test asks the Hub
+unset PYTHONDONTWRITEBYTECODE # hundreds of processes that tests start compile the package once
 
 failed=()
 check() {

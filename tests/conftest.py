@@ -1,3 +1,4 @@
+import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"{item.nodeid}: give this case an id without the bytes of a gzip file")
 
 
+def pytest_collection_finish() -> None:
+    """Thousands of tests and their modules stay: no collection of garbage needs to walk through them again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def no_process_group_outlives_its_module() -> Iterator[None]:
     """Processes that later modules fork would take it for theirs."""
@@ -123,7 +130,26 @@ def small_run(
     tmp_path: Path, small_shards: Path, small_channels: Path, small_store: TimelineStore, small_cf: np.ndarray
 ) -> RunFolder:
     """A run folder that is ready for training: small shards and channels (shared, read only) and CF vectors."""
-    run = RunFolder(tmp_path / "run")
+    return _small_run(tmp_path / "run", small_shards, small_channels, small_store, small_cf)
+
+
+@pytest.fixture(scope="module")
+def small_run_of_module(
+    tmp_path_factory: pytest.TempPathFactory,
+    small_shards: Path,
+    small_channels: Path,
+    small_store: TimelineStore,
+    small_cf: np.ndarray,
+) -> RunFolder:
+    """As `small_run`, for what the tests of a module share."""
+    folder = tmp_path_factory.mktemp("module") / "run"
+    return _small_run(folder, small_shards, small_channels, small_store, small_cf)
+
+
+def _small_run(
+    folder: Path, small_shards: Path, small_channels: Path, small_store: TimelineStore, small_cf: np.ndarray
+) -> RunFolder:
+    run = RunFolder(folder)
     run.root.mkdir()
     (run.root / "shards").symlink_to(small_shards)
     run.channels.symlink_to(small_channels)

@@ -1,6 +1,7 @@
 """Both analyses of a trained run, with a peer and without, and of runs that lack what they need."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,25 +28,32 @@ from gensr_dist.train.loop import train
 from tests.baselines.small_trainings import settings_of
 from tests.train.small_runs import small_config
 
+PEER = settings_of("unisar", epochs=1)
 
-@pytest.fixture
+
+@pytest.fixture(scope="module")
 def config() -> Config:
     config = small_config()
     return replace(config, model=replace(config.model, dropout=0.0))
 
 
+@pytest.fixture(scope="module")
+def trained(small_run_of_module: RunFolder, config: Config) -> RunFolder:
+    """Both models of a small log: read it, never write into it."""
+    run = small_run_of_module
+    train(config, run)
+    train_baseline("unisar", PEER, config, PreparedData.open(run, config, folds=True), run.baseline("unisar"))
+    return run
+
+
 @pytest.fixture
-def subject(small_run: RunFolder, config: Config, monkeypatch: pytest.MonkeyPatch) -> Subject:
-    """A small log, of fewer rows than are asked of real ones."""
+def subject(trained: RunFolder, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
+    """A copy of the trained run, with fewer rows than are asked of real ones."""
     monkeypatch.setattr(clouds, "FEWEST", 30)
     monkeypatch.setattr(mini_batches, "MINI_BATCHES", 8)
     monkeypatch.setattr(pictures, "_MOST_PICTURES", 2)
-    train(config, small_run)
-    settings = settings_of("unisar", epochs=1)
-    train_baseline(
-        "unisar", settings, config, PreparedData.open(small_run, config, folds=True), small_run.baseline("unisar")
-    )
-    return Subject(run=small_run, config=config, peer=Peer(name="unisar", run=small_run, settings=settings))
+    run = RunFolder(shutil.copytree(trained.root, tmp_path / "run", symlinks=True))
+    return Subject(run=run, config=config, peer=Peer(name="unisar", run=run, settings=PEER))
 
 
 def test_moments_begin_as_the_training_did_and_end_as_it_ended(subject: Subject) -> None:

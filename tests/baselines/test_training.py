@@ -2,9 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +29,7 @@ from gensr_dist.train.engine import Engine
 from tests.baselines.builders import small_model, small_settings
 from tests.baselines.planted import FACTS
 from tests.baselines.small_trainings import CONFIG, WITHOUT_CHANCE, settings_of
+from tests.forked_ranks import run_forked
 
 NAMES = ("sasrec", "qem")  # one that is trained on sequences, one on rows
 
@@ -79,10 +77,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(
 
 def test_two_ranks_train_like_one(small_run: RunFolder) -> None:
     ones = [trained(small_run, name, f"{name}-alone", **WITHOUT_CHANCE) for name in NAMES]
-    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")}
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
-    command = [sys.executable, *launcher, "tests.baselines.train_on_ranks", str(small_run.root), *NAMES]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = run_forked(["tests.baselines.train_on_ranks", str(small_run.root), *NAMES], ranks=2)
     assert done.returncode == 0, done.stderr[-2_000:]
     for one, two in zip(ones, map(small_run.baseline, NAMES), strict=True):
         assert len(curve(two)) == len(curve(one)) >= 3

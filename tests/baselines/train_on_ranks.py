@@ -1,7 +1,4 @@
-"""Program of every rank in test_training: trains baselines on a run folder, one after the other.
-
-python -m torch.distributed.run --nproc_per_node 2 -m tests.baselines.train_on_ranks RUN NAME ...
-"""
+"""Program of every rank in test_training: trains baselines one after the other, `train_on_ranks.py RUN NAME ...`."""
 
 import sys
 from pathlib import Path

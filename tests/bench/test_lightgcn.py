@@ -6,11 +6,19 @@ import json
 import numpy as np
 import pytest
 
+from gensr_dist.bench import interleaved
 from gensr_dist.bench.lightgcn import GraphSize, bench_lightgcn, random_edges
 from gensr_dist.errors import InputError
+from tests.bench.forked_commands import FORKED
 
 KEYS = {"stock_s_per_step", "ours_s_per_step", "ours_2_ranks_s_per_step", "ratio", "peak_gb"}
 SMALL = {"edges": 1_000, "width": 4, "layers": 2, "batch": 64}
+
+
+@pytest.fixture(autouse=True)
+def libraries_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That processes can be spawned: test_speed."""
+    monkeypatch.setattr(interleaved, "multiprocessing", FORKED)
 
 
 def test_all_variants_are_interleaved():

@@ -1,7 +1,14 @@
 """Attempts and what is counted of them, and a run of seconds under fire."""
 
+from types import SimpleNamespace
+
+import pytest
+
+from gensr_dist.bench import commands, resume
 from gensr_dist.bench.resume import Attempt, attempts_of, bench_resume, rows_lost_and_repeated
 from gensr_dist.train.events import Event
+from tests.bench.forked_commands import run_gensr_forked
+from tests.forked_ranks import ForkedPython
 
 STEPS = 10
 ROWS = {step: tuple(range(16 * step, 16 * step + (2 if step == 4 else 16))) for step in range(1, STEPS + 1)}
@@ -42,7 +49,11 @@ def test_attempts_are_told_by_events() -> None:
     assert attempts_of(events) == [Attempt(began=4, rows={5: (5, 10), 6: (6, 12)}), Attempt()]
 
 
-def test_kills_change_nothing() -> None:
+def test_kills_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of processes whose libraries are imported; each start is else seconds longer."""
+    monkeypatch.setattr(commands, "run_gensr", run_gensr_forked)
+    monkeypatch.setattr(resume, "subprocess", SimpleNamespace(Popen=ForkedPython))
+    monkeypatch.setattr(resume, "_TRAIN", resume._TRAIN | {"batch": 8, "validate_rows": 12})
     result = bench_resume(kills=2, ranks=1)
     assert result.kills == 2
     assert result.bit_identical

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gensr_dist.bench import scorings
 from gensr_dist.bench.scorings import _comparison, bench_scorings
 from gensr_dist.errors import InputError
 from gensr_dist.storage.records import read_json
+from tests.bench.forked_commands import run_gensr_forked
 
 TINY = {
     "simulate": {"users": 60, "items": 300, "events_per_user": 20},
@@ -26,7 +28,8 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_both_scorings_rank_the_same_rows(config: Path, tmp_path: Path) -> None:
+def test_both_scorings_rank_the_same_rows(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scorings, "run_gensr", run_gensr_forked)
     result = bench_scorings(config, ["train.steps=2"], seeds=1, shared_steps=3, at_once=1, folder=tmp_path / "runs")
     assert (result.shared_steps, result.joint_steps, result.seeds) == (3, 2, (1,))
     for name, steps in (("shared", 3), ("joint", 2)):

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from gensr_dist.bench import interleaved
 from gensr_dist.bench.interleaved import RatioRange, Variant, Worker, running
 from gensr_dist.bench.speed import STEP_GROUPS, check_setting, workload
 from gensr_dist.bench.workload import SpeedSetting, Workload
 from gensr_dist.errors import InputError
+from tests.bench.forked_commands import FORKED
 from tests.bench.settings import tiny_setting
 
 HERE = Worker(0, 1, torch.device("cpu"))
@@ -160,7 +162,10 @@ def lost_later(work: Workload) -> None:
 
 
 @pytest.mark.parametrize("make", [lost, partial(workload, training=False, product=True)])
-def test_a_process_that_ends_is_one_line(make: Callable[[SpeedSetting, Worker], Workload]) -> None:
+def test_a_process_that_ends_is_one_line(
+    make: Callable[[SpeedSetting, Worker], Workload], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interleaved, "multiprocessing", FORKED)
     variant = Variant(make)
     with pytest.raises(InputError, match=r"^gensr bench: one of its processes ended"), running([variant], SETTING):
         variant.ask(lost_later)

@@ -2,12 +2,17 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.forked_ranks import run_forked
 
 CONFIG = """
 simulate: {users: 60, items: 300, days: 6, events_per_user: 40}
@@ -22,10 +27,20 @@ STAGES = ["simulate", "prepare", "lightgcn", "channels", "train", "index", "eval
 METRICS = {"recall@5", "recall@10", "ndcg@5", "ndcg@10", "mrr", "count"}
 
 
-def gensr(folder: Path, *arguments: str) -> tuple[Any, str]:
+def started(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command in a folder."""
+    command = [sys.executable, "-m", "gensr_dist", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=folder)
+
+
+def forked(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same without its imports, which one command makes."""
+    return run_forked(["gensr_dist", *arguments], begin=partial(os.chdir, folder))
+
+
+def gensr(folder: Path, *arguments: str, begin: Callable[..., Any] = forked) -> tuple[Any, str]:
     """The JSON object on stdout, and stderr."""
-    command = [sys.executable, "-m", "gensr_dist", *arguments, "--json"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=folder)
+    ended = begin(folder, *arguments, "--json")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("\n") == 1
     assert "Loading weights" not in ended.stderr  # bars of transformers
@@ -41,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first_run(folder: Path) -> tuple[Any, str]:
-    return gensr(folder, "run", "tiny.yaml")
+    return gensr(folder, "run", "tiny.yaml", begin=started)
 
 
 def test_one_command_runs_every_stage_and_shows_results(first_run: tuple[Any, str]) -> None:
@@ -104,7 +119,6 @@ def test_training_settings_do_not_redo_the_data(folder: Path, first_run: tuple[A
     assert result["stage"] == "train"
     assert not result["skipped"]
     assert result["result"]["steps"] == 2
-    command = [sys.executable, "-m", "gensr_dist", "recommend", "runs/tiny", "--user", "1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=folder)
+    ended = forked(folder, "recommend", "runs/tiny", "--user", "1")
     assert ended.returncode == 2  # the index is that of the model before
     assert "index was made from other results of train; run `gensr index` again" in ended.stderr

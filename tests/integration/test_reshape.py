@@ -4,12 +4,17 @@ import shutil
 
 import pytest
 
+from gensr_dist.bench import commands, reshape
 from gensr_dist.bench.reshape import RANKS, STAGES, RankLayout, all_cases, bench_reshape, covering_cases
 from gensr_dist.runs.folder import RunFolder
+from tests.bench.forked_commands import run_gensr_forked
 from tests.integration.two_rank_runs import STEPS, TORCHRUN, curve, short_config, train_with
 
 
-def test_a_checkpoint_goes_to_more_and_to_fewer_ranks() -> None:
+def test_a_checkpoint_goes_to_more_and_to_fewer_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without launchers: those start the ranks in the slow test."""
+    for module in (commands, reshape):
+        monkeypatch.setattr(module, "run_gensr", run_gensr_forked)
     result = bench_reshape(cases=[(RankLayout(1, 0), RankLayout(2, 3)), (RankLayout(2, 3), RankLayout(1, 1))])
     assert result.cases == 2
     assert result.max_loss_diff < 1e-5

@@ -1,4 +1,4 @@
-"""Two ranks under torchrun; one hangs, or is asked to end: the run ends like one that nobody disturbed.
+"""Two ranks; one hangs, or is asked to end: the run ends like one that nobody disturbed.
 
 One that dies: tests/launch/test_torchrun_restarts.py.
 """
@@ -7,15 +7,13 @@ import json
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gensr_dist.data.cf_vectors import save_cf
-from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.train.events import VARIABLE, events_path, read_events
 from gensr_dist.train.replay import replay
+from tests.forked_ranks import run_forked
 from tests.integration.two_rank_runs import launch, write_config
 
 STEPS = 8
@@ -23,27 +21,9 @@ RANK_PROGRAM = Path(__file__).with_name("misbehaving_rank.py")
 
 
 @pytest.fixture(scope="module")
-def base(
-    tmp_path_factory: pytest.TempPathFactory,
-    small_shards: Path,
-    small_channels: Path,
-    small_store: TimelineStore,
-    small_cf: np.ndarray,
-) -> RunFolder:
+def base(small_run_of_module: RunFolder) -> RunFolder:
     """Shards, channels and CF vectors for the runs of this module."""
-    run = RunFolder(tmp_path_factory.mktemp("watching") / "base")
-    run.root.mkdir()
-    (run.root / "shards").symlink_to(small_shards)
-    run.channels.symlink_to(small_channels)
-    width = small_cf.shape[1]
-    result = {"items": small_store.items, "users": small_store.users}
-    save_cf(
-        run.cf,
-        small_cf,
-        np.zeros((small_store.users, width), np.float32),
-        {"seed": 0, "settings": {"width": width, "folds": 0}, "result": result},
-    )
-    return run
+    return small_run_of_module
 
 
 def disturbed_config(prepared: RunFolder, name: str, **train: object) -> Path:
@@ -51,8 +31,15 @@ def disturbed_config(prepared: RunFolder, name: str, **train: object) -> Path:
     return write_config(prepared, name, dropout=0.1, **{**settings, **train})
 
 
-def start(config: Path, what: str, step: int, restarts: int = 0) -> subprocess.CompletedProcess[str]:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--max_restarts", str(restarts)]
+def start(config: Path, what: str, step: int) -> subprocess.CompletedProcess[str]:
+    """Without a launcher, which would have nothing to do."""
+    program = ["tests.integration.misbehaving_rank", what, str(step), "1", str(config)]
+    return run_forked(program, ranks=2, env={VARIABLE: str(config.parent / "events")})
+
+
+def start_again(config: Path, what: str, step: int) -> subprocess.CompletedProcess[str]:
+    """With torchrun, which starts all ranks once more when one has ended."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--max_restarts", "1"]
     return launch(
         [*launcher, str(RANK_PROGRAM), what, str(step), "1", str(config)],
         {
@@ -89,7 +76,7 @@ def undisturbed(base: RunFolder) -> Path:
 
 def test_a_hang_is_survived(base: RunFolder, undisturbed: Path) -> None:
     config = disturbed_config(base, "hang", stall_minutes=0.4)
-    done = start(config, "hang", 6, restarts=1)
+    done = start_again(config, "hang", 6)
     assert done.returncode == 0, done.stderr[-3_000:]
     assert log(config, 0).count(" start: rank 0 of 2") == 2
     assert "resuming after step 4 of 8" in log(config, 0)

@@ -3,9 +3,6 @@
 import dataclasses
 import itertools
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +13,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gensr_dist.runs.folder import RunFolder
+from tests.forked_ranks import run_forked
 from tests.integration.zero_matrix_driver import FACTS
 from tests.train.small_runs import BUDGET
 
@@ -32,7 +30,6 @@ METRICS = tuple(
 # step's loss moved by 2e-3 at most, its gradient norm by 5e-3.
 TOLERANCE = {"fp32": 1e-5, "bf16": 2**-6}
 CONFLICT = ("conflict/all", "conflict/token_table", "conflict/encoder.block.0")  # cosines of both tasks' gradients
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +85,8 @@ class Outcome:
     facts: Mapping[str, Any]
 
 
-def train_all(run: RunFolder, cases: Sequence[Case], launcher: Sequence[str], name: str) -> dict[Case, Outcome]:
-    """Train the cases one after the other in the processes of one launch."""
+def train_all(run: RunFolder, cases: Sequence[Case], ranks: int, name: str) -> dict[Case, Outcome]:
+    """Train the cases one after the other in the same processes."""
     folders = [run.root.parent / name / case.name for case in cases]
     for case, folder in zip(cases, folders, strict=True):
         folder.mkdir(parents=True)
@@ -117,21 +114,8 @@ def train_all(run: RunFolder, cases: Sequence[Case], launcher: Sequence[str], na
             },
         }
         (folder / "given.yaml").write_text(yaml.safe_dump(settings))
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-    }
     configs = [str(folder / "given.yaml") for folder in folders]
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "tests.integration.zero_matrix_driver", *configs],
-        env={**environment, "OMP_NUM_THREADS": "1"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    done = run_forked(["tests.integration.zero_matrix_driver", *configs], ranks=ranks, timeout=SECONDS)
     print(done.stdout)  # seconds of each case, where a test fails
     assert done.returncode == 0, done.stdout[-1_000:] + done.stderr[-4_000:]
     return {case: outcome(folder) for case, folder in zip(cases, folders, strict=True)}
@@ -149,8 +133,8 @@ def outcome(folder: Path) -> Outcome:
 
 def check(run: RunFolder, cases: Sequence[Case]) -> None:
     """Train the cases on two ranks and hold them against one process."""
-    one = train_all(run, sorted({case.plain for case in cases if not case.dropout}, key=str), (), "one")
-    two = train_all(run, cases, TORCHRUN, "two")
+    one = train_all(run, sorted({case.plain for case in cases if not case.dropout}, key=str), 1, "one")
+    two = train_all(run, cases, 2, "two")
     for case in cases:
         facts, curves = two[case].facts, two[case].curves
         assert facts["dtype"] == {"fp32": "torch.float32", "bf16": "torch.bfloat16"}[case.precision]

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -73,11 +73,7 @@ def curve(run: RunFolder, tag: str) -> list[float]:
     return [point.value for point in events.Scalars(tag)]
 
 
-def launch(
-    arguments: Sequence[str],
-    environment: Mapping[str, str] | None = None,
-    preexec_fn: Callable[[], None] | None = None,
-) -> subprocess.CompletedProcess[str]:
+def launch(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """`python ARGUMENTS`, as if no launcher had started this process."""
     own = {name: value for name, value in os.environ.items() if name not in _OF_A_LAUNCHER}
     return subprocess.run(
@@ -87,5 +83,4 @@ def launch(
         text=True,
         timeout=_SECONDS,
         check=False,
-        preexec_fn=preexec_fn,
     )

@@ -1,7 +1,4 @@
-"""Trains several configs one after the other in the same ranks: to start them takes longer than to train.
-
-python -m torch.distributed.run --nproc_per_node 2 -m tests.integration.zero_matrix_driver CONFIG.yaml ...
-"""
+"""Trains several configs one after the other in the same ranks: `zero_matrix_driver.py CONFIG.yaml ...`."""
 
 import gc
 import shutil

@@ -12,6 +12,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gensr_dist.runs.folder import RunFolder
+from tests.forked_ranks import run_forked
 from tests.launch.launch_folder import LAUNCH
 from tests.waiting import becomes
 
@@ -85,7 +86,7 @@ def losses(config: Path) -> dict[int, float]:
 
 def test_a_killed_rank_is_started_again_and_nothing_is_lost(small_run: RunFolder, tmp_path: Path) -> None:
     undisturbed, killed = write_config(small_run, "undisturbed"), write_config(small_run, "killed")
-    assert start(undisturbed, tmp_path).wait(timeout=200) == 0
+    assert run_forked(["gensr_dist", "train", str(undisturbed)], ranks=2).returncode == 0
 
     torchrun = start(killed, tmp_path)
     log = killed.parent / "log.txt"

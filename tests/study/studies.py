@@ -1,6 +1,12 @@
 """Studies small enough for tests."""
 
+import os
+import sys
 from pathlib import Path
+
+from gensr_dist.study.engines import LOG, LocalTrials
+from gensr_dist.study.spec import TrialSpec
+from tests.forked_ranks import ForkedPython
 
 RUN = """
 data: {vocabulary: 400, title_tokens: 6, query_tokens: 4, history: 5, eval_negatives: 20, min_interactions: 2}
@@ -20,3 +26,14 @@ def write_study(folder: Path, systems: str, **settings: object) -> Path:
     path = folder / "study.yaml"
     path.write_text("\n".join(["config: run.yaml", f"folder: {folder / 'study'}", *lines, "systems:", systems, ""]))
     return path
+
+
+def start_forked(engine: LocalTrials, spec: TrialSpec) -> ForkedPython:
+    """In place of `LocalTrials.start`: a trial whose libraries are imported."""
+    with (Path(spec.folder) / LOG).open("ab") as log:
+        command = [sys.executable, "-m", "gensr_dist.study.trial", spec.folder]
+        return ForkedPython(command, stdout=log, stderr=log, begin=_tell_parent)
+
+
+def _tell_parent() -> None:
+    sys.argv.append(str(os.getppid()))

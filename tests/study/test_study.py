@@ -6,10 +6,10 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,10 @@ import pytest
 from gensr_dist.cli.main import main
 from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.evaluation.significance import load_ranks, paired_test
+from gensr_dist.study.engines import LocalTrials
 from gensr_dist.study.spec import OUTCOME
-from tests.study.studies import write_study
+from tests.forked_ranks import ForkedPython
+from tests.study.studies import start_forked, write_study
 
 SYSTEMS = """
   - {system: popularity}
@@ -41,10 +43,13 @@ def outcomes(path: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Done by forked trials; those of the studies that are killed are started."""
     path = write_study(tmp_path_factory.mktemp("study"), SYSTEMS, epochs=2, trials=2)
-    assert main(["study", str(path)]) == 0
-    return path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalTrials, "start", start_forked)
+        assert main(["study", str(path)]) == 0
+        yield path
 
 
 def test_every_system_has_its_row(study: Path) -> None:
@@ -134,7 +139,8 @@ def test_a_killed_study_goes_on_and_several_share_it(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-m", "gensr_dist", "study", str(path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+    with (tmp_path / "first.txt").open("w") as output:
+        first = ForkedPython(command, env=environment, stdout=output, stderr=output, begin=os.setsid)
     curve = None
     while curve is None:
         assert first.poll() is None
@@ -144,9 +150,12 @@ def test_a_killed_study_goes_on_and_several_share_it(tmp_path: Path) -> None:
     first.wait()
     before = json.loads(curve.read_text())["points"]
     assert not (curve.parent / OUTCOME).exists()
-    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate()[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    both = []
+    for name in ("second.txt", "third.txt"):
+        with (tmp_path / name).open("w") as output:
+            both.append(ForkedPython(command, env=environment, stdout=output, stderr=output))
+    assert [process.wait(200) for process in both] == [0, 0]
+    said = [(tmp_path / name).read_text() for name in ("second.txt", "third.txt")]
     begun = Counter(line.split(": begins")[0] for text in said for line in text.splitlines() if ": begins" in line)
     assert set(begun.values()) == {1}  # no trial twice
     assert set(begun) == {"BM25, seed 0", "SASRec, seed 0", "SASRec, seed 1", "SASRec, seed 2"}
@@ -163,7 +172,8 @@ def test_a_killed_study_goes_on_and_several_share_it(tmp_path: Path) -> None:
 def test_an_interrupted_study_leaves_no_trial_behind(tmp_path: Path, number: signal.Signals, code: int) -> None:
     path = write_study(tmp_path, "  - {system: sasrec, set: [validate_every=0.1]}", epochs=150)
     command = [sys.executable, "-m", "gensr_dist", "study", str(path)]
-    study = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    with (tmp_path / "output.txt").open("w") as output:
+        study = ForkedPython(command, stdout=output, stderr=output, begin=os.setsid)
     while not list((tmp_path / "study" / "trials").glob("sasrec-*/curve.json")):
         assert study.poll() is None
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Program of every rank in test_state: a state given to engines of each stage comes back bit for bit."""
+"""What every rank does in test_state: a state given to engines of each stage comes back bit for bit."""
 
 import torch
 from deepspeed.runtime.zero import GatheredParameters
@@ -68,3 +68,4 @@ if __name__ == "__main__":
     check(3, "fp32", "parameters", joined)
     if joined.first:
         print("all alike")
+    joined.wait()

@@ -1,8 +1,3 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -10,6 +5,7 @@ from gensr_dist.distributed.ranks import join_processes
 from gensr_dist.train.config import TrainConfig
 from gensr_dist.train.engine import Engine, gensr_learning
 from gensr_dist.train.state import PARTS, gather_state, shapes
+from tests.forked_ranks import run_forked
 from tests.model.builders import tiny_model
 
 
@@ -37,18 +33,6 @@ def test_a_gathered_state_is_a_copy() -> None:
 
 def test_three_ranks_get_and_give_every_bit_in_every_stage_and_precision() -> None:
     """Three: no matrix is divisible by them, so that ZeRO-3's pieces are padded."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "3", "-m"]
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    }
-    done = subprocess.run(
-        [sys.executable, *launcher, "tests.train.spread_on_ranks"],
-        cwd=Path(__file__).parents[2],
-        env={**environment, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    done = run_forked(["tests.train.spread_on_ranks"], ranks=3)
     assert done.returncode == 0, done.stderr[-4_000:]
     assert done.stdout.count("all alike") == 1

@@ -134,17 +134,25 @@ def told_by_user(seed: int, groups: int, task: Behaviour = SEARCH) -> ContextBat
     return rows(candidate_GC, history_GL=history_G[:, None], query_GQ=query_GQ, user_G=user_G, task=task)
 
 
-def share_found(name: str, made: Callable[..., ContextBatch], task: Behaviour = SEARCH, **changes: Any) -> float:
-    """Share of new rows whose answer comes first after 200 steps."""
+def share_found(
+    name: str, made: Callable[..., ContextBatch], task: Behaviour = SEARCH, *, until: float = 1.0, **changes: Any
+) -> float:
+    """Share of new rows whose answer comes first: after 200 steps, or more than `until`, looked for every 20."""
     model = build(name, changes).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    fresh, share = made(1_000, 512, task), 0.0
     for step in range(200):
         optimizer.zero_grad()
         model(made(step, 64, task)).total.backward()
         optimizer.step()
-    with torch.no_grad():
-        score_GC = model.eval().score(made(1_000, 512, task))
-    return float((score_GC[:, :1] > score_GC[:, 1:]).all(1).double().mean())
+        if (step + 1) % 20 == 0 and (until < 1 or step + 1 == 200):
+            with torch.no_grad():
+                score_GC = model.eval().score(fresh)
+            share = float((score_GC[:, :1] > score_GC[:, 1:]).all(1).double().mean())
+            if share > until:
+                break
+            model.train()
+    return share
 
 
 def query_vector(model: Any, word_Q: Tensor) -> Tensor:

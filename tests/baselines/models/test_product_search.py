@@ -85,12 +85,12 @@ def test_words_can_be_left_out() -> None:
 
 @pytest.mark.parametrize("name", ["qem", "hem", "aem", "zam", "tem", "copps"])
 def test_a_query_that_tells_the_answer_is_learnt(name: str) -> None:
-    assert share_found(name, told_by_query) > 0.9
+    assert share_found(name, told_by_query, until=0.9) > 0.9
 
 
 @pytest.mark.parametrize("name", ["aem", "zam", "tem", "copps"])
 def test_a_history_that_tells_the_answer_is_learnt(name: str) -> None:
-    assert share_found(name, told_by_history) > 0.9
+    assert share_found(name, told_by_history, until=0.9) > 0.9
 
 
 @pytest.mark.parametrize("name", ["qem", "hem"])
@@ -99,6 +99,6 @@ def test_nothing_is_learnt_where_only_the_history_tells(name: str) -> None:
 
 
 def test_a_user_who_tells_the_answer_is_learnt_by_hem_alone() -> None:
-    assert share_found("hem", told_by_user) > 0.9
+    assert share_found("hem", told_by_user, until=0.9) > 0.9
     for name in ("qem", "aem"):
         assert share_found(name, told_by_user) < CHANCE + 0.1

@@ -81,5 +81,5 @@ def test_items_of_the_same_row_of_the_catalogue_are_one_item() -> None:
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_learns_from_queries_and_histories(pooling: str) -> None:
-    assert share_found("two_tower", told_by_query, pooling=pooling) > 0.9
-    assert share_found("two_tower", told_by_history, REC, pooling=pooling) > 0.9
+    assert share_found("two_tower", told_by_query, pooling=pooling, until=0.9) > 0.9
+    assert share_found("two_tower", told_by_history, REC, pooling=pooling, until=0.9) > 0.9

@@ -6,7 +6,6 @@ import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from gensr_dist.data.preparation.local_engine import LocalEngine
 from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.storage.folder import Folder
+from tests.forked_ranks import CONTEXT
 
 EPOCHS, SETTLED = 50, 10
 TOLERANCE = 4e6  # bytes; what allocators keep varies by about a tenth of it
@@ -65,7 +65,7 @@ def resident_growth(shards: Path, shuffle_shards: int, workers: int, keep: bool)
 
 def growth_of_a_new_process(shards: Path, shuffle_shards: int, workers: int = 0, *, keep: bool = False) -> int:
     """`resident_growth` where no earlier test left free memory that would hide it."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=CONTEXT) as pool:
         return pool.submit(resident_growth, shards, shuffle_shards, workers, keep).result()
 
 

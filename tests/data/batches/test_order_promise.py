@@ -1,7 +1,7 @@
 """The promise of `shards/README.md`: what a step sees depends on neither ranks, nor workers, nor interruptions."""
 
+import itertools
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from gensr_dist.storage.folder import Folder
 
 WORLDS = [1, 2, 3, 4, 8]
 WORKERS = [0, 1, 2, 3]
+PROCESSES = [(1, 3), (2, 1), (2, 2), (3, 3), (4, 2), (8, 1)]  # ranks and workers of each: every number of both
 BATCH = 48  # every number of ranks divides it
 MICRO_TOKENS = 1_500  # a step is cut into two or three micro-batches
 NEGATIVES = TrainingNegatives(count=3, hard=1, popularity=None)
@@ -106,8 +107,13 @@ def test_a_run_resumed_on_other_ranks_sees_the_same(
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more processes than this machine has cores
-@pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize(
+    ("world", "workers"),
+    [
+        pytest.param(*pair, marks=() if pair in PROCESSES else pytest.mark.slow)
+        for pair in itertools.product(WORLDS, WORKERS)
+    ],
+)
 def test_loader_processes_change_nothing(
     collator: Collator, steps: int, expected: Seen, world: int, workers: int
 ) -> None:
@@ -222,7 +228,7 @@ def test_the_place_in_an_epoch_says_nothing_about_the_row(window_rows: list[int]
         place = np.empty(len(epoch), dtype=np.int64)
         place[epoch] = np.arange(len(epoch))
         place_E.append(place)
-    for start, end in pairwise(first.tolist()):
+    for start, end in itertools.pairwise(first.tolist()):
         if start == end:
             continue
         inside = [place[start:end] for place in place_E]

@@ -18,6 +18,7 @@ from gensr_dist.data.preparation.prepare import prepare
 from gensr_dist.data.shards.verify import verify
 from gensr_dist.errors import InputError
 from gensr_dist.storage.folder import Folder
+from tests.forked_ranks import ForkedPython, run_forked
 
 
 def digest_of(folder: Path) -> dict[str, str]:
@@ -61,16 +62,17 @@ def test_killed_at_any_moment_it_starts_again_cleanly(tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [sys.executable, "-m", "gensr_dist"]
     settings = ["--preset", "tiny", "--set", f"run={run}", "--set", "data.users_per_sample=2"]
-    subprocess.run([*command, "simulate", *settings], check=True, capture_output=True)
+    assert run_forked(["gensr_dist", "simulate", *settings]).returncode == 0
     prepare_it = [*command, "prepare", "simulate", *settings, "--workers", "2"]
     began = time.monotonic()
-    subprocess.run(prepare_it, check=True, capture_output=True)
+    assert run_forked(prepare_it[2:]).returncode == 0
     whole, seconds = digest_of(run / "shards"), time.monotonic() - began
 
     draw = random.Random(0)
     for _ in range(4):
         (run / "stages" / "prepare.json").unlink(missing_ok=True)
-        process = subprocess.Popen(prepare_it, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with Path(os.devnull).open("w") as nowhere:
+            process = ForkedPython(prepare_it, stdout=nowhere, stderr=nowhere)
         time.sleep(draw.uniform(0.4, 1.0) * seconds)
         process.kill()
         process.wait()
