@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.models.lightgcn import BPRLoss, LightGCN
 
-from gensr_dist.distributed.optimizers import Adam
 from gensr_dist.graph.config import LightGCNConfig
 from gensr_dist.graph.edges import Edges
 from gensr_dist.graph.lightgcn import layer_mean, normalised_adjacency
@@ -55,7 +54,7 @@ class ColumnTrainer:
         self.weight_Ne = self.model.embedding.weight
         self._draw_first_vectors(seed)
         # fused: no temporaries, and many times faster on the CPU than the loop over tensor operations
-        self.optimizer = Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self.optimizer.state[self.weight_Ne] = {
             "step": torch.zeros((), device=ranks.device),
             "exp_avg": torch.zeros_like(self.weight_Ne),

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from gensr_dist.distributed.deepspeed_library import deepspeed
-from gensr_dist.distributed.optimizers import Adam, AdamW
 from gensr_dist.distributed.ranks import Ranks
 from gensr_dist.model.gensr import GenSR
 from gensr_dist.train.config import TrainConfig
@@ -49,7 +49,7 @@ class Engine(Generic[Model]):
         self.config = config
         self.ranks = ranks
         self.zero_stage = max(config.zero_stage, 1) if config.precision == "bf16" else config.zero_stage
-        optimizer = Adam if learning.coupled_decay else AdamW
+        optimizer = torch.optim.Adam if learning.coupled_decay else torch.optim.AdamW
         with contextlib.redirect_stdout(io.StringIO()):  # the bf16 optimizer prints how much memory it takes
             self.deepspeed, _, _, _ = deepspeed.initialize(
                 model=model,

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from gensr_dist.analysis.information.bounds import BOUNDS, Bound, log_mean_exp, mine_objective, moving_average, parts
 from gensr_dist.analysis.information.critics import Critics
-from gensr_dist.distributed.optimizers import Adam
 
 BATCH, _SMALL, _BATCHES = 256, 64, 24  # of few examples a batch is a 24th, and 64 at least
 STEPS = 1_000  # at most
@@ -128,7 +127,7 @@ def _train(critics: Critics, data: _Data, splits: Sequence[UserSplit], generator
     """Leave the averaged weights that were best on `stop_P` in the critics; whether each stayed finite [Q, S]."""
     weights = list(critics.parameters())
     averaged, best = ([weight.detach().clone() for weight in weights] for _ in range(2))
-    optimizer = Adam(weights, lr=_RATE)
+    optimizer = torch.optim.Adam(weights, lr=_RATE)
     batches = _Batches([split.train_P for split in splits], generator, data.x_ND.device)
     best_QS = torch.full((len(BOUNDS), len(splits)), -math.inf, device=data.x_ND.device)
     idle_QS = torch.zeros_like(best_QS)

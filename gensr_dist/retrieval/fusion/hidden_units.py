@@ -15,8 +15,6 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gensr_dist.distributed.optimizers import AdamW
-
 UNITS = 32
 _EPOCHS = 12
 _GROUPS = 32  # a step
@@ -68,7 +66,7 @@ def fit_hidden_units(
     bias_H = (torch.randn(UNITS, generator=random) * _BIAS).requires_grad_()
     out_H = torch.zeros(UNITS, requires_grad=True)
     steps = _EPOCHS * max(1, len(first) // _GROUPS)
-    optimizer = AdamW([sum_F, weight_HF, bias_H, out_H], lr=_RATE, weight_decay=_DECAY)
+    optimizer = torch.optim.AdamW([sum_F, weight_HF, bias_H, out_H], lr=_RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         chosen_B = torch.randint(len(first), (_GROUPS,), generator=random)
