@@ -28,7 +28,7 @@ CONTEXT.set_forkserver_preload(
     [
         *("pytest", "polars", "gensr_dist.cli.main", "gensr_dist.graph.trainer", "gensr_dist.graph.stage"),
         *("gensr_dist.train.loop", "gensr_dist.evaluation.stage", "gensr_dist.data.preparation.local_engine"),
-        "torch._dynamo",  # which ZeRO-3 imports
+        "torch._dynamo",  # which an optimizer of torch imports
     ]
 )
 

