@@ -2,7 +2,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gensr_dist.data.events import EventLog
@@ -40,13 +40,15 @@ def named(log: EventLog) -> list[tuple]:
 
 @settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), minimum=st.integers(1, 4), both=st.booleans(), events=st.integers(5, 80))
+@example(seed=2263, minimum=1, both=False, events=5)  # none of which is positive
 def test_keeps_what_one_at_a_time_removal_keeps(
     make_log: Callable[..., EventLog], seed: int, minimum: int, both: bool, events: int
 ) -> None:
     log = make_log(users=8, items=9, events=events, seed=seed)
     expected = naive_core(named(log), minimum, both)
     if not expected:
-        with pytest.raises(InputError, match=r"data\.min_interactions"):
+        problem = r"data\.min_interactions" if log.events["positive"].any() else "no event of the log is positive"
+        with pytest.raises(InputError, match=problem):
             keep_active(log, min_interactions=minimum, both_behaviours=both)
         return
     kept = keep_active(log, min_interactions=minimum, both_behaviours=both)
