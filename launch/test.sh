@@ -34,8 +34,14 @@ check() {
 }
 check ruff check .
 check ruff format --check .
-check mypy
+say "mypy, beside the tests" # it has work for one core
+types=$(mktemp)
+mypy >"$types" 2>&1 &
+checker=$!
 check pytest -n "$processes" --dist loadfile --no-loadscope-reorder "$@"
+say "mypy"
+wait "$checker" || failed+=(mypy)
+cat "$types" && rm "$types"
 
 if [ ${#failed[@]} -gt 0 ]; then
     printf 'failed: %s\n' "${failed[*]}" >&2
