@@ -21,7 +21,7 @@ from gensr_dist.data.sources.columns import BAD, BLANK, FIXED, Column, csv_names
 from gensr_dist.data.sources.faults import csv_fault, parquet_fault, split_records
 from gensr_dist.data.sources.ids import revealed, without_unseen
 from gensr_dist.data.sources.raw_files import CHUNK_BYTES, Look, abridged, base_name, readable, require_file, shown
-from gensr_dist.data.sources.records import RecordCounts, count_records
+from gensr_dist.data.sources.records import RecordCounts, count_records, has_misplaced_quotes
 from gensr_dist.data.sources.swallowed import refuse_swallowed
 from gensr_dist.errors import InputError
 
@@ -152,6 +152,9 @@ def _csv_names(chunk: Chunk) -> list[str]:
     except (UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         problem = f"expected names of columns in the first line ({shown(str(error))})"
         raise InputError(chunk.file, problem, "check its quotes, and save the file as UTF-8") from None
+    if has_misplaced_quotes(chunk.header):
+        problem = f"a quote within the names of columns, {shown(chunk.header.decode().splitlines()[0])!r}"
+        raise InputError(chunk.file, problem, "put quotes around whole names, and write one within a name twice")
     swallowing = [name for name in names if "," in name and ("\n" in name or "\r" in name)]
     if swallowing:
         problem = f"the name {shown(swallowing[0])!r} of a column goes over several lines and holds commas"

@@ -173,6 +173,7 @@ def test_what_is_no_text_is_named(tmp_path: Path, beginning: bytes, kind: str, r
     [
         (b'"id,text\n1,a\n2,b\n', "a quote in the names of columns is opened and not closed; close or remove it"),
         (b'id,te"xt\n1,a\n2,b\n', "a quote in the names of columns is opened and not closed; close or remove it"),
+        (b'id,te"xt\n1,a\n2,"b\n3,c\n', "a quote within the names of columns, 'id,te\"xt'; put quotes around whole"),
         (b'id,"text\n1,a\n2,b"\n3,c\n', "the name 'text 1,a 2,b' of a column goes over several lines and holds commas"),
     ],
 )
