@@ -146,7 +146,7 @@ def answer_many(
     known = int(frame["user_id"].is_in(users.implode()).sum())
     with _parts_folder(out, f"{sha256_of_file(asks)} {k} {identity}") as folder:
         starts = range(0, len(frame), PART)
-        waiting = [number for number in range(len(starts)) if not _whole(folder / _name(number))]
+        waiting = [number for number in range(len(starts)) if not _holds_answers(folder / _name(number), whole=True)]
         before = len(frame) - sum(len(frame[starts[number] : starts[number] + PART]) for number in waiting)
         with tqdm(total=len(frame), initial=before, desc="answers", unit="line", disable=None) as bar:
             for number, answered in answer_parts(
@@ -207,18 +207,11 @@ def _parts_folder(out: Path, answers: str) -> Iterator[Path]:
         yield folder
 
 
-def _whole(part: Path) -> bool:
-    """Whether a part is there and can be read."""
+def _holds_answers(path: Path, *, whole: bool = False) -> bool:
+    """Whether a file is there and of SCHEMA, by its end alone, or is `whole` too: all of it can be read."""
     try:
-        return pl.read_parquet(part, glob=False).schema == SCHEMA
-    except (OSError, pl.exceptions.PolarsError):
-        return False
-
-
-def _holds_answers(path: Path) -> bool:
-    """Whether a file is of SCHEMA, by its end alone."""
-    try:
-        return pl.scan_parquet(path, glob=False).collect_schema() == SCHEMA
+        table = pl.scan_parquet(path, glob=False)
+        return (table.collect().schema if whole else table.collect_schema()) == SCHEMA
     except (OSError, pl.exceptions.PolarsError):
         return False
 

@@ -15,6 +15,7 @@ from gensr_dist.data.batches.batch import HISTORY_FEATURES, QUERY_FEATURES, Cont
 from gensr_dist.data.batches.sequences import SequenceBatch, sequence_of
 from gensr_dist.data.events import Behaviour
 from tests.baselines.builders import no_edges, small_settings
+from tests.baselines.learning import share_after_training
 
 ITEMS, USERS, LENGTH, CANDIDATES = 20, 30, 4, 10
 HOUR = 3_600_000
@@ -86,27 +87,12 @@ def as_sequence(batch: ContextBatch) -> SequenceBatch:
 
 
 def hits_after_training(name: str, clue: Clue, until: float = 1.0) -> float:
-    """Share of fresh rows whose positive is above all nine others, .1 by chance: after 200 steps, or more than `until`.
-
-    Args:
-        name: of the model.
-        clue: what tells the answer.
-        until: a share that is enough; looked for every 20 steps.
-    """
+    """`share_after_training` of rows in which a clue tells the answer; .1 by chance."""
     torch.manual_seed(0)
-    model = BASELINES[name].build(small_settings(name, width=32, history=LENGTH), FACTS).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
-    fresh, share = planted(clue, 512, seed=10_000), 0.0
-    for step in range(200):
+    model = BASELINES[name].build(small_settings(name, width=32, history=LENGTH), FACTS)
+
+    def loss(step: int) -> torch.Tensor:
         batch = planted(clue, 128, seed=step)
-        optimizer.zero_grad()
-        model(as_sequence(batch) if isinstance(model, SequenceBaseline) else batch).total.backward()
-        optimizer.step()
-        if (step + 1) % 20 == 0 and (until < 1 or step + 1 == 200):
-            with torch.no_grad():
-                score_GC = model.eval().score(fresh)
-            share = float((score_GC[:, :1] > score_GC[:, 1:]).all(1).double().mean())
-            if share > until:
-                break
-            model.train()
-    return share
+        return model(as_sequence(batch) if isinstance(model, SequenceBaseline) else batch).total
+
+    return share_after_training(model, loss, planted(clue, 512, seed=10_000), learning_rate=3e-3, until=until)

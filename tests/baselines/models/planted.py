@@ -12,6 +12,7 @@ from gensr_dist.baselines.registry import BASELINES
 from gensr_dist.data.batches.batch import HISTORY_FEATURES, QUERY_FEATURES, ContextBatch
 from gensr_dist.data.events import Behaviour
 from tests.baselines.builders import no_edges, small_settings
+from tests.baselines.learning import share_after_training
 
 ITEMS, USERS, WORDS, CANDIDATES, TITLE = 12, 12, 20, 4, 3
 CHANCE = 1 / CANDIDATES
@@ -137,22 +138,15 @@ def told_by_user(seed: int, groups: int, task: Behaviour = SEARCH) -> ContextBat
 def share_found(
     name: str, made: Callable[..., ContextBatch], task: Behaviour = SEARCH, *, until: float = 1.0, **changes: Any
 ) -> float:
-    """Share of new rows whose answer comes first: after 200 steps, or more than `until`, looked for every 20."""
-    model = build(name, changes).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
-    fresh, share = made(1_000, 512, task), 0.0
-    for step in range(200):
-        optimizer.zero_grad()
-        model(made(step, 64, task)).total.backward()
-        optimizer.step()
-        if (step + 1) % 20 == 0 and (until < 1 or step + 1 == 200):
-            with torch.no_grad():
-                score_GC = model.eval().score(fresh)
-            share = float((score_GC[:, :1] > score_GC[:, 1:]).all(1).double().mean())
-            if share > until:
-                break
-            model.train()
-    return share
+    """`share_after_training` of rows that `made` makes."""
+    model = build(name, changes)
+    return share_after_training(
+        model,
+        lambda step: model(made(step, 64, task)).total,
+        made(1_000, 512, task),
+        learning_rate=1e-2,
+        until=until,
+    )
 
 
 def query_vector(model: Any, word_Q: Tensor) -> Tensor:
