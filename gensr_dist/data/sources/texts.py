@@ -11,6 +11,7 @@ from gensr_dist.data.sources.ids import DECOMPOSED, MISSING
 LONGEST_WORD = 500  # characters: more than a sentence of Chinese; a tokenizer's time grows with the square
 _BREAKS = r"\x0b\x0c\x85\u2028\u2029"  # white space that no keyboard has
 _CONTROL = rf"[\x00-\x08{_BREAKS}\x0e-\x1f\x7f\ufeff]"
+_UNSEEN = r"[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069]"  # without width
 MARKUP = r"(?i)</?(?:a|b|br|div|em|font|h[1-6]|i|img|li|p|span|strong|table|td|tr|u|ul)(?:\s[^<>]*)?/?>"
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 
@@ -21,8 +22,8 @@ def parse_text(text: pl.Expr) -> pl.Expr:
 
 
 def clean(texts: pl.Series, what: str) -> tuple[pl.Series, tuple[Repair, ...]]:
-    """Replace control characters, decode entities once, compose letters and cut long words; count all, and words for
-    none.
+    """Replace control characters, decode entities once, drop what cannot be seen, compose letters and cut long words;
+    count all, and words for none.
 
     Args:
         texts: as `parse_text` gives them; null for none.
@@ -30,10 +31,11 @@ def clean(texts: pl.Series, what: str) -> tuple[pl.Series, tuple[Repair, ...]]:
     """
     visible, controls = replace_controls(texts, what)
     decoded, changed = decode(visible)
-    whole, composed = compose(decoded, what)
+    seen, unseen = drop_unseen(decoded, what)
+    whole, composed = compose(seen, what)
     shortened, cut = shorten(whole, what)
     entities_decoded = Repair(f"{what} with HTML entities decoded", changed)
-    return shortened, (controls, entities_decoded, composed, cut, count_none_words(texts, what))
+    return shortened, (controls, entities_decoded, unseen, composed, cut, count_none_words(texts, what))
 
 
 def replace_controls(texts: pl.Series, what: str) -> tuple[pl.Series, Repair]:
@@ -41,6 +43,16 @@ def replace_controls(texts: pl.Series, what: str) -> tuple[pl.Series, Repair]:
     found = texts.str.contains(_CONTROL).fill_null(False)
     repair = Repair(f"{what} with control characters, which became blanks", int(found.sum()))
     return parse_text_of(texts.str.replace_all(_CONTROL, " ")) if repair.count else texts, repair
+
+
+def drop_unseen(texts: pl.Series, what: str) -> tuple[pl.Series, Repair]:
+    """Drop characters without width but the joiners that emoji and Persian need, and count the texts.
+
+    What looks like one query would else be two.
+    """
+    found = texts.str.contains(_UNSEEN).fill_null(False)
+    repair = Repair(f"{what} with characters that cannot be seen, which were dropped", int(found.sum()))
+    return parse_text_of(texts.str.replace_all(_UNSEEN, "")) if repair.count else texts, repair
 
 
 def compose(texts: pl.Series, what: str) -> tuple[pl.Series, Repair]:

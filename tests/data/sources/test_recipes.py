@@ -172,11 +172,11 @@ def test_recbole_without_some_ratings(
     assert capsys.readouterr().out == "dropped: 2 rows without a rating\n"
 
 
-def test_kuairec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def write_kuairec(folder: Path) -> None:
     header = "video_id,manual_cover_text,caption,topic_tag,first_level_category_id,first_level_category_name,"
     header += "second_level_category_id,second_level_category_name,third_level_category_id,third_level_category_name\n"
     write(
-        tmp_path / "KuaiRec 2.0" / "data",
+        folder / "KuaiRec 2.0" / "data",
         big_matrix__csv="user_id,video_id,play_duration,video_duration,time,date,timestamp,watch_ratio\n"
         "0,3649,13838,10867,2020-07-05 00:08:23.438,20200705,1593878903.438,1.273397\n"
         "0,9598,13665,6000,2020-07-05 00:13:41.297,20200705,1593879221.297,2.2775\n"
@@ -188,6 +188,27 @@ def test_kuairec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         + '3649,UNKNOWN,"精神小伙 路难走 ,程哥你狗粮慢点撒","[搞笑,感谢快手]",8,颜值,673,颜值随拍,-124,UNKNOWN\n'
         + "9598,封面,two lines\nof a caption,[],27,高新数码,-124,UNKNOWN,-124,UNKNOWN\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name", "exact"),
+    [
+        ("recbole", "ml-100k/ml-100k.inter", "891717742.0"),
+        ("kuairec", "KuaiRec 2.0/data/big_matrix.csv", "1593879221.297"),
+    ],
+)
+def test_times_that_lost_digits_are_refused(
+    recipe: str, name: str, exact: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (write_recbole if recipe == "recbole" else write_kuairec)(tmp_path)
+    path = tmp_path / name
+    path.write_text(path.read_text().replace(exact, "1.700958e+09"))
+    with pytest.raises(SystemExit, match=r"lost digits, such as 1\.700958e\+09"):
+        convert(recipe, tmp_path, monkeypatch)
+
+
+def test_kuairec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    write_kuairec(tmp_path)
     log = convert("kuairec", tmp_path, monkeypatch)
     assert events(log) == recommended(
         ("0", "3649", 1593878903438, False), ("0", "9598", 1593879221297, True), ("1", "3649", 1593965766687, True)

@@ -26,6 +26,17 @@ def test_control_characters_and_byte_order_marks_become_blanks() -> None:
     assert counts == {"queries with control characters, which became blanks": 5}
 
 
+def test_characters_without_width_are_dropped() -> None:
+    texts, counts = cleaned(
+        "red\u200b tea", "red tea", "\u200f&shy;tea\u2060 ", "\u0646\u200c\u0645", "\U0001f468\u200d\U0001f33e"
+    )
+    assert texts == ["red tea", "red tea", "tea", "\u0646\u200c\u0645", "\U0001f468\u200d\U0001f33e"]
+    assert counts == {
+        "queries with HTML entities decoded": 1,
+        "queries with characters that cannot be seen, which were dropped": 2,
+    }
+
+
 def test_letters_and_marks_apart_are_composed() -> None:
     texts, counts = cleaned("cafe\u0301", "caf\u00e9", "\u1112\u1161\u11ab", "\u0915\u093f", None)
     assert texts == ["caf\u00e9", "caf\u00e9", "\ud55c", "\u0915\u093f", None]  # the last has no composed form
