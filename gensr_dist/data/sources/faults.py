@@ -20,7 +20,7 @@ from gensr_dist.data.sources.records import find_records, has_misplaced_quotes
 from gensr_dist.data.sources.swallowed import refuse_swallowed
 from gensr_dist.errors import InputError
 
-_REMEDY = "correct or remove this row"
+_REMEDY = "correct or remove rows like this one"
 
 
 def csv_fault(chunk: Chunk, start: int, data: memoryview, columns: Sequence[Column]) -> InputError:

@@ -135,7 +135,7 @@ def test_a_search_without_a_count_of_clicks_is_counted(tmp_path: Path) -> None:
     assert Repair("searches with an empty click_cnt read as not clicked", 1) in log.repairs
 
 
-TIME = "expected milliseconds since 1970, from 1990 to tomorrow; correct or remove this row"
+TIME = "expected milliseconds since 1970, from 1990 to tomorrow; correct or remove rows like this one"
 
 
 @pytest.mark.parametrize(
