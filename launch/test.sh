@@ -21,8 +21,9 @@ command -v chromium >/dev/null || install_for_tests chromium
 { command -v ip && command -v pdsh && [ -x /usr/sbin/sshd ]; } >/dev/null || [ -d /run/systemd/system ] ||
     install_for_tests iproute2 openssh-server pdsh
 
-processes=$(env -u OMP_NUM_THREADS nproc) # of tests; more than eight need too much memory
-[ "$processes" -le 8 ] || processes=8
+cores=$(env -u OMP_NUM_THREADS nproc)
+processes=$((cores + (cores + 1) / 2)) # of tests: a third of the time they wait for processes that they started
+[ "$processes" -le 8 ] || processes=8 # more need too much memory
 export OMP_NUM_THREADS=1 # a test process has a core
 export HF_HUB_OFFLINE=1  # no test asks the Hub
 unset PYTHONDONTWRITEBYTECODE # hundreds of processes that tests start compile the package once

@@ -129,7 +129,8 @@ def _sayer(stream: TextIO) -> Callable[[str], None]:
 
 def _fail(message: str, code: int) -> int:
     with contextlib.suppress(OSError):  # of a terminal that is gone
-        print(f"gensr: error: {message}", file=sys.stderr)
+        # In one write, also where streams are not buffered (`python -u`): several ranks share it.
+        print(f"gensr: error: {message}\n", end="", file=sys.stderr)
     return code
 
 

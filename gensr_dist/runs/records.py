@@ -119,7 +119,9 @@ def locked(run: RunFolder) -> Iterator[None]:
         run.root.mkdir(parents=True, exist_ok=True)
         file = (run.root / ".lock").open("w")
     except OSError as error:
-        raise InputError(error.filename or run.root, f"cannot write there ({error.strerror})", "set `run` to a folder of yours") from None
+        raise InputError(
+            error.filename or run.root, f"cannot write there ({error.strerror})", "set `run` to a folder of yours"
+        ) from None
     with file:
         if not lock(file, wait=False):
             raise InputError(run.root, "another gensr works in this run folder", "wait for it, or set `run`")

@@ -100,8 +100,14 @@ def test_text_is_put_on_one_line(tmp_path: Path) -> None:
             b"id,text\n1,a\nx7,b\n",
             "{path}:3: id is 'x7', expected an integer of 0 or more; correct or remove rows like this one",
         ),
-        (b"id,text\n-1,a\n", "{path}:2: id is '-1', expected an integer of 0 or more; correct or remove rows like this one"),
-        (b"id,text\n,a\n", "{path}:2: id is empty, expected an integer of 0 or more; correct or remove rows like this one"),
+        (
+            b"id,text\n-1,a\n",
+            "{path}:2: id is '-1', expected an integer of 0 or more; correct or remove rows like this one",
+        ),
+        (
+            b"id,text\n,a\n",
+            "{path}:2: id is empty, expected an integer of 0 or more; correct or remove rows like this one",
+        ),
         (
             b'id,text\n1,"two\nlines"\n\n1.5,b\n',
             "{path}:5: id is '1.5', expected an integer of 0 or more; correct or remove rows like this one",
