@@ -24,6 +24,7 @@ from gensr_dist.errors import InputError
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.runs.records import check_config, check_consistent
 from gensr_dist.stages.runner import run_all
+from gensr_dist.storage.home import at_home
 from gensr_dist.storage.records import read_json
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Run:
 def _path(value: Any, name: str) -> Path:
     if not isinstance(value, str | os.PathLike):
         raise InputError(name, f"it is {value!r}, expected a path", "give a text or a Path")
-    return Path(os.path.expanduser(value))  # noqa: PTH111  pathlib's raises RuntimeError
+    return Path(at_home(value))
 
 
 def _text(value: Any, name: str) -> str:

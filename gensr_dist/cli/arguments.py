@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from gensr_dist.storage.home import at_home
+
 
 class OneLineParser(argparse.ArgumentParser):
     """Command-line errors on one line, and values as they are typed.
@@ -86,4 +88,4 @@ def local_path(text: str) -> Path:
     """A path of this machine, with `~` for the home folder as in configs: shells leave that of `--out=~/x` as it is."""
     if "://" in text:
         raise argparse.ArgumentTypeError(f"expected a path of this machine, found {text!r}")
-    return Path(os.path.expanduser(text))  # noqa: PTH111  pathlib's raises RuntimeError
+    return Path(at_home(text))

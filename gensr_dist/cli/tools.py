@@ -1,7 +1,6 @@
 """Commands that look at a log, a config, shards, machines or finished runs."""
 
 import argparse
-import os
 from typing import Any
 
 from gensr_dist.cli.arguments import local_path
@@ -10,6 +9,7 @@ from gensr_dist.config.explanation import explained_yaml
 from gensr_dist.config.root import resolved_yaml
 from gensr_dist.runs.folder import RunFolder
 from gensr_dist.stages.runner import Say
+from gensr_dist.storage.home import at_home
 
 
 def add_tools(commands: Commands) -> None:
@@ -41,7 +41,7 @@ def add_tools(commands: Commands) -> None:
         "check shards against their manifest",
         "Finds missing, extra, changed and reordered files. Exit code 2 names the first fault.",
         "gensr verify runs/quickstart/shards",
-    ).add_argument("shards", metavar="SHARDS", type=os.path.expanduser, help="folder or URL that holds manifest.json")
+    ).add_argument("shards", metavar="SHARDS", type=at_home, help="folder or URL that holds manifest.json")
     added = commands.add(
         "doctor",
         _doctor,

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import operator
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +34,7 @@ from gensr_dist.model.config import SIZES, ModelConfig
 from gensr_dist.model.template import check_template
 from gensr_dist.paper.config import PaperConfig
 from gensr_dist.retrieval.config import RetrievalConfig
+from gensr_dist.storage.home import at_home
 from gensr_dist.train.config import TrainConfig
 
 _VARIABLE = re.compile(r"(?:^|/)\$[A-Za-z_]|\$\{")  # at the beginning of a folder's name, where folders have no $
@@ -149,7 +149,7 @@ def _check_together(config: Config, settings: dict[str, Setting], file: str) -> 
         refuse("data.tokenizer", problem, "the default is 'corpus'")
     for key in _PATHS:
         text = operator.attrgetter(key)(config)
-        if os.path.expanduser(text).startswith("~"):  # noqa: PTH111  pathlib's raises RuntimeError
+        if at_home(text).startswith("~"):
             refuse(key, f"{key} is {text!r}, and there is no such user here", "write the path of the home folder")
         if _VARIABLE.search(text):
             problem = f"{key} is {text!r}, and variables of the environment are not replaced"
@@ -238,7 +238,7 @@ def _refuse(settings: Mapping[str, Setting], file: str, key: str, problem: str, 
 
 def _at_home(config: Config) -> Config:
     """The config with `~` and `~user` at the beginning of a path replaced by the home folder, as a shell does."""
-    paths = {key: os.path.expanduser(operator.attrgetter(key)(config)) for key in _PATHS}  # noqa: PTH111
+    paths = {key: at_home(operator.attrgetter(key)(config)) for key in _PATHS}
     data = {key.removeprefix("data."): path for key, path in paths.items() if key.startswith("data.")}
     return dataclasses.replace(
         config,

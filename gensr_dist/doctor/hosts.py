@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gensr_dist.errors import InputError, printable
+from gensr_dist.storage.home import at_home
 
 # Without a dash in front, which ssh would take for an option.
 _LINE = re.compile(r"(?P<host>[A-Za-z0-9_][\w.@:%-]*)[ \t]+slots=(?P<slots>\d{1,4})[ \t]*(#.*)?", re.ASCII)
@@ -99,7 +100,7 @@ def handed_on_variables() -> dict[str, str]:
     """
     variables = {name: value for name, value in os.environ.items() if name.startswith(_HANDED_ON)}
     name = os.environ.get("DS_ENV_FILE", ".deepspeed_env")
-    home = os.path.expanduser("~")  # noqa: PTH111  pathlib's raises RuntimeError
+    home = at_home("~")
     for path in (Path(home) / name, Path(name)):
         if not path.is_file():
             continue

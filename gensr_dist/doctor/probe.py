@@ -21,8 +21,8 @@ from gensr_dist.data.shards.manifest import Manifest
 from gensr_dist.doctor.hosts import Problem
 from gensr_dist.errors import InputError
 from gensr_dist.storage.cache import Cache
-from gensr_dist.storage.cache_home import cache_home
 from gensr_dist.storage.folder import Folder
+from gensr_dist.storage.home import cache_home
 from gensr_dist.storage.records import digest
 
 PACKAGES = ("torch", "deepspeed", "transformers")

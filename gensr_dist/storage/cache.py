@@ -30,7 +30,7 @@ from typing import BinaryIO
 from typing_extensions import Self
 
 from gensr_dist.errors import InputError
-from gensr_dist.storage.cache_home import cache_home
+from gensr_dist.storage.home import at_home, cache_home
 
 Fill = Callable[[BinaryIO], None]  # writes the whole file from its start, or raises
 _PART = ".part"
@@ -67,7 +67,7 @@ class Cache:
     @classmethod
     def at(cls, folder: str, gigabytes: float) -> Self:
         """The cache of the settings `data.cache` ("" is the user's cache folder) and `data.cache_gb`."""
-        place = Path(folder).expanduser() if folder else cache_home() / "gensr_dist"
+        place = Path(at_home(folder)) if folder else cache_home() / "gensr_dist"
         return cls(place.absolute(), int(gigabytes * 1e9))
 
     @contextmanager

@@ -12,8 +12,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from gensr_dist.storage.cache_home import cache_home
 from gensr_dist.storage.durable import durable_file
+from gensr_dist.storage.home import cache_home
 
 _LEAST = 4 << 20  # bytes; a smaller file is read each time, which takes milliseconds
 _SETTLED_S = 2.0  # a file that changed later may change again within the resolution of its times

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from gensr_dist.config.root import Config, load_config
 from gensr_dist.config.settings_file import SettingsLoader, check_number
 from gensr_dist.errors import InputError
 from gensr_dist.stages.order import BY_NAME
+from gensr_dist.storage.home import at_home
 from gensr_dist.storage.records import digest
 from gensr_dist.study.settings import baseline_settings
 
@@ -156,7 +156,7 @@ def _read(path: Path) -> StudyPlan:
 
 def _folder(plan: StudyPlan, path: Path) -> Path:
     """Where the study lies, as workers of a cluster, who stand elsewhere, find it."""
-    text = os.path.expanduser(plan.folder or f"runs/studies/{path.stem}")  # noqa: PTH111  pathlib's raises RuntimeError
+    text = at_home(plan.folder or f"runs/studies/{path.stem}")
     if "://" in text or text.startswith("~"):
         raise InputError(path, f"folder is {plan.folder!r}, expected a folder of this machine", "give a path")
     folder = Path(text).absolute()
