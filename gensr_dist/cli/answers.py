@@ -19,7 +19,7 @@ from gensr_dist.interface import Run
 from gensr_dist.stages.runner import Say
 
 if TYPE_CHECKING:
-    from gensr_dist.retrieval.answer import Answers, Reason
+    from gensr_dist.retrieval.answer import Answer, Answers, Reason
     from gensr_dist.retrieval.many_answers import ManyAnswers, NumberedPart
 
 
@@ -216,13 +216,22 @@ def show_examples(run: Run, say: Say) -> None:
         user, query = items.users[int(rows.user_R[row])], int(rows.query_R[row])
         user_G = rows.user_R[row : row + 1]
         history_L = store.gather_histories(user_G, store.history_span(user_G)[1], EXAMPLE_ANSWERS)[0][0]
-        _say_items(f"user {user} liked last", [items.texts[item] for item in history_L.tolist() if item >= 0], say)
+        liked = [_shown(items.item_ids[item], items.texts[item]) for item in history_L.tolist() if item >= 0]
+        _say_items(f"user {user} liked last", liked, say)
         recommended = answerer.recommend(user, EXAMPLE_ANSWERS)
-        _say_items("  is recommended", [f"{found.text}  ({found.score:.3f})" for found in recommended.items], say)
+        _say_items("  is recommended", [_scored(found) for found in recommended.items], say)
         if query >= 0 and items.queries[query].split():
-            found_items = answerer.search(user, items.queries[query], EXAMPLE_ANSWERS).items
-            texts = [f"{found.text}  ({found.score:.3f})" for found in found_items]
-            _say_items(f"  searches '{items.queries[query]}'", texts, say)
+            searched = answerer.search(user, items.queries[query], EXAMPLE_ANSWERS)
+            _say_items(f"  searches '{items.queries[query]}'", [_scored(found) for found in searched.items], say)
+
+
+def _scored(answer: "Answer") -> str:
+    return f"{_shown(answer.item_id, answer.text)}  ({answer.score:.3f})"
+
+
+def _shown(item_id: str, text: str) -> str:
+    """What to call an item where there is little room: its text, or its id if it has none."""
+    return text or f"item {item_id}"
 
 
 def _say_items(title: str, texts: list[str], say: Say) -> None:

@@ -92,6 +92,7 @@ def test_items_without_text(tmp_path: Path, capfd: pytest.CaptureFixture[str], m
     repairs = {repair["what"]: repair["count"] for repair in stages["prepare"]["repairs"]}
     assert repairs == {"items with no text kept": ITEMS, "items without text: their title is all padding": ITEMS}
     assert all(f"{count} {what}" in said for what, count in repairs.items())
+    assert said.count("  is recommended: item i") == 3
     bm25 = stages["evaluate"]["baselines"]["bm25"]["search"]
     assert bm25["ndcg@10"] == 0  # ties count against the positive
 
