@@ -53,7 +53,7 @@ def is_decimal(text: pl.Expr) -> pl.Expr:
 def explain_id(text: str, column: str = "") -> str:
     """Why a text is no id."""
     word = text.strip()
-    if word == column:
+    if column and word == column:
         return " (a header between rows)"
     if re.search(UNSEEN, word):
         return " (with characters that cannot be seen)"
