@@ -22,7 +22,6 @@ from gensr_dist.data.sources.raw_files import (
     readable,
     shown,
     unzipped,
-    without_surrogates,
 )
 from gensr_dist.errors import InputError
 
@@ -31,6 +30,7 @@ _INT64 = 1 << 63
 _DOUBTFUL = r"^[\[{]|^(?:true|false)$|^-?\d+\.\d|^-?\d{16}"  # of 16 digits, floats are not exact
 _NUMBER = r"^-?\d+$"  # polars reads 1e3 as the text 1000
 _CONTAINERS = r'^\[["\[\]{]|^\{["}]|^(?:true|false)$'  # as polars writes them
+_HALF = r"[\ud800-\udfff]"  # of a surrogate pair, without the other: polars reads a zero character
 _LOOKED_AT = 20  # lines whose fields are named
 _KIND_BYTES = 64  # of a beginning that tell what is no text
 _REMEDY = "write one object a line, and leave out lines that are none"
@@ -222,7 +222,7 @@ def _text(value: object) -> str:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TypeError
-    return without_surrogates(str(value))
+    return re.sub(_HALF, "\0", str(value))
 
 
 def _integer(value: object) -> int:

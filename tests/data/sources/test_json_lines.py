@@ -93,3 +93,10 @@ def test_wide_text_is_called_so(tmp_path: Path, encoding: str) -> None:
     file.write_bytes(LINES[0].encode(encoding))
     with pytest.raises(InputError, match="the file is UTF-16 or holds zero bytes, expected UTF-8 text; save"):
         rows_within(str(file), 0)
+
+
+@pytest.mark.parametrize("beside", ['{"id": "b"}', "{'id': 'b'}", '{"id": "\\ude00\\ud83d"}'])
+def test_half_a_surrogate_pair_is_the_same_whatever_stands_beside_it(tmp_path: Path, beside: str) -> None:
+    file = write(tmp_path, ['{"id": "cut \\ud83d"}', beside])
+    (block,) = read_blocks(file, SCHEMA, required=("id",))
+    assert block.rows["id"].to_list() == ["cut \0", "\0\0" if "ude00" in beside else "b"]
