@@ -29,7 +29,10 @@ BLOCK_BYTES = 8 << 20  # text parsed at once; also the longest line that is acce
 _INT64 = 1 << 63
 _DOUBTFUL = r"^[\[{]|^(?:true|false)$|^-?\d+\.\d|^-?\d{16}"  # of 16 digits, floats are not exact
 _NUMBER = r"^-?\d+$"  # polars reads 1e3 as the text 1000
-_CONTAINERS = r'^\[["\[\]{]|^\{["}]|^(?:true|false)$'  # as polars writes them
+_CONTAINERS = (  # as polars writes them
+    r'^\[["\[\]{]|^\{["}]|^(?:true|false)$'
+    r"|^\[(?:null|true|false|-?\d[\d.]*)(?:,.*)?\]$"
+)
 _HALF = r"[\ud800-\udfff]"  # of a surrogate pair, without the other: polars reads a zero character
 _LOOKED_AT = 20  # lines whose fields are named
 _KIND_BYTES = 64  # of a beginning that tell what is no text

@@ -260,7 +260,16 @@ def test_malformed_line_is_named(tmp_path: Path, line: Any, message: str) -> Non
 
 @pytest.mark.parametrize(
     "changed",
-    [{"title": ["Soap"]}, {"brand": {"name": "Acme"}}, {"title": False}, {"categories": [[{"name": "Toys"}, "Games"]]}],
+    [
+        {"title": ["Soap"]},
+        {"title": [None]},
+        {"title": [5, 7]},
+        {"title": [-0.5]},
+        {"title": False},
+        {"brand": {"name": "Acme"}},
+        {"categories": [[{"name": "Toys"}, "Games"]]},
+        {"categories": [["Toys", [None]]]},
+    ],
 )
 @pytest.mark.parametrize("literal", [False, True])
 def test_what_is_no_text_is_refused_whatever_stands_beside_it(
