@@ -122,11 +122,13 @@ def read_chunk(
         frame = frame.filter(~pl.col(BLANK))
     name = base_name(chunk.file)
     fixed = [column for column in columns if FIXED + column.name in frame.columns]
+    absent = [column for column in columns if column.absent and FIXED + column.name not in frame.columns]
     repairs = (
         Repair(f"blank rows of {name} dropped", blanks),
         Repair(f"line breaks within quoted fields of {name} read as blanks", counted.breaks),
         Repair(f"last line of {name} kept, which has no line end (it may be cut)", counted.unended),
         *(Repair(f"{c.name} of {name} {c.fixing}", int(frame[FIXED + c.name].sum())) for c in fixed),
+        *(Repair(f"rows of {name}, which has no column {c.name}, {c.absent}", frame.height) for c in absent),
     )
     frame = frame.drop(BLANK, *(FIXED + column.name for column in fixed))
     return Rows(frame, repairs, frame.height)
