@@ -4,6 +4,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_BAR = r"\|"  # within a cell of Markdown
 _LONG = 40  # characters, beyond which a cell has several lines
 
 
@@ -64,4 +65,4 @@ def _marked(text: str, mark: str) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(cell.replace('|', _BAR) for cell in cells)} |"

@@ -38,7 +38,11 @@ def make_paper(config: Config, engine: TrialEngine, say: Say) -> PaperResult:
         Paused: a training was asked to end; the same command goes on.
     """
     began = time.monotonic()
-    settings = baseline_settings(DEFAULT_PEER, config.paper.peer.split())
+    try:
+        settings = baseline_settings(DEFAULT_PEER, config.paper.peer.split())
+    except InputError as error:
+        place = error.where.removeprefix("--set ")
+        raise InputError("paper.peer", f"{place}: {error.problem}", error.remedy) from None
     run = RunFolder.of(config)
     study = study_of(config, run)
     config = with_checkpoints(config)  # whose trainings are looked at; those of the study are not

@@ -22,6 +22,7 @@ from gensr_dist.storage.records import digest
 from gensr_dist.study.settings import baseline_settings
 
 GENSR, FUSION = "gensr", "fusion"
+SEEDS = " (seeds)"  # behind the label, names the Optuna study of a system's further trainings
 _OWN = ("data", "lightgcn", "model", "train", "retrieval")  # sections that a GenSR of its own may change
 _TITLES = {GENSR: "GenSR", FUSION: "Fusion of the best two"}
 
@@ -53,19 +54,19 @@ class StudyPlan:
     """Config of the run whose data all systems share; relative to the study's file."""
     folder: str = ""
     """Folder of the study; runs/studies/<name of the file> if empty."""
-    trials: Annotated[int, Field(ge=1, le=10_000)] = 1
+    trials: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 1
     """Trials of each system: the published settings, then random ones; the best on validation rows is scored on test
     rows."""
-    seeds: Annotated[int, Field(ge=1, le=1_000)] = 1
+    seeds: Annotated[int, Field(ge=1, le=1_000, strict=True)] = 1
     """Trainings, each with its own seed, of the best trial of every system."""
-    best: Annotated[int, Field(ge=0)] = 0
+    best: Annotated[int, Field(ge=0, strict=True)] = 0
     """How many of the best systems of each task (by validation rows) are trained with `best_seeds` seeds; GenSR is too.
     0: none."""
-    best_seeds: Annotated[int, Field(ge=1, le=1_000)] = 3
+    best_seeds: Annotated[int, Field(ge=1, le=1_000, strict=True)] = 3
     """Seeds of those systems, the first one included."""
-    hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    hours: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)] = 0.0
     """Hours that a training may take, the same for all; after them it is scored on test rows as it is. 0: no limit."""
-    epochs: Annotated[int, Field(ge=0)] = 0
+    epochs: Annotated[int, Field(ge=0, strict=True)] = 0
     """Most epochs of a baseline, for studies that are cut down. 0: the baselines' own."""
     systems: Annotated[tuple[SystemPlan, ...], Field(min_length=1)]
 
@@ -108,7 +109,8 @@ def open_study(path: Path, overrides: Sequence[str]) -> Study:
     given = [text for text in overrides if text.partition("=")[0] != "run"]
     if len(given) < len(overrides):
         raise InputError("--set run", "a study has a folder of its own", f"set `folder` in {path}")
-    place, given = (path.parent / plan.config).resolve(), [*given, f"run={folder / 'data'}"]
+    place = (path.parent / os.path.expanduser(plan.config)).resolve()  # noqa: PTH111  as in `_folder`
+    given = [*given, f"run={folder / 'data'}"]
     config = load_config(place, given)
     for number, system in enumerate(plan.systems):
         with _at(path, f"systems.{number}"):
@@ -120,6 +122,13 @@ def open_study(path: Path, overrides: Sequence[str]) -> Study:
     for label in study.labels:
         if study.labels.count(label) > 1:
             raise InputError(path, f"two systems have the label {label!r}", "give one of them another `label`")
+        if label != " ".join(label.split()) or not label.isprintable() or label.endswith(SEEDS):
+            remedy = f"write it on one line, without blanks around it and without {SEEDS.strip()!r} at its end"
+            raise InputError(path, f"the label {label!r} cannot name a row of a table", remedy)
+    systems = {system.system for system in plan.systems}
+    if FUSION in systems and not systems & set(BASELINES):
+        remedy = "add some of `gensr baseline --list`, or leave it out"
+        raise InputError(path, f"{FUSION} is of the best two trained baselines, and there is none", remedy)
     return study
 
 
@@ -147,7 +156,14 @@ def _read(path: Path) -> StudyPlan:
     except ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(map(str, fault["loc"])) or "the study"
-        raise InputError(path, f"{key}: {fault['msg'].lower()}", "see configs/studies/beauty.yaml") from None
+        problem, remedy = fault["msg"].lower(), "see configs/studies/beauty.yaml"
+        if fault["type"] == "dataclass_type":
+            problem = "expected keys with values, such as system: sasrec"
+        if fault["type"] == "unexpected_keyword_argument":
+            known = [field.name for plan in (StudyPlan, SystemPlan) for field in dataclasses.fields(plan)]
+            near = difflib.get_close_matches(str(fault["loc"][-1]).lower(), known, n=1)
+            problem, remedy = "unknown key", f"did you mean {near[0]}?" if near else remedy
+        raise InputError(path, f"{key}: {problem}", remedy) from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else path
@@ -184,7 +200,10 @@ class _Loader(SettingsLoader):
 
 
 def _check(system: SystemPlan, config: Config) -> None:
-    name = system.system
+    name, keys = system.system, list(map(_key_of, system.set))
+    for key in keys:
+        if keys.count(key) > 1:
+            raise InputError("set", f"{key} is there twice", "leave one of them out")
     if name == GENSR:
         _check_own(system, config)
     elif name in BASELINES:

@@ -23,12 +23,11 @@ from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES
 from gensr_dist.storage.locks import lock
 from gensr_dist.storage.records import digest, write_json
-from gensr_dist.study.plan import FUSION, GENSR, Study, SystemPlan
+from gensr_dist.study.plan import FUSION, GENSR, SEEDS, Study, SystemPlan
 from gensr_dist.study.settings import searched_overrides
 from gensr_dist.study.spec import OUTCOME, SPEC, TrialResult, TrialSpec, read_outcome, trial_folder
 
 _STORAGE = "study.db"
-SEEDS = " (seeds)"  # behind the label, names the Optuna study of a system's further trainings
 _FAILED, _FOLDER, _SEED, _SET = "failed", "folder", "seed", "set"  # user attributes of a trial
 _REPEATED = "repeated"  # user attribute of an Optuna study
 

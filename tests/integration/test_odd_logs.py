@@ -26,7 +26,8 @@ METRICS = {"ndcg@10", "recall@10", "mrr"}
 
 def event(user: int, step: int, *, search: bool) -> str:
     query = f"thing {step}" if search else ""
-    return f"u{user},i{(7 * user + 11 * step) % ITEMS},{'src' if search else 'rec'},{START + step * DAY + user},{query}"
+    behaviour, time = "src" if search else "rec", START + step * DAY + user
+    return f"u{user},i{(7 * user + 11 * step) % ITEMS},{behaviour},{time},{query},1"
 
 
 def log(
@@ -40,7 +41,9 @@ def log(
         for step in range(8)
     ]
     items = [f"i{item},{f'red thing {item}' if texts else ''}" for item in range(ITEMS)]
-    (folder / "raw" / "events.csv").write_text("\n".join(["user_id,item_id,behaviour,time,query", *events, ""]))
+    (folder / "raw" / "events.csv").write_text(
+        "\n".join(["user_id,item_id,behaviour,time,query,positive", *events, ""])
+    )
     (folder / "raw" / "items.csv").write_text("\n".join(["item_id,text", *items, ""]))
     (folder / "c.yaml").write_text(CONFIG)
 

@@ -94,3 +94,20 @@ def test_nothing_is_done_twice(paper: tuple[Config, PaperResult, list[str]]) -> 
     skipped = [line.partition(":")[0] for line in said if "unchanged, skipped" in line]
     assert len(skipped) == len(set(skipped)) > 0  # nor told of twice
     assert [finding.numbers for finding in again.findings] == [finding.numbers for finding in result.findings]
+
+
+@pytest.mark.parametrize(
+    ("peer", "problem"),
+    [
+        ("item_inptu=id", "unisar.item_inptu=id: unknown key"),
+        ("item_input=id+cf,loss=ce", "unisar.item_input=id+cf,loss=ce: item_input is 'id+cf,loss=ce', expected"),
+        ("width", "unisar.width: expected KEY=VALUE"),
+    ],
+)
+def test_a_wrong_setting_of_the_peer_names_its_key(tmp_path: Path, peer: str, problem: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"run: {tmp_path / 'run'}\npaper: {{peer: '{peer}'}}\n")
+    with pytest.raises(InputError) as caught:
+        make_paper(load_config(path), Here(), print)
+    assert str(caught.value).startswith(f"paper.peer: {problem}")
+    assert not (tmp_path / "run").exists()

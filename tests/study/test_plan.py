@@ -32,7 +32,22 @@ from tests.study.studies import write_study
             )
         ),
         ("  - {system: sasrec}\n  - {system: sasrec, set: [loss=ce]}", {}, "two systems have the label 'SASRec'"),
-        ("  - {system: sasrec}", {"trial": 3}, "trial: "),
+        ("  - {system: sasrec}", {"trial": 3}, "trial: unknown key; did you mean trials?"),
+        ("  - {system: sasrec}", {"seeds": True}, "seeds: input should be a valid integer"),
+        ("  - {system: sasrec}", {"hours": True}, "hours: input should be a valid number"),
+        ("  - {system: sasrec, lable: x}", {}, "systems.0.lable: unknown key; did you mean label?"),
+        ("  - sasrec", {}, "systems.0: expected keys with values, such as system: sasrec"),
+        ("  - {system: sasrec, set: [loss=ce, loss=bce]}", {}, "systems.0: set: loss is there twice"),
+        ("  - {system: gensr, set: [train.steps=9, train.steps=8]}", {}, "set: train.steps is there twice"),
+        *(
+            (f"  - {{system: sasrec, label: {label}}}", {}, "cannot name a row of a table; write it on one line,")
+            for label in ('" "', '"x "', r'"a\nb"', r'"a\0b"', "SASRec (seeds)")
+        ),
+        (
+            "  - {system: fusion}\n  - {system: bm25}",
+            {},
+            "fusion is of the best two trained baselines, and",
+        ),
         ("  - {system: sasrec}", {"trials": 0}, "trials: input should be greater than or equal to 1"),
         ("  - {sistem: sasrec}", {}, "systems.0"),
         ("  - {system: [}", {}, "expected YAML"),
@@ -96,6 +111,15 @@ def test_what_a_study_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     path.write_text("config: run.yaml\nsystems: []\n")
     with pytest.raises(InputError, match="systems: tuple should have at least 1 item"):
         open_study(path, [])
+
+
+def test_the_config_of_a_study_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    path = write_study(tmp_path, "  - {system: bm25}")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "run.yaml").rename(tmp_path / "home" / "run.yaml")
+    path.write_text(path.read_text().replace("config: run.yaml", "config: ~/run.yaml"))
+    assert open_study(path, []).labels == ("BM25",)
 
 
 def test_a_study_at_home_has_a_short_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,9 +62,12 @@ def count_behaviours(events: pl.DataFrame) -> tuple[BehaviourCounts, ...]:
             positives=int(mine["positive"].sum()),
             users=mine["user_id"].n_unique(),
             items=mine["item_id"].n_unique(),
+            first_ms=first,
+            last_ms=last,
         )
         for behaviour in Behaviour
         for mine in (events.filter(behaviour=int(behaviour)),)
+        for first, last in mine.select(first=pl.col("time").min(), last=pl.col("time").max()).rows()
     )
 
 

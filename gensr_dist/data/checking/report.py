@@ -51,6 +51,8 @@ class BehaviourCounts:
     positives: int
     users: int
     items: int
+    first_ms: int | None  # earliest time; None without events
+    last_ms: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

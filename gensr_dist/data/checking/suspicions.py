@@ -50,12 +50,27 @@ def _of_behaviours(report: LogReport) -> Found:
             )
     for counts in report.behaviours:
         yield from _of_positives(counts)
+    yield from _of_periods(both["recommendation"], both["search"])
     activity = report.activity
     if activity and all(counts.events for counts in report.behaviours) and not activity.both_users:
         searchers, others = both["search"].users, both["recommendation"].users
         yield Suspicion(
             what=f"none of {searchers:,} users who searched is among the {others:,} who were recommended to",
             remedy="check that user ids are the same ids in both",
+        )
+
+
+def _of_periods(recommended: BehaviourCounts, searched: BehaviourCounts) -> Found:
+    times = (recommended.first_ms, recommended.last_ms, searched.first_ms, searched.last_ms)
+    first, last, first_search, last_search = times
+    if first is None or last is None or first_search is None or last_search is None:
+        return
+    if last < first_search or last_search < first:
+        since, until, searches_since, searches_until = (clock(time)[:10] for time in times if time is not None)
+        yield Suspicion(
+            what=f"all searches ({searches_since} to {searches_until}) lie "
+            f"{'after' if last < first_search else 'before'} all recommendations ({since} to {until})",
+            remedy="check that the times of both are of one clock and one period",
         )
 
 

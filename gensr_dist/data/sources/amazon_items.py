@@ -10,9 +10,19 @@ from gensr_dist.data.events import Repair
 from gensr_dist.data.sources.amazon_releases import PATH, Release
 from gensr_dist.data.sources.ids import parse_id, require_known
 from gensr_dist.data.sources.json_lines import read_blocks
-from gensr_dist.data.sources.texts import MARKUP, count_none_words, decode, entities, parse_text, without_markup
+from gensr_dist.data.sources.texts import (
+    MARKUP,
+    compose,
+    count_none_words,
+    decode,
+    drop_unseen,
+    parse_text,
+    replace_controls,
+    without_markup,
+)
 from gensr_dist.errors import InputError
 
+_WRITTEN = "titles, brands and levels of categories"
 _SCRIPT = "(new Date()).getTime()"  # in titles of 2018, which were taken from pages
 _STOP_WORDS = frozenset(
     """
@@ -68,27 +78,37 @@ def read_meta(file: str, release: Release, asins: pl.Series) -> tuple[pl.DataFra
 
 def _cleaned(meta: pl.DataFrame) -> tuple[pl.DataFrame, list[Repair]]:
     """Without what web pages are written in, which the releases took with titles and categories."""
-    (titles, decoded), (brands, others) = decode(meta["title"]), decode(meta["brand"])
-    decoded += others
+    levels = meta["categories"].explode().explode()
+    visible, controls = replace_controls(levels, "levels of categories")
+    (titles, repairs), (brands, more), (plain, most) = map(_plain, (meta["title"], meta["brand"], visible))
     scripts = titles.str.contains(_SCRIPT, literal=True).fill_null(False)
     (titles, marked), (brands, others) = without_markup(titles.set(scripts, "")), without_markup(brands)
-    levels, level = meta["categories"].explode().explode(), pl.element()
-    if characters := entities(levels):
-        levels = levels.str.replace_many(characters, leftmost=True)
-        level = level.str.replace_many(characters, leftmost=True)
-    marked += others + int(levels.str.contains(MARKUP).sum())
+    marked += others + int(plain.str.contains(MARKUP).sum())
+    changed = plain != levels
+    level = pl.element().replace(dict(zip(levels.filter(changed), plain.filter(changed), strict=True)))
     level = level.str.replace_all(MARKUP, " ")
     path = pl.element().list.eval(level.filter(level.str.contains(r"\S")))
     meta = meta.with_columns(titles, brands, pl.col("categories").list.eval(path))
     untitled, unbranded = (int(each.fill_null("").str.strip_chars().eq("").sum()) for each in (titles, brands))
     return meta, [
-        Repair("titles and brands with HTML entities decoded", decoded),
-        Repair("titles, brands and levels of categories with HTML tags removed", marked),
+        controls,
+        *repairs,
+        *more,
+        *most,
+        Repair(f"{_WRITTEN} with HTML tags removed", marked),
         Repair("titles left out that are the script of a page", int(scripts.sum())),
         Repair("items without a title", untitled),
         Repair("items without a brand or store", unbranded),
         count_none_words(pl.concat([titles, brands]), "titles and brands"),
     ]
+
+
+def _plain(texts: pl.Series) -> tuple[pl.Series, tuple[Repair, ...]]:
+    """Texts without entities, characters that cannot be seen and letters apart from their marks; and counts."""
+    decoded, count = decode(texts)
+    seen, unseen = drop_unseen(decoded, _WRITTEN)
+    whole, composed = compose(seen, _WRITTEN)
+    return whole, (Repair(f"{_WRITTEN} with HTML entities decoded", count), unseen, composed)
 
 
 def _paths(rows: pl.DataFrame, release: Release) -> pl.Series:

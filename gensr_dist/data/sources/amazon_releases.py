@@ -80,4 +80,5 @@ def _only_file(raw: Folder, patterns: Sequence[str]) -> str:
     held = ", ".join(present[:5]) or "no file"
     names = ", ".join(found) or f"none (the folder holds {held})"
     expected = f"{patterns[0]}.gz or {', '.join(patterns)}"
-    raise InputError(raw.place, f"expected exactly one {expected}, found {names}", "put one there")
+    remedy = "leave one of them there" if found else "put one there"
+    raise InputError(raw.place, f"expected exactly one {expected}, found {names}", remedy)

@@ -34,6 +34,7 @@ class Column:
         strict: whether hardly any text parses that was not meant to, as for times.
         time: whether a date or time of a file of typed columns is one, in milliseconds.
         role: what it is taken for, where the name does not say.
+        absent: what the rows of a file without the column are counted as; only with `fixed`.
         fixed: tells of the field's text whether `parse` fixes it; `fixing` says in which way.
     """
 
@@ -50,6 +51,7 @@ class Column:
     role: str = ""
     fixed: Callable[[pl.Expr], pl.Expr] | None = None
     fixing: str = ""
+    absent: str = ""
 
     def is_bad(self, value: pl.Expr, empty: pl.Expr) -> pl.Expr:
         """Whether a field is wrong, of its value by `parse` and of whether it is empty."""

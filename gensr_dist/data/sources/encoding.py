@@ -8,7 +8,7 @@ _COMPRESSED = "compressed in another way than gzip", "unpack it"
 _KINDS = {  # of first bytes; gzip was unpacked once
     b"PK\x03\x04": ("a zip archive or a spreadsheet (.xlsx)", "unpack it, or save the sheet as CSV in UTF-8"),
     b"\xd0\xcf\x11\xe0": ("a spreadsheet (.xls)", "save the sheet as CSV in UTF-8"),
-    b"PAR1": ("Parquet", "give it a name that ends in .parquet"),
+    b"PAR1": ("Parquet", "write it as text, or give it a name that ends in .parquet if it is one of your own tables"),
     GZIP_MAGIC: ("gzip within gzip", "unpack it once"),
     b"\x28\xb5\x2f\xfd": _COMPRESSED,  # zstd
     b"\xfd7zXZ\0": _COMPRESSED,

@@ -1,6 +1,7 @@
 """Ids as people's programs write them: what is an id, what stands for none, and what a float has done to one."""
 
 import re
+from pathlib import Path
 
 import polars as pl
 
@@ -53,7 +54,7 @@ def is_decimal(text: pl.Expr) -> pl.Expr:
 def explain_id(text: str, column: str = "") -> str:
     """Why a text is no id."""
     word = text.strip()
-    if word == column:
+    if column and word == column:
         return " (a header between rows)"
     if re.search(UNSEEN, word):
         return " (with characters that cannot be seen)"
@@ -82,12 +83,13 @@ def id_order(ids: pl.Series) -> list[pl.Expr]:
     return [column]
 
 
-def require_one_form(ids: pl.Series, what: str) -> None:
+def require_one_form(ids: pl.Series, what: str, where: str | Path = "data.raw") -> None:
     """Refuse a log that writes one id in two ways that look alike: it would be two users, or two items.
 
     Args:
         ids: distinct.
         what: `users`, for the error.
+        where: the place that it names.
 
     Raises:
         InputError: two ids are the same letters, composed in one and apart from their marks in the other.
@@ -100,7 +102,7 @@ def require_one_form(ids: pl.Series, what: str) -> None:
     twins = apart.filter((composed != apart) & (composed.is_in(other.implode()) | composed.is_duplicated()))
     if len(twins):
         problem = f"{len(twins):,} ids of {what} are there twice, with letters and marks composed and apart"
-        raise InputError("data.raw", f"{problem}: {twins.min()!r}", "compose the ids of all tables (Unicode's NFC)")
+        raise InputError(where, f"{problem}: {twins.min()!r}", "compose the ids of all tables (Unicode's NFC)")
 
 
 def require_known(used: pl.Series, listed: pl.Series, unknown: pl.Series, what: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 from tqdm import tqdm
 
-from gensr_dist.data.sources.encoding import KIND_BYTES, refuse_other_kinds
+from gensr_dist.data.sources.encoding import refuse_other_kinds, refuse_wide
 from gensr_dist.data.sources.ids import EXACT
 from gensr_dist.data.sources.raw_files import (
     BYTE_ORDER_MARK,
@@ -20,8 +20,8 @@ from gensr_dist.data.sources.raw_files import (
     file_size,
     opened,
     readable,
+    shown,
     unzipped,
-    without_surrogates,
 )
 from gensr_dist.errors import InputError
 
@@ -29,8 +29,14 @@ BLOCK_BYTES = 8 << 20  # text parsed at once; also the longest line that is acce
 _INT64 = 1 << 63
 _DOUBTFUL = r"^[\[{]|^(?:true|false)$|^-?\d+\.\d|^-?\d{16}"  # of 16 digits, floats are not exact
 _NUMBER = r"^-?\d+$"  # polars reads 1e3 as the text 1000
-_CONTAINERS = r'^\[["\[\]{]|^\{["}]|^(?:true|false)$'  # as polars writes them
+_CONTAINERS = (  # as polars writes them
+    r'^\[["\[\]{]|^\{["}]|^(?:true|false)$'
+    r"|^\[(?:null|true|false|-?\d[\d.]*)(?:,.*)?\]$"
+)
+_HALF = r"[\ud800-\udfff]"  # of a surrogate pair, without the other: polars reads a zero character
 _LOOKED_AT = 20  # lines whose fields are named
+_KIND_BYTES = 64  # of a beginning that tell what is no text
+_REMEDY = "write one object a line, and leave out lines that are none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +120,9 @@ def _line_blocks(file: str, most: int) -> Iterator[bytes]:
         ) as progress,
     ):
         with decompressed(raw) as unpacked:
-            refuse_other_kinds(file, unpacked.read(KIND_BYTES))
+            beginning = unpacked.read(_KIND_BYTES)
+            refuse_other_kinds(file, beginning)
+            refuse_wide(file, beginning)
             unpacked.seek(0)
             rest = unpacked.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
             taken = len(rest)
@@ -163,7 +171,7 @@ def _parse_lines(
                     where, f"{name} is {repr(value)[:60]}, not {_EXPECTED[schema[name]]}", "fix the line"
                 ) from None
             if value is None and name in required:
-                raise InputError(where, f"the field {name} is missing", "fix the line or leave it out")
+                raise _missing(name, record, where)
     return pl.DataFrame(columns, schema=dict(schema)), literals
 
 
@@ -179,12 +187,17 @@ def _parse_line(line: bytes, where: str) -> tuple[dict[str, object], bool]:
     except UnicodeDecodeError as error:
         raise InputError(where, f"is not UTF-8 text ({error.reason})", "convert the file to UTF-8") from None
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise InputError(where, "expected a JSON object", "fix the line or leave it out") from None
+        raise InputError(where, f"expected a JSON object, found {shown(text)!r}", _REMEDY) from None
     if not isinstance(record, dict):
-        raise InputError(
-            where, f"expected a JSON object, found {type(record).__name__}", "fix the line or leave it out"
-        )
+        raise InputError(where, f"expected a JSON object, found {type(record).__name__}", _REMEDY)
     return record, is_literal
+
+
+def _missing(name: str, record: Mapping[str, object], where: str) -> InputError:
+    if name in record:
+        return InputError(where, f"the field {name} is null", "fix the line or leave it out")
+    problem = f"the field {name} is missing, found {shown(', '.join(record)) or 'none'}"
+    return InputError(where, problem, "fix the line or leave it out; if all lines lack it, give another file")
 
 
 def _scientific(text: bytes, name: str) -> re.Match[bytes] | None:
@@ -212,7 +225,7 @@ def _text(value: object) -> str:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TypeError
-    return without_surrogates(str(value))
+    return re.sub(_HALF, "\0", str(value))
 
 
 def _integer(value: object) -> int:

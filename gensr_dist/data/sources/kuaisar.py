@@ -14,6 +14,7 @@ from gensr_dist.data.sources.columns import Column, parse_integer, parse_millise
 from gensr_dist.data.sources.ids import EXACT, MISSING
 from gensr_dist.data.sources.listing import RawFile, cut_files, table_file
 from gensr_dist.data.sources.parts import Sample, SourceParts
+from gensr_dist.data.sources.raw_files import shown
 from gensr_dist.data.sources.reading import Rows, read_chunk
 from gensr_dist.data.sources.texts import clean, parse_text
 from gensr_dist.data.sources.times import EXPECTED, require_exact
@@ -24,6 +25,7 @@ FILES = ("rec_inter.csv", "src_inter.csv", "item_features.csv", "user_features.c
 CATEGORIES = tuple(f"{level}_level_category_name_en" for level in ("first", "second", "third", "fourth"))
 NO_CATEGORY = ("", "empty", "空", "unknown", "none")  # lower case; what the releases write
 _STRANGE = tuple(word for word in MISSING if word.lower() not in NO_CATEGORY)
+_NO_ITEM = -1  # of a search that showed none; so are 0 and an empty field
 WORD_LIST = r"^\[(?:[0-9]+(?:, ?[0-9]+)*)?\]$"
 ID = "an integer of 0 or more"
 WORDS = "a list of word ids such as [1, 22]"
@@ -111,8 +113,9 @@ def files(raw: Folder) -> tuple[RawFile, ...]:
     found = raw.sizes()
     missing = [name for name in FILES if name not in found]
     if missing:
-        problem = f"the folder lacks {', '.join(missing)}, expected {', '.join(FILES)}"
-        raise InputError(raw.place, problem, "give the folder of a KuaiSAR release as data.raw")
+        held = shown(", ".join(sorted(found))) or "no file"
+        problem = f"the folder lacks {', '.join(missing)}, expected {', '.join(FILES)} (it holds {held})"
+        raise InputError(raw.place, problem, "give the folder of a KuaiSAR release as data.raw, its files as CSV")
     recommendations, searches, items, users = (raw.where(name) for name in FILES)
     unshown = "no search showed an item, expected item_id above 0 in some rows"
     return (
@@ -151,14 +154,18 @@ def _searches(chunk: Chunk, advance: Advance) -> Rows:
         pl.col("keyword").fill_null("").alias("query"),
         pl.col("click_cnt").fill_null(False).alias("positive"),
         pl.col("click_cnt").is_null().alias("unclear"),
+        (pl.col("item_id") < _NO_ITEM).fill_null(False).alias("strange"),
     )
     rows = read_chunk(chunk, SRC_COLUMNS, keep, advance)
     require_exact(chunk.file, rows.frame["time"])
     searches = rows.frame.filter(pl.col("item_id").is_not_null())
-    dropped = Repair("searches that showed no item dropped", rows.frame.height - searches.height, drops=True)
+    strange = int(rows.frame["strange"].sum())
+    unshown = rows.frame.height - searches.height - strange
+    dropped = Repair("searches that showed no item dropped", unshown, drops=True)
+    odd = Repair(f"searches with an item_id below {_NO_ITEM} dropped", strange, drops=True)
     empty = Repair("searches with an empty query kept", int((searches["query"] == "").sum()))
     unclear = Repair("searches with an empty click_cnt read as not clicked", int(searches["unclear"].sum()))
-    return Rows(searches.drop("unclear"), (*rows.repairs, dropped, empty, unclear), rows.read)
+    return Rows(searches.drop("unclear", "strange"), (*rows.repairs, dropped, odd, empty, unclear), rows.read)
 
 
 def _items(chunk: Chunk, advance: Advance) -> Rows:

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from gensr_dist.data.events import Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk, Each, beginning, blocks, cut, parquet_names, row_groups
@@ -79,7 +80,11 @@ def _csv_start(chunk: Chunk, names: Sequence[str]) -> Iterator[dict[str, str]]:
 
 
 def _parquet_start(chunk: Chunk, names: list[str]) -> Iterator[dict[str, str]]:
-    table = pl.from_arrow(row_groups(chunk, names))
+    arrow = row_groups(chunk, names)
+    for place, field in enumerate(arrow.schema):
+        if pa.types.is_timestamp(field.type):  # which Python and polars may be unable to write
+            arrow = arrow.set_column(place, field.name, arrow[place].cast(pa.string()))
+    table = pl.from_arrow(arrow)
     assert isinstance(table, pl.DataFrame)
     return ({name: str(value) for name, value in row.items()} for row in table.iter_rows(named=True))
 
@@ -117,11 +122,13 @@ def read_chunk(
         frame = frame.filter(~pl.col(BLANK))
     name = base_name(chunk.file)
     fixed = [column for column in columns if FIXED + column.name in frame.columns]
+    absent = [column for column in columns if column.absent and FIXED + column.name not in frame.columns]
     repairs = (
         Repair(f"blank rows of {name} dropped", blanks),
         Repair(f"line breaks within quoted fields of {name} read as blanks", counted.breaks),
         Repair(f"last line of {name} kept, which has no line end (it may be cut)", counted.unended),
         *(Repair(f"{c.name} of {name} {c.fixing}", int(frame[FIXED + c.name].sum())) for c in fixed),
+        *(Repair(f"rows of {name}, which has no column {c.name}, {c.absent}", frame.height) for c in absent),
     )
     frame = frame.drop(BLANK, *(FIXED + column.name for column in fixed))
     return Rows(frame, repairs, frame.height)
@@ -187,7 +194,7 @@ def _parquet_text(file: str, column: Column, dtype: pl.DataType) -> pl.Expr:
         return field.cast(pl.Datetime("ms")).dt.epoch("ms").cast(pl.String)
     if column.exact and isinstance(dtype, pl.Decimal):
         return field.cast(pl.String).str.replace(r"\.0+$", "")  # the scale is the column's, not the value's
-    if dtype.is_numeric() or isinstance(dtype, _AS_TEXT):
+    if dtype.is_numeric() or (isinstance(dtype, _AS_TEXT) and not (column.exact and dtype == pl.Boolean)):
         return field.cast(pl.String)
     remedy = "write it as text" if isinstance(dtype, (pl.Datetime, pl.Date)) else "write it as text or number"
     raise InputError(file, f"column {column.name} is {dtype}, expected {column.expected}", remedy)

@@ -92,6 +92,7 @@ EVENT_COLUMNS = (
         empty=True,
         fixed=pl.Expr.is_null,
         fixing="that are empty read as true",
+        absent="read as positive",
     ),
 )
 ITEM_COLUMNS = (

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gensr_dist.config.root import Config
 from gensr_dist.data.events import Repair
 from gensr_dist.data.item_vectors import row_blocks
+from gensr_dist.data.sources.ids import require_one_form
 from gensr_dist.data.tokenizer import token_table
 from gensr_dist.errors import InputError
 from gensr_dist.retrieval.added.cf_vectors import vectors_by_text
@@ -79,7 +80,8 @@ def add_items(run: RunFolder, config: Config, file: Path) -> AddedItems:
         file: CSV, gzipped CSV or Parquet with item_id and text.
 
     Raises:
-        InputError: the file is no such table, the run is not indexed, or the folder cannot be written.
+        InputError: the file is no such table, it has an id of the catalogue in another form, the run is not indexed, or
+            the folder cannot be written.
     """
     started = time.monotonic()
     given = read_item_table(file)
@@ -89,6 +91,7 @@ def add_items(run: RunFolder, config: Config, file: Path) -> AddedItems:
     item_ids = trained.items.item_ids
     known_ids = item_ids if earlier is None else pl.concat([item_ids, earlier["item_id"]])
     new = given.frame.join(pl.DataFrame({"item_id": known_ids}), on="item_id", how="anti", maintain_order="left")
+    require_one_form(pl.concat([known_ids, new["item_id"]]), "items", file)
     table = new if earlier is None else pl.concat([earlier, new])
     without_vector = 0
     if len(new):

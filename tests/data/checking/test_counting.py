@@ -27,6 +27,8 @@ def test_behaviours() -> None:
     )
     rows = [(c.behaviour, c.events, c.positives, c.users, c.items) for c in counting.count_behaviours(events)]
     assert rows == [("recommendation", 2, 1, 1, 2), ("search", 1, 1, 1, 1)]
+    assert [(c.first_ms, c.last_ms) for c in counting.count_behaviours(events)] == [(START, START), (1, 1)]
+    assert [c.first_ms for c in counting.count_behaviours(events.filter(behaviour=0))] == [START, None]
 
 
 def test_queries() -> None:

@@ -65,6 +65,10 @@ def put(column: int, value: Callable[[int, str], str]) -> list[Row]:
             "none of 40 users who searched is among the 40 who were recommended to",
         ),
         (
+            [[*row[:3], str(int(row[3]) - (row[2] == "src") * 5_000 * DAY), *row[4:]] for row in rows_of_a_good_log()],
+            "all searches (2009-09-13 to 2009-12-20) lie before all recommendations (2023-05-22 to 2023-08-28)",
+        ),
+        (
             [[*row[:5], str(row[2] == "src").lower()] for row in rows_of_a_good_log()],
             "0 of 2,000 recommendation events are positive",
         ),

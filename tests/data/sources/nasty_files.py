@@ -4,6 +4,7 @@ import base64
 import gzip
 import html
 import json
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -286,6 +287,8 @@ TEXTS = {
     "a word of megabytes": of_cells(lambda rng, text: text + " " + "x" * (1 << 20)),
     "a picture in base64": of_cells(lambda rng, text: text + " " + base64.b64encode(rng.randbytes(4000)).decode()),
     "a word for none as text": of_cells(lambda rng, text: rng.choice([w for w in NONE_WORDS if w and w != "None"])),
+    "characters without width": of_cells(lambda rng, text: f"\u200e{text[:2]}\u200b{text[2:]}\u00ad"),
+    "letters and marks apart": of_cells(lambda rng, text: unicodedata.normalize("NFD", text + " é")),
     "blanks around texts": of_cells(lambda rng, text: f" {text}\t "),
 }
 CSV: dict[str, Accident] = {

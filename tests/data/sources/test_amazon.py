@@ -78,7 +78,7 @@ def test_events_queries_and_texts(tmp_path: Path, packed: bool) -> None:
     assert set(searched.filter(pl.col("item") == 0)["query"]) <= {0, 2}
     assert log.events["positive"].all()
     assert {repair.what: repair.count for repair in log.repairs} == {
-        "titles and brands with HTML entities decoded": 1,
+        "titles, brands and levels of categories with HTML entities decoded": 1,
         "items without a title": 1,
         "items without a brand or store": 2,
         "items without a query (no category path of two levels)": 1,
@@ -112,7 +112,7 @@ def test_repeats_bad_times_and_absent_meta_are_counted(tmp_path: Path) -> None:
         "reviews dropped: repeats of user, item and time": 1,
         "meta lines dropped: repeats of an item": 1,
         "reviewed items without a meta line": 1,
-        "titles and brands with HTML entities decoded": 1,
+        "titles, brands and levels of categories with HTML entities decoded": 1,
         "items without a title": 1,
         "items without a brand or store": 2,
         "items without a query (no category path of two levels)": 2,
@@ -260,7 +260,16 @@ def test_malformed_line_is_named(tmp_path: Path, line: Any, message: str) -> Non
 
 @pytest.mark.parametrize(
     "changed",
-    [{"title": ["Soap"]}, {"brand": {"name": "Acme"}}, {"title": False}, {"categories": [[{"name": "Toys"}, "Games"]]}],
+    [
+        {"title": ["Soap"]},
+        {"title": [None]},
+        {"title": [5, 7]},
+        {"title": [-0.5]},
+        {"title": False},
+        {"brand": {"name": "Acme"}},
+        {"categories": [[{"name": "Toys"}, "Games"]]},
+        {"categories": [["Toys", [None]]]},
+    ],
 )
 @pytest.mark.parametrize("literal", [False, True])
 def test_what_is_no_text_is_refused_whatever_stands_beside_it(
@@ -282,7 +291,39 @@ def test_meta_of_other_items(tmp_path: Path) -> None:
 
 def test_decoded_entities_are_counted(tmp_path: Path) -> None:
     log = read(write(tmp_path, meta=[{**META[1], "title": "R&amp;B", "brand": "A&amp;B"}, *META[2:]]))
-    assert ("titles and brands with HTML entities decoded", 2) in [(r.what, r.count) for r in log.repairs]
+    assert ("titles, brands and levels of categories with HTML entities decoded", 2) in [
+        (r.what, r.count) for r in log.repairs
+    ]
+
+
+def test_letters_that_are_written_otherwise_give_the_same_log(tmp_path: Path) -> None:
+    path = ["Beauty", "Café & Bath"]
+    odd = ["Beau\u200bty", "Cafe\u0301 &amp;\0Bath"]
+    names = [("Crème", "L\u2019Oréal"), ("Cre\u0300me", "\u200eL&rsquo;Ore\u0301al")]
+    plain, spoiled = (
+        read(write(tmp_path / title, meta=[{**META[1], "title": title, "brand": brand, key: levels}, *META[2:]]))
+        for (title, brand), key, levels in zip(names, ("categories",) * 2, ([path], [odd]), strict=True)
+    )
+    assert plain.items.equals(spoiled.items)
+    assert plain.queries.equals(spoiled.queries)
+    assert plain.events.equals(spoiled.events)
+    what = "titles, brands and levels of categories with"
+    assert set(spoiled.repairs) - set(plain.repairs) == {
+        Repair(f"{what} HTML entities decoded", 2),
+        Repair(f"{what} characters that cannot be seen, which were dropped", 2),
+        Repair(f"{what} letters and marks apart, which were composed", 3),
+        Repair("levels of categories with control characters, which became blanks", 1),
+    }
+
+
+def test_lines_of_another_release_show_their_fields(tmp_path: Path) -> None:
+    of_2023 = {"user_id": "A", "parent_asin": "X", "timestamp": 1_300_000_000_000}
+    with pytest.raises(InputError) as caught:
+        read(write(tmp_path, [of_2023]))
+    place, fault = f"{tmp_path}/reviews_Toy_5.json.gz:1", "the field reviewerID is missing, found user_id, parent_asin,"
+    assert str(caught.value).startswith(f"{place}: {fault} timestamp; fix the line or leave it out; if all lines lack")
+    with pytest.raises(InputError, match=r"gz:5: the field asin is null; fix the line or leave it out$"):
+        read(write(tmp_path, [*REVIEWS, {**REVIEWS[0], "asin": None}]))
 
 
 def test_what_pages_are_written_in_is_left_out(tmp_path: Path) -> None:
@@ -314,7 +355,7 @@ def test_what_pages_are_written_in_is_left_out(tmp_path: Path) -> None:
 def test_two_releases_in_one_folder_are_refused(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "Toy_5.json").write_text("")
-    with pytest.raises(InputError, match=r"expected exactly one .*, found Toy_5.json, reviews_Toy_5.json.gz"):
+    with pytest.raises(InputError, match=r"expected exactly one .*, found Toy_5.json, .*.gz; leave one of them there"):
         read(tmp_path)
 
 
@@ -340,7 +381,7 @@ def test_damaged_absent_and_empty_files(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b""))
     with pytest.raises(InputError, match="holds no reviews"):
         read(tmp_path)
-    path.write_bytes(gzip.compress(b"\xff\xfe\n"))
+    path.write_bytes(gzip.compress(b"\xe9\n"))
     with pytest.raises(InputError, match=r":1: is not UTF-8"):
         read(tmp_path)
     path.write_bytes(gzip.compress(json.dumps({**REVIEWS[0], "unixReviewTime": -1}).encode()))
@@ -393,7 +434,7 @@ def test_beauty_has_the_known_counts() -> None:
     assert (log.users.height, log.items.height, log.queries.height) == (22_363, 12_101, 244)
     assert log.events.group_by("behaviour").len().sort("behaviour").rows() == [(0, 198_502), (1, 198_502)]
     assert [(repair.what, repair.count) for repair in log.repairs] == [
-        ("titles and brands with HTML entities decoded", 1_903),
+        ("titles, brands and levels of categories with HTML entities decoded", 1_903),
         ("items without a title", 7),
         ("items without a brand or store", 2_098),
     ]

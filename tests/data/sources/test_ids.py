@@ -76,6 +76,10 @@ def test_what_is_no_id(text: str, why: str) -> None:
     assert explain_id(text, "item_id") == why
 
 
+def test_an_empty_text_is_no_header() -> None:
+    assert explain_id("") == ""
+
+
 def test_tables_put_one_behind_the_other(tmp_path: Path) -> None:
     items = "item_id,text\nx,Hat\ny,Shoes\n"
     with pytest.raises(InputError, match=r"items.csv:4: item_id is 'item_id' \(a header between rows\), expected"):

@@ -65,3 +65,38 @@ def test_archives_are_called_what_they_are(tmp_path: Path, beginning: bytes, kin
     file.write_bytes(gzip.compress(beginning))
     with pytest.raises(InputError, match=f"lines.json.gz: the file is {kind}.*, expected UTF-8 text; unpack it"):
         rows_within(str(file), 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (json.dumps({"id": "a"}, indent=1), "'{'"),
+        ('[\n{"id": "a"}\n]\n', "'['"),
+        ('[{"id": "a"}]\n', "list"),
+        ('{"id": "a"},\n', "tuple"),
+        ('{"id": "a"} {"id": "b"}\n', """'{"id": "a"} {"id": "b"}'"""),
+        ("<!DOCTYPE html>\n", "'<!DOCTYPE html>'"),
+    ],
+)
+def test_what_is_not_one_object_a_line(tmp_path: Path, text: str, found: str) -> None:
+    file = tmp_path / "lines.json"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        rows_within(str(file), 0)
+    remedy = "write one object a line, and leave out lines that are none"
+    assert str(caught.value) == f"{file}:1: expected a JSON object, found {found}; {remedy}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-be"])
+def test_wide_text_is_called_so(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "lines.json"
+    file.write_bytes(LINES[0].encode(encoding))
+    with pytest.raises(InputError, match="the file is UTF-16 or holds zero bytes, expected UTF-8 text; save"):
+        rows_within(str(file), 0)
+
+
+@pytest.mark.parametrize("beside", ['{"id": "b"}', "{'id': 'b'}", '{"id": "\\ude00\\ud83d"}'])
+def test_half_a_surrogate_pair_is_the_same_whatever_stands_beside_it(tmp_path: Path, beside: str) -> None:
+    file = write(tmp_path, ['{"id": "cut \\ud83d"}', beside])
+    (block,) = read_blocks(file, SCHEMA, required=("id",))
+    assert block.rows["id"].to_list() == ["cut \0", "\0\0" if "ude00" in beside else "b"]

@@ -135,6 +135,14 @@ def test_a_search_without_a_count_of_clicks_is_counted(tmp_path: Path) -> None:
     assert Repair("searches with an empty click_cnt read as not clicked", 1) in log.repairs
 
 
+def test_ids_of_32_bits_that_ran_over_are_no_searches_without_an_item(tmp_path: Path) -> None:
+    searches = csv(SRC_HEADER, src_row(2, 3), src_row(2, 103_656_000_000 - (49 << 31)), src_row(2, -1), src_row(2, 0))
+    log = read(write_kuaisar(tmp_path, src_inter=searches))
+    assert Repair("searches that showed no item dropped", 2, drops=True) in log.repairs
+    assert Repair("searches with an item_id below -1 dropped", 1, drops=True) in log.repairs
+    assert log.read == log.events.height + 3
+
+
 TIME = "expected milliseconds since 1970, from 1990 to tomorrow; correct or remove rows like this one"
 
 
@@ -176,8 +184,13 @@ def test_one_line_error(tmp_path: Path, file: str, content: str, message: str) -
 def test_missing_files(tmp_path: Path) -> None:
     folder = write_kuaisar(tmp_path)
     (folder / "src_inter.csv").unlink()
-    with pytest.raises(InputError, match=r"the folder lacks src_inter\.csv, expected rec_inter\.csv, .*; give the"):
+    (folder / "src_inter.parquet").touch()
+    with pytest.raises(InputError) as caught:
         read(folder)
+    problem = "the folder lacks src_inter.csv, expected rec_inter.csv, src_inter.csv, item_features.csv, "
+    held = "user_features.csv (it holds item_features.csv, rec_inter.csv, src_inter.parquet, user_fe...)"
+    remedy = "give the folder of a KuaiSAR release as data.raw, its files as CSV"
+    assert str(caught.value) == f"{folder}: {problem}{held}; {remedy}"
 
 
 def test_read_source_dispatches(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from gensr_dist.data.events import Repair
 from gensr_dist.data.sources.chunks import Advance, Chunk
 from gensr_dist.data.sources.columns import Column, parse_integer, parse_milliseconds, time_column
 from gensr_dist.data.sources.parts import cut_table, read_parts
-from gensr_dist.data.sources.reading import Rows, cut_file, read_chunk
+from gensr_dist.data.sources.reading import Rows, cut_file, look, read_chunk
 from gensr_dist.data.sources.texts import parse_text
 from gensr_dist.errors import InputError
 
@@ -160,7 +160,11 @@ def test_a_mark_in_a_name_of_parquet(tmp_path: Path) -> None:
             "a zip archive or a spreadsheet (.xlsx)",
             "unpack it, or save the sheet as CSV in UTF-8",
         ),
-        (b"PAR1\x15\0", "Parquet", "give it a name that ends in .parquet"),
+        (
+            b"PAR1\x15\0",
+            "Parquet",
+            "write it as text, or give it a name that ends in .parquet if it is one of your own tables",
+        ),
         (gzip.compress(b"id\n1\n"), "gzip within gzip", "unpack it once"),
         (b"\x28\xb5\x2f\xfd\0\0", "compressed in another way than gzip", "unpack it"),
         ("id\n1\n".encode("utf-16"), "UTF-16 or holds zero bytes", "save the file as UTF-8"),
@@ -302,6 +306,21 @@ def test_parquet_types_of_no_text(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": when}), path)
     time_of = time_column("id", role="time", expected="milliseconds", parse=parse_milliseconds)
     assert read_chunk(cut_file(path)[0], (time_of,)).frame["id"].to_list() == [1_700_000_000_000]
+
+
+def test_parquet_flags_are_no_ids(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    pq.write_table(pa.table({"id": [True, False]}), path)
+    with pytest.raises(InputError, match=r"log.parquet: column id is Boolean, expected an integer of 0 or more;"):
+        read_chunk(cut_file(path)[0], (replace(COLUMNS[0], exact=True),))
+
+
+def test_a_look_at_times_that_no_calendar_has(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "log.parquet"
+    times = pa.array([1_684_713_600_120_000, (1 << 63) - 1], pa.timestamp("us", "UTC"))
+    pq.write_table(pa.table({"id": times}), path)
+    assert look(str(path), COLUMNS, 2).first["id"][0].startswith("2023-05-22 00:00:00.12")
+    assert capfd.readouterr().err == ""
 
 
 def test_milliseconds() -> None:

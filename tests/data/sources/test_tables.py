@@ -54,6 +54,7 @@ def test_defaults_and_optional_users(tmp_path: Path) -> None:
     assert log.queries["text"].to_list() == [""]
     assert set(log.repairs) == {
         Repair("queries of recommendation events dropped", 1),
+        Repair("rows of events.csv, which has no column positive, read as positive", 2),
         Repair("searches with an empty query kept", 1),
         Repair("items of events without features kept with empty text", 1),
         Repair("items with no text kept", 1),

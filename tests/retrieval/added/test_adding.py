@@ -193,6 +193,11 @@ def test_parquet_is_read_as_csv_is(copied: RunFolder, tmp_path: Path) -> None:
         ("new.csv", "item_id,text\nn0,x,z\n", r"new\.csv:2: "),
         ("new.csv", "item_id,text\n", "the file has no rows"),
         ("new.txt", "item_id,text\nn0,x\n", r"expected a file of items that ends in \.csv"),
+        (
+            "new.csv",
+            "item_id,text\ncafé,x\ncafe\u0301,y\n",
+            r"new\.csv: 1 ids of items are there twice",
+        ),
         ("new.csv", None, "the file does not exist; give --add a file with the columns item_id and text"),
     ],
 )
