@@ -109,7 +109,7 @@ def open_study(path: Path, overrides: Sequence[str]) -> Study:
     given = [text for text in overrides if text.partition("=")[0] != "run"]
     if len(given) < len(overrides):
         raise InputError("--set run", "a study has a folder of its own", f"set `folder` in {path}")
-    place = (path.parent / os.path.expanduser(plan.config)).resolve()  # noqa: PTH111  as in `_folder`
+    place = (path.parent / at_home(plan.config)).resolve()
     given = [*given, f"run={folder / 'data'}"]
     config = load_config(place, given)
     for number, system in enumerate(plan.systems):
