@@ -48,7 +48,7 @@ class ViewedHistory(nn.Module):
         self.encoder = BidirectionalEncoder(length, width, layers, heads, dropout, "relu")
         self.fusion = nn.ModuleList(DecoderBlock(width, heads, width, dropout, "relu") for _ in range(layers))
         self.attention = BilinearTargetAttention(width)
-        self.contrast = BilinearContrast(width, temperature, learnable=True)
+        self.contrast = BilinearContrast(width, temperature)
 
     def views(self, entry_GLD: Tensor, cross_GLD: Tensor, mask_GL: Tensor, told_G: Tensor) -> TwoViews:
         """Both views of a history.
