@@ -18,7 +18,7 @@ from gensr_dist.study.figures import TASKS
 from gensr_dist.study.result import Spread, StudyResult, SystemResult
 
 
-def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Finding:
+def performance(metrics: Mapping[str, Any], peer: BaselineResult) -> Finding:
     """Tables 2 and 3 for this run: GenSR, what needs no training, and the peer.
 
     Args:
@@ -31,7 +31,7 @@ def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Find
             continue
         scored = {WHOLE: metrics[task]}
         scored |= {TITLES[scorer]: of[task] for scorer, of in metrics["baselines"].items() if task in of}
-        if peer is not None and task in peer.tasks:
+        if task in peer.tasks:
             scored[peer.title] = peer.tasks[task]
         rows = tuple((label, *(f"{of[metric]:.4f}" for metric in HEADLINE)) for label, of in scored.items())
         tables.append(Table(title=name.capitalize(), heads=("", *map(short_name, HEADLINE)), rows=rows))
@@ -39,7 +39,7 @@ def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Find
         charts.append(_bars(f"performance-{task}", name, spreads))
         tests = {key.removeprefix("gensr_vs_"): of[task] for key, of in metrics["significance"].items() if task in of}
         found = {TITLES[scorer]: PairedTest(**test) for scorer, test in tests.items()}
-        if peer is not None and task in peer.behind:
+        if task in peer.behind:
             found[peer.title] = peer.behind[task]
         claims += [
             Claim(statement=f"GenSR is better than {label} in {name}", holds=_holds(test), measured=str(test))
