@@ -46,7 +46,7 @@ class ViewedHistory(nn.Module):
     def __init__(self, length: int, width: int, layers: int, heads: int, dropout: float, temperature: float) -> None:
         super().__init__()
         self.encoder = BidirectionalEncoder(length, width, layers, heads, dropout, "relu")
-        self.fusion = nn.ModuleList(DecoderBlock(width, heads, width, dropout, "relu") for _ in range(layers))
+        self.fusion = nn.ModuleList(DecoderBlock(width, heads, width, dropout) for _ in range(layers))
         self.attention = BilinearTargetAttention(width)
         self.contrast = BilinearContrast(width, temperature)
 
