@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensr_dist.evaluation.metrics import CONFIDENCE, TAILS, Estimate
+from gensr_dist.pages.charts import Series
 
 Verdict: TypeAlias = Literal["yes", "no", "undecided"]  # undecided: the interval holds both
 
@@ -79,3 +80,9 @@ def columns(estimates: Sequence[Estimate]) -> dict[str, tuple[float, ...]]:
         "low": tuple(round(low, 5) for low, _ in ends),
         "high": tuple(round(high, 5) for _, high in ends),
     }
+
+
+def over_steps(label: str, steps: Sequence[int], estimates: Sequence[Estimate]) -> Series:
+    """A line over training steps, without what is not finite."""
+    kept = [(step, each) for step, each in zip(steps, estimates, strict=True) if math.isfinite(each.value)]
+    return Series(label=label, x=tuple(float(step) for step, _ in kept), **columns([each for _, each in kept]))

@@ -14,7 +14,7 @@ from typing_extensions import Self
 from gensr_dist.baselines.contract import Baseline, Settings
 from gensr_dist.baselines.layers.experts import TaskNetworks
 from gensr_dist.baselines.registry import BASELINES
-from gensr_dist.baselines.weights import open_baseline, settings_of
+from gensr_dist.baselines.weights import collator_for, open_baseline, settings_of
 from gensr_dist.config.root import Config
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.events import Behaviour
@@ -137,8 +137,7 @@ class Subject:
         if not isinstance(networks, TaskNetworks):
             problem = f"{self.peer.title} has no encoder that both tasks share"
             raise InputError(self.peer.folder.root, problem, f"give {DEFAULT_PEER} as --peer")
-        store, items, vectors = self.data.store, self.data.items, self.data.vectors
-        collator = Collator(store, items, vectors, self.peer.settings.history, context=True)
+        collator = collator_for(self.peer.settings, self.data)
         return OpenedPeer(peer=self.peer, model=model, networks=networks, collator=collator, ranks=ranks)
 
     def both_tasks(self, fewest: int, fewest_users: int) -> Mapping[Behaviour, EvalRows]:

@@ -8,10 +8,11 @@ ranks/         ranks and users of the test rows, for `gensr compare`
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gensr_dist.evaluation.metrics import short_name
 from gensr_dist.evaluation.report import EvaluationProtocol
 from gensr_dist.evaluation.significance import PairedTest
 
-HEADLINE = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")  # of the paper's tables
+HEADLINE = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")  # of the paper's tables 2 and 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,4 +82,4 @@ class Curve:
 
 
 def _shown(metrics: Mapping[str, float]) -> str:
-    return ", ".join(f"{name.replace('recall', 'R').replace('ndcg', 'N')} {metrics[name]:.4f}" for name in HEADLINE)
+    return ", ".join(f"{short_name(name)} {metrics[name]:.4f}" for name in HEADLINE)

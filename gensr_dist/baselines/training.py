@@ -21,7 +21,7 @@ from gensr_dist.baselines.loaders import BaselineLoader
 from gensr_dist.baselines.registry import entry
 from gensr_dist.baselines.result import Curve, CurvePoint
 from gensr_dist.baselines.validation import BaselineValidation
-from gensr_dist.baselines.weights import WEIGHTS, facts_of, load_weights
+from gensr_dist.baselines.weights import WEIGHTS, collator_for, facts_of, load_weights
 from gensr_dist.config.root import Config
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.prefetch import prefetched
@@ -115,7 +115,7 @@ class _Training:
         self.budget = budget
         self.name, self.settings, self.config, self.folder = name, settings, config, folder
         self.ranks, self.request = ranks, request
-        self.collator = Collator(data.store, data.items, data.vectors, settings.history, context=True)
+        self.collator = collator_for(settings, data)
         _check_needs(name, data)
         _check_fits(name, settings, data, ranks)
         torch.manual_seed(config.seed)

@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from gensr_dist.baselines.contract import Baseline, LogFacts, Settings
 from gensr_dist.baselines.registry import entry
+from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.shards.store import TimelineStore
 from gensr_dist.distributed.ranks import Ranks
 from gensr_dist.errors import InputError
@@ -48,6 +49,11 @@ def open_baseline(name: str, settings: Settings, data: PreparedData, folder: Run
     model = entry(name).build(settings, facts_of(data))
     load_weights(model, folder)
     return model.to(ranks.device).eval()
+
+
+def collator_for(settings: Settings, data: PreparedData) -> Collator:
+    """What makes a baseline's batches: with context."""
+    return Collator(data.store, data.items, data.vectors, settings.history, context=True)
 
 
 def load_weights(model: Baseline, folder: RunFolder) -> None:

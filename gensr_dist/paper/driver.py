@@ -81,7 +81,7 @@ def _findings(
 ) -> tuple[Finding, ...]:
     metrics = read_json(run.metrics, "run `gensr evaluate`")
     peer = read_record(run.baseline(DEFAULT_PEER).metrics, BaselineResult, "a baseline", missing=_REMEDY, wrong=_REMEDY)
-    first = [looked[name] for name in _ORDER if name in looked]
+    first = [looked[name] for name in _ORDER]
     others = [finding for name, finding in looked.items() if name not in _ORDER]
     trained = (ablation_finding(config, result), sweep_finding(config, result))
     return (performance(metrics, peer), *first, *trained, *others)

@@ -6,7 +6,7 @@ from typing import Any
 
 from gensr_dist.analysis.finding import Claim, Finding
 from gensr_dist.analysis.intervals import Verdict, verdict
-from gensr_dist.baselines.result import BaselineResult
+from gensr_dist.baselines.result import HEADLINE, BaselineResult
 from gensr_dist.config.root import Config
 from gensr_dist.evaluation.metrics import Estimate, short_name
 from gensr_dist.evaluation.report import TITLES
@@ -15,11 +15,10 @@ from gensr_dist.pages.charts import BarChart, LineChart, Series
 from gensr_dist.pages.table import Table
 from gensr_dist.paper.trainings import SWEPT, WHOLE, ablations, sweep
 from gensr_dist.study.figures import TASKS
-from gensr_dist.study.report import METRICS
 from gensr_dist.study.result import Spread, StudyResult, SystemResult
 
 
-def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Finding:
+def performance(metrics: Mapping[str, Any], peer: BaselineResult) -> Finding:
     """Tables 2 and 3 for this run: GenSR, what needs no training, and the peer.
 
     Args:
@@ -32,15 +31,15 @@ def performance(metrics: Mapping[str, Any], peer: BaselineResult | None) -> Find
             continue
         scored = {WHOLE: metrics[task]}
         scored |= {TITLES[scorer]: of[task] for scorer, of in metrics["baselines"].items() if task in of}
-        if peer is not None and task in peer.tasks:
+        if task in peer.tasks:
             scored[peer.title] = peer.tasks[task]
-        rows = tuple((label, *(f"{of[metric]:.4f}" for metric in METRICS)) for label, of in scored.items())
-        tables.append(Table(title=name.capitalize(), heads=("", *map(short_name, METRICS)), rows=rows))
+        rows = tuple((label, *(f"{of[metric]:.4f}" for metric in HEADLINE)) for label, of in scored.items())
+        tables.append(Table(title=name.capitalize(), heads=("", *map(short_name, HEADLINE)), rows=rows))
         spreads = {label: Spread.of([of["ndcg@10"]]) for label, of in scored.items()}
         charts.append(_bars(f"performance-{task}", name, spreads))
         tests = {key.removeprefix("gensr_vs_"): of[task] for key, of in metrics["significance"].items() if task in of}
         found = {TITLES[scorer]: PairedTest(**test) for scorer, test in tests.items()}
-        if peer is not None and task in peer.behind:
+        if task in peer.behind:
             found[peer.title] = peer.behind[task]
         claims += [
             Claim(statement=f"GenSR is better than {label} in {name}", holds=_holds(test), measured=str(test))
@@ -177,11 +176,11 @@ def _table(name: str, task: str, systems: Sequence[SystemResult]) -> Table:
     return Table(
         title=name.capitalize(),
         note="GenSR minus the ablation in N@10 of the same rows, its 95% interval over users, p of a sign-flip test.",
-        heads=("", *map(short_name, METRICS), "seeds", "GenSR is ahead by"),
+        heads=("", *map(short_name, HEADLINE), "seeds", "GenSR is ahead by"),
         rows=tuple(
             (
                 system.label,
-                *(system.sampled[task][metric].shown() for metric in METRICS),
+                *(system.sampled[task][metric].shown() for metric in HEADLINE),
                 str(system.sampled[task]["ndcg@10"].seeds),
                 str(system.behind.get(task, "")),
             )
@@ -207,7 +206,9 @@ def _problems(systems: Mapping[str, SystemResult], labels: Sequence[str]) -> tup
 
 
 def _numbers(system: SystemResult) -> dict[str, Any]:
-    return {task: {metric: dataclasses.asdict(of[metric]) for metric in METRICS} for task, of in system.sampled.items()}
+    return {
+        task: {metric: dataclasses.asdict(of[metric]) for metric in HEADLINE} for task, of in system.sampled.items()
+    }
 
 
 def _holds(test: PairedTest) -> Verdict:

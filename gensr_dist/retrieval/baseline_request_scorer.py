@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from gensr_dist.baselines.contract import Baseline
-from gensr_dist.baselines.weights import open_baseline, settings_of
+from gensr_dist.baselines.weights import collator_for, open_baseline, settings_of
 from gensr_dist.data.batches.batch import ContextBatch
 from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.batches.shown import ShownMoments
@@ -52,8 +52,7 @@ class BaselineRequestScorer:
         settings = settings_of(name, trained.folder)
         data, ranks = trained.data, Ranks.alone()
         model = open_baseline(name, settings, data, trained.folder.baseline(name), ranks)
-        collator = Collator(data.store, data.items, data.vectors, settings.history, context=True)
-        return cls(name, model, collator, ranks.device)
+        return cls(name, model, collator_for(settings, data), ranks.device)
 
     @torch.no_grad()
     def log_odds(self, requests: Requests, item_GK: Int) -> NDArray[np.float32]:

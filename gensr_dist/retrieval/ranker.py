@@ -64,14 +64,7 @@ class Ranker:
         Raises:
             InputError: as of `CandidateScorer.log_odds`.
         """
-        return self.score(requests, self.generator.candidates(requests, k))
-
-    def score(self, requests: Requests, candidates: Candidates) -> Ranked:
-        """Score given candidates.
-
-        Raises:
-            InputError: as of `CandidateScorer.log_odds`.
-        """
+        candidates = self.generator.candidates(requests, k)
         return self.ordered(requests, candidates, self.scorer.log_odds(requests, candidates.item_GK))
 
     def ordered(self, requests: Requests, candidates: Candidates, log_odds_GK: NDArray[np.float32]) -> Ranked:

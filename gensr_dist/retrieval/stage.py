@@ -84,11 +84,10 @@ def index_run(trained: TrainedRun, config: Config) -> IndexStageResult:
         )
         save_orders(temporary, orders)
     warnings = list(generator.channels.notes)
-    if (
-        trained.folder.added.exists()
-    ):  # whoever answers would leave them out from now on, since they are of another index
-        discarded = count_added(trained.folder.added)
-        shutil.rmtree(trained.folder.added)
+    added = trained.folder.added
+    if added.exists():  # whoever answers would leave them out from now on, since they are of another index
+        discarded = count_added(added)
+        shutil.rmtree(added)
         warnings.append(f"{discarded:,} items that had been added to the earlier index are discarded; {ADD_AGAIN}")
     for orders_by_task, instead in (
         (orders.fusion, "candidates are fused by reciprocal ranks"),

@@ -7,9 +7,8 @@ from gensr_dist.baselines.registry import entry
 from gensr_dist.baselines.scorer import BaselineScorer
 from gensr_dist.baselines.untrained.fusion import LinearFusion, TaskFusion
 from gensr_dist.baselines.untrained.popularity import Popularity
-from gensr_dist.baselines.weights import open_baseline
+from gensr_dist.baselines.weights import collator_for, open_baseline
 from gensr_dist.config.root import Config
-from gensr_dist.data.batches.collate import Collator
 from gensr_dist.data.events import Behaviour
 from gensr_dist.data.timelines.rows import EvalRows
 from gensr_dist.distributed.ranks import Ranks
@@ -43,5 +42,4 @@ def _scorer(folder: Path, config: Config, data: PreparedData) -> BaselineScorer:
     settings, ranks = trial_settings(spec), Ranks.alone()
     model = open_baseline(spec.system, settings, data, RunFolder(folder), ranks)
     assert isinstance(model, entry(spec.system).model)
-    collator = Collator(data.store, data.items, data.vectors, settings.history, context=True)
-    return BaselineScorer(model, collator, ranks.device)
+    return BaselineScorer(model, collator_for(settings, data), ranks.device)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gensr_dist.baselines.result import HEADLINE
 from gensr_dist.evaluation.metrics import short_name
 from gensr_dist.pages.page import Page, Section
 from gensr_dist.pages.table import Table
@@ -12,7 +13,6 @@ from gensr_dist.study.hard_negatives import BM25_TOP, SAME_QUERY
 from gensr_dist.study.plan import Study
 from gensr_dist.study.result import Spread, StudyResult, SystemResult
 
-METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")  # of the paper's tables 2 and 3
 _TITLES = {"rec": "Recommendation (table 2)", "search": "Search (table 3)"}
 _CATALOGUE = ("recall@10", "ndcg@10")
 _HARD = (BM25_TOP, SAME_QUERY)
@@ -74,12 +74,12 @@ def _task_table(result: StudyResult, task: str) -> Table:
 def _heads(task: str) -> list[str]:
     """Names of the columns that `_cells` fills."""
     catalogue = [f"catalogue {short_name(metric)}" for metric in _CATALOGUE]
-    return [*map(short_name, METRICS), *catalogue, *([f"N@10, {kind}" for kind in _HARD] if task == "search" else [])]
+    return [*map(short_name, HEADLINE), *catalogue, *([f"N@10, {kind}" for kind in _HARD] if task == "search" else [])]
 
 
 def _cells(system: SystemResult, task: str) -> list[Spread | None]:
     of_catalogue = system.catalogue.get(task, {})
-    cells = [*map(system.sampled[task].get, METRICS), *map(of_catalogue.get, _CATALOGUE)]
+    cells = [*map(system.sampled[task].get, HEADLINE), *map(of_catalogue.get, _CATALOGUE)]
     hard = [system.hard.get(kind, {}).get("ndcg@10") for kind in _HARD]
     return [*cells, *hard] if task == "search" else cells
 
@@ -114,7 +114,7 @@ def _cost_table(result: StudyResult) -> Table:
 def _comparable(systems: Sequence[SystemResult], cells: Sequence[Sequence[Spread | None]]) -> list[list[Spread | None]]:
     """The cells, without those over the catalogue of systems that were measured there on fewer rows than others."""
     most = max((system.catalogue_rows for system in systems), default=0)
-    first, last = len(METRICS), len(METRICS) + len(_CATALOGUE)
+    first, last = len(HEADLINE), len(HEADLINE) + len(_CATALOGUE)
     return [
         [cell if system.catalogue_rows == most or not first <= place < last else None for place, cell in enumerate(row)]
         for system, row in zip(systems, cells, strict=True)

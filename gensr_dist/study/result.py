@@ -13,11 +13,10 @@ from gensr_dist.errors import InputError
 from gensr_dist.evaluation.metrics import TASK_NAMES, ndcg_gain
 from gensr_dist.evaluation.significance import PairedTest, SavedRanks, load_ranks, paired_gains
 from gensr_dist.study.plan import Study
-from gensr_dist.study.spec import TrialResult, read_outcome
+from gensr_dist.study.spec import REMEDY, TrialResult, read_outcome
 from gensr_dist.study.trials import Done, best_of_search
 
 _RESAMPLES = 10_000
-_AGAIN = "delete the folder of the trial; the study does it again"
 _TASK_OF = {name: task for task, name in TASK_NAMES.items()}
 
 
@@ -89,14 +88,14 @@ def _check_rows(chosen: Sequence[tuple[Path, TrialResult]]) -> None:
     for folder, outcome in chosen:
         first_folder, first = chosen[0]
         if outcome.rows_digest != first.rows_digest:
-            raise InputError(folder, f"its trial ranked other test rows than {first_folder.name}", _AGAIN)
+            raise InputError(folder, f"its trial ranked other test rows than {first_folder.name}", REMEDY)
 
 
 def _ranks(folder: Path, task: str) -> SavedRanks:
     try:
         return load_ranks(folder, _TASK_OF[task])
     except InputError as error:
-        raise InputError(error.where, error.problem, _AGAIN) from None
+        raise InputError(error.where, error.problem, REMEDY) from None
 
 
 def collect(study: Study, done: Sequence[Done]) -> StudyResult:
@@ -143,11 +142,6 @@ def _gains(chosen: Sequence[tuple[Path, TrialResult]]) -> dict[str, np.ndarray]:
     }
 
 
-def _users(chosen: Sequence[tuple[Path, TrialResult]], task: str) -> np.ndarray:
-    """User of each row, [R], the same in every trial."""
-    return _ranks(chosen[0][0], task).user_R
-
-
 def _system(
     study: Study,
     label: str,
@@ -157,14 +151,12 @@ def _system(
     gensr: Mapping[str, np.ndarray],
 ) -> SystemResult:
     outcomes = [outcome for _, outcome in chosen]
-    behind = {}
+    behind: dict[str, PairedTest] = {}
     if label != study.gensr:
-        gains = _gains(chosen)
-        behind = {
-            task: paired_gains(gensr[task], gain_R, _users(chosen, task), resamples=_RESAMPLES, seed=0)
-            for task, gain_R in gains.items()
-            if task in gensr
-        }
+        for task, gain_R in _gains(chosen).items():
+            if task in gensr:
+                user_R = _ranks(chosen[0][0], task).user_R  # the same in every trial
+                behind[task] = paired_gains(gensr[task], gain_R, user_R, resamples=_RESAMPLES, seed=0)
     searched = [each for each in own if each.seed == study.config.seed]
     settings = next((each.settings for each in own if chosen and each.folder == chosen[0][0]), ())
     return SystemResult(

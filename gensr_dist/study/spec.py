@@ -7,7 +7,7 @@ from pathlib import Path
 from gensr_dist.storage.records import digest, read_record
 
 SPEC, OUTCOME = "trial.json", "outcome.json"
-_REMEDY = "delete the folder of the trial; the study does it again"
+REMEDY = "delete the folder of the trial; the study does it again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def read_outcome(folder: Path) -> TrialResult | None:
     path = folder / OUTCOME
     if not path.exists():
         return None
-    return read_record(path, TrialResult, "a trial's outcome", missing=_REMEDY, wrong=_REMEDY)
+    return read_record(path, TrialResult, "a trial's outcome", missing=REMEDY, wrong=REMEDY)
 
 
 def read_spec(folder: Path) -> TrialSpec:
@@ -67,4 +67,4 @@ def read_spec(folder: Path) -> TrialSpec:
     Raises:
         InputError: there is none.
     """
-    return read_record(folder / SPEC, TrialSpec, "a trial", missing=_REMEDY, wrong=_REMEDY)
+    return read_record(folder / SPEC, TrialSpec, "a trial", missing=REMEDY, wrong=REMEDY)

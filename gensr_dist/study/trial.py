@@ -1,6 +1,6 @@
 """One trial: trains the system of FOLDER/trial.json and ranks the test rows.
 
-The study begins it as `python -m gensr_dist.study.trial FOLDER PROCESS`, with its own process id.
+The study begins `main` in a process of its own, with the arguments FOLDER and its own process id.
 
 A trial that was killed goes on from its checkpoints; one that has finished is not done again.
 

@@ -87,7 +87,7 @@ class Trials:
             for name in self._names():
                 waiting = self._of(name, TrialState.WAITING)
                 if waiting:
-                    return self._claimed(name)
+                    return self._claimed(name, waiting[0].number)
         return None
 
     def running(self) -> bool:
@@ -145,9 +145,8 @@ class Trials:
         plan = self.study.plan
         for label in self.study.labels:
             searched, system = self._study(label), self.study.system(label).system
-            searches = system in BASELINES
             if not searched.trials and system != FUSION:
-                for number in range(plan.trials if searches else 1):
+                for number in range(plan.trials if system in BASELINES else 1):
                     searched.enqueue_trial({}, user_attrs={"number": number})
         winners = {label: best for label in self.study.labels if (best := self.winner(label)) is not None}
         for label, winner in winners.items():
@@ -197,11 +196,10 @@ class Trials:
             chosen += learning[: self.study.plan.best]
         return list(dict.fromkeys(chosen))
 
-    def _claimed(self, name: str) -> Claimed:
-        """Take the first trial that waits in one of Optuna's studies."""
+    def _claimed(self, name: str, number: int) -> Claimed:
+        """Take the first trial that waits in one of Optuna's studies, which has this number."""
         study, label = self._study(name), name.removesuffix(SEEDS)
         system = self.study.system(label)
-        number = self._of(name, TrialState.WAITING)[0].number
         seeded = int(digest([label, number])[:8], 16)
         study.sampler = RandomSampler(seed=seeded)  # a trial draws the same whoever takes it
         trial = study.ask()

@@ -2,14 +2,14 @@
 
 import pytest
 
+from gensr_dist.baselines.result import HEADLINE, BaselineResult, Cost
 from gensr_dist.config.root import Config, load_config
+from gensr_dist.evaluation.report import EvaluationProtocol
 from gensr_dist.evaluation.significance import PairedTest
 from gensr_dist.paper.findings import ablation_finding, performance, sweep_finding
 from gensr_dist.paper.report import PaperResult, page_of
 from gensr_dist.paper.trainings import TEMPERATURE, WHOLE, ablations, sweep
 from gensr_dist.study.result import Spread, StudyResult, SystemResult
-
-METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 
 
 def system(label: str, value: float, *, lead: float | None = None, task: str = "rec") -> SystemResult:
@@ -22,7 +22,7 @@ def system(label: str, value: float, *, lead: float | None = None, task: str = "
         settings=(),
         trials=1,
         failed=(),
-        sampled={task: {metric: Spread(mean=value, deviation=0.02, seeds=3) for metric in METRICS}},
+        sampled={task: {metric: Spread(mean=value, deviation=0.02, seeds=3) for metric in HEADLINE}},
         catalogue={},
         catalogue_rows=0,
         hard={},
@@ -97,15 +97,54 @@ def test_the_page_says_claim_by_claim_what_holds(config: Config) -> None:
     assert page.count("<svg ") == 1
 
 
+def peer(value: float, *, lead: float) -> BaselineResult:
+    return BaselineResult(
+        baseline="unisar",
+        title="UniSAR",
+        settings={},
+        protocol=EvaluationProtocol(
+            split="test",
+            split_method="days",
+            cutoffs=(5, 10),
+            negatives=99,
+            negatives_seed=0,
+            ties="pessimistic",
+            seed=1,
+            rows={"rec": 9},
+            rows_available={"rec": 9},
+            bootstrap=10,
+            confidence=0.95,
+            rows_digest="",
+        ),
+        tasks={"rec": dict.fromkeys(HEADLINE, value)},
+        intervals={},
+        catalogue={},
+        behind={"rec": PairedTest(difference=lead, low=lead - 0.01, high=lead + 0.01, p_value=0.5, count=9)},
+        validation=value,
+        cost=Cost(
+            parameters=1,
+            steps=1,
+            best_step=1,
+            epochs=1.0,
+            seconds=1.0,
+            seconds_per_epoch=1.0,
+            candidates_per_second=1.0,
+        ),
+    )
+
+
 def test_performance_is_that_of_the_metrics_file() -> None:
-    of = dict.fromkeys(METRICS, 0.25)
+    of = dict.fromkeys(HEADLINE, 0.25)
     test = {"difference": 0.1, "low": 0.05, "high": 0.15, "p_value": 0.01, "count": 9}
     metrics = {
-        "rec": dict.fromkeys(METRICS, 0.5),
+        "rec": dict.fromkeys(HEADLINE, 0.5),
         "baselines": {"counting": {"rec": of}},
         "significance": {"gensr_vs_counting": {"rec": test}},
         "protocol": {"split_method": "days", "negatives": 99},
     }
-    finding = performance(metrics, None)
-    assert finding.charts[0].series[0].y == (0.5, 0.25)
-    assert [claim.holds for claim in finding.claims] == ["yes"]
+    finding = performance(metrics, peer(0.4, lead=-0.2))
+    assert finding.charts[0].series[0].y == (0.5, 0.25, 0.4)
+    assert {claim.statement: claim.holds for claim in finding.claims} == {
+        "GenSR is better than Counting in recommendation": "yes",
+        "GenSR is better than UniSAR in recommendation": "no",
+    }

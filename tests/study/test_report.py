@@ -3,13 +3,14 @@
 import dataclasses
 import re
 
+from gensr_dist.baselines.result import HEADLINE
 from gensr_dist.evaluation.significance import PairedTest
-from gensr_dist.study.report import METRICS, page_of, tables_of
+from gensr_dist.study.report import page_of, tables_of
 from gensr_dist.study.result import Spread, StudyResult, SystemResult
 
 
 def system(label: str, value: float, *, seeds: int = 1, trained: bool = True, task: str = "rec") -> SystemResult:
-    metrics = {metric: Spread(mean=value, deviation=0.01, seeds=seeds) for metric in METRICS}
+    metrics = {metric: Spread(mean=value, deviation=0.01, seeds=seeds) for metric in HEADLINE}
     return SystemResult(
         label=label,
         system="sasrec",

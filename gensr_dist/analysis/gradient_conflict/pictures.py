@@ -4,9 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gensr_dist.analysis.intervals import columns, shown
+from gensr_dist.analysis.intervals import columns, over_steps, shown
 from gensr_dist.data.spaced import spaced
-from gensr_dist.evaluation.metrics import Estimate
 from gensr_dist.pages.charts import AnyChart, BarChart, LineChart, Series
 from gensr_dist.pages.table import Table
 from gensr_dist.train.conflict import ALL
@@ -51,12 +50,12 @@ def _by_step(system: "System") -> Table:
 def charts_of(systems: Sequence["System"]) -> tuple[AnyChart, ...]:
     """Lines over steps, and bars of shares by layer."""
     cosines = [
-        _line(f"{system.title}, {label}", system.steps, [getattr(found, name) for found in system.by_step[ALL]])
+        over_steps(f"{system.title}, {label}", system.steps, [getattr(found, name) for found in system.by_step[ALL]])
         for system in systems
         for name, label in (("cosine", "both tasks"), ("null", "one task (null)"))
     ]
     expected = [
-        _line(system.title, system.steps, [found.expected for found in system.by_step[ALL]]) for system in systems
+        over_steps(system.title, system.steps, [found.expected for found in system.by_step[ALL]]) for system in systems
     ]
     lines = (
         LineChart(
@@ -79,11 +78,6 @@ def charts_of(systems: Sequence["System"]) -> tuple[AnyChart, ...]:
         ),
     )
     return (*(chart for chart in lines if any(line.x for line in chart.series)), *map(_bars, systems))
-
-
-def _line(label: str, steps: Sequence[int], estimates: Sequence[Estimate]) -> Series:
-    kept = [(step, each) for step, each in zip(steps, estimates, strict=True) if math.isfinite(each.value)]
-    return Series(label=label, x=tuple(float(step) for step, _ in kept), **columns([each for _, each in kept]))
 
 
 def _bars(system: "System") -> BarChart:

@@ -1,10 +1,11 @@
 """What the report of mutual information says and shows."""
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from gensr_dist.analysis.finding import Claim
 from gensr_dist.analysis.information.figures import Figure
+from gensr_dist.analysis.intervals import Verdict
 from gensr_dist.pages.charts import BarChart, Series
 from gensr_dist.pages.table import Table
 
@@ -104,7 +105,7 @@ def bars(figures: Figures) -> BarChart:
 
 def claim(task: str, peer: str, differences: Mapping[str, Figure]) -> Claim:
     """By MINE, unless the plug-in says otherwise."""
-    signs: list[Literal["yes", "no", "undecided"]] = []
+    signs: list[Verdict] = []
     for name in ("MINE", "plug-in"):
         figure = differences.get(name)
         decided = figure is not None and (figure.low > 0 or figure.high < 0)

@@ -3,17 +3,16 @@
 Dimensions: R rows, D width.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gensr_dist.analysis.intervals import columns, shown
+from gensr_dist.analysis.intervals import over_steps, shown
 from gensr_dist.analysis.subspaces.clouds import Clouds, Floats
 from gensr_dist.analysis.subspaces.overlap import Overlap
 from gensr_dist.analysis.subspaces.spaces import Glance, Space
 from gensr_dist.data.spaced import spaced
-from gensr_dist.evaluation.metrics import TASK_TITLES, Estimate
+from gensr_dist.evaluation.metrics import TASK_TITLES
 from gensr_dist.pages.charts import AnyChart, LineChart, PointChart, Series
 from gensr_dist.pages.table import Table
 
@@ -64,7 +63,10 @@ def strip_charts(glances: Mapping[str, Sequence[Glance]]) -> list[AnyChart]:
         ),
     }
     for key, (title, label, level, value) in lines.items():
-        series = [_line(name, strip, [value(each) for each in strip]) for name, strip in glances.items()]
+        series = [
+            over_steps(name, [each.step for each in strip], [value(each) for each in strip])
+            for name, strip in glances.items()
+        ]
         if any(line.x for line in series):
             charts.append(
                 LineChart(
@@ -91,11 +93,6 @@ def _picture(name: str, glance: Glance) -> PointChart:
     )
 
 
-def _line(name: str, strip: Sequence[Glance], estimates: Sequence[Estimate]) -> Series:
-    kept = [(float(each.step), of) for each, of in zip(strip, estimates, strict=True) if math.isfinite(of.value)]
-    return Series(label=name, x=tuple(step for step, _ in kept), **columns([of for _, of in kept]))
-
-
 def _series(plane: Clouds, most: int) -> tuple[Series, ...]:
     clouds = zip(TASKS, (plane.rec_RD, plane.search_RD), strict=True)
     return tuple(_cloud(label, point_R2, most) for label, point_R2 in clouds)
@@ -111,15 +108,13 @@ def tables_of(
     spaces: Mapping[str, Space], embedded: Overlap | None, glances: Mapping[str, Sequence[Glance]]
 ) -> tuple[Table, ...]:
     """Accuracies; densities, angles and CKA; the strip."""
-    likeness = {name: space.likeness for name, space in spaces.items()}
-    planes = {name: (space.overlap, f"{space.shown:.0%}", space.angles) for name, space in spaces.items()}
     densities: list[tuple[str, ...]] = [
         (
-            *(name, of_variance, *_overlap(overlap), str(angles.directions)),
-            *(shown(angles.across, 0), shown(angles.null, 0)),
-            *(("-", "-") if (like := likeness[name]) is None else (shown(like.across), shown(like.null))),
+            *(name, f"{space.shown:.0%}", *_overlap(space.overlap), str(space.angles.directions)),
+            *(shown(space.angles.across, 0), shown(space.angles.null, 0)),
+            *(("-", "-") if (like := space.likeness) is None else (shown(like.across), shown(like.null))),
         )
-        for name, (overlap, of_variance, angles) in planes.items()
+        for name, space in spaces.items()
     ]
     if embedded is not None:
         densities.insert(0, ("GenSR: filtered, t-SNE", "-", *_overlap(embedded), *["-"] * 5))

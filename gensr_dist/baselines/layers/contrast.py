@@ -30,21 +30,14 @@ class BilinearContrast(nn.Module):
 
     Args:
         width: D.
-        temperature: tau, at first if it is learnt.
-        learnable: whether tau is; its logarithm is, so that it stays positive.
+        temperature: tau at first; its logarithm is learnt, so that it stays positive.
     """
 
-    log_temperature: Tensor
-
-    def __init__(self, width: int, temperature: float, *, learnable: bool) -> None:
+    def __init__(self, width: int, temperature: float) -> None:
         super().__init__()
         self.weight_DD = nn.Parameter(torch.empty(width, width))
         nn.init.xavier_normal_(self.weight_DD)
-        log_temperature = torch.tensor([math.log(temperature)])  # DeepSpeed broadcasts no scalar
-        if learnable:
-            self.log_temperature = nn.Parameter(log_temperature)
-        else:
-            self.register_buffer("log_temperature", log_temperature, persistent=False)
+        self.log_temperature = nn.Parameter(torch.tensor([math.log(temperature)]))  # DeepSpeed broadcasts no scalar
 
     def forward(self, left_ND: Tensor, right_ND: Tensor, same_NN: Tensor | None = None) -> Tensor:
         """Loss; arguments and mean as in `info_nce`."""

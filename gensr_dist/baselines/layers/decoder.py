@@ -6,7 +6,7 @@ Dimensions: G rows, L positions, M positions of the memory, D width.
 from torch import Tensor, nn
 
 from gensr_dist.baselines.layers.attention import MultiHeadAttention, init_linear
-from gensr_dist.baselines.layers.encoder import Activation, feed_forward
+from gensr_dist.baselines.layers.encoder import feed_forward
 from gensr_dist.model.dropout import Dropout
 
 
@@ -18,16 +18,15 @@ class DecoderBlock(nn.Module):
         heads: of both attentions.
         inner: width within the feed-forward network.
         dropout: of attention's weights, within the feed-forward network and of what is added to residuals.
-        activation: of the feed-forward network.
     """
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float, activation: Activation) -> None:
+    def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention(width, heads, dropout)
         self.self_norm = nn.LayerNorm(width)
         self.cross_attention = MultiHeadAttention(width, heads, dropout)
         self.cross_norm = nn.LayerNorm(width)
-        self.feed_forward = feed_forward(width, inner, dropout, activation)
+        self.feed_forward = feed_forward(width, inner, dropout, "relu")
         self.feed_forward_norm = nn.LayerNorm(width)
         self.residual_dropout = Dropout(dropout)
         init_linear(self)

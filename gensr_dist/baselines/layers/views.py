@@ -46,9 +46,9 @@ class ViewedHistory(nn.Module):
     def __init__(self, length: int, width: int, layers: int, heads: int, dropout: float, temperature: float) -> None:
         super().__init__()
         self.encoder = BidirectionalEncoder(length, width, layers, heads, dropout, "relu")
-        self.fusion = nn.ModuleList(DecoderBlock(width, heads, width, dropout, "relu") for _ in range(layers))
+        self.fusion = nn.ModuleList(DecoderBlock(width, heads, width, dropout) for _ in range(layers))
         self.attention = BilinearTargetAttention(width)
-        self.contrast = BilinearContrast(width, temperature, learnable=True)
+        self.contrast = BilinearContrast(width, temperature)
 
     def views(self, entry_GLD: Tensor, cross_GLD: Tensor, mask_GL: Tensor, told_G: Tensor) -> TwoViews:
         """Both views of a history.

@@ -94,7 +94,7 @@ class SESRec(RowBaseline):
         self.head = LogitHead(8 * width, dropout=settings.dropout)
         for part in (self.item_linear, self.query, self.rec, self.search, self.head):
             xavier_linear(part)
-        self.align = BilinearContrast(width, settings.temperature, learnable=True)
+        self.align = BilinearContrast(width, settings.temperature)
 
     def score(self, batch: ContextBatch) -> Tensor:
         """MLP([six interests; user; item]), [G, C]."""

@@ -106,7 +106,7 @@ class UniSAR(RowBaseline):
         self.networks = TaskNetworks(5 * width, width, _EXPERTS, _TOWER, dropout)
         for projection in (self.item_projection, self.users):
             xavier_linear(projection)
-        self.align = BilinearContrast(width, settings.query_temperature, learnable=True)
+        self.align = BilinearContrast(width, settings.query_temperature)
 
     def score(self, batch: ContextBatch) -> Tensor:
         """Logits of the row's own task, [G, C]."""

@@ -12,7 +12,7 @@ G, L, M, D, INNER = 4, 3, 5, 6, 7
 
 
 def block_of() -> DecoderBlock:
-    return learnt(DecoderBlock(D, 2, INNER, 0.0, "relu"))
+    return learnt(DecoderBlock(D, 2, INNER, 0.0))
 
 
 def torchs(block: DecoderBlock) -> nn.TransformerDecoderLayer:
