@@ -238,7 +238,7 @@ def _refuse(settings: Mapping[str, Setting], file: str, key: str, problem: str, 
 
 def _at_home(config: Config) -> Config:
     """The config with `~` and `~user` at the beginning of a path replaced by the home folder, as a shell does."""
-    paths = {key: at_home(operator.attrgetter(key)(config)) for key in _PATHS}
+    paths: dict[str, Any] = {key: at_home(operator.attrgetter(key)(config)) for key in _PATHS}
     data = {key.removeprefix("data."): path for key, path in paths.items() if key.startswith("data.")}
     return dataclasses.replace(
         config,
