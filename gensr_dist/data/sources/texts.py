@@ -12,6 +12,7 @@ LONGEST_WORD = 500  # characters: more than a sentence of Chinese; a tokenizer's
 _BREAKS = r"\x0b\x0c\x85\u2028\u2029"  # white space that no keyboard has
 _CONTROL = rf"[\x00-\x08{_BREAKS}\x0e-\x1f\x7f\ufeff]"
 _UNSEEN = r"[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069]"  # without width
+_ODD = rf"{_CONTROL}|{_UNSEEN}|{DECOMPOSED}|&"
 MARKUP = r"(?i)</?(?:a|b|br|div|em|font|h[1-6]|i|img|li|p|span|strong|table|td|tr|u|ul)(?:\s[^<>]*)?/?>"
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 
@@ -29,13 +30,15 @@ def clean(texts: pl.Series, what: str) -> tuple[pl.Series, tuple[Repair, ...]]:
         texts: as `parse_text` gives them; null for none.
         what: they are, for the counts.
     """
-    visible, controls = replace_controls(texts, what)
-    decoded, changed = decode(visible)
-    seen, unseen = drop_unseen(decoded, what)
-    whole, composed = compose(seen, what)
-    shortened, cut = shorten(whole, what)
-    entities_decoded = Repair(f"{what} with HTML entities decoded", changed)
-    return shortened, (controls, entities_decoded, unseen, composed, cut, count_none_words(texts, what))
+    repairs: tuple[Repair, ...] = ()
+    if texts.str.contains(_ODD).any():  # one look for all of them: most logs have none
+        texts, controls = replace_controls(texts, what)
+        texts, decoded = decode(texts)
+        texts, unseen = drop_unseen(texts, what)
+        texts, composed = compose(texts, what)
+        repairs = controls, Repair(f"{what} with HTML entities decoded", decoded), unseen, composed
+    shortened, cut = shorten(texts, what)
+    return shortened, (*repairs, cut, count_none_words(texts, what))
 
 
 def replace_controls(texts: pl.Series, what: str) -> tuple[pl.Series, Repair]:
