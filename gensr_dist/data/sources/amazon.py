@@ -16,7 +16,7 @@ from gensr_dist.data.sources.amazon_items import item_queries, item_texts, read_
 from gensr_dist.data.sources.amazon_releases import META_FILES, PATHS, REVIEW_FILES, Release, find_files
 from gensr_dist.data.sources.chunks import Advance, Each
 from gensr_dist.data.sources.ids import FIXED, explain_id, id_order, is_decimal, parse_id, revealed
-from gensr_dist.data.sources.json_lines import read_blocks
+from gensr_dist.data.sources.json_lines import JsonBlock, read_blocks
 from gensr_dist.data.sources.listing import RawFile, Use, json_file
 from gensr_dist.data.sources.parts import Part, Sample, SourceParts
 from gensr_dist.data.sources.raw_files import abridged
@@ -110,7 +110,7 @@ def _read_reviews(file: str, release: Release, most: int) -> tuple[pl.DataFrame,
     rows: list[pl.DataFrame] = []
     literals = 0
     for block in read_blocks(file, schema, required=tuple(schema), most=most):
-        _require_unit(file, block.rows[release.time], release)
+        _require_unit(file, block, release)
         rows.append(block.rows)
         literals += block.python_literals
     if not sum(frame.height for frame in rows):
@@ -162,13 +162,15 @@ def _decimals(ids: pl.Series) -> Repair:
     return Repair(f"{ids.name} of reviews {FIXED}", int(count))
 
 
-def _require_unit(file: str, times: pl.Series, release: Release) -> None:
+def _require_unit(file: str, block: JsonBlock, release: Release) -> None:
     """Refuse times that are plausible in another unit than the release's."""
+    times = block.rows[release.time]
     low, high = (limit // _MS[release.unit] for limit in (EARLIEST_MS, latest_time()))
-    for value in times.filter(~times.is_between(low, high)).unique().sort():
+    for value in times.filter(~times.is_between(low, high)).unique(maintain_order=True):
         if why := explain_time(str(value), release.unit):
             problem = f"{release.time} is {value}{why}, expected {release.unit} since 1970"
-            raise InputError(file, problem, f"write all times in {release.unit}")
+            where = f"{file}:{block.line((times == value).arg_true()[0])}"
+            raise InputError(where, problem, f"write all times in {release.unit}")
 
 
 def _interactions(reviews: pl.DataFrame, asins: pl.Series, queries: pl.DataFrame) -> pl.DataFrame:

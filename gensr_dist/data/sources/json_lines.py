@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import polars as pl
 from tqdm import tqdm
@@ -45,6 +46,13 @@ class JsonBlock:
 
     rows: pl.DataFrame
     python_literals: int  # lines that were Python dicts in place of JSON objects
+    text: bytes
+    first_line: int  # of the text in its file, from 1
+
+    def line(self, row: int) -> int:
+        """The line of the file that a row is from; blank lines are none."""
+        lines = (number for number, line in enumerate(self.text.split(b"\n"), self.first_line) if line.strip())
+        return next(islice(lines, row, None))
 
 
 def read_blocks(
@@ -77,7 +85,7 @@ def read_blocks(
         literals = 0
         if not trusted:
             rows, literals = _parse_lines(block, file, line, schema, required)
-        yield JsonBlock(rows=rows, python_literals=literals)
+        yield JsonBlock(rows=rows, python_literals=literals, text=block, first_line=line)
         line += block.count(b"\n")
 
 

@@ -281,6 +281,18 @@ def test_what_is_no_text_is_refused_whatever_stands_beside_it(
         read(write(tmp_path, meta=[json.dumps({**META[0], **changed}), *others]))
 
 
+@pytest.mark.parametrize("block", [200, 8 << 20])
+def test_a_time_in_another_unit_is_named_with_its_line(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_lines, "BLOCK_BYTES", block)
+    late = {"reviewerID": "A", "asin": "X", "unixReviewTime": 1_302_160_000_000}
+    path = write(tmp_path, [*REVIEWS, late, late], packed=False) / "reviews_Toy_5.json"
+    path.write_text(path.read_text().replace("\n", "\n\n", 2))
+    with pytest.raises(InputError, match=r"5.json:7: unixReviewTime is 1302160000000 \(as seconds the year"):
+        read(tmp_path)
+
+
 def test_meta_of_other_items(tmp_path: Path) -> None:
     others = [{**META[0], "asin": f"other{number}"} for number in range(20)]
     with pytest.raises(InputError, match=r"are not among the 20 items listed"):
