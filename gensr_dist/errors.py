@@ -1,5 +1,7 @@
-"""The one error that user input can raise, and the end of a run before its last step."""
+"""The one error that user input can raise, the end of a run before its last step, and how ranks speak."""
 
+import contextlib
+import sys
 from pathlib import Path
 
 
@@ -36,3 +38,10 @@ class Paused(Exception):  # noqa: N818
 def printable(text: str) -> str:
     """The text on one line: no line break or terminal control of a log, a file or another machine gets through."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def say_at_once(line: str) -> None:
+    """Write a line to stderr at once: all ranks of a machine may write there, and theirs must not run into it."""
+    with contextlib.suppress(OSError):  # of a terminal that is gone
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()

@@ -23,7 +23,7 @@ from gensr_dist.cli.stages import add_stages
 from gensr_dist.cli.standard_streams import open_closed_streams
 from gensr_dist.cli.studies import add_studies
 from gensr_dist.cli.tools import add_tools
-from gensr_dist.errors import InputError, Paused
+from gensr_dist.errors import InputError, Paused, say_at_once
 from gensr_dist.storage.output_errors import as_input_error, quieten_writing_threads
 
 DESCRIPTION = """GenSR: one generative model for "what next for this user" and "this user typed this query".
@@ -128,9 +128,7 @@ def _sayer(stream: TextIO) -> Callable[[str], None]:
 
 
 def _fail(message: str, code: int) -> int:
-    with contextlib.suppress(OSError):  # of a terminal that is gone
-        # In one write, also where streams are not buffered (`python -u`): several ranks share it.
-        print(f"gensr: error: {message}\n", end="", file=sys.stderr)
+    say_at_once(f"gensr: error: {message}")
     return code
 
 

@@ -1,6 +1,5 @@
 """How a rank ends that has lost another: what it says, at once, whatever its main thread waits for."""
 
-import contextlib
 import os
 import re
 import socket
@@ -8,6 +7,8 @@ import sys
 from typing import NoReturn
 
 import torch.distributed as dist
+
+from gensr_dist.errors import say_at_once
 
 _REMEDY = "start the same command again: it goes on from the newest checkpoint"
 _GLOO = re.compile(r"gloo/transport|pair closure")
@@ -26,15 +27,8 @@ def lost_connection(error: Exception) -> str | None:
     return None
 
 
-def say(line: str) -> None:
-    """Write a line to stderr at once: all ranks of a machine may write there, and theirs must not run into it."""
-    with contextlib.suppress(OSError):  # of a terminal that is gone
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
-
-
 def end_process(rank: int, problem: str) -> NoReturn:
     """Say why and end at once: the main thread may be inside a collective that never returns."""
-    say(f"rank {rank} on {socket.gethostname()}: {problem}; {_REMEDY}")
+    say_at_once(f"rank {rank} on {socket.gethostname()}: {problem}; {_REMEDY}")
     sys.stdout.flush()
     os._exit(1)

@@ -15,7 +15,7 @@ from types import TracebackType
 import torch.distributed as dist
 from typing_extensions import Self
 
-from gensr_dist.distributed.ending import say
+from gensr_dist.errors import say_at_once
 
 FIRST = 10.0  # seconds of silence
 AGAIN = 60.0  # seconds between later lines
@@ -34,7 +34,7 @@ class Gathering:
         tell: shows a line.
     """
 
-    def __init__(self, host: str, port: int, rank: int, world: int, tell: Callable[[str], None] = say) -> None:
+    def __init__(self, host: str, port: int, rank: int, world: int, tell: Callable[[str], None] = say_at_once) -> None:
         self.host, self.port, self.rank, self.world, self.tell = host, port, rank, world, tell
         restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # a launcher's store outlives a restart
         self._prefix = f"gensr/here/{restart}"

@@ -1,5 +1,4 @@
 import dataclasses
-import io
 import json
 import os
 import subprocess
@@ -290,23 +289,6 @@ def test_too_little_memory_is_one_line(
     assert main(["config", str(tmp_path / "x.yaml")]) == 2
     remedy = "lower the setting that asks for so much, or take a larger machine"
     assert capfd.readouterr().err == f"gensr: error: memory: {error}; {remedy}\n"
-
-
-def test_ranks_that_fail_together_do_not_write_into_each_others_lines(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    written: list[str] = []
-
-    class Unbuffered(io.StringIO):
-        def write(self, text: str) -> int:
-            written.append(text)
-            return len(text)
-
-    monkeypatch.setattr(sys, "stderr", Unbuffered())
-    assert main(["config", str(tmp_path / "x.yaml")]) == 2
-    (line,) = (text for text in written if "error" in text)
-    assert line.startswith("gensr: error: ")
-    assert line.endswith("\n")
 
 
 def test_python_m_is_the_command() -> None:

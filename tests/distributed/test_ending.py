@@ -1,25 +1,8 @@
 """What a rank says when another is lost."""
 
-import io
-import sys
-
 import pytest
 
-from gensr_dist.distributed.ending import lost_connection, say
-
-
-def test_a_line_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two ranks once ended with both their lines in one, and an empty one."""
-    written: list[str] = []
-
-    class Unbuffered(io.StringIO):
-        def write(self, text: str) -> int:
-            written.append(text)
-            return len(text)
-
-    monkeypatch.setattr(sys, "stderr", Unbuffered())
-    say("rank 1: a problem; a remedy")
-    assert written == ["rank 1: a problem; a remedy\n"]
+from gensr_dist.distributed.ending import lost_connection
 
 
 @pytest.mark.parametrize(

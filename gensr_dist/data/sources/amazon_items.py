@@ -12,10 +12,8 @@ from gensr_dist.data.sources.ids import parse_id, require_known
 from gensr_dist.data.sources.json_lines import read_blocks
 from gensr_dist.data.sources.texts import (
     MARKUP,
-    compose,
     count_none_words,
-    decode,
-    drop_unseen,
+    decode_and_compose,
     parse_text,
     replace_controls,
     without_markup,
@@ -80,7 +78,9 @@ def _cleaned(meta: pl.DataFrame) -> tuple[pl.DataFrame, list[Repair]]:
     """Without what web pages are written in, which the releases took with titles and categories."""
     levels = meta["categories"].explode().explode()
     visible, controls = replace_controls(levels, "levels of categories")
-    (titles, repairs), (brands, more), (plain, most) = map(_plain, (meta["title"], meta["brand"], visible))
+    (titles, repairs), (brands, more), (plain, most) = (
+        decode_and_compose(texts, _WRITTEN) for texts in (meta["title"], meta["brand"], visible)
+    )
     scripts = titles.str.contains(_SCRIPT, literal=True).fill_null(False)
     (titles, marked), (brands, others) = without_markup(titles.set(scripts, "")), without_markup(brands)
     marked += others + int(plain.str.contains(MARKUP).sum())
@@ -101,14 +101,6 @@ def _cleaned(meta: pl.DataFrame) -> tuple[pl.DataFrame, list[Repair]]:
         Repair("items without a brand or store", unbranded),
         count_none_words(pl.concat([titles, brands]), "titles and brands"),
     ]
-
-
-def _plain(texts: pl.Series) -> tuple[pl.Series, tuple[Repair, ...]]:
-    """Texts without entities, characters that cannot be seen and letters apart from their marks; and counts."""
-    decoded, count = decode(texts)
-    seen, unseen = drop_unseen(decoded, _WRITTEN)
-    whole, composed = compose(seen, _WRITTEN)
-    return whole, (Repair(f"{_WRITTEN} with HTML entities decoded", count), unseen, composed)
 
 
 def _paths(rows: pl.DataFrame, release: Release) -> pl.Series:

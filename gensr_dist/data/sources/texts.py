@@ -33,12 +33,18 @@ def clean(texts: pl.Series, what: str) -> tuple[pl.Series, tuple[Repair, ...]]:
     repairs: tuple[Repair, ...] = ()
     if texts.str.contains(_ODD).any():  # one look for all of them: most logs have none
         texts, controls = replace_controls(texts, what)
-        texts, decoded = decode(texts)
-        texts, unseen = drop_unseen(texts, what)
-        texts, composed = compose(texts, what)
-        repairs = controls, Repair(f"{what} with HTML entities decoded", decoded), unseen, composed
+        texts, others = decode_and_compose(texts, what)
+        repairs = controls, *others
     shortened, cut = shorten(texts, what)
     return shortened, (*repairs, cut, count_none_words(texts, what))
+
+
+def decode_and_compose(texts: pl.Series, what: str) -> tuple[pl.Series, tuple[Repair, ...]]:
+    """Decode entities once, drop what cannot be seen, and compose letters; count all three."""
+    decoded, changed = decode(texts)
+    seen, unseen = drop_unseen(decoded, what)
+    whole, composed = compose(seen, what)
+    return whole, (Repair(f"{what} with HTML entities decoded", changed), unseen, composed)
 
 
 def replace_controls(texts: pl.Series, what: str) -> tuple[pl.Series, Repair]:
