@@ -36,8 +36,10 @@ class HiddenUnits:
 
     def score(self, value_XF: Float) -> Float:
         """Of features of unit deviation, any leading shape."""
-        unit_XH = np.maximum(value_XF @ np.asarray(self.weight).T + np.asarray(self.bias), 0)
-        scores: Float = unit_XH @ np.asarray(self.out)
+        # By torch: threads of NumPy's BLAS wait for more work in a loop, and GenSR, scored next, took twice as long.
+        weight_HF, bias_H, out_H = (torch.from_numpy(np.asarray(each)) for each in (self.weight, self.bias, self.out))
+        unit_XH = F.linear(torch.from_numpy(value_XF), weight_HF, bias_H).relu()
+        scores: Float = (unit_XH @ out_H).numpy()
         return scores
 
     def fits(self, features: int) -> bool:
